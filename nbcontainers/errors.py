@@ -1,0 +1,103 @@
+"""The exception tree: every error that nbcontainers raises on purpose.
+
+::
+
+    NBContainersError(message, hint=...)
+    ├── InvalidReference      a name of an image, container or volume that is not well formed
+    ├── DockerfileError       .lines: the first and last line at fault, counted from 1
+    ├── NotFound              no such image, container, layer or file
+    ├── Conflict              the name is taken, or the thing is in use
+    ├── IntegrityError        .expected .actual: bytes that are not what their digest or format says
+    ├── BuildError            .step .exit_code .output: a RUN that failed
+    ├── LaunchError           .stage: the container could not be started
+    ├── RegistryError         .status: the answer of a registry
+    └── HostError             .tier: this host does not allow it
+
+A message says what was wanted and what was got, in lower case; a hint says what to do.
+"""
+
+from __future__ import annotations
+
+
+class NBContainersError(Exception):
+    """The root of the tree; ``str`` is the message, ``.hint`` says what to do about it (empty where nothing can be said)."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    @property
+    def message(self) -> str:
+        """What was wanted and what was got."""
+        return str(self.args[0])
+
+    def _render_traceback_(self) -> list[str]:
+        """Shown by IPython in place of a Python traceback: the reader did nothing wrong in Python."""
+        return [f"{type(self).__name__}: {self.message}", *([f"hint: {self.hint}"] if self.hint else [])]
+
+
+class InvalidReference(NBContainersError):
+    """A name that is not well formed."""
+
+
+class DockerfileError(NBContainersError):
+    """A Dockerfile that cannot be built as it stands; ``lines`` is the first and last line at fault, from 1."""
+
+    def __init__(self, message: str, *, lines: tuple[int, int], hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.lines = lines
+
+
+class NotFound(NBContainersError):
+    """There is no such thing."""
+
+
+class Conflict(NBContainersError):
+    """The name is taken, or the thing is in use."""
+
+
+class IntegrityError(NBContainersError):
+    """Bytes that are not what their digest, size or format says."""
+
+    def __init__(self, message: str, *, expected: str = "", actual: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.expected = expected
+        self.actual = actual
+
+
+class BuildError(NBContainersError):
+    """A build step that failed: ``step`` is its text, ``lines`` its place, ``output`` the end of what it printed."""
+
+    def __init__(
+        self, message: str, *, step: str, lines: tuple[int, int], exit_code: int, output: bytes, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.step = step
+        self.lines = lines
+        self.exit_code = exit_code
+        self.output = output
+
+
+class LaunchError(NBContainersError):
+    """A container that could not be started; ``exit_code`` is Docker's: 125 set-up, 126 not executable, 127 not found."""
+
+    def __init__(self, message: str, *, stage: str, exit_code: int = 125, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.stage = stage
+        self.exit_code = exit_code
+
+
+class RegistryError(NBContainersError):
+    """A registry refused or lied; ``status`` is the HTTP status, 0 where there was none."""
+
+    def __init__(self, message: str, *, status: int = 0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class HostError(NBContainersError):
+    """This host does not allow what was asked; ``tier`` is its isolation tier (see ``nbcontainers doctor``)."""
+
+    def __init__(self, message: str, *, tier: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.tier = tier

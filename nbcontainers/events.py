@@ -1,0 +1,69 @@
+"""What happens during long work, told as a flat stream of values to one callback.
+
+The callback runs in the caller's thread, so an exception raised in it (KeyboardInterrupt too) stops the work, and a test
+passes ``list.append``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from .oci.descriptor import Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStarted:
+    """A build step begins. ``number`` counts from 1 to ``total`` over the whole build; ``lines`` is its place in the Dockerfile."""
+
+    number: int
+    total: int
+    text: str
+    stage: str
+    lines: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFinished:
+    """A build step is done: taken from the cache or executed in ``seconds``; ``layer`` is the diff ID it made, if any."""
+
+    number: int
+    cached: bool
+    seconds: float
+    layer: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Bytes that a process wrote, as they came: not lines, not always whole characters. ``step`` is the build step's number."""
+
+    data: bytes
+    stream: Literal["stdout", "stderr"] = "stdout"
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Work that can be counted, in bytes: ``total`` is None where the end is not known."""
+
+    what: str
+    done: int
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned:
+    """Something the user should know and nothing that stops the work; ``line`` is a Dockerfile's, from 1."""
+
+    message: str
+    hint: str = ""
+    line: int | None = None
+
+
+Event = StepStarted | StepFinished | Output | Progress | Warned
+Observer = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The observer that looks away."""

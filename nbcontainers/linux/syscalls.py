@@ -1,0 +1,269 @@
+"""The system calls that Python has no function for, typed; each raises OSError as those of ``os`` do.
+
+The zygote imports this module, so it imports only ``ctypes`` and ``os``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+_mount = _libc.mount
+_mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_void_p]
+_prctl = _libc.prctl
+_prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+
+# include/uapi/linux/sched.h
+CLONE_NEWTIME = 0x00000080
+CLONE_VM = 0x00000100
+CLONE_PIDFD = 0x00001000
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+CLONE_INTO_CGROUP = 0x200000000
+
+# include/uapi/linux/mount.h
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_SYNCHRONOUS = 16
+MS_REMOUNT = 32
+MS_NOSYMFOLLOW = 256
+MS_NOATIME = 1024
+MS_NODIRATIME = 2048
+MS_BIND = 4096
+MS_REC = 16384
+MS_UNBINDABLE = 1 << 17
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+MS_RELATIME = 1 << 21
+MS_STRICTATIME = 1 << 24
+MNT_DETACH = 2
+MOVE_MOUNT_F_EMPTY_PATH = 4
+MOVE_MOUNT_T_EMPTY_PATH = 64
+OPEN_TREE_CLONE = 1
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+MOUNT_ATTR_RDONLY = 1
+MOUNT_ATTR_NOSUID = 2
+MOUNT_ATTR_NODEV = 4
+MOUNT_ATTR_NOEXEC = 8
+MOUNT_ATTR_IDMAP = 0x00100000
+
+# include/uapi/linux/openat2.h
+RESOLVE_NO_XDEV = 1
+RESOLVE_NO_MAGICLINKS = 2
+RESOLVE_NO_SYMLINKS = 4
+RESOLVE_BENEATH = 8
+RESOLVE_IN_ROOT = 16
+
+# include/uapi/linux/prctl.h
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_NAME = 15
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+# The numbers of calls newer than 2019 are the same on every architecture; the others differ.
+_X86 = os.uname().machine == "x86_64"
+_SYS_PIVOT_ROOT = 155 if _X86 else 41
+_SYS_CAPSET = 126 if _X86 else 91
+_SYS_SECCOMP = 317 if _X86 else 277
+_SYS_OPEN_TREE = 428
+_SYS_MOVE_MOUNT = 429
+_SYS_FSOPEN = 430
+_SYS_FSCONFIG = 431
+_SYS_FSMOUNT = 432
+_SYS_CLONE3 = 435
+_SYS_CLOSE_RANGE = 436
+_SYS_OPENAT2 = 437
+_SYS_MOUNT_SETATTR = 442
+
+_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
+_SECCOMP_SET_MODE_FILTER = 1
+
+
+class _CloneArgs(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in (
+            "flags",
+            "pidfd",
+            "child_tid",
+            "parent_tid",
+            "exit_signal",
+            "stack",
+            "stack_size",
+            "tls",
+            "set_tid",
+            "set_tid_size",
+            "cgroup",
+        )
+    ]
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
+
+
+class _MountAttr(ctypes.Structure):
+    _fields_ = [
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    ]
+
+
+class _SockFprog(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+
+class _CapHeader(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
+
+
+def _check(result: int, *about: str | bytes) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), *[os.fsdecode(name) for name in about[:1]])
+    return result
+
+
+def unshare(flags: int) -> None:
+    """Leave shared namespaces; see unshare(2). A new user namespace needs a process with one thread."""
+    _check(_libc.unshare(flags))
+
+
+def setns(descriptor: int, flags: int) -> None:
+    """Enter a namespace (or, with a pidfd, several); see setns(2)."""
+    _check(_libc.setns(descriptor, flags))
+
+
+def clone3(flags: int, *, cgroup: int = 0) -> tuple[int, int]:
+    """Fork into new namespaces and return (pid, pidfd) in the parent, (0, -1) in the child; see clone3(2).
+
+    Only for a process with one thread: Python's own after-fork work is not done. ``cgroup`` is a descriptor for
+    CLONE_INTO_CGROUP. The pidfd is close-on-exec.
+    """
+    pidfd = ctypes.c_int(-1)
+    args = _CloneArgs(flags=flags | CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=17, cgroup=cgroup)
+    return _check(_syscall(_SYS_CLONE3, ctypes.byref(args), ctypes.sizeof(args))), pidfd.value
+
+
+def mount(
+    source: str | bytes, target: str | bytes, kind: str | bytes = b"", flags: int = 0, data: str | bytes = b""
+) -> None:
+    """Mount a file system or change a mount; see mount(2)."""
+    options = os.fsencode(data) or None
+    _check(_mount(os.fsencode(source) or None, os.fsencode(target), os.fsencode(kind) or None, flags, options), target)
+
+
+def umount(target: str | bytes, flags: int = 0) -> None:
+    """Take a mount away; see umount2(2)."""
+    _check(_libc.umount2(os.fsencode(target), flags), target)
+
+
+def pivot_root(new: str | bytes, old: str | bytes) -> None:
+    """Make ``new`` the root and move the old one to ``old``; see pivot_root(2), where both may be ``.``."""
+    _check(_syscall(_SYS_PIVOT_ROOT, os.fsencode(new), os.fsencode(old)), new)
+
+
+def openat2(directory: int, path: str | bytes, flags: int, *, resolve: int, mode: int = 0) -> int:
+    """Open a path below a directory under the rules ``resolve`` (RESOLVE_IN_ROOT …); see openat2(2). Close-on-exec is added."""
+    how = _OpenHow(flags=flags | os.O_CLOEXEC, mode=mode, resolve=resolve)
+    return _check(_syscall(_SYS_OPENAT2, directory, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how)), path)
+
+
+def open_tree(directory: int, path: str | bytes, flags: int) -> int:
+    """A descriptor of a mount, or with OPEN_TREE_CLONE of a detached copy; see open_tree(2). Close-on-exec is added."""
+    return _check(_syscall(_SYS_OPEN_TREE, directory, os.fsencode(path), flags | os.O_CLOEXEC), path)
+
+
+def move_mount(from_fd: int, to_fd: int, to_path: str | bytes = b"") -> None:
+    """Attach the mount behind one descriptor at another, or at ``to_path`` below it; see move_mount(2)."""
+    target = os.fsencode(to_path)
+    flags = MOVE_MOUNT_F_EMPTY_PATH | (0 if target else MOVE_MOUNT_T_EMPTY_PATH)
+    _check(_syscall(_SYS_MOVE_MOUNT, from_fd, b"", to_fd, target, flags), target)
+
+
+def mount_setattr(
+    directory: int,
+    path: str | bytes,
+    flags: int,
+    *,
+    set_: int = 0,
+    clear: int = 0,
+    propagation: int = 0,
+    userns: int = 0,
+) -> None:
+    """Change the attributes of a mount, or with AT_RECURSIVE of a tree of them; see mount_setattr(2)."""
+    attr = _MountAttr(attr_set=set_, attr_clr=clear, propagation=propagation, userns_fd=userns)
+    _check(
+        _syscall(_SYS_MOUNT_SETATTR, directory, os.fsencode(path), flags, ctypes.byref(attr), ctypes.sizeof(attr)), path
+    )
+
+
+def fsmount(kind: str, options: list[tuple[str, str]], attributes: int = 0) -> int:
+    """A descriptor of a new, detached mount; an option with an empty value is a flag; see fsopen(2).
+
+    Unlike mount(2) it has no page-sized limit on the options: overlays of hundreds of layers fit.
+    """
+    context = _check(_syscall(_SYS_FSOPEN, kind.encode(), 1), kind)
+    try:
+        for key, value in options:
+            command = _FSCONFIG_SET_STRING if value else _FSCONFIG_SET_FLAG
+            _check(
+                _syscall(_SYS_FSCONFIG, context, command, key.encode(), os.fsencode(value) if value else None, 0), key
+            )
+        _check(_syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0), kind)
+        return _check(_syscall(_SYS_FSMOUNT, context, 1, attributes), kind)
+    finally:
+        os.close(context)
+
+
+def prctl(option: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> int:
+    """See prctl(2)."""
+    return _check(_prctl(option, a, b, c, d))
+
+
+def capset(effective: int, permitted: int, inheritable: int) -> None:
+    """Set the capability sets of this thread, as masks; see capset(2)."""
+    header = _CapHeader(version=0x20080522, pid=0)
+    low = [value & 0xFFFFFFFF for value in (effective, permitted, inheritable)]
+    high = [value >> 32 for value in (effective, permitted, inheritable)]
+    _check(_syscall(_SYS_CAPSET, ctypes.byref(header), (ctypes.c_uint32 * 6)(*low, *high)))
+
+
+def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
+    """Close every descriptor from ``first`` to ``last``; see close_range(2)."""
+    _check(_syscall(_SYS_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), 0))
+
+
+def seccomp(program: bytes, flags: int = 0) -> int:
+    """Install a BPF program (struct sock_filter, packed) as this thread's filter; see seccomp(2).
+
+    With SECCOMP_FILTER_FLAG_NEW_LISTENER the descriptor of the listener is returned, else 0.
+    """
+    buffer = ctypes.create_string_buffer(program, len(program))
+    prog = _SockFprog(length=len(program) // 8, filter=ctypes.addressof(buffer))
+    return _check(_syscall(_SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(prog)))
+
+
+def sethostname(name: str) -> None:
+    """Set the host name of this UTS namespace."""
+    data = name.encode()
+    _check(_libc.sethostname(data, len(data)))

@@ -1,0 +1,288 @@
+"""One container as the OCI runtime specification writes it: frozen values and config.json, no I/O.
+
+The root file system is no part of it: a container is started with ``start(spec, rootfs)``, where ``rootfs`` is a tuple of
+mounts. ``to_json`` is a config.json that runc accepts (its ``root.path`` is ``rootfs``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from ..errors import IntegrityError
+
+Json = Mapping[str, Any]
+NamespaceType = Literal["mount", "pid", "network", "ipc", "uts", "cgroup", "user", "time"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """One mount: all that images and processes say to each other. ``options`` are those of mount(8), then the file system's."""
+
+    destination: str
+    type: str
+    source: str
+    options: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Json) -> Mount:
+        """Read an entry of ``mounts``."""
+        return cls(
+            destination=data["destination"],
+            type=data.get("type", ""),
+            source=data.get("source", ""),
+            options=tuple(data.get("options") or ()),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {
+            "destination": self.destination,
+            "type": self.type,
+            "source": self.source,
+            "options": list(self.options),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rlimit:
+    """A resource limit by its name in setrlimit(2), as in RLIMIT_NOFILE."""
+
+    type: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """What runs: ``args[0]`` is looked up in the PATH of ``env``; ``cwd`` is absolute; ids are the container's own.
+
+    ``capabilities`` names the bounding, permitted and effective sets (``CAP_CHOWN`` …); inheritable and ambient stay empty.
+    """
+
+    args: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    cwd: str = "/"
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+    umask: int | None = None
+    terminal: bool = False
+    capabilities: frozenset[str] = frozenset()
+    no_new_privileges: bool = False
+    rlimits: tuple[Rlimit, ...] = ()
+    oom_score_adj: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdMapping:
+    """``size`` ids from ``container`` on are the host's from ``host`` on."""
+
+    container: int
+    host: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namespace:
+    """A namespace of the container: a new one, or the one that ``path`` names."""
+
+    type: NamespaceType
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """Limits, None where there is none: bytes, processes, and processor time as ``cpu_quota`` of each ``cpu_period`` (µs)."""
+
+    memory: int | None = None
+    memory_swap: int | None = None
+    memory_reservation: int | None = None
+    cpu_shares: int | None = None
+    cpu_quota: int | None = None
+    cpu_period: int | None = None
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    pids: int | None = None
+
+    @property
+    def cpus(self) -> float | None:
+        """The processors that the quota allows, or None."""
+        if self.cpu_quota is None or self.cpu_quota <= 0:
+            return None
+        return self.cpu_quota / (self.cpu_period or 100_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeSpec:
+    """One container. ``seccomp`` is the spec's own object (see linux.seccomp), None for none; ``cgroups_path`` as the spec has it."""
+
+    process: Process
+    hostname: str = ""
+    readonly_root: bool = False
+    mounts: tuple[Mount, ...] = ()
+    namespaces: tuple[Namespace, ...] = ()
+    uid_mappings: tuple[IdMapping, ...] = ()
+    gid_mappings: tuple[IdMapping, ...] = ()
+    resources: Resources = Resources()
+    cgroups_path: str = ""
+    seccomp: Json | None = None
+    masked_paths: tuple[str, ...] = ()
+    readonly_paths: tuple[str, ...] = ()
+    sysctl: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    def namespace(self, kind: NamespaceType) -> Namespace | None:
+        """The container's namespace of one kind, None where it shares the host's."""
+        return next((entry for entry in self.namespaces if entry.type == kind), None)
+
+    def without_namespace(self, kind: NamespaceType) -> RuntimeSpec:
+        """The same container sharing the host's namespace of one kind."""
+        return replace(self, namespaces=tuple(entry for entry in self.namespaces if entry.type != kind))
+
+    def to_json(self) -> dict[str, Any]:
+        """A config.json for ``rootfs`` beside it. A time namespace is left out: runc 1.1 refuses it."""
+        capabilities = sorted(self.process.capabilities)
+        process: dict[str, Any] = {
+            "terminal": self.process.terminal,
+            "user": _sparse(
+                {
+                    "uid": self.process.uid,
+                    "gid": self.process.gid,
+                    "additionalGids": list(self.process.groups) or None,
+                    "umask": self.process.umask,
+                }
+            ),
+            "args": list(self.process.args),
+            "env": list(self.process.env),
+            "cwd": self.process.cwd,
+            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), capabilities),
+            "noNewPrivileges": self.process.no_new_privileges,
+        }
+        if self.process.rlimits:
+            process["rlimits"] = [
+                {"type": limit.type, "soft": limit.soft, "hard": limit.hard} for limit in self.process.rlimits
+            ]
+        if self.process.oom_score_adj is not None:
+            process["oomScoreAdj"] = self.process.oom_score_adj
+        linux: dict[str, Any] = {
+            "namespaces": [
+                _sparse({"type": entry.type, "path": entry.path or None})
+                for entry in self.namespaces
+                if entry.type != "time"
+            ],
+            "maskedPaths": list(self.masked_paths),
+            "readonlyPaths": list(self.readonly_paths),
+            "resources": _resources_to_json(self.resources),
+        }
+        for key, mappings in (("uidMappings", self.uid_mappings), ("gidMappings", self.gid_mappings)):
+            if mappings:
+                linux[key] = [
+                    {"containerID": entry.container, "hostID": entry.host, "size": entry.size} for entry in mappings
+                ]
+        if self.cgroups_path:
+            linux["cgroupsPath"] = self.cgroups_path
+        if self.seccomp is not None:
+            linux["seccomp"] = dict(self.seccomp)
+        if self.sysctl:
+            linux["sysctl"] = dict(self.sysctl)
+        written: dict[str, Any] = {
+            "ociVersion": "1.0.2",
+            "process": process,
+            "root": {"path": "rootfs", "readonly": self.readonly_root},
+            "mounts": [mount.to_json() for mount in self.mounts],
+            "linux": linux,
+        }
+        if self.hostname:
+            written["hostname"] = self.hostname
+        if self.annotations:
+            written["annotations"] = dict(self.annotations)
+        return written
+
+    @classmethod
+    def from_json(cls, data: Json) -> RuntimeSpec:
+        """Read a config.json: IntegrityError names the key that is missing or of a wrong type."""
+        try:
+            process, linux = data["process"], data.get("linux") or {}
+            user = process.get("user") or {}
+            capabilities = process.get("capabilities") or {}
+            return cls(
+                process=Process(
+                    args=tuple(process["args"]),
+                    env=tuple(process.get("env") or ()),
+                    cwd=process["cwd"],
+                    uid=user.get("uid", 0),
+                    gid=user.get("gid", 0),
+                    groups=tuple(user.get("additionalGids") or ()),
+                    umask=user.get("umask"),
+                    terminal=bool(process.get("terminal", False)),
+                    capabilities=frozenset(capabilities.get("bounding") or ()),
+                    no_new_privileges=bool(process.get("noNewPrivileges", False)),
+                    rlimits=tuple(
+                        Rlimit(type=entry["type"], soft=entry["soft"], hard=entry["hard"])
+                        for entry in process.get("rlimits") or ()
+                    ),
+                    oom_score_adj=process.get("oomScoreAdj"),
+                ),
+                hostname=data.get("hostname") or "",
+                readonly_root=bool((data.get("root") or {}).get("readonly", False)),
+                mounts=tuple(Mount.from_json(entry) for entry in data.get("mounts") or ()),
+                namespaces=tuple(
+                    Namespace(type=entry["type"], path=entry.get("path") or "")
+                    for entry in linux.get("namespaces") or ()
+                ),
+                uid_mappings=_mappings(linux.get("uidMappings")),
+                gid_mappings=_mappings(linux.get("gidMappings")),
+                resources=_resources_from_json(linux.get("resources") or {}),
+                cgroups_path=linux.get("cgroupsPath") or "",
+                seccomp=linux.get("seccomp"),
+                masked_paths=tuple(linux.get("maskedPaths") or ()),
+                readonly_paths=tuple(linux.get("readonlyPaths") or ()),
+                sysctl=dict(linux.get("sysctl") or {}),
+                annotations=dict(data.get("annotations") or {}),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise IntegrityError(
+                f"not a runtime specification: {error}", hint="config.json needs process.args and process.cwd"
+            ) from error
+
+
+def _mappings(entries: list[Json] | None) -> tuple[IdMapping, ...]:
+    return tuple(
+        IdMapping(container=entry["containerID"], host=entry["hostID"], size=entry["size"]) for entry in entries or ()
+    )
+
+
+def _resources_to_json(limits: Resources) -> dict[str, Any]:
+    memory = _sparse({"limit": limits.memory, "swap": limits.memory_swap, "reservation": limits.memory_reservation})
+    cpu = _sparse(
+        {
+            "shares": limits.cpu_shares,
+            "quota": limits.cpu_quota,
+            "period": limits.cpu_period,
+            "cpus": limits.cpuset_cpus or None,
+            "mems": limits.cpuset_mems or None,
+        }
+    )
+    pids = _sparse({"limit": limits.pids})
+    return {key: value for key, value in (("memory", memory), ("cpu", cpu), ("pids", pids)) if value}
+
+
+def _resources_from_json(data: Json) -> Resources:
+    memory, cpu, pids = data.get("memory") or {}, data.get("cpu") or {}, data.get("pids") or {}
+    return Resources(
+        memory=memory.get("limit"),
+        memory_swap=memory.get("swap"),
+        memory_reservation=memory.get("reservation"),
+        cpu_shares=cpu.get("shares"),
+        cpu_quota=cpu.get("quota"),
+        cpu_period=cpu.get("period"),
+        cpuset_cpus=cpu.get("cpus") or "",
+        cpuset_mems=cpu.get("mems") or "",
+        pids=pids.get("limit"),
+    )
+
+
+def _sparse(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}

@@ -1,0 +1,203 @@
+"""What front ends show: plain data, with sizes in bytes and times in seconds (instants since the epoch, UTC)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .oci.descriptor import Digest
+from .oci.image import Image
+
+ChangeKind = Literal["added", "modified", "deleted"]
+FileKind = Literal["file", "directory", "symlink", "hardlink", "device", "fifo", "whiteout"]
+Status = Literal["creating", "created", "running", "paused", "exited", "dead"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """One sample of what a container uses; a limit that is not set is None, a count that the host cannot give is None.
+
+    ``cpu_seconds`` adds up over all processors since the start; ``source`` says who counted: ``cgroup v1``, ``cgroup v2`` or
+    ``process tree`` (where no cgroup could be made, so the limits are watched, not enforced by the kernel).
+    """
+
+    time: float
+    cpu_seconds: float
+    memory: int
+    processes: int
+    source: str
+    cpu_limit: float | None = None
+    memory_limit: int | None = None
+    memory_peak: int | None = None
+    processes_limit: int | None = None
+    throttled_seconds: float | None = None
+    oom_kills: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A path that a container changed on top of its image."""
+
+    kind: ChangeKind
+    path: str
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One path of a layer or of a whole image; ``digest`` is a regular file's content, ``link`` a link's target."""
+
+    path: str
+    kind: FileKind
+    size: int = 0
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    digest: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One layer of a stack: the instruction that made it and what it did to the files below it.
+
+    ``size`` is what its files hold; ``stored_size`` is the compressed blob. An instruction that made no layer has ``digest``
+    and ``diff_id`` None and counts nothing. ``largest`` holds its biggest files, largest first. ``wasted`` are the bytes of
+    it that later layers replace or remove.
+    """
+
+    instruction: str
+    digest: Digest | None
+    diff_id: Digest | None
+    size: int = 0
+    stored_size: int = 0
+    added: int = 0
+    modified: int = 0
+    deleted: int = 0
+    wasted: int = 0
+    largest: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerStack:
+    """The layers of an image from the base up; ``efficiency`` from 0 to 1 as dive defines it."""
+
+    name: str
+    id: Digest
+    platform: str
+    layers: tuple[Layer, ...]
+    size: int
+    stored_size: int
+    wasted: int
+    efficiency: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileChange:
+    """A path that differs between two images; the side where it is not there is None. ``what`` names the fields that differ."""
+
+    kind: ChangeKind
+    path: str
+    before: Entry | None
+    after: Entry | None
+    what: tuple[str, ...] = ()
+
+    @property
+    def growth(self) -> int:
+        """Bytes that the second image has more."""
+        return (self.after.size if self.after else 0) - (self.before.size if self.before else 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingChange:
+    """A key of the configuration (``Env.PATH``, ``Cmd`` …) that differs; the side where it is not set is None."""
+
+    key: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageDiff:
+    """Everything in which image ``after`` differs from image ``before``: files sorted by path, then settings."""
+
+    before: str
+    after: str
+    files: tuple[FileChange, ...]
+    settings: tuple[SettingChange, ...]
+    shared_layers: int
+
+    def count(self, kind: ChangeKind) -> int:
+        """How many files were added, modified or deleted."""
+        return sum(1 for change in self.files if change.kind == kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildStep:
+    """One executed or cached step of a build."""
+
+    text: str
+    stage: str
+    lines: tuple[int, int]
+    cached: bool
+    seconds: float
+    layer: Digest | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """The image that a build made, and how."""
+
+    image: Image
+    steps: tuple[BuildStep, ...]
+    warnings: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that a host allows or does not, found by trying it."""
+
+    name: str
+    holds: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostReport:
+    """What this host allows: its isolation tier (T0 to T4), each thing tried, and what cannot be enforced here, in plain words."""
+
+    tier: str
+    summary: str
+    checks: tuple[Check, ...]
+    not_enforced: tuple[str, ...]
+    kernel: str
+    cgroups: str
+    store: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerState:
+    """What is on disk of a container. Instants are 0 where they have not come; ``pid`` is 0 unless it runs.
+
+    ``tier`` and ``not_enforced`` say how well it was isolated; ``error`` says why it could not start, or how it was ended.
+    """
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    command: tuple[str, ...]
+    status: Status
+    created: float
+    started: float = 0.0
+    finished: float = 0.0
+    pid: int = 0
+    exit_code: int | None = None
+    out_of_memory: bool = False
+    error: str = ""
+    tier: str = ""
+    not_enforced: tuple[str, ...] = ()
+    auto_remove: bool = False
+    detached: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
