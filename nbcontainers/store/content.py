@@ -71,6 +71,11 @@ class Ingest:
             write_all(self._descriptor, view)
         return view.nbytes
 
+    @property
+    def digest(self) -> Digest:
+        """The digest of the bytes so far."""
+        return Digest(f"{self._algorithm}:{self._hash.hexdigest()}")
+
     def commit(self, media_type: str, expected: Descriptor | None = None) -> Descriptor:
         """Make the bytes a blob, durably, and return its descriptor; the same blob again is no error (and heals a damaged one).
 
@@ -78,7 +83,7 @@ class Ingest:
             IntegrityError: digest or size are not those of ``expected``; nothing is left.
 
         """
-        digest = Digest(f"{self._algorithm}:{self._hash.hexdigest()}")
+        digest = self.digest
         found = Descriptor(media_type=media_type, digest=digest, size=self.size)
         if expected is not None:
             _compare(found, expected)

@@ -110,13 +110,13 @@ class Images:
             IntegrityError: a part of it is damaged.
 
         """
-        data = self._content.read(descriptor.digest)
+        data = self._document(descriptor)
         if descriptor.media_type in INDEXES:
             index = Index.from_json(parse(data, f"index {descriptor.digest}"))
             return self.open(pick(index, Platform.host()), reference)
         manifest = Manifest.from_json(parse(data, f"manifest {descriptor.digest}"))
         config = ImageConfig.from_json(
-            parse(self._content.read(manifest.config.digest), f"configuration {manifest.config.digest}")
+            parse(self._document(manifest.config), f"configuration {manifest.config.digest}")
         )
         if len(config.diff_ids) != len(manifest.layers):
             raise IntegrityError(
@@ -124,7 +124,14 @@ class Images:
                 expected=str(len(config.diff_ids)),
                 actual=str(len(manifest.layers)),
             )
-        return Image(reference=reference, descriptor=descriptor, manifest=manifest, config=config)
+        plain = Descriptor(media_type=descriptor.media_type, digest=descriptor.digest, size=descriptor.size)
+        return Image(reference=reference, descriptor=plain, manifest=manifest, config=config)
+
+    def _document(self, descriptor: Descriptor) -> bytes:
+        data = self._content.read(descriptor.digest)
+        if len(data) != descriptor.size:
+            raise _of_other_size(descriptor, len(data))
+        return data
 
     def list(self) -> tuple[Image, ...]:
         """One image for each tag, newest first, then those without a tag, newest first; damaged ones are left out."""
@@ -184,12 +191,7 @@ class Images:
     def _complete(self, image: Image) -> None:
         for layer in image.layers:
             if (size := self._content.size(layer.digest)) != layer.size:
-                raise IntegrityError(
-                    f"blob {layer.digest} should have {layer.size} bytes and has {size}",
-                    expected=str(layer.size),
-                    actual=str(size),
-                    hint="load or pull the image again",
-                )
+                raise _of_other_size(layer, size)
 
     def tag(self, image: Image, reference: Reference) -> Image:
         """Give an image a name, durably, taking it from the image that has it.
@@ -308,10 +310,11 @@ class Images:
             roots.add(tag.descriptor.digest)
         return garbage.reachable(self._content, found, roots)
 
-    def collect(self, *, keep: Collection[Digest] = ()) -> Collected:
+    def collect(self, *, keep: Collection[str] = (), only: Collection[str] | None = None) -> Collected:
         """Remove every blob and layer that no tag, no lease and nothing in ``keep`` needs, and what killed processes left.
 
-        ``keep`` holds image IDs (those of containers), digests of blobs and manifests, and chain IDs.
+        ``keep`` holds image IDs (those of containers), digests of blobs and manifests, and chain IDs; ``only`` the candidates,
+        None for all.
 
         Raises:
             IntegrityError: a named image is damaged, so what it needs cannot be told; nothing is removed.
@@ -323,7 +326,7 @@ class Images:
                     f"the tag {damaged[0]} is damaged, so what it names cannot be told", hint="remove the file"
                 )
             found = garbage.documents(self._content)
-            collected = garbage.sweep(self._root, self._content, found, self._reachable(found, keep))
+            collected = garbage.sweep(self._root, self._content, found, self._reachable(found, keep), only=only)
             garbage.sweep_scratch(self._root, busy=bool(self._leases.living()))
             self._metadata.remove(
                 *(
@@ -334,6 +337,15 @@ class Images:
             )
         garbage.empty_trash(self._root, self._discard)
         return collected
+
+
+def _of_other_size(descriptor: Descriptor, size: int) -> IntegrityError:
+    return IntegrityError(
+        f"blob {descriptor.digest} should have {descriptor.size} bytes and has {size}",
+        expected=str(descriptor.size),
+        actual=str(size),
+        hint="load or pull the image again",
+    )
 
 
 def reference_without_digest(reference: Reference) -> Reference:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from ..errors import Conflict, HostError
+from ..linux.idmap import Identity
 from .content import Content
 from .durable import replace, saying_when_full
 from .images import Images
@@ -38,8 +39,9 @@ class Store:
 
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, identity: Identity) -> None:
         self.root = root.absolute()
+        self.identity = identity
         _prepare(self.root)
         self.leases = Leases(self.root)
         self.content = Content(self.root, self.leases)

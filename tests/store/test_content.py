@@ -195,9 +195,10 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: os.PathLike[str]) -> N
 import pathlib, sys
 from nbcontainers.errors import HostError
 from nbcontainers.oci.descriptor import Digest
+from nbcontainers.linux.idmap import of_host
 from nbcontainers.store.store import Store
 root = pathlib.Path(sys.argv[1])
-with Store(root) as store:
+with Store(root, identity=of_host()) as store:
     kept = store.content.write(b"kept", "text/plain")
     try:
         with store.content.ingest() as ingest:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.errors import Conflict, IntegrityError, InvalidReference, NotFound
+from nbcontainers.linux.idmap import of_host
 from nbcontainers.oci.descriptor import CONFIG, INDEX, MANIFEST, Descriptor, Digest, Platform
 from nbcontainers.oci.image import Index, to_bytes
 from nbcontainers.oci.reference import Reference
@@ -179,10 +180,11 @@ def test_eight_processes_tag_at_once_and_lose_nothing(store: Store) -> None:
         import sys, pathlib
         sys.path.insert(0, sys.argv[3])
         from nbcontainers.oci.reference import Reference
+        from nbcontainers.linux.idmap import of_host
         from nbcontainers.store.store import Store
         from tests.store.random_images import random_image
         number = int(sys.argv[2])
-        with Store(pathlib.Path(sys.argv[1])) as store:
+        with Store(pathlib.Path(sys.argv[1]), identity=of_host()) as store:
             sys.stdin.read(1)
             for turn in range(5):
                 with store.lease():
@@ -362,7 +364,7 @@ def test_the_collector_takes_what_has_no_name(store: Store) -> None:
 
 def test_a_lease_keeps_work_in_progress(store: Store) -> None:
     """What is written under a lease, and what it names, stays until the lease ends, whoever collects."""
-    with Store(store.root) as other:
+    with Store(store.root, identity=of_host()) as other:
         with store.lease():
             image = random_image(store, 1)
             assert other.images.collect().blobs == ()
@@ -379,8 +381,9 @@ def test_the_lease_of_a_dead_process_keeps_nothing(store: Store) -> None:
     """kill -9 of a process at work: what it made and its lease are gone after the next collection."""
     code = textwrap.dedent("""
         import os, sys, pathlib
+        from nbcontainers.linux.idmap import of_host
         from nbcontainers.store.store import Store
-        store = Store(pathlib.Path(sys.argv[1]))
+        store = Store(pathlib.Path(sys.argv[1]), identity=of_host())
         with store.lease():
             store.content.write(b"half-made", "text/plain")
             os.kill(os.getpid(), 9)
