@@ -294,7 +294,7 @@ def test_a_full_disk_tags_nothing(tmp_path: Path) -> None:
     mounted = ["unshare", "--map-root-user", "--user", "--mount", "sh", "-c", script, "sh"]
     if subprocess.run([*mounted, "true"], capture_output=True, check=False).returncode:
         pytest.skip("a tmpfs of 600 KiB (mount in a user namespace)")
-    environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
         [*mounted, sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False, env=environ
     )
