@@ -48,35 +48,6 @@ class Verb:
     operands: tuple[Operand, ...] = ()
 
 
-UNITS = {
-    "": 1,
-    "b": 1,
-    "k": 1 << 10,
-    "kb": 1 << 10,
-    "m": 1 << 20,
-    "mb": 1 << 20,
-    "g": 1 << 30,
-    "gb": 1 << 30,
-    "t": 1 << 40,
-    "tb": 1 << 40,
-}
-
-
-def size(text: str) -> int:
-    """Bytes from ``64m``, ``1.5g``, ``512k`` or a plain number, as Docker reads them (powers of 1024)."""
-    number = text.strip().lower().rstrip("bkmgt")
-    unit = text.strip().lower()[len(number) :]
-    try:
-        value = float(number) * UNITS[unit]
-    except (ValueError, KeyError):
-        raise NBContainersError(
-            f"not a size: {text!r}", hint="a size is a number and a unit: 512k, 64m, 1.5g"
-        ) from None
-    if not 0 <= value < float("inf"):
-        raise NBContainersError(f"not a size: {text!r}", hint="a size is positive and finite")
-    return int(value)
-
-
 def _whole(text: str) -> int:
     try:
         return int(text)
@@ -121,7 +92,7 @@ CREATE = (
     Flag(names=("--name",), metavar="NAME", help="a name to call the container by"),
     Flag(names=("--rm",), help="remove the container when it ends"),
     Flag(names=("-i", "--interactive"), help="keep standard input open"),
-    Flag(names=("-m", "--memory"), metavar="BYTES", convert=size, help="memory limit: 64m, 1.5g"),
+    Flag(names=("-m", "--memory"), metavar="BYTES", help="memory limit: 64m, 1.5g"),
     Flag(names=("--cpus",), metavar="N", convert=_number, help="processor limit: 0.5, 2"),
     Flag(names=("--pids-limit",), metavar="N", convert=_whole, help="process limit; -1 for none"),
     Flag(names=("--cap-add",), metavar="CAP", many=True, help="give a capability (or ALL)"),

