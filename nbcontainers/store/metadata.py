@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from ..errors import IntegrityError
 from ..oci.descriptor import Descriptor, Digest
-from .durable import locked
+from .durable import full, locked
 
 VERSION = 1
 _SCHEMA = """
@@ -50,24 +50,11 @@ class Metadata:
         self._path = root / "index.sqlite3"
         self._lock = root / "index.lock"
         self._scan = scan
+        self._patience = 30.0  # seconds that another process may hold SQLite's lock
 
     def find(self, prefix: str = "") -> tuple[Row, ...]:
         """The images whose ID begins with ``prefix`` (``sha256:…``), or all."""
-
-        def ask(connection: sqlite3.Connection) -> tuple[Row, ...]:
-            found = connection.execute(
-                "SELECT manifest, media_type, size, config FROM images WHERE config >= ?1 AND config < ?1 || '~' ORDER BY manifest",
-                (prefix,),
-            )
-            return tuple(
-                Row(
-                    descriptor=Descriptor(media_type=str(kind), digest=Digest(manifest), size=int(size)),
-                    config=Digest(config),
-                )
-                for manifest, kind, size, config in found
-            )
-
-        return self._ask(ask)
+        return self._ask(lambda connection: _read(connection, prefix))
 
     def add(self, *rows: Row) -> None:
         """Enter manifests; those that are there are not written again."""
@@ -98,6 +85,8 @@ class Metadata:
                 if connection.execute("PRAGMA user_version").fetchone() == (VERSION,):
                     return question(connection)
         except (sqlite3.Error, IntegrityError, TypeError, ValueError) as error:
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+                raise full(self._path) from error
             if not _is_torn(error):
                 raise
         with locked(self._lock, exclusive=True):
@@ -107,7 +96,9 @@ class Metadata:
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
-        with contextlib.closing(sqlite3.connect(self._path, timeout=30, isolation_level=None)) as connection:
+        with contextlib.closing(
+            sqlite3.connect(self._path, timeout=self._patience, isolation_level=None)
+        ) as connection:
             connection.execute("PRAGMA synchronous = NORMAL")
             yield connection
 
@@ -151,15 +142,23 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
+def _read(connection: sqlite3.Connection, prefix: str) -> tuple[Row, ...]:
+    found = connection.execute(
+        "SELECT manifest, media_type, size, config FROM images WHERE config >= ?1 AND config < ?1 || '~' ORDER BY manifest",
+        (prefix,),
+    )
+    return tuple(
+        Row(descriptor=Descriptor(media_type=str(kind), digest=Digest(manifest), size=int(size)), config=Digest(config))
+        for manifest, kind, size, config in found
+    )
+
+
 def _is_whole(connection: sqlite3.Connection) -> bool:
-    if connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
-        return False
     try:
-        for manifest, config in connection.execute("SELECT manifest, config FROM images"):
-            Digest(manifest), Digest(config)
-    except (IntegrityError, TypeError):
+        _read(connection, "")
+    except (IntegrityError, TypeError, ValueError):
         return False
-    return True
+    return bool(connection.execute("PRAGMA integrity_check").fetchone() == ("ok",))
 
 
 def _is_torn(error: Exception) -> bool:
