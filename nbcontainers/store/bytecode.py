@@ -15,7 +15,6 @@ import sys
 from collections.abc import Sequence
 from types import TracebackType
 
-
 PROCESSES = 2  # always, whatever the machine has: what a module becomes depends on those before it
 
 
@@ -69,7 +68,7 @@ class Compilation:
         for number, (process, modules) in enumerate(zip(self._processes, self._modules, strict=True)):
             assert process.stdout is not None
             data = process.stdout.read()
-            made = marshal.loads(data) if process.wait() == 0 else None  # our own child wrote it
+            made = marshal.loads(data) if process.wait() == 0 else None  # noqa: S302 # our own child wrote it
             if not isinstance(made, list) or len(made) != len(modules):
                 return None
             merged[number::PROCESSES] = made
@@ -90,7 +89,7 @@ def compiled(source: bytes, name: str) -> bytes | None:
 def main() -> None:
     """Read the modules from standard input, write their bytecode to standard output."""
     made: list[bytes | None] = []
-    for source, name in marshal.loads(sys.stdin.buffer.read()):
+    for source, name in marshal.loads(sys.stdin.buffer.read()):  # noqa: S302 # our parent did
         if isinstance(source, bytes):
             data = source
         else:

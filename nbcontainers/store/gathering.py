@@ -31,6 +31,7 @@ class Row:
     source: str = ""
     data: bytes = b""
     link: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,11 @@ class Part:
     title: str
     rows: dict[str, Row] = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(row.size for row in self.rows.values())
+
 
 class Gathering:
     """Rows in one or several layers: a path that a layer below has is not given again.
@@ -63,9 +69,10 @@ class Gathering:
         self.seen: set[str] = set()
         self._placed: dict[str, Row] = {}
 
-    def part(self, title: str) -> None:
+    def part(self, title: str) -> Part:
         """Begin the next layer."""
         self.parts.append(Part(title=title))
+        return self.parts[-1]
 
     def __contains__(self, name: str) -> bool:
         return name.strip("/") in self._placed
@@ -80,9 +87,8 @@ class Gathering:
 
     def file(self, name: str, data: bytes | str, mode: int = 0o644) -> None:
         """A file with these bytes."""
-        self._add(
-            Row(name=name.strip("/"), kind="file", mode=mode, data=data.encode() if isinstance(data, str) else data)
-        )
+        data = data.encode() if isinstance(data, str) else data
+        self._add(Row(name=name.strip("/"), kind="file", mode=mode, data=data, size=len(data)))
 
     def link(self, name: str, target: str) -> None:
         """A symbolic link."""
@@ -132,11 +138,11 @@ class Gathering:
         self.seen.add(source)
         if mode is None:
             mode = 0o755 if status.st_mode & 0o111 else 0o644
-        row = Row(name=name.strip("/"), kind="file", mode=mode, source=source)
+        row = Row(name=name.strip("/"), kind="file", mode=mode, source=source, size=status.st_size)
         if any(_below(source, move.old) for move in self.moves):
             data = relocated(source, [*self.moves, *self.hidden])
             if data is not None:
-                row = Row(name=row.name, kind="file", mode=mode, data=data)
+                row = Row(name=row.name, kind="file", mode=mode, data=data, size=len(data))
         self._add(row)
         return f"/{row.name}"
 
@@ -202,7 +208,9 @@ class Gathering:
         if not self.belongs(path) or not self.belongs(leads_to):
             return False
         name, there = self.moved(path), self.moved(leads_to)
-        stays = not target.startswith("/") and posixpath.normpath(posixpath.join(posixpath.dirname(name), target)) == there
+        stays = (
+            not target.startswith("/") and posixpath.normpath(posixpath.join(posixpath.dirname(name), target)) == there
+        )
         self.link(name, target if stays else there)
         return True
 
@@ -230,15 +238,16 @@ def relocated(source: str, moves: list[Move]) -> bytes | None:
     with open(source, "rb") as stream:
         if stream.read(4) != b"\x7fELF":
             return None
-        data = stream.seek(0) or stream.read()
+        stream.seek(0)
+        data = stream.read()
     return replaced_strings(without_sections(source, data), moves)
 
 
 def replaced_text(data: bytes, moves: list[Move]) -> bytes:
     """A text with each old folder's name replaced, where the folder's name ends there."""
     for move in _longest_first(moves):
-        new = os.fsencode(move.new)
-        data = re.sub(rb"%b(?![\w.-])" % re.escape(os.fsencode(move.old)), lambda _, new=new: new, data)
+        ends = re.compile(rb"%b(?![\w.-])" % re.escape(os.fsencode(move.old)))
+        data = ends.sub(os.fsencode(move.new).replace(b"\\", rb"\\"), data)
     return data
 
 
@@ -275,7 +284,9 @@ def without_sections(source: str, data: bytes) -> bytes:
     end = table + size * count
     for number in range(count):
         at = table + size * number
-        end = max(end, int.from_bytes(data[at + 8 : at + 16], "little") + int.from_bytes(data[at + 32 : at + 40], "little"))
+        end = max(
+            end, int.from_bytes(data[at + 8 : at + 16], "little") + int.from_bytes(data[at + 32 : at + 40], "little")
+        )
     head = bytearray(data[:end])
     head[40:48] = bytes(8)  # e_shoff
     head[60:64] = bytes(4)  # e_shnum, e_shstrndx

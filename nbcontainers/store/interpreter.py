@@ -7,17 +7,27 @@ import posixpath
 import re
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .bytecode import Compilation
-from .gathering import Gathering, Move
+from .gathering import Gathering, Move, Part, Row
 from .programs import Host
 
 PREFIX = "/usr/local"
 _AS_THEY_STAND = ("/usr", PREFIX)
 # Tests, other people's packages, a static library for embedding, and what needs a screen.
-_FOLDERS = {"test", "tests", "idle_test", "__pycache__", "site-packages", "dist-packages", "idlelib", "turtledemo", "tkinter"}
+_FOLDERS = {
+    "test",
+    "tests",
+    "idle_test",
+    "__pycache__",
+    "site-packages",
+    "dist-packages",
+    "idlelib",
+    "turtledemo",
+    "tkinter",
+}
 _FILES = re.compile(
     r"(lib-dynload/(_tkinter|_test|_ctypes_test|_xxtest|_xxsub|xxlimited|xxsubtype)[^/]*|turtle\.py|EXTERNALLY-MANAGED|.*\.(pyc|a|exe))"
 )
@@ -26,7 +36,8 @@ _FILES = re.compile(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interpreter:
     """An installed Python: ``executable`` is the real file, ``prefix`` the real folder it was installed to, not a virtual
-    environment's; ``given`` is that folder as the Python itself calls it."""
+    environment's; ``given`` is that folder as the Python itself calls it.
+    """
 
     executable: str
     prefix: str
@@ -111,11 +122,14 @@ def gather(
     return modules
 
 
-def place_bytecode(gathering: Gathering, modules: list[tuple[str | bytes, str]], compilation: Compilation) -> bool:
+def place_bytecode(part: Part, modules: Sequence[tuple[str | bytes, str]], compilation: Compilation) -> bool:
     """Add what was compiled beside the modules; False if nothing was."""
     made = compilation.result()
     for (_, name), data in zip(modules, made or (), strict=False):
         if data is not None:
-            folder, _, last = name.rpartition("/")
-            gathering.file(f"{folder}/__pycache__/{last[:-3]}.{sys.implementation.cache_tag}.pyc", data)
+            folder, _, last = name.strip("/").rpartition("/")
+            folder = f"{folder}/__pycache__"
+            compiled = f"{folder}/{last[:-3]}.{sys.implementation.cache_tag}.pyc"
+            part.rows[folder] = Row(name=folder, kind="directory", mode=0o755)
+            part.rows[compiled] = Row(name=compiled, kind="file", mode=0o644, data=data, size=len(data))
     return made is not None

@@ -5,6 +5,7 @@ Nothing is executed: ``ldd`` runs the program that it looks at. Source: ld.so(8)
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import struct
@@ -80,6 +81,10 @@ def read(path: str) -> Elf | None:
             return parse(stream)
         except (ELFError, ConstructError, struct.error, ValueError, IndexError, StopIteration):
             return None  # begins like one, and is not whole
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return None  # it says that a part of it is where no file has bytes
 
 
 def parse(stream: BinaryIO) -> Elf | None:
@@ -104,6 +109,7 @@ def parse(stream: BinaryIO) -> Elf | None:
     strings = 0
     size = structs.Elf_Dyn.sizeof()
     for number in range(dynamic["p_filesz"] // size if dynamic else 0):
+        assert dynamic
         entry = struct_parse(structs.Elf_Dyn, stream, dynamic["p_offset"] + number * size)
         if entry["d_tag"] == "DT_NULL":
             break
@@ -286,9 +292,7 @@ def read_cache(data: bytes) -> dict[str, list[str]]:
         return os.fsdecode(data[start + offset : data.index(b"\0", start + offset)])
 
     try:
-        for _, key, value, _, capabilities in struct.iter_unpack(
-            "<iIIIQ", data[start + 48 : start + 48 + 24 * count]
-        ):
+        for _, key, value, _, capabilities in struct.iter_unpack("<iIIIQ", data[start + 48 : start + 48 + 24 * count]):
             if not capabilities:
                 known.setdefault(text(key), []).append(text(value))
     except (ValueError, struct.error):

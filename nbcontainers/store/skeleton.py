@@ -68,10 +68,10 @@ CERTIFICATES = (
 BUNDLE = CERTIFICATES[0]
 ZONES = ("/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/etc/zoneinfo")
 TERMINFO = ("/usr/share/terminfo", "/lib/terminfo", "/usr/lib/terminfo", "/etc/terminfo")
-TERMINALS = (
-    "ansi dumb linux rxvt rxvt-unicode rxvt-unicode-256color screen screen-256color tmux tmux-256color vt100 vt102 vt220"
-    " xterm xterm-256color xterm-color xterm-mono"
-).split()
+TERMINALS = """
+ansi dumb linux rxvt rxvt-unicode rxvt-unicode-256color screen screen-256color tmux tmux-256color vt100 vt102 vt220
+xterm xterm-256color xterm-color xterm-mono
+""".split()  # noqa: SIM905 # a table of words
 LOCALE = "/usr/lib/locale/C.utf8"
 DATABASES = ("protocols", "services", "ethertypes")
 
@@ -81,6 +81,7 @@ def gather(gathering: Gathering, prefix: str, warn: Callable[[str], None]) -> No
 
     The folders in the root are links where they are links on the host, so that every path of the system means the same.
     """
+    gathering.seen.update(("/", "/usr", "/etc", "/etc/os-release", *(f"/{name}" for name in ROOT_FOLDERS)))
     for name in ROOT_FOLDERS:
         if os.path.islink(f"/{name}"):
             gathering.link(name, os.readlink(f"/{name}").lstrip("/"))
@@ -176,7 +177,7 @@ def _zones(gathering: Gathering, prefix: str, warn: Callable[[str], None]) -> No
 
     def keep(path: str) -> bool:
         # ``right`` counts leap seconds, ``posix`` is the same again, ``localtime`` is this host's own setting.
-        return path.split("/")[0] not in ("right", "posix", "localtime", "posixrules") and not path.endswith(
+        return path.partition("/")[0] not in ("right", "posix", "localtime", "posixrules") and not path.endswith(
             (".py", ".pyc", "__pycache__")
         )
 

@@ -6,126 +6,112 @@ name if it is part of the system; a Python from elsewhere (a home folder, a cond
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 import os
-import posixpath
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..errors import NotFound
-from . import interpreter, skeleton
-from .dependencies import MissingLibraries, Placer
-from .gathering import Gathering, Move, Part
-from .interpreter import Interpreter
-from .programs import Host
+from ..errors import NBContainersError
+from ..events import Observer, Progress, Warned, ignore
+from ..oci.descriptor import Platform
+from ..oci.image import ContainerConfig, History, Image, ImageConfig
+from ..oci.reference import Reference
+from . import bytecode, dependencies, fingerprint, gathering, interpreter, inventory, programs, skeleton
+from .bytecode import Compilation
+from .inventory import PATH, Contents
+from .packing import Packed, pack
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-SHELLS = ("sh", "bash")
-PROGRAMS = """
-[ arch b2sum base32 base64 basename basenc cat chcon chgrp chmod chown chroot cksum comm cp csplit cut date dd df dir dircolors
-dirname du echo env expand expr factor false fmt fold groups head hostid id install join link ln logname ls md5sum mkdir mkfifo
-mknod mktemp mv nice nl nohup nproc numfmt od paste pathchk pinky pr printenv printf ptx pwd readlink realpath rm rmdir runcon seq
-sha1sum sha224sum sha256sum sha384sum sha512sum shred shuf sleep sort split stat stdbuf stty sum sync tac tail tee test timeout
-touch tr true truncate tsort tty uname unexpand uniq unlink users vdir wc who whoami yes
-find xargs grep egrep fgrep sed awk mawk gawk tar gzip gunzip zcat bzip2 bunzip2 bzcat xz unxz xzcat
-cmp diff clear less more tput reset which hostname getent getopt locale nologin
-ps free kill pgrep pidof pidwait pkill pmap pwdx sysctl top uptime vmstat w watch
-ip ss bridge
-chrt column dmesg fallocate findmnt flock getconf hexdump ionice ipcs last lscpu lsns mount mountpoint nsenter pivot_root prlimit
-renice rev script setarch setpriv setsid taskset umount unshare
-""".split()
-COMPANIONS = ("/usr/libexec/coreutils/libstdbuf.so", "/usr/lib/coreutils/libstdbuf.so")  # what stdbuf has others load
+if TYPE_CHECKING:
+    from .store import Store
+
+REFERENCE = Reference.parse("toolbox")
+OLDEST = 315619200  # 2 January 1980: zip files know no earlier day, in no time zone
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
-    """What goes into the image before its modules are compiled: the parts become layers, ``python`` is the index of Python's.
+def build(store: Store, *, extra: Sequence[str] = (), on_event: Observer = ignore) -> Image:
+    """Make the image out of this host, or find it made; it is tagged ``toolbox:latest``.
 
-    ``modules`` are what ``Compilation`` takes, ``executable`` is what runs it; ``seen`` as ``Gathering`` has it.
-    """
-
-    gathering: Gathering
-    parts: tuple[Part, ...]
-    python: Interpreter
-    modules: tuple[tuple[str | bytes, str], ...]
-    seen: frozenset[str]
-
-
-def gather(extra: Sequence[str] = (), *, warn: Callable[[str], None] = lambda message: None) -> Contents:
-    """Find every file of the image, as rows; nothing is written.
+    The same files give the same digest. As long as none of them has changed, the image is only looked up.
 
     Args:
-        extra: further programs, by name or path; they come with their libraries and interpreters, in a part of their own.
-        warn: told of what had to be left out.
+        store: where it goes.
+        extra: programs beside the core ones, by name or path.
+        on_event: told of the progress, and of what had to be left out.
 
     Raises:
-        NotFound: an extra program, or a library that it needs, is not on this host; or there is no shell.
+        NotFound: an extra program, or a library that it needs, is not on this host.
 
     """
-    host, gathering, python = Host(), Gathering(), interpreter.running()
-    if python.move:
-        gathering.moves.append(python.move)
-        gathering.hidden = [Move(old=python.given, new=python.move.new)]
-    home = os.path.expanduser("~")
-    if home not in ("/", "/root", "~"):
-        gathering.hidden.append(Move(old=home, new="/root"))
-    placer = Placer(gathering, host, warn)
+    created = int(os.environ.get("SOURCE_DATE_EPOCH") or 0)
+    words = sorted({os.path.abspath(word) if "/" in word else word for word in extra})
+    key = json.dumps([_recipe(), created, sys.version, sys.base_prefix, sys.executable, words, os.environ.get("PATH")])
+    with store.lease() as lease:
+        known = fingerprint.recall(store.root, key)
+        if known:
+            lease.add(known.digest)
+            with suppress(NBContainersError):  # it was removed, or is damaged: it is made again
+                return _tag(store, store.images.open(known))
+        contents = inventory.gather(words, warn=lambda message: on_event(Warned(message=message)))
+        before = fingerprint.of(contents.seen)
+        image = _tag(store, _write(store, contents, created, on_event))
+        if before == fingerprint.of(contents.seen):  # else it changed meanwhile, and nobody knows what was read
+            fingerprint.remember(store.root, key, contents.seen, before, image.descriptor)
+        return image
 
-    gathering.part("toolbox: base files and shell")
-    skeleton.gather(gathering, python.prefix, warn)
-    shells = [path for path in map(host.program, SHELLS) if path]
-    if not shells:
-        raise NotFound("no program 'sh' on this host", hint="the toolbox is made of this host's own programs")
-    for path in shells:
-        placer.place(path)
-    if "bin/sh" not in gathering and "usr/bin/sh" not in gathering:
-        gathering.link("bin/sh", gathering.moved(shells[0]))
-    placer.late()
 
-    gathering.part("toolbox: core programs")
-    for name in PROGRAMS:
-        path = host.program(name)
-        if path and gathering.belongs(path):
-            _place_if_whole(placer, path, warn)
-    for path in filter(os.path.isfile, COMPANIONS):
-        _place_if_whole(placer, path, warn)
+def _tag(store: Store, image: Image) -> Image:
+    with suppress(NBContainersError):
+        found = store.images.resolve(REFERENCE.familiar)
+        if found.descriptor.digest == image.descriptor.digest:
+            return found
+    return store.images.tag(image, REFERENCE)
 
-    gathering.part(f"toolbox: Python {python.version}")
-    handed_on = host.handed_on(python.executable)
-    modules = interpreter.gather(gathering, host, python, lambda path: placer.place(path, handed_on), warn)
-    placer.python = posixpath.join("/usr/bin" if python.prefix == "/usr" else "/usr/local/bin", "python3")
 
-    if extra:
-        named = {posixpath.basename(word): host.program(word) for word in sorted(set(extra))}
-        for word, path in named.items():
-            if not path:
-                raise NotFound(f"no program {word!r} on this host", hint="give the path of a file, or install it first")
-        gathering.part(f"toolbox: {' '.join(named)}")
-        for name, path in named.items():
-            _place_extra(placer, host, path, name, warn)
-    return Contents(
-        gathering=gathering,
-        parts=tuple(gathering.parts),
-        python=python,
-        modules=tuple(modules),
-        seen=frozenset(gathering.seen | host.seen),
+@functools.cache
+def _recipe() -> str:
+    """A digest of this code: another version makes another image."""
+    modules = (bytecode, dependencies, gathering, interpreter, inventory, programs, skeleton, sys.modules[__name__])
+    content = hashlib.sha256()
+    for module in modules:
+        content.update(Path(module.__file__ or "").read_bytes())
+    return content.hexdigest()
+
+
+def _write(store: Store, contents: Contents, created: int, on_event: Observer) -> Image:
+    total = sum(part.size for part in contents.parts)
+    done = 0
+    layers: list[Packed] = []
+    with Compilation(contents.python.executable, contents.modules) as compilation:
+        for part in contents.parts:
+            on_event(Progress(what="toolbox", done=done, total=total))
+            done += part.size
+            if part is contents.python_part and not interpreter.place_bytecode(part, contents.modules, compilation):
+                on_event(Warned(message="Python's modules could not be compiled: it starts more slowly in the toolbox"))
+            layers.append(pack(store.content, part.rows, max(created, OLDEST)))
+    on_event(Progress(what="toolbox", done=total, total=total))
+    written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created))
+    config = ImageConfig(
+        platform=Platform.host(),
+        created=written,
+        config=ContainerConfig(
+            env=(f"PATH={PATH}", "LANG=C.UTF-8"),
+            cmd=("/bin/sh",),
+            labels={
+                "org.opencontainers.image.title": "toolbox",
+                "org.opencontainers.image.description": "the programs of the host that made it, and its Python",
+                "nbcontainers.toolbox.python": contents.python.version,
+            },
+        ),
+        diff_ids=tuple(layer.diff_id for layer in layers),
+        history=(
+            *(History(created=written, created_by=part.title) for part in contents.parts),
+            History(created=written, created_by='CMD ["/bin/sh"]', empty_layer=True),
+        ),
     )
-
-
-def _place_if_whole(placer: Placer, path: str, warn: Callable[[str], None]) -> None:
-    """Place a program that the image can do without: what cannot be read or lacks a library is left out, and said."""
-    try:
-        placer.place(path)
-    except (MissingLibraries, PermissionError) as error:
-        warn(f"{posixpath.basename(path)} is left out: {error}")
-
-
-def _place_extra(placer: Placer, host: Host, path: str, name: str, warn: Callable[[str], None]) -> None:
-    try:
-        if host.needs(path).programs:
-            warn(f"{name} is a script: its interpreter comes along, not the programs and modules that it uses")
-        if path.startswith(tuple(f"{folder}/" for folder in PATH.split(":"))):
-            placer.place(path)
-        else:
-            placer.place_as(path, f"/usr/local/bin/{name}")
-    except OSError as error:
-        raise NotFound(f"the program {name!r} cannot be taken along: {error}", hint="see ld.so(8)") from error
+    return store.images.create(config, [layer.descriptor for layer in layers])
