@@ -28,7 +28,7 @@ ps free kill pgrep pidof pidwait pkill pmap pwdx sysctl top uptime vmstat w watc
 ip ss bridge
 chrt column dmesg fallocate findmnt flock getconf hexdump ionice ipcs last lscpu lsns mount mountpoint nsenter pivot_root prlimit
 renice rev script setarch setpriv setsid taskset umount unshare
-""".split()  # noqa: SIM905 # a table of words
+""".split()  # a table of words
 COMPANIONS = ("/usr/libexec/coreutils/libstdbuf.so", "/usr/lib/coreutils/libstdbuf.so")  # what stdbuf has others load
 
 

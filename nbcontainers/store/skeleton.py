@@ -71,7 +71,7 @@ TERMINFO = ("/usr/share/terminfo", "/lib/terminfo", "/usr/lib/terminfo", "/etc/t
 TERMINALS = """
 ansi dumb linux rxvt rxvt-unicode rxvt-unicode-256color screen screen-256color tmux tmux-256color vt100 vt102 vt220
 xterm xterm-256color xterm-color xterm-mono
-""".split()  # noqa: SIM905 # a table of words
+""".split()  # a table of words
 LOCALE = "/usr/lib/locale/C.utf8"
 DATABASES = ("protocols", "services", "ethertypes")
 

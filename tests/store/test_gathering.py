@@ -15,7 +15,9 @@ def gathering() -> Gathering:
     return made
 
 
-def test_a_file_keeps_every_link_on_the_way_to_it(gathering: Gathering, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_file_keeps_every_link_on_the_way_to_it(
+    gathering: Gathering, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Links between folders and between files are rows as they stand on the host, each once."""
     (tmp_path / "real/bin").mkdir(parents=True)
     (tmp_path / "real/bin/tool").write_bytes(b"x")
@@ -36,7 +38,9 @@ def test_a_file_keeps_every_link_on_the_way_to_it(gathering: Gathering, monkeypa
     assert rows[f"{root}/real/bin"].kind == "directory"
 
 
-def test_a_link_out_of_the_system_becomes_the_file(gathering: Gathering, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_link_out_of_the_system_becomes_the_file(
+    gathering: Gathering, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A program in /usr/local that is a link into somebody's home stands there itself."""
     (tmp_path / "system").mkdir()
     (tmp_path / "home").mkdir()

@@ -19,12 +19,22 @@ def cc(folder: Path, name: str, *flags: str, source: str = "int main(void) { ret
     """Compile a program or, with -shared, a library."""
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["cc", "-o", target, "-x", "c", "-", "-x", "none", *flags], input=source, text=True, check=True, cwd=folder)
+    subprocess.run(
+        ["cc", "-o", target, "-x", "c", "-", "-x", "none", *flags], input=source, text=True, check=True, cwd=folder
+    )
     return target
 
 
 def library(folder: Path, name: str, *flags: str, function: str = "f") -> Path:
-    return cc(folder, name, "-shared", "-fPIC", f"-Wl,-soname,{Path(name).name}", *flags, source=f"int {function}(void) {{ return 1; }}")
+    return cc(
+        folder,
+        name,
+        "-shared",
+        "-fPIC",
+        f"-Wl,-soname,{Path(name).name}",
+        *flags,
+        source=f"int {function}(void) {{ return 1; }}",
+    )
 
 
 def test_the_shells_loader_and_libraries_are_those_that_the_loader_takes() -> None:

@@ -14,7 +14,7 @@ import pytest
 from nbcontainers.errors import NotFound
 from nbcontainers.events import Event, Progress, Warned
 from nbcontainers.linux.idmap import of_host
-from nbcontainers.oci.image import Image
+from nbcontainers.oci.image import Image, Index, to_bytes
 from nbcontainers.store import interpreter, inventory, toolbox
 from nbcontainers.store.bytecode import Compilation
 from nbcontainers.store.store import Store
@@ -23,7 +23,7 @@ from tests.store.validate import validate
 ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENT = {"PATH": toolbox.PATH, "LANG": "C.UTF-8", "HOME": "/root"}
 MODULES = "import ssl, sqlite3, json, ctypes, zoneinfo, hashlib, lzma, bz2, asyncio, venv"
-IMPORTS = f"{MODULES}; ssl.create_default_context(); print(zoneinfo.ZoneInfo('Europe/Berlin'), ssl.create_default_context().get_ca_certs() != [])"
+IMPORTS = f"{MODULES}; found = ssl.create_default_context().get_ca_certs(); print(zoneinfo.ZoneInfo('Europe/Berlin'), found != [])"
 
 
 ENTER = """mount --rbind /proc "$0/proc" && exec chroot "$0" "$@\""""  # the loader asks /proc where a program stands
@@ -34,7 +34,9 @@ def can_chroot(*before: str) -> bool:
 
 
 CHROOT = ("unshare", "-m") if os.geteuid() == 0 and can_chroot("unshare", "-m") else ("unshare", "-Urm")
-needs_chroot = pytest.mark.skipif(not can_chroot(*CHROOT), reason="needs root or a user namespace (unshare -Urm chroot)")
+needs_chroot = pytest.mark.skipif(
+    not can_chroot(*CHROOT), reason="needs root or a user namespace (unshare -Urm chroot)"
+)
 
 
 def needs(tool: str) -> pytest.MarkDecorator:
@@ -51,7 +53,12 @@ def unpack(store: Store, image: Image, folder: Path) -> Path:
 def inside(tree: Path, *words: str, before: tuple[str, ...] = CHROOT) -> str:
     """What a command prints in the tree, with nothing of this environment."""
     done = subprocess.run(
-        [*before, "sh", "-c", ENTER, tree, *words], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=60
+        [*before, "sh", "-c", ENTER, tree, *words],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -109,7 +116,12 @@ def test_the_same_host_gives_the_same_digest(built: tuple[Store, Image, list[Eve
     environment = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C", "PATH": f"{tmp_path}:/usr/bin:/bin"}
     environment |= {"PYTHONPATH": str(ROOT), "HOME": os.environ.get("HOME", "/")}
     done = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "store"], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script, tmp_path / "store"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.strip() == built[1].id
 
@@ -190,10 +202,16 @@ def test_a_program_with_its_own_libraries_works_elsewhere(
         subprocess.run(words, input=source, text=True, check=True, cwd=tmp_path)
 
     for name in ("own", "far", "env"):
-        cc(f"{name}/libnbc{name}.so", f"int {name}(void) {{ return 1; }}", "-shared", "-fPIC", f"-Wl,-soname,libnbc{name}.so")
+        cc(
+            f"{name}/libnbc{name}.so",
+            f"int {name}(void) {{ return 1; }}",
+            "-shared",
+            "-fPIC",
+            f"-Wl,-soname,libnbc{name}.so",
+        )
     cc(
         "own/app",
-        "#include <stdio.h>\nint own(void), far(void), env(void); int main(void) { printf(\"%d\\n\", own() + far() + env()); }",
+        '#include <stdio.h>\nint own(void), far(void), env(void); int main(void) { printf("%d\\n", own() + far() + env()); }',
         *(f"{name}/libnbc{name}.so" for name in ("own", "far", "env")),
         f"-Wl,-rpath,$ORIGIN:{tmp_path}/far",
     )
@@ -227,10 +245,14 @@ def test_its_python_is_whole(tree: Path) -> None:
         assert inside(tree, name, "-c", IMPORTS) == "Europe/Berlin True\n"
     version = inside(tree, "python3", "-c", "import sys; print(sys.version)")
     assert version == f"{sys.version}\n"
-    missing = "import sys; print([m for m in sys.stdlib_module_names if not __import__('importlib.util').util.find_spec(m)])"
+    missing = (
+        "import sys; print([m for m in sys.stdlib_module_names if not __import__('importlib.util').util.find_spec(m)])"
+    )
     left_out = set(eval(inside(tree, "python3", "-c", missing)))
     here = {name for name in left_out if __import__("importlib.util").util.find_spec(name)}
-    assert here <= {"idlelib", "tkinter", "_tkinter", "turtle", "turtledemo", "test"} | {n for n in here if "xx" in n or "test" in n}
+    assert here <= {"idlelib", "tkinter", "_tkinter", "turtle", "turtledemo", "test"} | {
+        n for n in here if "xx" in n or "test" in n
+    }
 
 
 @needs_chroot
@@ -307,7 +329,14 @@ def test_umoci_unpacks_it(built: tuple[Store, Image, list[Event]], tmp_path: Pat
     """umoci makes a bundle out of it whose files are those of the layers."""
     store, image, _ = built
     layout = as_layout(store, image, tmp_path)
-    words = ["umoci", "unpack", *(() if os.geteuid() == 0 else ("--rootless",)), "--image", f"{layout}:toolbox", tmp_path / "bundle"]
+    words = [
+        "umoci",
+        "unpack",
+        *(() if os.geteuid() == 0 else ("--rootless",)),
+        "--image",
+        f"{layout}:toolbox",
+        tmp_path / "bundle",
+    ]
     subprocess.run(words, capture_output=True, check=True)
     assert (tmp_path / "bundle/rootfs/etc/passwd").read_text().startswith("root:")
 
@@ -319,10 +348,8 @@ def as_layout(store: Store, image: Image, folder: Path) -> Path:
     for digest in (image.descriptor.digest, image.id, *(layer.digest for layer in image.layers)):
         os.link(store.content.path(digest), layout / "blobs/sha256" / digest.hex)
     (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    (layout / "index.json").write_text(
-        '{"schemaVersion": 2, "manifests": [{"mediaType": "%s", "digest": "%s", "size": %d, "annotations": {"org.opencontainers.image.ref.name": "toolbox"}}]}'
-        % (image.descriptor.media_type, image.descriptor.digest, image.descriptor.size)
-    )
+    named = dataclasses.replace(image.descriptor, annotations={"org.opencontainers.image.ref.name": "toolbox"})
+    (layout / "index.json").write_bytes(to_bytes(Index(manifests=(named,))))
     return layout
 
 
