@@ -137,6 +137,8 @@ def _flaw_of_folder(root: Path) -> str:
         return "it is no folder"
     if status.st_uid != os.geteuid():
         return f"it belongs to uid {status.st_uid}"
+    if not (root / "blobs").exists() and set(os.listdir(root)) - {"lost+found"}:
+        return "it holds other files, and a store wants a folder of its own"
     if (kind := file_system(root)) in _NETWORK:
         return f"it is on a network file system ({kind})"
     if stat.S_IMODE(status.st_mode) != 0o700:

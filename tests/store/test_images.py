@@ -190,6 +190,8 @@ def test_eight_processes_tag_at_once_and_lose_nothing(store: Store) -> None:
             for turn in range(5):
                 with store.lease():
                     image = random_image(store, number * 10 + turn, shared=1)
+                    for chain in image.chain_ids:
+                        (store.root / "layers" / chain.hex / "fs" / "a" / "b").mkdir(parents=True, exist_ok=True)
                     store.images.tag(image, Reference.parse(f"app{number}:{turn}"))
                     store.images.tag(image, Reference.parse("everybody:latest"))
                 store.images.collect()
@@ -492,3 +494,16 @@ def test_what_the_build_cache_needs_can_be_kept(store: Store) -> None:
     assert store.images.collect(keep=keep).blobs == ()
     assert list(store.content) == [image.layers[0].digest]
     assert store.images.collect().layers == (image.chain_ids[0],)
+
+
+def test_snapshots_that_nobody_has_go(store: Store) -> None:
+    """A build that was killed leaves a snapshot, which the next collection removes; a container's stays, and so do all at work."""
+    for key in ("container", "abandoned-step"):
+        (store.root / "snapshots" / key / "work" / "work").mkdir(parents=True)
+        (store.root / "snapshots" / key / "work" / "work").chmod(0)  # as overlay leaves it
+    (store.root / "containers" / "container").mkdir()
+    with store.lease():
+        store.images.collect()
+        assert sorted(os.listdir(store.root / "snapshots")) == ["abandoned-step", "container"]
+    store.images.collect()
+    assert os.listdir(store.root / "snapshots") == ["container"]

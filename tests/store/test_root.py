@@ -57,6 +57,18 @@ def test_a_folder_of_our_own_is_closed_to_others(tmp_path: Path) -> None:
     assert mode(choose({"NBCONTAINERS_ROOT": str(tmp_path)}, probe=allow).path) == 0o700
 
 
+def test_a_folder_with_other_files_is_let_be(tmp_path: Path) -> None:
+    """A folder that holds something else is neither closed to others nor filled: $NBCONTAINERS_ROOT=/tmp is a mistake."""
+    (tmp_path / "letters").mkdir()
+    tmp_path.chmod(0o755)
+    with pytest.raises(HostError, match="holds other files"):
+        choose({"NBCONTAINERS_ROOT": str(tmp_path)}, probe=allow)
+    assert mode(tmp_path) == 0o755
+    (tmp_path / "letters").rmdir()
+    (tmp_path / "lost+found").mkdir()
+    assert choose({"NBCONTAINERS_ROOT": str(tmp_path)}, probe=allow).path == tmp_path
+
+
 def test_the_first_that_can_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Candidates are tried in order; those that were refused come with the reason and leave no folder."""
     (tmp_path / "file").write_text("")
@@ -122,7 +134,7 @@ def test_a_full_disk_is_passed_over_unless_the_store_is_there(tmp_path: Path, mo
 
     monkeypatch.setattr(os, "statvfs", statvfs)
     assert choose({}, probe=allow).path == tmp_path / "free"
-    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "blobs").mkdir(parents=True)
     (tmp_path / "full" / "version").write_text("1\n")
     assert choose({}, probe=allow).path == tmp_path / "full"
 
