@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -103,15 +103,10 @@ def effects_of(layers: Iterable[Index]) -> tuple[tuple[Effect, ...], float]:
         effect = Effect()
         effects.append(effect)
         present, markers = split(layer)
-        removed = removed_by(present, markers, tree)
-        efficiency.count(
-            {
-                path: sum(bytes_of.get(name, 0) for name in _all_below(path, removed) if name != path)
-                for path in markers.whiteouts & tree.keys()
-            }
-        )
+        removed = [name for gone in removed_by(present, markers, tree).values() for name in gone]
+        efficiency.count(_freed(markers.whiteouts & tree.keys(), removed, bytes_of))
         replaced: dict[str, bytes] = {}
-        for name in (name for gone in removed.values() for name in gone):
+        for name in removed:
             replaced[name] = tree.pop(name)
             owners[name].wasted += bytes_of.pop(name, 0)
             effect.deleted += name not in present
@@ -133,12 +128,16 @@ def effects_of(layers: Iterable[Index]) -> tuple[tuple[Effect, ...], float]:
     return tuple(effects), efficiency.score
 
 
-def _all_below(path: str, removed: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """What a removed folder held; a folder in it may be removed in its own right."""
-    for name in removed.get(path, ()):
-        yield name
-        if name != path and name in removed:
-            yield from _all_below(name, removed)
+def _freed(whiteouts: Iterable[str], removed: Iterable[str], held: Mapping[str, int]) -> dict[str, int]:
+    """What each whiteout takes away: all bytes below a folder; of a file none, as dive counts it."""
+    freed = dict.fromkeys(whiteouts, 0)
+    for name in removed:
+        size, above = held.get(name, 0), name.rpartition("/")[0]
+        while size and above:
+            if above in freed:
+                freed[above] += size
+            above = above.rpartition("/")[0]
+    return freed
 
 
 def join(

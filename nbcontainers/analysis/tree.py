@@ -94,7 +94,9 @@ def split(layer: Index) -> tuple[dict[str, bytes], Markers]:
         return dict(zip(layer.paths, layer.records, strict=True)), _NO_MARKERS
     present: dict[str, bytes] = {}
     marks: list[str] = []
-    for path, record in zip(layer.paths, layer.records, strict=True):  # a path may be removed and made anew in one layer
+    for path, record in zip(
+        layer.paths, layer.records, strict=True
+    ):  # a path may be removed and made anew in one layer
         if record[0] == WHITEOUT:
             marks.append(path)
         else:

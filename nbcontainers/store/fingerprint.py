@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from ..oci.descriptor import Descriptor, sparse
+from ..oci.descriptor import Descriptor, Digest, sparse
 from .durable import replace
 
 
@@ -27,10 +28,20 @@ def recall(root: Path, key: str) -> Descriptor | None:
         return None
 
 
-def remember(root: Path, key: str, seen: Iterable[str], host: str, image: Descriptor) -> None:
-    """Keep the descriptor of an image made while the files ``seen`` had the fingerprint ``host``."""
-    record = {"image": sparse(image.to_json()), "host": host, "seen": sorted(seen)}
+def remember(root: Path, key: str, words: Sequence[str], seen: Iterable[str], host: str, image: Descriptor) -> None:
+    """Keep the descriptor of an image made of these words while the files ``seen`` had the fingerprint ``host``."""
+    record = {"image": sparse(image.to_json()), "words": list(words), "host": host, "seen": sorted(seen)}
     replace(_path(root, key), json.dumps(record).encode(), temporary=root / "ingest")
+
+
+def words_of(root: Path, digest: Digest) -> tuple[str, ...] | None:
+    """The words of which the image with this manifest was made here, None if it was not."""
+    for path in (root / "cache").glob("toolbox-*"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            record = json.loads(path.read_bytes())
+            if record["image"]["digest"] == digest:
+                return tuple(map(str, record["words"]))
+    return None
 
 
 def of(seen: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import NBContainersError
+from ..errors import NBContainersError, NotFound
 from ..events import Observer, Progress, Warned, ignore
 from ..oci.descriptor import Platform
 from ..oci.image import ContainerConfig, History, Image, ImageConfig
@@ -61,8 +61,21 @@ def build(store: Store, *, extra: Sequence[str] = (), on_event: Observer = ignor
         before = fingerprint.of(contents.seen)
         image = _tag(store, _write(store, contents, created, on_event))
         if before == fingerprint.of(contents.seen):  # else it changed meanwhile, and nobody knows what was read
-            fingerprint.remember(store.root, key, contents.seen, before, image.descriptor)
+            fingerprint.remember(store.root, key, words, contents.seen, before, image.descriptor)
         return image
+
+
+def current(store: Store, *, on_event: Observer = ignore) -> Image:
+    """The image that the name ``toolbox`` means here: as it was asked for last, brought up to date with the host.
+
+    What was chosen with ``extra`` stays chosen, until the image is removed; an image of that name from elsewhere is let be.
+    """
+    try:
+        found = store.images.resolve(REFERENCE.familiar)
+    except NotFound:
+        return build(store, on_event=on_event)
+    words = fingerprint.words_of(store.root, found.descriptor.digest)
+    return found if words is None else build(store, extra=words, on_event=on_event)
 
 
 def _tag(store: Store, image: Image) -> Image:

@@ -18,6 +18,7 @@ from nbcontainers.oci.image import Image, Index, to_bytes
 from nbcontainers.store import interpreter, inventory, toolbox
 from nbcontainers.store.bytecode import Compilation
 from nbcontainers.store.store import Store
+from tests.store.random_images import random_image
 from tests.store.validate import validate
 
 ROOT = Path(__file__).parent.parent.parent
@@ -175,6 +176,24 @@ def test_a_program_from_anywhere_comes_along_and_its_change_is_seen(tmp_path: Pa
     if can_chroot(*CHROOT):
         (tmp_path / "tree").mkdir()
         assert inside(unpack(store, second, tmp_path / "tree"), "greet") == "goodbye\n"
+
+
+@pytest.mark.usefixtures("small")
+def test_the_name_means_what_was_asked_for_last(tmp_path: Path, store: Store) -> None:
+    """Without an image one is made; chosen programs stay chosen; an image from elsewhere is let be."""
+    plain = toolbox.current(store)
+    assert plain == toolbox.build(store)
+    script = tmp_path / "greet"
+    script.write_text("#!/bin/sh\necho hello\n")
+    script.chmod(0o755)
+    chosen = toolbox.build(store, extra=[str(script)])
+    assert toolbox.current(store) == chosen
+    script.write_text("#!/bin/sh\necho goodbye\n")
+    assert toolbox.current(store).layers[:-1] == chosen.layers[:-1]
+    assert toolbox.current(store) != chosen
+    with store.lease():
+        store.images.tag(random_image(store, 1), toolbox.REFERENCE)
+    assert toolbox.current(store).id == store.images.resolve("toolbox").id != plain.id
 
 
 @pytest.mark.usefixtures("small")
