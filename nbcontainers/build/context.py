@@ -223,12 +223,11 @@ class Context:
 
     def _missing(self, source: str, path: str) -> NotFound:
         folder, _, name = path.rpartition("/")
-        hint = ""
         try:
             hint = did_you_mean(name, os.listdir(self._host(self.resolve(folder))))
         except OSError:
             hint = f"there is no folder {folder!r} in the context {str(self.root)!r}"
-        if not hint.startswith("did"):
+        if hint.startswith("known"):
             hint = f"the context is {str(self.root)!r}"
         return NotFound(f"{source!r} is not in the context", hint=hint)
 

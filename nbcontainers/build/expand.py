@@ -18,17 +18,24 @@ from .source import SPACE
 
 _PLAIN = re.compile(r"[^$'\"\\`]*")
 _SPECIAL = "@*#?-$!0"
+_QUOTES = "close the quote, or put the escape character before it"
+_BRACES = "a variable reads $NAME, ${NAME} or ${NAME:-default}; a plain $ has the escape character before it"
+_OPERATORS = "known are :- - :+ + :? ? # ## % %% / and //"
 
 
 class BadExpansion(ValueError):
-    """A word that cannot be expanded; the argument says why."""
+    """A word that cannot be expanded: why, and what to do about it."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
     """What a word became: as one text, and as the words it falls into at spaces that are not quoted.
 
-    ``unset`` are the variables that it names and that have no value.
+    ``unset`` are the variables that it names without an operator and that have no value.
     """
 
     text: str
@@ -145,13 +152,13 @@ class _Lexer:
                 words.add(part)
             text.append(part)
         if stop:
-            raise BadExpansion(f"{self.text!r} has no closing {stop!r}")
+            raise BadExpansion(f"{self.text!r} has no closing {stop!r}", _BRACES)
         return "".join(text), words.done()
 
     def single(self) -> str:
         end = self.text.find("'", self.position + 1)
         if end < 0:
-            raise BadExpansion(f"{self.text!r} has no closing single quote")
+            raise BadExpansion(f"{self.text!r} has no closing single quote", _QUOTES)
         begin, self.position = self.position, end + 1
         return self.text[begin : end + 1] if self.keep_quotes else self.text[begin + 1 : end]
 
@@ -176,7 +183,7 @@ class _Lexer:
                 if following in ('"', "$", self.escape):
                     sign = self.next()
             kept += sign
-        raise BadExpansion(f"{self.text!r} has no closing double quote")
+        raise BadExpansion(f"{self.text!r} has no closing double quote", _QUOTES)
 
     def name(self) -> str:
         begin = self.position
@@ -191,11 +198,14 @@ class _Lexer:
                 self.position += 1
         return self.text[begin : self.position]
 
-    def get(self, name: str) -> str | None:
+    def plain(self, name: str, written: str) -> str:
+        """The value of a variable without operators; those without a value are noted."""
         value = self.values.get(name)
-        if value is None:
+        if value is not None:
+            return value
+        if name not in _SPECIAL:
             self.unset.add(name)
-        return value
+        return written if self.keep_unset else ""
 
     def dollar(self) -> str:
         self.next()
@@ -203,31 +213,27 @@ class _Lexer:
             name = self.name()
             if not name:
                 return "$"
-            value = self.get(name)
-            return f"${name}" if value is None and self.keep_unset else value or ""
+            return self.plain(name, f"${name}")
         self.next()
         if not self.peek():
-            raise BadExpansion(f"{self.text!r} has no closing '}}'")
+            raise BadExpansion(f"{self.text!r} has no closing '}}'", _BRACES)
         if self.peek() in "{}:":
-            raise BadExpansion(f"{self.text!r} has no variable name after '${{'")
+            raise BadExpansion(f"{self.text!r} has no variable name after '${{'", _BRACES)
         name = self.name()
         operator = self.next()
         if operator == "}":
-            value = self.get(name)
-            return f"${{{name}}}" if value is None and self.keep_unset else value or ""
+            return self.plain(name, f"${{{name}}}")
         if operator == "/":
             return self.replaced(name)
         colon = ":" if operator == ":" else ""
         if colon:
             operator = self.next()
         if not operator:
-            raise BadExpansion(f"{self.text!r} has no closing '}}'")
+            raise BadExpansion(f"{self.text!r} has no closing '}}'", _BRACES)
         if operator not in "-+?#%":
-            raise BadExpansion(
-                f"{self.text!r} has the operator {colon + operator!r} after ${{{name}: known are - + ? # % / and :- :+ :?"
-            )
+            raise BadExpansion(f"{self.text!r} has {colon + operator!r} behind the name {name!r}", _OPERATORS)
         word, _ = self.until("}", operator in "#%")
-        value = self.get(name)
+        value = self.values.get(name)
         if value is None and self.keep_unset:
             return f"${{{name}{colon}{operator}{word}}}"
         return _operated(name, value, operator, colon, word)
@@ -238,7 +244,7 @@ class _Lexer:
             self.next()
         pattern, _ = self.until("/", True)
         replacement, _ = self.until("}", True)
-        value = self.get(name)
+        value = self.values.get(name)
         if value is None and self.keep_unset:
             return f"${{{name}/{pattern}/{replacement}}}"
         return _replace(_pattern(pattern, greedy=True), replacement, value or "", everywhere)
@@ -253,7 +259,11 @@ def _operated(name: str, value: str | None, operator: str, colon: str, word: str
             return word if has else ""
         case "?":
             if not has:
-                raise BadExpansion(f"{name}: {word or ('is not set' if value is None else 'is empty')}")
+                state = "not set" if value is None else "empty"
+                raise BadExpansion(
+                    f"{name} is {state}" + (f": {word}" if word else ""),
+                    f"it must have a value: ARG {name}, and --build-arg {name}=VALUE",
+                )
             return value or ""
         case _:
             greedy = word.startswith(operator)
@@ -288,7 +298,8 @@ def _pattern(pattern: str, *, greedy: bool) -> re.Pattern[str]:
             escaped = next(signs, "")
             if not escaped or escaped not in "*?\\}/":
                 raise BadExpansion(
-                    f"the pattern {pattern!r} has {sign + escaped!r}: an escape stands before * ? / }} or \\"
+                    f"the pattern {pattern!r} has {sign + escaped!r}",
+                    "in a pattern an escape stands before * ? / } or itself",
                 )
             expression += re.escape(escaped)
         else:

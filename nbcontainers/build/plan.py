@@ -22,6 +22,14 @@ from .steps import Configure, Copy, Node, Run, Source, Step
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 _SCHEMES = ("http://", "https://", "git@", "git://", "ssh://")
 _PIPES = "/dev/pipes/"
+_INSTEAD = {
+    "mount": "leave it out: what the command writes is then part of the layer",
+    "network": "known are default, host and none",
+    "security": "leave it out: the command runs with the defaults",
+    "device": "leave it out: the command sees only the usual devices",
+    "parents": "copy each folder to a destination of its own",
+    "exclude": "name what is left out in .dockerignore",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +236,7 @@ class _Planner:
             if flag.name == "network" and flag.value in ("default", "host", "none"):
                 network = "none" if flag.value == "none" else "host"
             elif not (flag.name == "security" and flag.value == "sandbox"):
-                raise _not_executed(f"RUN --{flag.name}={flag.value}", flag.range)
+                raise _not_executed(f"RUN --{flag.name}={flag.value}", flag.range, hint=_INSTEAD[flag.name])
         words, document = instruction.command.words, None
         if instruction.heredocs:
             words, document = _script(words[0], instruction.heredocs)
@@ -252,13 +260,17 @@ class _Planner:
         place, keyword = written.range, "ADD" if isinstance(written, ins.Add) else "COPY"
         for flag in written.flags:
             if flag.name not in ("from", "chown", "chmod", "link") and flag.value != "false":
-                raise _not_executed(f"{keyword} --{flag.name}", flag.range)
+                raise _not_executed(
+                    f"{keyword} --{flag.name}", flag.range, hint=_INSTEAD.get(flag.name, "leave it out")
+                )
         sources = [scope.word(source, place) for source in written.sources]
         for source in sources:
             if source.startswith(_SCHEMES):
                 if keyword == "COPY":
                     raise wrong(f"COPY has the address {source}", place, hint="ADD fetches addresses; COPY takes files")
-                raise _not_executed("ADD of an address", place, hint="RUN can fetch it")
+                raise _not_executed(
+                    f"ADD of the address {source}", place, hint="fetch it with RUN, or add the file to the context"
+                )
         destination = scope.word(written.destination, place)
         owner, mode = scope.word(written.owner, place), scope.word(written.mode, place)
         documents = tuple(
@@ -307,5 +319,5 @@ def _mode(text: str, keyword: str, place: Range) -> int:
     raise wrong(f"{keyword} has --chmod={text}", place, hint="a mode is octal, from 0 to 7777, as in 755")
 
 
-def _not_executed(what: str, place: Range, *, hint: str = "") -> DockerfileError:
+def _not_executed(what: str, place: Range, *, hint: str) -> DockerfileError:
     return wrong(f"{what} is not executed by this version of nbcontainers", place, hint=hint)

@@ -93,9 +93,7 @@ class Scope:
         try:
             found = expand(text, self.env, escape=self.escape if quotes else "\\", quotes=quotes)
         except BadExpansion as error:
-            raise wrong(
-                str(error), place, hint="see docs.docker.com, Dockerfile reference, Environment replacement"
-            ) from error
+            raise wrong(str(error), place, hint=error.hint) from error
         self.unset += [(name, place) for name in sorted(found.unset) if name not in self.declared]
         return found
 

@@ -123,9 +123,7 @@ def _begin(
         name = expand(begin.image, values, escape=escape).text
         wanted = expand(begin.platform, values, escape=escape).text
     except BadExpansion as error:
-        raise wrong(
-            str(error), begin.range, hint="FROM knows the arguments that stand before the first FROM"
-        ) from error
+        raise wrong(str(error), begin.range, hint=error.hint) from error
     if not name:
         raise wrong(
             f"FROM {begin.image} is empty when its variables are replaced",
@@ -179,7 +177,7 @@ def _take(stage: Stage, copy: ins.Copy, stages: Sequence[Stage], named: Mapping[
         return
     if index >= len(stages):
         raise wrong(
-            f"COPY has --from={origin}, and there are {len(stages)} stages", copy.range, hint="they count from 0"
+            f"COPY has --from={origin}, and the last stage is {len(stages) - 1}", copy.range, hint="stages count from 0"
         )
     if index >= stage.index:
         what = "itself" if index == stage.index else f"the later stage {stages[index].name}"

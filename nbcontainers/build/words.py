@@ -29,11 +29,11 @@ def flags(text: str, start: int) -> tuple[tuple[Word, ...], int]:
     A lone ``--`` ends the flags. Quotes and backslashes are taken away here, whatever the escape character is.
     """
     found: list[Word] = []
-    position, end = start, len(text)
+    position, end, ended = start, len(text), False
     while True:
         while position < end and text[position] in SPACE:
             position += 1
-        if not text.startswith("--", position):
+        if ended or not text.startswith("--", position):
             return tuple(found), position
         begin, quote, word = position, "", ""
         while position < end and (quote or text[position] not in SPACE):
@@ -49,9 +49,9 @@ def flags(text: str, start: int) -> tuple[tuple[Word, ...], int]:
                 word += sign
             position += 1
         position = min(position, end)
-        if word == "--":
-            return tuple(found), position
-        found.append(Word(word, begin, position))
+        ended = word == "--"
+        if not ended:
+            found.append(Word(word, begin, position))
 
 
 def blank_separated(text: str, start: int, end: int) -> tuple[Word, ...]:
