@@ -190,6 +190,7 @@ class HostReport:
 class ContainerState:
     """What is on disk of a container. Instants are 0 where they have not come; ``pid`` is 0 unless it runs.
 
+    ``user`` is the word of USER or ``--user``, looked up inside at each start; ``interactive`` keeps standard input open.
     ``tier`` and ``not_enforced`` say how well it was isolated; ``error`` says why it could not start, or how it was ended.
     """
 
@@ -208,6 +209,8 @@ class ContainerState:
     error: str = ""
     tier: str = ""
     not_enforced: tuple[str, ...] = ()
+    user: str = ""
+    interactive: bool = False
     auto_remove: bool = False
     detached: bool = False
     labels: tuple[tuple[str, str], ...] = ()

@@ -15,7 +15,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import zstandard
 from isal import igzip
@@ -35,7 +35,7 @@ LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _PIECE = 1 << 20
 
 
-def save(store: Store, images: Iterable[Image], stream: BinaryIO, *, on_event: Observer = ignore) -> None:
+def save(store: Store, images: Iterable[Image], stream: IO[bytes], *, on_event: Observer = ignore) -> None:
     """Write images to a stream, which need not be seekable; an image given under several names is written once.
 
     Raises:
@@ -64,7 +64,7 @@ def save(store: Store, images: Iterable[Image], stream: BinaryIO, *, on_event: O
                 on_event(Progress(what="save", done=done, total=total))
 
 
-def load(store: Store, stream: BinaryIO, *, limit: int = 1 << 38, on_event: Observer = ignore) -> tuple[Image, ...]:
+def load(store: Store, stream: IO[bytes], *, limit: int = 1 << 38, on_event: Observer = ignore) -> tuple[Image, ...]:
     """Take the images of an archive into the store, each by all its names; one without a name has no ``reference``.
 
     The archive is an OCI layout or a docker-archive in a tar, as it is or compressed; the stream need not be seekable. Nothing

@@ -92,10 +92,15 @@ def saying_when_full(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise HostError(
-            f"no space left to write {path}",
-            hint="free some with 'nbcontainers prune', or name a larger disk in NBCONTAINERS_ROOT",
-        ) from error
+        raise full(path) from error
+
+
+def full(path: Path) -> HostError:
+    """The error that a full disk is."""
+    return HostError(
+        f"no space left to write {path}",
+        hint="free some with 'nbcontainers prune', or name a larger disk in NBCONTAINERS_ROOT",
+    )
 
 
 def remove_tree(path: Path) -> None:

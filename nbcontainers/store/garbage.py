@@ -137,13 +137,20 @@ def unpacked(root: Path) -> tuple[Digest, ...]:
 
 
 def sweep_scratch(root: Path, *, busy: bool) -> None:
-    """Remove what killed processes left in ROOT/ingest.
+    """Remove what killed processes left: unfinished blobs, and snapshots that no container has.
 
-    A file is somebody's while it is locked. A worker's files are not, so while a lease lives (``busy``) they stay.
+    An unfinished blob is somebody's while it is locked. A worker's files are not, and neither are the snapshots of a build, so
+    while any lease lives (``busy``) both stay.
     """
+    if busy:
+        return
     for path in (root / "ingest").iterdir():
-        if not busy and abandoned(path):
+        if abandoned(path):
             path.unlink(missing_ok=True)
+    for path in (root / "snapshots").iterdir():
+        # A container's folder is made before its snapshot and removed after it.
+        if not (root / "containers" / path.name).exists():
+            path.rename(root / "trash" / secrets.token_hex(16))
 
 
 def empty_trash(root: Path, discard: Callable[[Path], object]) -> None:

@@ -11,7 +11,7 @@ import posixpath
 import tarfile
 import zlib
 from dataclasses import dataclass, field
-from typing import IO, BinaryIO, Self
+from typing import IO, Self
 
 from ..errors import IntegrityError
 from ..events import Observer, Progress, ignore
@@ -66,7 +66,7 @@ class Incoming:
             key = self.links[key]
         raise IntegrityError(f"the archive names {name!r} and does not hold it", hint="it is cut short: make it again")
 
-    def receive(self, content: Content, stream: BinaryIO, *, limit: int, on_event: Observer = ignore) -> None:
+    def receive(self, content: Content, stream: IO[bytes], *, limit: int, on_event: Observer = ignore) -> None:
         """Read a tar, as it is or compressed, to its end.
 
         Args:

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from ..errors import IntegrityError
 from ..oci.descriptor import Descriptor, Digest
-from .durable import locked
+from .durable import full, locked
 
 VERSION = 1
 _SCHEMA = """
@@ -85,6 +85,8 @@ class Metadata:
                 if connection.execute("PRAGMA user_version").fetchone() == (VERSION,):
                     return question(connection)
         except (sqlite3.Error, IntegrityError, TypeError, ValueError) as error:
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+                raise full(self._path) from error
             if not _is_torn(error):
                 raise
         with locked(self._lock, exclusive=True):

@@ -36,6 +36,7 @@ _NETWORK = frozenset(
         "virtiofs",
     }
 )
+_NO_UPPER = frozenset({"aufs", "ecryptfs", "fuse.fuse-overlayfs", "overlay", "vfat"})
 
 Probe = Callable[[Path], str]
 """Tries an overlay whose upper directory lies below a folder; says why it cannot be, or nothing if it can."""
@@ -48,13 +49,19 @@ class Choice:
     Where ``overlay`` is false, containers get copies of their images' files.
     """
 
-    root: Path
+    path: Path
     reason: str
     overlay: bool
     refused: tuple[tuple[Path, str], ...] = ()
 
 
-def choose(environ: Mapping[str, str], *, probe: Probe) -> Choice:
+def by_file_system(folder: Path) -> str:
+    """The probe that asks no kernel: only an overlay is known not to hold the upper directory of another."""
+    kind = file_system(folder)
+    return f"it is on a file system of the type {kind}" if kind in _NO_UPPER else ""
+
+
+def choose(environ: Mapping[str, str], *, probe: Probe = by_file_system) -> Choice:
     """Choose the store's folder: the one that $NBCONTAINERS_ROOT names, else the first that can hold overlays, else any.
 
     The chosen folder is there afterwards, is this user's and nobody else's to read.
@@ -68,7 +75,7 @@ def choose(environ: Mapping[str, str], *, probe: Probe) -> Choice:
         if why := _flaw(root):
             raise HostError(f"{VARIABLE} names {root}, which cannot hold a store: {why}", hint="name another folder")
         why = probe(root)
-        return Choice(root=root, reason=_words(f"{VARIABLE} names it", why), overlay=not why)
+        return Choice(path=root, reason=_words(f"{VARIABLE} names it", why), overlay=not why)
     refused: list[tuple[Path, str]] = []
     without_overlay: list[tuple[Path, str, str]] = []
     for root, reason in _candidates(environ):
@@ -78,10 +85,10 @@ def choose(environ: Mapping[str, str], *, probe: Probe) -> Choice:
             without_overlay.append((root, reason, why))
             refused.append((root, f"no overlay: {why}"))
         else:
-            return Choice(root=root, reason=reason, overlay=True, refused=tuple(refused))
+            return Choice(path=root, reason=reason, overlay=True, refused=tuple(refused))
     for root, reason, why in without_overlay:
         rest = tuple(entry for entry in refused if entry[0] != root)
-        return Choice(root=root, reason=_words(reason, why), overlay=False, refused=rest)
+        return Choice(path=root, reason=_words(reason, why), overlay=False, refused=rest)
     raise HostError(
         "no folder can hold the store: " + "; ".join(f"{root}: {why}" for root, why in refused),
         hint=f"name a folder on a local disk in {VARIABLE}",
@@ -130,6 +137,8 @@ def _flaw_of_folder(root: Path) -> str:
         return "it is no folder"
     if status.st_uid != os.geteuid():
         return f"it belongs to uid {status.st_uid}"
+    if not (root / "blobs").exists() and set(os.listdir(root)) - {"lost+found"}:
+        return "it holds other files, and a store wants a folder of its own"
     if (kind := file_system(root)) in _NETWORK:
         return f"it is on a network file system ({kind})"
     if stat.S_IMODE(status.st_mode) != 0o700:

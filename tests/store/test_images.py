@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,92 @@ def test_eight_processes_tag_at_once_and_lose_nothing(store: Store) -> None:
         validate(store, image)
 
 
+def test_a_kill_at_any_instant_leaves_the_store_whole(store: Store) -> None:
+    """kill -9 of a process that makes, tags and removes images, at any instant: every tag names a whole image, and the next
+    collection leaves nothing else.
+    """
+    code = textwrap.dedent("""
+        import sys, pathlib
+        sys.path.insert(0, sys.argv[2])
+        from nbcontainers.linux.idmap import of_host
+        from nbcontainers.oci.reference import Reference
+        from nbcontainers.store.store import Store
+        from tests.store.random_images import random_image
+        store = Store(pathlib.Path(sys.argv[1]), identity=of_host())
+        print(flush=True)
+        for turn in range(1000):
+            with store.lease():
+                store.images.tag(random_image(store, turn, layers=1), Reference.parse(f"app:{turn % 3}"))
+            store.images.remove(f"app:{turn % 3}", force=True) if turn % 5 == 4 else store.images.collect()
+    """)
+    words = [sys.executable, "-c", code, str(store.root), str(Path(__file__).parents[2])]
+    for delay in (0.001, 0.004, 0.01, 0.02, 0.033, 0.05):
+        with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+            assert process.stdout
+            process.stdout.readline()
+            time.sleep(delay)
+            process.kill()
+        store.images.collect()
+        kept = {digest for image in store.images.list() for digest in (image.id, image.descriptor.digest)}
+        layers = {layer.digest for image in store.images.list() for layer in image.layers}
+        assert set(store.content) == kept | layers
+        for image in store.images.list():
+            validate(store, image)
+        assert os.listdir(store.root / "ingest") == os.listdir(store.root / "leases") == []
+
+
+def test_a_full_disk_tags_nothing(tmp_path: Path) -> None:
+    """ENOSPC at any point of making and tagging an image is a HostError; no tag is half-made, and the space comes back."""
+    code = textwrap.dedent("""
+        import sys, pathlib
+        from nbcontainers.errors import HostError
+        from nbcontainers.linux.idmap import of_host
+        from nbcontainers.oci.reference import Reference
+        from nbcontainers.store.store import Store
+        from tests.store.random_images import random_image
+        from tests.store.validate import validate_store
+        root = pathlib.Path(sys.argv[1])
+        store = Store(root / "store", identity=of_host())
+        with store.lease():
+            store.images.tag(random_image(store, 0), Reference.parse("first"))
+        ballast = root / "ballast"
+        failures = 0
+        for room in range(0, 140_000, 4096):
+            with ballast.open("wb", buffering=0) as file:
+                try:
+                    while file.write(b"x" * 4096): pass
+                except OSError:
+                    pass
+                file.truncate(max(file.tell() - room, 0))
+            try:
+                with store.lease():
+                    store.images.tag(random_image(store, 1), Reference.parse("second"))
+            except HostError as error:
+                assert error.hint
+                failures += 1
+            else:
+                break
+            finally:
+                ballast.unlink()
+            assert [image.name for image in store.images.list() if image.reference] == ["first:latest"]
+            store.images.collect()
+            validate_store(store)
+        assert failures > 3, failures
+        assert [image.name for image in store.images.list()] == ["second:latest", "first:latest"]
+        validate_store(store)
+        print("whole")
+    """)
+    script = f'mount -t tmpfs -o size=600k none {tmp_path} && exec "$@"'
+    mounted = ["unshare", "--map-root-user", "--user", "--mount", "sh", "-c", script, "sh"]
+    if subprocess.run([*mounted, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a tmpfs of 600 KiB (mount in a user namespace)")
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [*mounted, sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False, env=environ
+    )
+    assert done.stdout == "whole\n", done.stderr
+
+
 def test_an_image_that_was_collected_before_it_was_tagged_is_not_tagged(store: Store) -> None:
     """Without a lease the collector may come first: then the tag is refused, and no tag names what is gone."""
     image = random_image(store, 1)
@@ -405,3 +492,16 @@ def test_what_the_build_cache_needs_can_be_kept(store: Store) -> None:
     assert store.images.collect(keep=keep).blobs == ()
     assert list(store.content) == [image.layers[0].digest]
     assert store.images.collect().layers == (image.chain_ids[0],)
+
+
+def test_snapshots_that_nobody_has_go(store: Store) -> None:
+    """A build that was killed leaves a snapshot, which the next collection removes; a container's stays, and so do all at work."""
+    for key in ("container", "abandoned-step"):
+        (store.root / "snapshots" / key / "work" / "work").mkdir(parents=True)
+        (store.root / "snapshots" / key / "work" / "work").chmod(0)  # as overlay leaves it
+    (store.root / "containers" / "container").mkdir()
+    with store.lease():
+        store.images.collect()
+        assert sorted(os.listdir(store.root / "snapshots")) == ["abandoned-step", "container"]
+    store.images.collect()
+    assert os.listdir(store.root / "snapshots") == ["container"]

@@ -119,7 +119,7 @@ def test_processes_that_find_the_index_torn_make_it_once(store: Store) -> None:
             assert store.images.resolve(image.id.hex) == image
             print(image.id)
     """)
-    environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(store.root), str(10 + number)],

@@ -30,9 +30,9 @@ def mode(path: Path) -> int:
 def test_the_named_folder_is_taken(tmp_path: Path) -> None:
     """$NBCONTAINERS_ROOT is the user's word: the folder is made, is this user's alone, and the reason says so."""
     choice = choose({"NBCONTAINERS_ROOT": str(tmp_path / "a" / "b")}, probe=allow)
-    assert (choice.root, choice.overlay, choice.refused) == (tmp_path / "a" / "b", True, ())
+    assert (choice.path, choice.overlay, choice.refused) == (tmp_path / "a" / "b", True, ())
     assert "NBCONTAINERS_ROOT" in choice.reason
-    assert mode(choice.root) == 0o700
+    assert mode(choice.path) == 0o700
 
 
 def test_a_named_folder_that_cannot_be_is_an_error(tmp_path: Path) -> None:
@@ -54,7 +54,19 @@ def test_a_named_folder_without_overlay_is_taken_and_said(tmp_path: Path) -> Non
 def test_a_folder_of_our_own_is_closed_to_others(tmp_path: Path) -> None:
     """A store holds what images hold, secrets too: a folder that others could read is theirs no more."""
     tmp_path.chmod(0o755)
-    assert mode(choose({"NBCONTAINERS_ROOT": str(tmp_path)}, probe=allow).root) == 0o700
+    assert mode(choose({"NBCONTAINERS_ROOT": str(tmp_path)}, probe=allow).path) == 0o700
+
+
+def test_a_folder_with_other_files_is_let_be(tmp_path: Path) -> None:
+    """A folder that holds something else is neither closed to others nor filled: $NBCONTAINERS_ROOT=/tmp is a mistake."""
+    (tmp_path / "letters").mkdir()
+    tmp_path.chmod(0o755)
+    with pytest.raises(HostError, match="holds other files"):
+        choose({"NBCONTAINERS_ROOT": str(tmp_path)}, probe=allow)
+    assert mode(tmp_path) == 0o755
+    (tmp_path / "letters").rmdir()
+    (tmp_path / "lost+found").mkdir()
+    assert choose({"NBCONTAINERS_ROOT": str(tmp_path)}, probe=allow).path == tmp_path
 
 
 def test_the_first_that_can_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +75,7 @@ def test_the_first_that_can_is_chosen(tmp_path: Path, monkeypatch: pytest.Monkey
     among(monkeypatch, tmp_path / "file", tmp_path / "network", tmp_path / "good", tmp_path / "never")
     monkeypatch.setattr(module, "file_system", lambda path: "nfs4" if path.name == "network" else "ext4")
     choice = choose({}, probe=allow)
-    assert choice.root == tmp_path / "good"
+    assert choice.path == tmp_path / "good"
     assert [path.name for path, _ in choice.refused] == ["file", "network"]
     assert "network file system (nfs4)" in choice.refused[1][1]
     assert sorted(os.listdir(tmp_path)) == ["file", "good"]
@@ -73,10 +85,10 @@ def test_a_folder_with_overlay_is_preferred(tmp_path: Path, monkeypatch: pytest.
     """A later folder that can hold an overlay is better than an earlier one that cannot; the first of those is the last resort."""
     among(monkeypatch, tmp_path / "pod", tmp_path / "volume")
     choice = choose({}, probe=lambda folder: "" if folder.name == "volume" else "no")
-    assert (choice.root, choice.overlay) == (tmp_path / "volume", True)
+    assert (choice.path, choice.overlay) == (tmp_path / "volume", True)
     assert choice.refused == ((tmp_path / "pod", "no overlay: no"),)
     choice = choose({}, probe=lambda folder: "no")
-    assert (choice.root, choice.overlay) == (tmp_path / "pod", False)
+    assert (choice.path, choice.overlay) == (tmp_path / "pod", False)
 
 
 def test_no_folder_at_all_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +110,7 @@ def test_a_link_that_somebody_else_may_have_laid_is_refused(tmp_path: Path, monk
     (own / "link").symlink_to(target)
     among(monkeypatch, shared / "link", own / "link")
     choice = choose({}, probe=allow)
-    assert choice.root == own / "link"
+    assert choice.path == own / "link"
     assert "symbolic link" in choice.refused[0][1]
 
 
@@ -121,10 +133,10 @@ def test_a_full_disk_is_passed_over_unless_the_store_is_there(tmp_path: Path, mo
         return os.statvfs_result([*room[:4], 0, *room[5:]]) if Path(path).name == "full" else room
 
     monkeypatch.setattr(os, "statvfs", statvfs)
-    assert choose({}, probe=allow).root == tmp_path / "free"
-    (tmp_path / "full").mkdir()
+    assert choose({}, probe=allow).path == tmp_path / "free"
+    (tmp_path / "full" / "blobs").mkdir(parents=True)
     (tmp_path / "full" / "version").write_text("1\n")
-    assert choose({}, probe=allow).root == tmp_path / "full"
+    assert choose({}, probe=allow).path == tmp_path / "full"
 
 
 def test_the_usual_folders(tmp_path: Path) -> None:
@@ -162,3 +174,10 @@ def test_the_file_system_is_that_of_the_deepest_mount(tmp_path: Path) -> None:
         assert file_system(Path(path), table) == kind
     assert file_system(Path("/"), tmp_path / "missing") == ""
     assert file_system(Path("/proc")) == "proc"
+
+
+def test_without_a_probe_only_an_overlay_is_known_to_hold_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing can be tried, the file system's type decides: the root of a pod is an overlay."""
+    among(monkeypatch, tmp_path / "pod", tmp_path / "volume")
+    monkeypatch.setattr(module, "file_system", lambda path: "overlay" if path.name == "pod" else "ext4")
+    assert choose({}).path == tmp_path / "volume"

@@ -1,0 +1,112 @@
+"""How lists are printed: Docker's tables, JSON lines, and ``{{.Field}}`` paths; sizes and ages as Docker words them."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..errors import NBContainersError
+
+Row = Mapping[str, Any]
+
+_FIELD = re.compile(r"\{\{\s*(json\s+)?((?:\.\w+)+|\.)\s*\}\}")
+_AGES = (
+    (60, "second"),
+    (3600, "minute"),
+    (86400, "hour"),
+    (86400 * 14, "day"),
+    (86400 * 60, "week"),
+    (86400 * 730, "month"),
+)
+
+
+def rows(items: Iterable[Row], form: str | None, columns: Sequence[tuple[str, str]]) -> str:
+    """Print rows as ``form`` says: None or ``table`` with the columns (title, key), ``json`` a line each, or fields.
+
+    Raises:
+        NBContainersError: the form is none of these, or names a field that the rows do not have.
+    """
+    if form in (None, "", "table"):
+        return table([title for title, _ in columns], [[str(row[key]) for _, key in columns] for row in items])
+    if form == "json":
+        return "\n".join(json.dumps(dict(row), default=str, ensure_ascii=False) for row in items)
+    assert form is not None
+    return "\n".join(fields(row, form) for row in items)
+
+
+def fields(row: Row, form: str) -> str:
+    """One row by a template of ``{{.Field}}``, ``{{.Field.Sub}}`` and ``{{json .Field}}``."""
+    rest = _FIELD.sub("", form)
+    if "{{" in rest or "}}" in rest or not _FIELD.search(form):
+        raise NBContainersError(
+            f"cannot print by the format {form!r}",
+            hint="wanted: table, json, or fields such as '{{.ID}} {{.Names}}' or '{{json .}}'",
+        )
+
+    def value(match: re.Match[str]) -> str:
+        found: Any = row
+        for name in match[2].strip(".").split(".") if match[2] != "." else ():
+            if not isinstance(found, Mapping) or name not in found:
+                known = (
+                    ", ".join(f".{key}" for key in found) if isinstance(found, Mapping) else "none: it is a plain value"
+                )
+                raise NBContainersError(f"no field .{name} for the format {form!r}", hint=f"the fields are: {known}")
+            found = found[name]
+        if match[1] or isinstance(found, Mapping | list | tuple):
+            return json.dumps(found, default=str, ensure_ascii=False)
+        return str(found)
+
+    return _FIELD.sub(value, form.replace(r"\t", "\t").replace(r"\n", "\n"))
+
+
+def table(titles: Sequence[str], body: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """Columns padded to their widest cell, three spaces apart; those numbered in ``right`` are aligned to the right."""
+    everything = [list(titles), *[list(line) for line in body]]
+    widths = [max(len(line[column]) for line in everything) for column in range(len(titles))]
+    return "\n".join(
+        "   ".join(
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in everything
+    )
+
+
+def size(count: float) -> str:
+    """Bytes in powers of 1000 with three digits, as ``docker images`` writes them: 12.4MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g}{unit}" if unit != "B" else f"{count:.0f}B"
+        count /= 1000
+    return f"{count:.3g}TB"
+
+
+def binary_size(count: float) -> str:
+    """Bytes in powers of 1024, as ``docker stats`` writes them: 12.4MiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.4g}{unit}"
+        count /= 1024
+    return f"{count:.4g}TiB"
+
+
+def age(instant: float, *, now: float | None = None) -> str:
+    """How long ago an instant was, as ``docker ps`` words it: 5 minutes ago."""
+    return f"{duration((now if now is not None else time.time()) - instant)} ago" if instant else "N/A"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in one unit: 5 minutes."""
+    seconds = max(0, int(seconds))
+    if seconds < 1:
+        return "Less than a second"
+    below = 1
+    for limit, unit in _AGES:
+        if seconds < limit:
+            count = seconds // below
+            return f"{count} {unit}{'s' if count != 1 else ''}"
+        below = {60: 60, 3600: 3600, 86400: 86400, 86400 * 14: 86400 * 7, 86400 * 60: 86400 * 30}.get(limit, limit)
+    return f"{seconds // (86400 * 365)} years"

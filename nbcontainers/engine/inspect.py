@@ -1,0 +1,102 @@
+"""What ``inspect`` prints: Docker's JSON keys for what we know, and no key for what we do not."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+from ..oci.image import Image
+from ..oci.runtime import RuntimeSpec
+from ..results import ContainerState
+
+
+def image(subject: Image, tags: tuple[str, ...]) -> dict[str, Any]:
+    """An image, with the familiar names ``tags`` that it goes by. Source: Docker Engine API 1.45, ImageInspect."""
+    return {
+        "Id": str(subject.id),
+        "RepoTags": list(tags),
+        "RepoDigests": [f"{tag.partition(':')[0]}@{subject.descriptor.digest}" for tag in tags],
+        "Created": subject.config.created,
+        "Author": subject.config.author,
+        "Config": subject.config.config.to_json(),
+        "Architecture": subject.config.platform.architecture,
+        "Variant": subject.config.platform.variant,
+        "Os": subject.config.platform.os,
+        "Size": subject.size,
+        "RootFS": {"Type": "layers", "Layers": [str(diff_id) for diff_id in subject.config.diff_ids]},
+        "Descriptor": subject.descriptor.to_json(),
+    }
+
+
+def container(state: ContainerState, spec: RuntimeSpec, folder: Path) -> dict[str, Any]:
+    """A container. Source: Docker Engine API 1.45, ContainerInspectResponse."""
+    limits, process = spec.resources, spec.process
+    return {
+        "Id": state.id,
+        "Name": f"/{state.name}",
+        "Created": moment(state.created),
+        "Path": process.args[0],
+        "Args": list(process.args[1:]),
+        "State": {
+            "Status": state.status,
+            "Running": state.status in ("running", "paused"),
+            "Paused": state.status == "paused",
+            "Restarting": False,
+            "OOMKilled": state.out_of_memory,
+            "Dead": state.status == "dead",
+            "Pid": state.pid,
+            "ExitCode": state.exit_code or 0,
+            "Error": state.error,
+            "StartedAt": moment(state.started),
+            "FinishedAt": moment(state.finished),
+        },
+        "Image": state.image_id,
+        "LogPath": str(folder / "log"),
+        "HostConfig": {
+            "AutoRemove": state.auto_remove,
+            "NetworkMode": "none" if spec.namespace("network") else "host",
+            "ReadonlyRootfs": spec.readonly_root,
+            "Memory": limits.memory or 0,
+            "MemorySwap": limits.memory_swap or 0,
+            "NanoCpus": round((limits.cpus or 0) * 1e9),
+            "PidsLimit": limits.pids,
+            "MaskedPaths": list(spec.masked_paths),
+            "ReadonlyPaths": list(spec.readonly_paths),
+            "SecurityOpt": (["no-new-privileges"] if process.no_new_privileges else [])
+            + ([] if spec.seccomp is not None else ["seccomp=unconfined"]),
+        },
+        "Mounts": [
+            {
+                "Type": mount.type,
+                "Source": mount.source if mount.type == "bind" else "",
+                "Destination": mount.destination,
+                "RW": "ro" not in mount.options,
+            }
+            for mount in spec.mounts
+            if mount.type == "bind" or (mount.type == "tmpfs" and not mount.destination.startswith("/dev"))
+        ],
+        "Config": {
+            "Hostname": spec.hostname,
+            "User": state.user,
+            "Env": list(process.env),
+            "Cmd": list(state.command),
+            "Image": state.image,
+            "WorkingDir": process.cwd,
+            "Labels": dict(state.labels),
+            "OpenStdin": state.interactive,
+            "Tty": process.terminal,
+        },
+        "NBContainers": {
+            "Tier": state.tier,
+            "NotEnforced": list(state.not_enforced),
+            "Capabilities": sorted(process.capabilities),
+        },
+    }
+
+
+def moment(instant: float) -> str:
+    """An instant in RFC 3339, UTC; Docker's zero time for one that has not come."""
+    if not instant:
+        return "0001-01-01T00:00:00Z"
+    return datetime.datetime.fromtimestamp(instant, datetime.UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,49 @@
+"""The words of the command line: read as docker reads them, refused with what was wanted."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbcontainers.cli import flags, parser
+from nbcontainers.errors import NBContainersError
+
+
+def test_flags_behind_the_image_belong_to_the_command() -> None:
+    """``run --rm toolbox ls --all`` gives ``--all`` to ls."""
+    verb, values = parser.parse(["run", "--rm", "-m", "64m", "toolbox", "ls", "--all", "-m", "1"])
+    assert verb.name == "run"
+    assert values.rm is True
+    assert values.memory == "64m"
+    assert values.command == ["ls", "--all", "-m", "1"]
+
+
+def test_short_switches_can_be_joined() -> None:
+    """``-di`` is ``-d -i``, and ``-eA=b`` is ``-e A=b``."""
+    _, values = parser.parse(["run", "-di", "-eA=b", "toolbox"])
+    assert (values.detach, values.interactive, values.env, values.command) == (True, True, ["A=b"], [])
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (["rnu"], "unknown command 'rnu'", "did you mean 'run'?"),
+        (["run", "--privilegd", "x"], "--privilegd", "run --help"),
+        (["run"], "IMAGE", "run --help"),
+        (["stop", "-t", "soon", "x"], "not a number: 'soon'", "2 or 0.5"),
+    ],
+)
+def test_words_that_mean_nothing_are_refused(words: list[str], message: str, hint: str) -> None:
+    """An unknown verb or flag, a missing operand, a value of the wrong kind: each says what is wrong and what to do."""
+    with pytest.raises(NBContainersError) as caught:
+        parser.parse(words)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("verb", sorted(flags.VERBS))
+def test_every_verb_explains_itself(verb: str) -> None:
+    """``VERB --help`` lists each of its flags."""
+    with pytest.raises(parser.HelpAsked) as caught:
+        parser.parse([verb, "--help"])
+    for flag in flags.VERBS[verb].flags:
+        assert flag.names[-1] in caught.value.message

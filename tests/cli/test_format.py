@@ -1,0 +1,77 @@
+"""How lists are printed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nbcontainers.cli import format as form
+from nbcontainers.errors import NBContainersError
+
+ROW = {"ID": "abc", "State": {"Pid": 7}, "Ports": ["80/tcp"]}
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{.ID}}", "abc"),
+        ("{{ .ID }}: {{.State.Pid}}", "abc: 7"),
+        (r"{{.ID}}\t{{json .Ports}}", 'abc\t["80/tcp"]'),
+        ("{{json .ID}}", '"abc"'),
+        ("{{.State}}", '{"Pid": 7}'),
+    ],
+)
+def test_fields_follow_paths(template: str, text: str) -> None:
+    """``{{.A.B}}`` walks into objects; what is no plain value is printed as JSON."""
+    assert form.rows([ROW], template, []) == text
+
+
+@pytest.mark.parametrize("template", ["{{range .Ports}}x{{end}}", "plain", "{{.ID", "{{.ID}} {{if .X}}"])
+def test_templates_beyond_fields_are_refused(template: str) -> None:
+    """What Go's templates can and we cannot is an error that says what can be written."""
+    with pytest.raises(NBContainersError, match="cannot print") as caught:
+        form.rows([ROW], template, [])
+    assert "{{.ID}}" in caught.value.hint
+
+
+def test_an_unknown_field_names_those_that_are_there() -> None:
+    """``{{.Nmae}}`` lists the fields."""
+    with pytest.raises(NBContainersError, match="no field .Nmae") as caught:
+        form.rows([ROW], "{{.Nmae}}", [])
+    assert ".ID, .State, .Ports" in caught.value.hint
+
+
+def test_json_is_one_object_a_line() -> None:
+    """``--format json`` can be read line by line."""
+    lines = form.rows([ROW, ROW], "json", []).splitlines()
+    assert [json.loads(line) for line in lines] == [ROW, ROW]
+
+
+def test_tables_are_aligned() -> None:
+    """Each column is as wide as its widest cell."""
+    assert form.rows([ROW], None, [("CONTAINER ID", "ID"), ("X", "ID")]) == "CONTAINER ID   X\nabc            abc"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "Less than a second"),
+        (1, "1 second"),
+        (61, "1 minute"),
+        (7200, "2 hours"),
+        (86400 * 20, "2 weeks"),
+        (86400 * 800, "2 years"),
+    ],
+)
+def test_ages_are_worded_as_docker_does(seconds: float, text: str) -> None:
+    """One unit, singular or plural."""
+    assert form.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0B"), (999, "999B"), (1234, "1.23kB"), (12_400_000, "12.4MB"), (5e12, "5TB")]
+)
+def test_sizes_have_three_digits(count: int, text: str) -> None:
+    """Sizes are read at a glance."""
+    assert form.size(count) == text

@@ -1,0 +1,104 @@
+"""What the words of docker run mean, and how those that mean nothing are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nbcontainers.engine import options
+from nbcontainers.errors import NBContainersError
+from nbcontainers.oci.image import ContainerConfig
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("64m", 64 << 20), ("1.5g", 3 << 29), ("512k", 512 << 10), ("10", 10), ("1GB", 1 << 30), ("0", 0), ("7b", 7)],
+)
+def test_sizes_are_powers_of_1024(text: str, count: int) -> None:
+    """A size is a number and a unit."""
+    assert options.size(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "m", "64x", "-1m", "nan", "inf", "1 000"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    """The error repeats what was got and shows what a size looks like."""
+    with pytest.raises(NBContainersError, match="not a size") as caught:
+        options.size(text)
+    assert "64m" in caught.value.hint
+
+
+def test_limits_become_what_the_kernel_reads() -> None:
+    """Half a processor is 50 of every 100 ms; memory and as much swap again; no process limit is none."""
+    limits = options.resources({"memory": "64m", "cpus": 0.5, "pids_limit": -1})
+    assert (limits.memory, limits.memory_swap) == (64 << 20, 128 << 20)
+    assert (limits.cpu_quota, limits.cpu_period, limits.cpus) == (50_000, 100_000, 0.5)
+    assert limits.pids is None
+
+
+@pytest.mark.parametrize(("words", "message"), [({"memory": "1m"}, "memory limit"), ({"cpus": 1000.0}, "processors")])
+def test_limits_that_nothing_could_run_in_are_refused(words: options.RunOptions, message: str) -> None:
+    """Less memory than a program needs, more processors than there are."""
+    with pytest.raises(NBContainersError, match=message):
+        options.resources(words)
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "cmd", "given", "words", "whole"),
+    [
+        (None, ("sh",), None, (), ("sh",)),
+        (None, ("sh",), None, ("ls", "-l"), ("ls", "-l")),
+        (("tini", "--"), ("sh",), None, (), ("tini", "--", "sh")),
+        (("tini", "--"), ("sh",), None, ("ls",), ("tini", "--", "ls")),
+        (("tini", "--"), ("sh",), "ls", ("-l",), ("ls", "-l")),
+        (("tini", "--"), ("sh",), "ls", (), ("ls",)),
+        (("tini", "--"), ("sh",), "", ("ls",), ("ls",)),
+    ],
+)
+def test_entry_point_and_command_are_joined_as_docker_joins_them(
+    entrypoint: tuple[str, ...] | None,
+    cmd: tuple[str, ...],
+    given: str | None,
+    words: tuple[str, ...],
+    whole: tuple[str, ...],
+) -> None:
+    """Words replace the command; another entry point drops the command; an empty one takes the entry point away."""
+    assert options.command(ContainerConfig(entrypoint=entrypoint, cmd=cmd), words, given) == whole
+
+
+def test_an_image_without_a_command_asks_for_one() -> None:
+    """Nothing to run is an error that says what to write."""
+    with pytest.raises(NBContainersError, match="no command") as caught:
+        options.command(ContainerConfig(), (), None)
+    assert "behind the image" in caught.value.hint
+
+
+def test_variables_are_the_images_with_the_callers_over_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``-e A`` takes this process's value; ``-e GONE`` that is not set takes the image's away."""
+    monkeypatch.setenv("HERE", "yes")
+    monkeypatch.delenv("GONE", raising=False)
+    config = ContainerConfig(env=("PATH=/bin", "A=1", "GONE=1"))
+    assert options.environment(config, ["A=2=3", "HERE", "GONE"]) == ("PATH=/bin", "A=2=3", "HERE=yes")
+
+
+def test_a_volume_shows_a_folder_of_the_host(tmp_path: Path) -> None:
+    """``HOST:INSIDE:ro`` is a bind mount; ``~`` and relative paths are this host's."""
+    mount = options.bind(f"{tmp_path}:/data/:ro")
+    assert (mount.destination, mount.source, mount.options) == ("/data", str(tmp_path), ("rbind", "rprivate", "ro"))
+
+
+@pytest.mark.parametrize(
+    "word", ["data:/x", "/nowhere/at/all:/x", "/tmp", "/tmp:x", "/tmp:/", "/tmp:/x:rx", ":/x", "/tmp:/a:/b:c"]
+)
+def test_volumes_that_mean_nothing_are_refused(word: str) -> None:
+    """Each error has a hint that says what to write."""
+    with pytest.raises(NBContainersError) as caught:
+        options.bind(word)
+    assert caught.value.hint
+
+
+def test_an_unknown_option_is_answered_with_the_nearest() -> None:
+    """``memroy=`` is not silently ignored."""
+    with pytest.raises(NBContainersError, match="memroy") as caught:
+        options.check({"memroy": 1})
+    assert "'memory'" in caught.value.hint
