@@ -16,53 +16,25 @@ from nbcontainers.build.source import Range
 from nbcontainers.errors import DockerfileError
 
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.dockerfile"))
-_KEYWORDS = [
-    "FROM",
-    "RUN",
-    "COPY",
-    "ENV",
-    "ARG",
-    "LABEL",
-    "CMD",
-    "ONBUILD",
-    "EXPOSE",
-    "VOLUME",
-    "HEALTHCHECK",
-    "WORKDIR",
-    "ADD",
-    "run",
-]
-_SIGNS = [
-    "a",
-    "b=c",
-    "=",
-    "'",
-    '"',
-    "--f=x",
-    "--",
-    "<<E",
-    "<<-F",
-    "<<",
-    "[",
-    "]",
-    '["a","b"]',
-    '"x"',
-    ",",
-    "$x",
-    "${y:-z}",
-    "`",
-    "1",
-    "é",
-    "#",
-    "#",
-    "\\",
-    "<",
-    "-",
-    ">",
-]
-_BITS = [
-    *_KEYWORDS,
-    *_SIGNS,
+_WORDS = (
+    *(
+        "FROM",
+        "RUN",
+        "COPY",
+        "ENV",
+        "ARG",
+        "LABEL",
+        "CMD",
+        "ONBUILD",
+        "EXPOSE",
+        "VOLUME",
+        "HEALTHCHECK",
+        "WORKDIR",
+        "ADD",
+    ),
+    *("run", "b=c", "--f=x", "--", "<<E", "<<-F", "<<", '["a","b"]', '"x"', "$x", "${y:-z}"),
+)
+_SPACES = (
     " ",
     " ",
     "\t",
@@ -78,7 +50,8 @@ _BITS = [
     "\x0c",
     "\ufeff",
     "# escape=`\n",
-]
+)
+_BITS = [*_WORDS, *_SPACES, *"a='\"[],`1é##\\<->"]
 
 
 def official(text: str) -> list[Any] | None:
