@@ -5,6 +5,7 @@ The caller holds the store's gate alone, so what is reachable at the beginning i
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -15,8 +16,9 @@ from ..errors import IntegrityError, NBContainersError
 from ..oci.descriptor import CONFIG, DOCKER_CONFIG, INDEXES, Descriptor, Digest
 from ..oci.image import ImageConfig, Index, Manifest, chain_ids, parse
 from ..results import Collected
+from . import removal
 from .content import Content
-from .durable import abandoned, saying_when_full
+from .durable import abandoned
 from .metadata import Row
 
 DOCUMENT_LIMIT = 4 << 20
@@ -154,7 +156,20 @@ def sweep_scratch(root: Path, *, busy: bool) -> None:
 
 
 def empty_trash(root: Path, discard: Callable[[Path], object]) -> None:
-    """Remove what was thrown away, by whoever; needs no gate, for nothing in the trash has a name."""
-    for path in sorted((root / "trash").iterdir()):
-        with saying_when_full(path):
-            discard(path)
+    """Remove what was thrown away, by whoever, one process after another; needs no gate, for nothing in the trash has a name."""
+    trash = os.open(root / "trash", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(trash, fcntl.LOCK_EX)
+        for name in sorted(os.listdir(trash)):
+            discard(root / "trash" / name)
+    finally:
+        os.close(trash)
+
+
+def discard(path: Path) -> None:
+    """Remove a tree whose folders this process owns; those of other owners are the worker's to remove."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        removal.remove(folder, os.fsencode(path.name))
+    finally:
+        os.close(folder)

@@ -190,6 +190,8 @@ def test_eight_processes_tag_at_once_and_lose_nothing(store: Store) -> None:
             for turn in range(5):
                 with store.lease():
                     image = random_image(store, number * 10 + turn, shared=1)
+                    for chain in image.chain_ids:
+                        (store.root / "layers" / chain.hex / "fs" / "a" / "b").mkdir(parents=True, exist_ok=True)
                     store.images.tag(image, Reference.parse(f"app{number}:{turn}"))
                     store.images.tag(image, Reference.parse("everybody:latest"))
                 store.images.collect()
