@@ -195,8 +195,8 @@ def _kinds(change: FileChange) -> list[str]:
 def opening(tree: ChangeTree, order: Order, *, visible: int, ahead: int = 1200, size: int = 500_000) -> dict[str, Any]:
     """What a view of the tree begins with: its sums, and the folders that are open or may be opened without asking.
 
-    Folders are opened from the top while no more than ``visible`` rows show (one alone always is), and sent ahead while there are no more than
-    ``ahead`` rows and about ``size`` bytes of them.
+    Folders are opened from the top while no more than ``visible`` rows show (one alone always is), and sent ahead while there
+    are no more than ``ahead`` rows and about ``size`` bytes of them.
     """
     folders: dict[str, dict[str, Any]] = {}
     expanded: list[str] = []
@@ -204,7 +204,7 @@ def opening(tree: ChangeTree, order: Order, *, visible: int, ahead: int = 1200, 
     shown = sent = weight = 0
     while waiting and sent < ahead and weight < size:
         folder = waiting.popleft()
-        held = page(tree, folder, order) if len(tree) else {"total": 0, "from": 0, "rows": []}
+        held: dict[str, Any] = page(tree, folder, order) if len(tree) else {"total": 0, "from": 0, "rows": []}
         folders[key(folder)] = held
         sent += len(held["rows"])
         weight += sum(len(row[0]) * 3 + 80 for row in held["rows"])

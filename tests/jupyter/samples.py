@@ -101,7 +101,8 @@ def large_stack(number: int = 60) -> LayerStack:
     return stack(
         tuple(
             layer(
-                f"RUN make part-{index} && \\\n    make install DESTDIR=/opt/part-{index} PREFIX=/usr " + "FLAG=value " * (index % 9),
+                f"RUN make part-{index} && \\\n    make install DESTDIR=/opt/part-{index} PREFIX=/usr "
+                + "FLAG=value " * (index % 9),
                 (index * 7919 % 97 + 1) ** 3 * 1000,
                 added=index * 31 % 900,
                 modified=index % 7,
@@ -118,7 +119,12 @@ def large_stack(number: int = 60) -> LayerStack:
 def hostile_stack() -> LayerStack:
     return stack(
         (
-            layer(f"COPY {HOSTILE} {ESCAPE} /", 4096, added=1, largest=files((HOSTILE, 4000), (ESCAPE, 90), ("bad\udcff\nname", 6))),
+            layer(
+                f"COPY {HOSTILE} {ESCAPE} /",
+                4096,
+                added=1,
+                largest=files((HOSTILE, 4000), (ESCAPE, 90), ("bad\udcff\nname", 6)),
+            ),
         ),
         name=HOSTILE,
     )
@@ -127,11 +133,15 @@ def hostile_stack() -> LayerStack:
 def change(path: str, before: int | None, after: int | None, what: tuple[str, ...] = ()) -> FileChange:
     modes = (0o644, 0o600) if "mode" in what else (0o644, 0o644)
     sides = [
-        None if size is None else Entry(path=path, kind="file", size=size, mode=mode, digest=str(digest(f"{path}{size}")))
+        None
+        if size is None
+        else Entry(path=path, kind="file", size=size, mode=mode, digest=str(digest(f"{path}{size}")))
         for size, mode in zip((before, after), modes, strict=True)
     ]
     kind = "added" if before is None else "deleted" if after is None else "modified"
-    return FileChange(kind=kind, path=path, before=sides[0], after=sides[1], what=what or (("content",) if kind == "modified" else ()))
+    return FileChange(
+        kind=kind, path=path, before=sides[0], after=sides[1], what=what or (("content",) if kind == "modified" else ())
+    )
 
 
 def folder(path: str) -> FileChange:
@@ -157,16 +167,34 @@ DIFF = (
     change("srv/app/static/logo.svg", None, 4_812),
     change("srv/app/static/style.css", None, 22_907),
     change("srv/app/count", 4, None),
-    *(change(f"usr/lib/python3.11/site-packages/requests/{name}.py", None, 3_100 + 977 * index) for index, name in enumerate(
-        ("__init__", "adapters", "api", "auth", "certs", "compat", "cookies", "exceptions", "hooks", "models", "sessions", "utils")
-    )),
+    *(
+        change(f"usr/lib/python3.11/site-packages/requests/{name}.py", None, 3_100 + 977 * index)
+        for index, name in enumerate(
+            (
+                "__init__",
+                "adapters",
+                "api",
+                "auth",
+                "certs",
+                "compat",
+                "cookies",
+                "exceptions",
+                "hooks",
+                "models",
+                "sessions",
+                "utils",
+            )
+        )
+    ),
     change("usr/lib/python3.11/__pycache__/typing.cpython-311.pyc", 151_904, None),
     change("var/cache/ldconfig/aux-cache", 18_212, 19_800),
 )
 SETTINGS = (
     SettingChange(key="Env.APP_HOME", before="/srv", after="/srv/app"),
     SettingChange(key="Env.REQUESTS_CA_BUNDLE", before=None, after="/etc/ssl/certs/ca-certificates.crt"),
-    SettingChange(key="Cmd", before='["python3", "main.py"]', after='["python3", "-X", "dev", "main.py", "--listen", "0.0.0.0"]'),
+    SettingChange(
+        key="Cmd", before='["python3", "main.py"]', after='["python3", "-X", "dev", "main.py", "--listen", "0.0.0.0"]'
+    ),
     SettingChange(key="Labels.maintainer", before="someone", after=None),
 )
 
@@ -176,7 +204,9 @@ def large_diff(number: int = 100_000) -> ImageDiff:
     kinds = ((None, 5), (9, 7), (3, None))
     return diff(
         tuple(
-            change(f"usr/share/part-{index % 40:02}/section-{index % 1000 // 40:02}/file-{index:06}.dat", *kinds[index % 3])
+            change(
+                f"usr/share/part-{index % 40:02}/section-{index % 1000 // 40:02}/file-{index:06}.dat", *kinds[index % 3]
+            )
             for index in range(number)
         )
     )
@@ -222,4 +252,6 @@ def steps(failed: bool = False) -> tuple[BuildStep, ...]:
     )
 
 
-DOCKERFILE = "FROM toolbox\nENV LANG=C.UTF-8\nCOPY main.py .\nRUN python3 -m compileall . && \\\n    false\nCMD [\"true\"]\n"
+DOCKERFILE = (
+    'FROM toolbox\nENV LANG=C.UTF-8\nCOPY main.py .\nRUN python3 -m compileall . && \\\n    false\nCMD ["true"]\n'
+)
