@@ -155,6 +155,16 @@ class BuildResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What the collector removed: images by ID, blobs by digest, unpacked layers by chain ID; ``size`` is that of the blobs."""
+
+    images: tuple[Digest, ...] = ()
+    blobs: tuple[Digest, ...] = ()
+    layers: tuple[Digest, ...] = ()
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One thing that a host allows or does not, found by trying it."""
 

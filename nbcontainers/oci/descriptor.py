@@ -90,7 +90,11 @@ class Platform:
     @classmethod
     def from_json(cls, data: Json) -> Platform:
         """Read ``os``, ``architecture`` and ``variant``; other keys are let be."""
-        return cls(os=data.get("os", ""), architecture=data.get("architecture", ""), variant=data.get("variant", ""))
+        return cls(
+            os=string(data.get("os")),
+            architecture=string(data.get("architecture")),
+            variant=string(data.get("variant")),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object, without empty keys."""
@@ -118,13 +122,13 @@ class Descriptor:
             if not isinstance(size, int) or isinstance(size, bool) or size < 0:
                 raise IntegrityError(f"descriptor with size {size!r}", hint="a size is a whole number of bytes")
             return cls(
-                media_type=str(data["mediaType"]),
+                media_type=string(data["mediaType"]),
                 digest=Digest(data["digest"]),
                 size=size,
-                annotations=dict(data.get("annotations") or {}),
+                annotations=string_map(data.get("annotations")),
                 platform=Platform.from_json(data["platform"]) if data.get("platform") else None,
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise IntegrityError(
                 f"not a descriptor: {error}", hint="a descriptor has mediaType, digest and size"
             ) from error
@@ -142,3 +146,31 @@ class Descriptor:
 def sparse(values: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that have a value: the specifications leave empty ones out."""
     return {key: value for key, value in values.items() if value}
+
+
+def string(value: object) -> str:
+    """A string of a document, empty for null: TypeError for anything else."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise TypeError(f"{value!r:.40} is not a string")
+
+
+def strings(value: object) -> tuple[str, ...]:
+    """A list of strings of a document, or the keys of an object, empty for null: TypeError for anything else."""
+    if value is None or (isinstance(value, list | dict) and all(isinstance(item, str) for item in value)):
+        return tuple(value or ())
+    raise TypeError(f"{value!r:.40} is not a list of strings")
+
+
+def string_map(value: object) -> dict[str, str]:
+    """An object of a document whose values are strings, empty for null: TypeError for anything else."""
+    if value is None or (isinstance(value, dict) and all(isinstance(item, str) for item in value.values())):
+        return dict(value or {})
+    raise TypeError(f"{value!r:.40} is not an object of strings")
+
+
+def number(value: object) -> int:
+    """A whole number of a document, 0 for null: TypeError for anything else."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value or 0
+    raise TypeError(f"{value!r:.40} is not a whole number")

@@ -7,12 +7,12 @@ types are understood as their OCI equals.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import IntegrityError
-from .descriptor import INDEX, MANIFEST, Descriptor, Digest, Json, Platform, sparse
+from .descriptor import INDEX, MANIFEST, Descriptor, Digest, Json, Platform, number, sparse, string, string_map, strings
 from .reference import Reference
 
 
@@ -31,12 +31,12 @@ class Healthcheck:
     def from_json(cls, data: Json) -> Healthcheck:
         """Read Docker's ``Healthcheck`` object."""
         return cls(
-            test=tuple(data.get("Test") or ()),
-            interval=data.get("Interval", 0),
-            timeout=data.get("Timeout", 0),
-            start_period=data.get("StartPeriod", 0),
-            start_interval=data.get("StartInterval", 0),
-            retries=data.get("Retries", 0),
+            test=strings(data.get("Test")),
+            interval=number(data.get("Interval")),
+            timeout=number(data.get("Timeout")),
+            start_period=number(data.get("StartPeriod")),
+            start_interval=number(data.get("StartInterval")),
+            retries=number(data.get("Retries")),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -77,18 +77,18 @@ class ContainerConfig:
     def from_json(cls, data: Json) -> ContainerConfig:
         """Read the ``config`` object of an image configuration."""
         return cls(
-            user=data.get("User") or "",
-            exposed_ports=tuple(sorted(data.get("ExposedPorts") or ())),
-            env=tuple(data.get("Env") or ()),
+            user=string(data.get("User")),
+            exposed_ports=tuple(sorted(strings(data.get("ExposedPorts")))),
+            env=strings(data.get("Env")),
             entrypoint=_words(data.get("Entrypoint")),
             cmd=_words(data.get("Cmd")),
-            volumes=tuple(sorted(data.get("Volumes") or ())),
-            working_dir=data.get("WorkingDir") or "",
-            labels=dict(data.get("Labels") or {}),
-            stop_signal=data.get("StopSignal") or "",
+            volumes=tuple(sorted(strings(data.get("Volumes")))),
+            working_dir=string(data.get("WorkingDir")),
+            labels=string_map(data.get("Labels")),
+            stop_signal=string(data.get("StopSignal")),
             shell=_words(data.get("Shell")),
             healthcheck=Healthcheck.from_json(data["Healthcheck"]) if data.get("Healthcheck") else None,
-            on_build=tuple(data.get("OnBuild") or ()),
+            on_build=strings(data.get("OnBuild")),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -125,9 +125,9 @@ class History:
     def from_json(cls, data: Json) -> History:
         """Read one entry of ``history``."""
         return cls(
-            created=data.get("created") or "",
-            created_by=data.get("created_by") or "",
-            comment=data.get("comment") or "",
+            created=string(data.get("created")),
+            created_by=string(data.get("created_by")),
+            comment=string(data.get("comment")),
             empty_layer=bool(data.get("empty_layer", False)),
         )
 
@@ -165,10 +165,10 @@ class ImageConfig:
                 platform=Platform.from_json(
                     {"os": data["os"], "architecture": data["architecture"], "variant": data.get("variant", "")}
                 ),
-                created=data.get("created") or "",
-                author=data.get("author") or "",
+                created=string(data.get("created")),
+                author=string(data.get("author")),
                 config=ContainerConfig.from_json(data.get("config") or {}),
-                diff_ids=tuple(Digest(text) for text in data["rootfs"].get("diff_ids") or ()),
+                diff_ids=tuple(Digest(text) for text in strings(data["rootfs"].get("diff_ids"))),
                 history=tuple(History.from_json(entry) for entry in data.get("history") or ()),
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -207,8 +207,8 @@ class Manifest:
             return cls(
                 config=Descriptor.from_json(data["config"]),
                 layers=tuple(Descriptor.from_json(layer) for layer in data["layers"]),
-                media_type=data.get("mediaType") or MANIFEST,
-                annotations=dict(data.get("annotations") or {}),
+                media_type=string(data.get("mediaType")) or MANIFEST,
+                annotations=string_map(data.get("annotations")),
             )
         except (KeyError, TypeError) as error:
             raise IntegrityError(f"not an image manifest: {error}", hint="it needs config and layers") from error
@@ -244,8 +244,8 @@ class Index:
         try:
             return cls(
                 manifests=tuple(Descriptor.from_json(entry) for entry in data["manifests"]),
-                media_type=data.get("mediaType") or INDEX,
-                annotations=dict(data.get("annotations") or {}),
+                media_type=string(data.get("mediaType")) or INDEX,
+                annotations=string_map(data.get("annotations")),
             )
         except (KeyError, TypeError) as error:
             raise IntegrityError(f"not an image index: {error}", hint="it needs a list of manifests") from error
@@ -324,5 +324,5 @@ def parse(data: bytes, what: str) -> dict[str, Any]:
     return value
 
 
-def _words(value: Iterable[str] | None) -> tuple[str, ...] | None:
-    return None if value is None else tuple(value)
+def _words(value: object) -> tuple[str, ...] | None:
+    return None if value is None else strings(value)

@@ -14,7 +14,8 @@ _REGISTRY = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
 )
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_IDENTIFIER = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,10 @@ class Reference:
         Source: the grammar in github.com/distribution/reference.
 
         """
+        if _IDENTIFIER.fullmatch(text):
+            raise InvalidReference(
+                f"invalid image name {text!r}: 64 hexadecimal digits are an image ID", hint="no name may look like one"
+            )
         rest, at, digest = text.partition("@")
         if at and not _DIGEST.fullmatch(digest):
             raise InvalidReference(

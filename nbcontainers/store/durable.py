@@ -1,0 +1,123 @@
+"""Files that are whole or not there: durable replacement, locks, and what is said when a disk is full."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import HostError
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut. Source: fsync(2), which does not do it for a file's own name."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
+    """Write every byte: write(2) may take fewer, and does so when a disk fills up."""
+    rest = memoryview(data).cast("B")
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def replace(path: Path, data: bytes, *, temporary: Path, mode: int = 0o600) -> None:
+    """Put bytes in a file so that every reader, now and after a power cut, sees the old ones or all of the new ones.
+
+    ``temporary`` is a folder on the same file system, for the file while it is being written.
+
+    Raises:
+        HostError: the disk is full; the old file is as it was.
+
+    """
+    scratch = temporary / secrets.token_hex(16)
+    with saying_when_full(path):
+        try:
+            descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            try:
+                write_all(descriptor, data)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            scratch.rename(path)
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            raise
+    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, exclusive: bool) -> Iterator[None]:
+    """Hold a lock on a file, made if it is not there; wait for it. It ends with its holder, however that ends.
+
+    Two locks of one process exclude each other as those of two processes do: they belong to the open file (flock(2)).
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def abandoned(path: Path) -> bool:
+    """True if nobody holds a lock on a file that its writer keeps locked: the writer is gone, or the file is."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+@contextlib.contextmanager
+def saying_when_full(path: Path) -> Iterator[None]:
+    """Turn the kernel's word for a full disk or quota into an error that says what to do; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise full(path) from error
+
+
+def full(path: Path) -> HostError:
+    """The error that a full disk is."""
+    return HostError(
+        f"no space left to write {path}",
+        hint="free some with 'nbcontainers prune', or name a larger disk in NBCONTAINERS_ROOT",
+    )
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file or a folder and all below it, whatever modes its own folders have; a link is removed, not followed.
+
+    It can do so only where this process owns the folders; trees with other owners are the worker's to remove. Two processes may
+    remove the same tree at once.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            path.unlink()
+            return
+        # A folder without write permission keeps its names, and one without search permission hides them.
+        if stat.S_IMODE(path.lstat().st_mode) & 0o700 != 0o700:
+            path.chmod(0o700)
+        with os.scandir(path) as entries:
+            names = [Path(entry.path) for entry in entries]
+        for name in names:
+            remove_tree(name)
+        path.rmdir()

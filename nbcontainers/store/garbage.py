@@ -1,0 +1,160 @@
+"""What nothing names any more: found from the blobs themselves and taken away, whole images first.
+
+The caller holds the store's gate alone, so what is reachable at the beginning is all that is reachable at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import IntegrityError, NBContainersError
+from ..oci.descriptor import CONFIG, DOCKER_CONFIG, INDEXES, Descriptor, Digest
+from ..oci.image import ImageConfig, Index, Manifest, chain_ids, parse
+from ..results import Collected
+from .content import Content
+from .durable import abandoned, saying_when_full
+from .metadata import Row
+
+DOCUMENT_LIMIT = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """The manifests and indexes among the blobs, by their digests."""
+
+    manifests: dict[Digest, Manifest]
+    indexes: dict[Digest, Index]
+
+    def rows(self, content: Content) -> Iterator[Row]:
+        """The manifests of images, as the index lists them."""
+        for digest, manifest in self.manifests.items():
+            if manifest.config.media_type in (CONFIG, DOCKER_CONFIG):
+                descriptor = Descriptor(media_type=manifest.media_type, digest=digest, size=content.size(digest))
+                yield Row(descriptor=descriptor, config=manifest.config.digest)
+
+
+def documents(content: Content) -> Documents:
+    """Read every blob that is a manifest or an index; damaged ones are none."""
+    found = Documents({}, {})
+    for digest in content:
+        try:
+            if content.size(digest) > DOCUMENT_LIMIT:
+                continue
+            with content.open(digest) as blob:
+                if blob.read(1) != b"{":
+                    continue
+            fields = parse(content.read(digest), f"blob {digest}")
+            if "manifests" in fields:
+                found.indexes[digest] = Index.from_json(fields)
+            elif "layers" in fields:
+                found.manifests[digest] = Manifest.from_json(fields)
+        except NBContainersError:
+            continue
+    return found
+
+
+def reachable(content: Content, found: Documents, roots: Iterable[str]) -> set[str]:
+    """All that the roots need: blobs, and the chain IDs of images; a root may be an image ID, and a name that is no digest.
+
+    Raises:
+        IntegrityError: a manifest or index is named and cannot be read, so what it needs cannot be told.
+
+    """
+    by_config: dict[Digest, list[Digest]] = {}
+    for digest, manifest in found.manifests.items():
+        by_config.setdefault(manifest.config.digest, []).append(digest)
+    seen: set[str] = set()
+    rest: list[str] = []
+    for root in roots:
+        rest.append(root)
+        rest.extend(by_config.get(root, ()))  # type: ignore[call-overload]  # a Digest is found by an equal str
+    while rest:
+        name = rest.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        rest.extend(_needs(content, found, name))
+    return seen
+
+
+def _needs(content: Content, found: Documents, name: str) -> Iterator[str]:
+    if manifest := found.manifests.get(name):  # type: ignore[call-overload]
+        yield manifest.config.digest
+        yield from (layer.digest for layer in manifest.layers)
+        if manifest.config.media_type not in (CONFIG, DOCKER_CONFIG) or not content.has(manifest.config.digest):
+            return  # an artifact has no tree, and of an image still on its way nothing is unpacked
+        config = ImageConfig.from_json(parse(content.read(manifest.config.digest), "configuration"))
+        yield from chain_ids(config.diff_ids)
+    elif index := found.indexes.get(name):  # type: ignore[call-overload]
+        for entry in index.manifests:
+            yield entry.digest
+
+
+def readable(found: Documents, descriptor: Descriptor) -> None:
+    """Raise IntegrityError if a tag's manifest is not among the documents."""
+    if descriptor.digest in (found.indexes if descriptor.media_type in INDEXES else found.manifests):
+        return
+    raise IntegrityError(
+        f"the manifest {descriptor.digest} is missing or damaged, so what its image needs cannot be told",
+        expected=descriptor.digest,
+        hint="load or pull the image again, or remove it with 'nbcontainers rmi -f'",
+    )
+
+
+def sweep(
+    root: Path, content: Content, found: Documents, keep: set[str], only: Collection[str] | None = None
+) -> Collected:
+    """Remove blobs and layers that are not kept, of all or of ``only`` those; layers go to ROOT/trash, to be emptied later."""
+    blobs = [digest for digest in content if digest not in keep and (only is None or digest in only)]
+    # Documents first: were this process killed half-way, no image would be left that names what is gone.
+    blobs.sort(key=lambda digest: (digest not in found.indexes, digest not in found.manifests, digest))
+    size = 0
+    for digest in blobs:
+        size += content.size(digest)
+        content.delete(digest)
+    layers = []
+    for digest in unpacked(root):
+        if digest not in keep and (only is None or digest in only):
+            (root / "layers" / digest.hex).rename(root / "trash" / secrets.token_hex(16))
+            layers.append(digest)
+    images = {found.manifests[digest].config.digest for digest in blobs if digest in found.manifests}
+    return Collected(
+        images=tuple(sorted(image for image in images if not content.has(image))),
+        blobs=tuple(blobs),
+        layers=tuple(layers),
+        size=size,
+    )
+
+
+def unpacked(root: Path) -> tuple[Digest, ...]:
+    """The chain IDs of the unpacked layers."""
+    names = sorted(os.listdir(root / "layers"))
+    return tuple(Digest(f"sha256:{name}") for name in names if len(name) == 64 and set(name) <= set("0123456789abcdef"))
+
+
+def sweep_scratch(root: Path, *, busy: bool) -> None:
+    """Remove what killed processes left: unfinished blobs, and snapshots that no container has.
+
+    An unfinished blob is somebody's while it is locked. A worker's files are not, and neither are the snapshots of a build, so
+    while any lease lives (``busy``) both stay.
+    """
+    if busy:
+        return
+    for path in (root / "ingest").iterdir():
+        if abandoned(path):
+            path.unlink(missing_ok=True)
+    for path in (root / "snapshots").iterdir():
+        # A container's folder is made before its snapshot and removed after it.
+        if not (root / "containers" / path.name).exists():
+            path.rename(root / "trash" / secrets.token_hex(16))
+
+
+def empty_trash(root: Path, discard: Callable[[Path], object]) -> None:
+    """Remove what was thrown away, by whoever; needs no gate, for nothing in the trash has a name."""
+    for path in sorted((root / "trash").iterdir()):
+        with saying_when_full(path):
+            discard(path)

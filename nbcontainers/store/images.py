@@ -1,0 +1,381 @@
+"""Names to images: what the store holds, by tag, image ID or digest."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import re
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..errors import Conflict, IntegrityError, InvalidReference, NBContainersError, NotFound
+from ..oci.descriptor import CONFIG, INDEXES, MANIFEST, Descriptor, Digest, Platform
+from ..oci.image import History, Image, ImageConfig, Index, Manifest, chain_ids, parse, to_bytes
+from ..oci.reference import Reference
+from ..results import Collected
+from . import garbage
+from .content import Content
+from .durable import remove_tree
+from .leases import Leases
+from .metadata import Metadata, Row
+from .tags import Tags
+
+_ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
+
+
+class Images:
+    """The images of one store.
+
+    An image is safe from the collector from the moment a lease of this process or a tag names it: hold a lease from its first
+    blob to its tag. ``discard`` removes an unpacked layer's tree.
+    """
+
+    def __init__(
+        self, root: Path, content: Content, leases: Leases, *, discard: Callable[[Path], object] = remove_tree
+    ) -> None:
+        self._root = root
+        self._content = content
+        self._leases = leases
+        self._discard = discard
+        self.tags = Tags(root)
+        self._metadata = Metadata(root, lambda: tuple(garbage.documents(content).rows(content)))
+
+    # Names -----------------------------------------------------------------------------------------------------------
+
+    def resolve(self, name: str) -> Image:
+        """The image of a reference, of an image ID or the beginning of one (four digits at least), or of a digest.
+
+        Raises:
+            NotFound: there is none; the hint names what is spelled like it.
+            Conflict: several image IDs begin so.
+            InvalidReference: it cannot name an image at all.
+            IntegrityError: the image is there and damaged.
+
+        """
+        try:
+            reference = Reference.parse(name)
+        except InvalidReference:
+            if not _ID.fullmatch(name):
+                raise
+        else:
+            if reference.digest:
+                return self._by_digest(reference)
+            if self.tags.path(reference).exists():
+                return self.open(self.tags.read(reference).descriptor, reference)
+        if match := _ID.fullmatch(name):
+            ids = {row.config: row for row in self._rows(f"sha256:{match[1]}")}
+            if len(ids) > 1:
+                raise Conflict(
+                    f"{len(ids)} images have an ID that begins with {name!r}",
+                    hint="give more of it: " + ", ".join(sorted(digest.short for digest in ids)),
+                )
+            for row in ids.values():
+                return self.open(row.descriptor)
+            if len(match[1]) == 64 and self._content.has(digest := Digest(f"sha256:{match[1]}")):
+                return self.open(self._describe(digest))
+        raise NotFound(f"no such image: {name}", hint=self._suggest(name))
+
+    def _by_digest(self, reference: Reference) -> Image:
+        digest = Digest(reference.digest)
+        if reference.tag and self.tags.read(reference_without_digest(reference)).descriptor.digest != digest:
+            raise NotFound(f"the image {reference.familiar} has another digest", hint="leave out the tag or the digest")
+        if not self._content.has(digest):
+            raise NotFound(f"no such image: {reference.familiar}", hint=self._suggest(reference.familiar_name))
+        return self.open(self._describe(digest), reference)
+
+    def _describe(self, digest: Digest) -> Descriptor:
+        """The descriptor of a manifest or index of which only the digest is known."""
+        data = self._content.read(digest)
+        fields = parse(data, f"blob {digest}")
+        value = Index.from_json(fields) if "manifests" in fields else Manifest.from_json(fields)
+        return Descriptor(media_type=value.media_type, digest=digest, size=len(data))
+
+    def _suggest(self, name: str) -> str:
+        known = {tag.reference.familiar.removesuffix(":latest") for tag in self.tags}
+        close = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.6)
+        if close:
+            return "did you mean " + " or ".join(close) + "?"
+        return (
+            "'nbcontainers images' shows those that are here"
+            if known
+            else "the store has no images yet: build, load or pull one"
+        )
+
+    def open(self, descriptor: Descriptor, reference: Reference | None = None) -> Image:
+        """The image that a descriptor stands for; of an index, the one for this machine.
+
+        Raises:
+            NotFound: a part of it is missing, or it has nothing for this platform.
+            IntegrityError: a part of it is damaged.
+
+        """
+        data = self._document(descriptor)
+        if descriptor.media_type in INDEXES:
+            index = Index.from_json(parse(data, f"index {descriptor.digest}"))
+            return self.open(pick(index, Platform.host()), reference)
+        manifest = Manifest.from_json(parse(data, f"manifest {descriptor.digest}"))
+        config = ImageConfig.from_json(
+            parse(self._document(manifest.config), f"configuration {manifest.config.digest}")
+        )
+        if len(config.diff_ids) != len(manifest.layers):
+            raise IntegrityError(
+                f"image {manifest.config.digest} has {len(manifest.layers)} layers and {len(config.diff_ids)} diff IDs",
+                expected=str(len(config.diff_ids)),
+                actual=str(len(manifest.layers)),
+            )
+        plain = Descriptor(media_type=descriptor.media_type, digest=descriptor.digest, size=descriptor.size)
+        return Image(reference=reference, descriptor=plain, manifest=manifest, config=config)
+
+    def _document(self, descriptor: Descriptor) -> bytes:
+        data = self._content.read(descriptor.digest)
+        if len(data) != descriptor.size:
+            raise _of_other_size(descriptor, len(data))
+        return data
+
+    def list(self) -> tuple[Image, ...]:
+        """One image for each tag, newest first, then those without a tag, newest first; damaged ones are left out."""
+        tagged = [self._open_or_none(tag.descriptor, tag.reference) for tag in self.tags]
+        found = [image for image in tagged if image]
+        ids = {image.id for image in found}
+        rows = {row.config: row.descriptor for row in self._rows("sha256:") if row.config not in ids}
+        untagged = [image for image in map(self._open_or_none, rows.values()) if image]
+        return (*sorted(found, key=_age), *sorted(untagged, key=_age))
+
+    def _open_or_none(self, descriptor: Descriptor, reference: Reference | None = None) -> Image | None:
+        try:
+            return self.open(descriptor, reference)
+        except NBContainersError:
+            return None
+
+    def _rows(self, prefix: str) -> tuple[Row, ...]:
+        return tuple(row for row in self._metadata.find(prefix) if self._content.has(row.descriptor.digest))
+
+    def history(self, image: Image) -> tuple[tuple[History, Descriptor | None], ...]:
+        """Each line of an image's history with the layer that it made, from the base up; a layer without a line has an empty one."""
+        layers = iter(image.layers)
+        lines = [(line, None if line.empty_layer else next(layers, None)) for line in image.config.history]
+        return (*lines, *((History(), layer) for layer in layers))
+
+    # Changes ---------------------------------------------------------------------------------------------------------
+
+    def create(self, config: ImageConfig, layers: Sequence[Descriptor]) -> Image:
+        """Write an image of layers that are in the store, from the base up. It has no tag yet.
+
+        Raises:
+            NotFound: a layer's blob is not there.
+            IntegrityError: layers and diff IDs are not of the same number.
+
+        """
+        if len(layers) != len(config.diff_ids):
+            raise IntegrityError(f"an image of {len(layers)} layers and {len(config.diff_ids)} diff IDs")
+        self._leases.protect(*(layer.digest for layer in layers), *chain_ids(config.diff_ids))
+        for layer in layers:
+            self._content.size(layer.digest)
+        manifest = Manifest(config=self._content.write(to_bytes(config), CONFIG), layers=tuple(layers))
+        return self.add(self._content.write(to_bytes(manifest), MANIFEST))
+
+    def add(self, descriptor: Descriptor) -> Image:
+        """Enter an image whose blobs are all in the store, as one without a tag.
+
+        Raises:
+            NotFound: a blob is missing.
+            IntegrityError: a part is damaged, or a layer's size is not what the manifest says.
+
+        """
+        image = self.open(descriptor)
+        self._complete(image)
+        self._metadata.add(Row(descriptor=image.descriptor, config=image.id))
+        return image
+
+    def _complete(self, image: Image) -> None:
+        for layer in image.layers:
+            if (size := self._content.size(layer.digest)) != layer.size:
+                raise _of_other_size(layer, size)
+
+    def tag(self, image: Image, reference: Reference) -> Image:
+        """Give an image a name, durably, taking it from the image that has it.
+
+        Raises:
+            InvalidReference: the name has a digest.
+            NotFound: a part of the image is missing: it was collected before this, for no lease held it.
+
+        """
+        if reference.digest or not reference.tag:
+            raise InvalidReference(
+                f"refusing to create a tag with a digest reference: {reference.familiar}", hint="give NAME:TAG"
+            )
+        with self._leases.shared():
+            self._content.size(image.descriptor.digest)
+            self._content.size(image.id)
+            self._complete(image)
+            self.tags.write(reference, image.descriptor)
+        self._metadata.add(Row(descriptor=image.descriptor, config=image.id))
+        return Image(reference=reference, descriptor=image.descriptor, manifest=image.manifest, config=image.config)
+
+    def remove(
+        self,
+        name: str,
+        *,
+        force: bool = False,
+        in_use: Collection[Digest] = (),
+        keep: Collection[Digest] = (),
+    ) -> tuple[str, ...]:
+        """Take a name away, and with its last name the image; the lines that Docker prints are returned.
+
+        An image that a container uses (``in_use`` holds image IDs) keeps its last name unless forced, and its blobs and layers
+        until no container uses it. ``keep`` are further blobs and layers that stay, such as those of the build cache.
+
+        Raises:
+            NotFound: there is no such image.
+            Conflict: it is used, or an ID was given and it has names in several repositories.
+
+        """
+        with self._leases.exclusive():
+            lines, gone = self._remove(name, force, in_use, keep)
+            self._metadata.remove(*(digest for digest in gone.blobs if not self._content.has(digest)))
+        garbage.empty_trash(self._root, self._discard)
+        return lines
+
+    def _remove(
+        self, name: str, force: bool, in_use: Collection[Digest], keep: Collection[Digest]
+    ) -> tuple[tuple[str, ...], Collected]:
+        try:
+            image = self.resolve(name)
+        except (IntegrityError, NotFound):
+            return (self._untag_damaged(name),), Collected()
+        tags = [tag.reference for tag in self.tags if self._id(tag.descriptor) == image.id]
+        named = image.reference is not None and not image.reference.digest and image.reference in tags
+        if named and len(tags) > 1 and image.reference:
+            self.tags.remove(image.reference)
+            return (f"Untagged: {image.reference.familiar}",), Collected()
+        used = image.id in in_use
+        if used and not force:
+            verb = f"remove repository reference {name!r}" if named else f"delete {image.id.short}"
+            raise Conflict(
+                f"unable to {verb} (must be forced): a container uses the image {image.id.short}",
+                hint="remove the container first ('nbcontainers ps -a' shows it), or use -f",
+            )
+        if used and not tags:
+            raise Conflict(
+                f"unable to delete {image.id.short} (cannot be forced): a container uses the image",
+                hint="remove the container first: 'nbcontainers ps -a' shows it",
+            )
+        if not force and len({reference.name for reference in tags}) > 1:
+            raise Conflict(
+                f"unable to delete {image.id.short} (must be forced): image is referenced in multiple repositories",
+                hint="remove its names one by one, or use -f: " + ", ".join(tag.familiar for tag in tags),
+            )
+        for reference in tags:
+            self.tags.remove(reference)
+        lines = tuple(f"Untagged: {reference.familiar}" for reference in tags)
+        gone = Collected() if used else self._sweep(keep=(*in_use, *keep), only=image)
+        deleted = [image.id] if not self._content.has(image.id) else []
+        deleted += [chain for chain in reversed(image.chain_ids) if chain in gone.layers]
+        return (*lines, *(f"Deleted: {digest}" for digest in deleted)), gone
+
+    def _untag_damaged(self, name: str) -> str:
+        """Take a name from an image that cannot be read: what it needs cannot be told, so the collector sees to it later."""
+        with contextlib.suppress(InvalidReference):
+            reference = Reference.parse(name)
+            if self.tags.path(reference).exists():
+                self.tags.remove(reference)
+                return f"Untagged: {reference.familiar}"
+        self.resolve(name)  # says why it could not be read
+        raise NotFound(f"no such image: {name}")
+
+    def _id(self, descriptor: Descriptor) -> Digest | None:
+        image = self._open_or_none(descriptor)
+        return image.id if image else None
+
+    def _sweep(self, keep: Collection[Digest], only: Image) -> Collected:
+        """Remove those parts of an image that nothing else needs; nothing, where that cannot be told."""
+        candidates: set[str] = {
+            only.descriptor.digest,
+            only.id,
+            *only.chain_ids,
+            *(layer.digest for layer in only.layers),
+        }
+        try:
+            found = garbage.documents(self._content)
+            candidates |= {digest for digest, manifest in found.manifests.items() if manifest.config.digest == only.id}
+            return garbage.sweep(self._root, self._content, found, self._reachable(found, keep), only=candidates)
+        except IntegrityError:
+            return Collected()
+
+    def _reachable(self, found: garbage.Documents, keep: Collection[str]) -> set[str]:
+        roots: set[str] = {*keep, *self._leases.names()}
+        for tag in self.tags:
+            garbage.readable(found, tag.descriptor)
+            roots.add(tag.descriptor.digest)
+        return garbage.reachable(self._content, found, roots)
+
+    def collect(self, *, keep: Collection[str] = (), only: Collection[str] | None = None) -> Collected:
+        """Remove every blob and layer that no tag, no lease and nothing in ``keep`` needs, and what killed processes left.
+
+        ``keep`` holds image IDs (those of containers), digests of blobs and manifests, and chain IDs; ``only`` the candidates,
+        None for all.
+
+        Raises:
+            IntegrityError: a named image is damaged, so what it needs cannot be told; nothing is removed.
+
+        """
+        with self._leases.exclusive():
+            if damaged := self.tags.damaged():
+                raise IntegrityError(
+                    f"the tag {damaged[0]} is damaged, so what it names cannot be told", hint="remove the file"
+                )
+            found = garbage.documents(self._content)
+            collected = garbage.sweep(self._root, self._content, found, self._reachable(found, keep), only=only)
+            garbage.sweep_scratch(self._root, busy=bool(self._leases.living()))
+            self._metadata.remove(
+                *(
+                    row.descriptor.digest
+                    for row in self._metadata.find()
+                    if not self._content.has(row.descriptor.digest)
+                )
+            )
+        garbage.empty_trash(self._root, self._discard)
+        return collected
+
+
+def _of_other_size(descriptor: Descriptor, size: int) -> IntegrityError:
+    return IntegrityError(
+        f"blob {descriptor.digest} should have {descriptor.size} bytes and has {size}",
+        expected=str(descriptor.size),
+        actual=str(size),
+        hint="load or pull the image again",
+    )
+
+
+def reference_without_digest(reference: Reference) -> Reference:
+    """The same name by its tag alone."""
+    return Reference(reference.registry, reference.repository, reference.tag)
+
+
+def pick(index: Index, platform: Platform) -> Descriptor:
+    """The manifest for a platform: of the same variant where there are several.
+
+    Raises:
+        NotFound: there is none; the message names those that there are.
+
+    """
+    usable = [
+        entry
+        for entry in index.manifests
+        if entry.platform is None
+        or (entry.platform.os, entry.platform.architecture) == (platform.os, platform.architecture)
+    ]
+    if not usable:
+        there = ", ".join(str(entry.platform) for entry in index.manifests) or "none"
+        raise NotFound(f"no image for {platform} in the index", hint=f"it has images for: {there}")
+    return min(usable, key=lambda entry: entry.platform is None or entry.platform.variant != platform.variant)
+
+
+def _age(image: Image) -> tuple[float, str]:
+    """Sorts the newest first."""
+    try:
+        created = datetime.fromisoformat(image.config.created)
+    except ValueError:
+        return 0.0, image.name
+    return -created.replace(tzinfo=created.tzinfo or UTC).timestamp(), image.name

@@ -1,0 +1,93 @@
+"""One folder that holds everything: see DESIGN for what lies where."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Self
+
+from ..errors import Conflict, HostError
+from ..linux.idmap import Identity
+from .content import Content
+from .durable import replace, saying_when_full
+from .images import Images
+from .leases import Lease, Leases
+
+VERSION = 1
+_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+_FOLDERS = (
+    "blobs/sha256",
+    "tags",
+    "layers",
+    "snapshots",
+    "containers",
+    "names",
+    "cache",
+    "leases",
+    "ingest",
+    "trash",
+)
+
+
+class Store:
+    """The store in a folder, opened or made; several processes may hold it open at once.
+
+    Raises:
+        HostError: the folder belongs to another user, or cannot be made.
+        Conflict: a newer nbcontainers has made it.
+
+    """
+
+    def __init__(self, root: Path, *, identity: Identity) -> None:
+        self.root = root.absolute()
+        self.identity = identity
+        _prepare(self.root)
+        self.leases = Leases(self.root)
+        self.content = Content(self.root, self.leases)
+        self.images = Images(self.root, self.content, self.leases)
+
+    def lease(self) -> contextlib.AbstractContextManager[Lease]:
+        """Keep from the collector what the lease names, and every blob that this process writes while it is held."""
+        return self.leases.hold()
+
+    def close(self) -> None:
+        """Let go of all that the store holds in this process."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _prepare(root: Path) -> None:
+    """Make what is missing of the folder; what another process makes at the same time is the same."""
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = root.stat().st_uid
+    except OSError as error:
+        raise HostError(
+            f"cannot make the store {root}: {error.strerror}", hint="name another folder in NBCONTAINERS_ROOT"
+        ) from error
+    if owner != os.geteuid():
+        raise HostError(
+            f"the store {root} belongs to uid {owner}, and this is uid {os.geteuid()}",
+            hint="a store has one user: become that user, or name another folder in NBCONTAINERS_ROOT",
+        )
+    version = root / "version"
+    try:
+        found = version.read_text().strip()
+    except FileNotFoundError:
+        found = ""
+    if found and found != str(VERSION):
+        raise Conflict(
+            f"the store {root} has version {found[:20]!r}, and this nbcontainers reads version {VERSION}",
+            hint="use the newer nbcontainers that made it, or name another folder in NBCONTAINERS_ROOT",
+        )
+    with saying_when_full(root):
+        for folder in _FOLDERS:
+            (root / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not found:
+        replace(root / "oci-layout", _LAYOUT, temporary=root / "ingest")
+        replace(version, f"{VERSION}\n".encode(), temporary=root / "ingest")
