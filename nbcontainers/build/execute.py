@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +16,13 @@ from ..errors import BuildError, Conflict, DockerfileError, LaunchError, NBConta
 from ..events import Event, Observer, Output, Warned
 from ..oci.descriptor import CONFIG, MANIFEST, Descriptor, Digest, Platform
 from ..oci.image import Image, ImageConfig, Manifest, chain_ids
-from ..oci.runtime import Mount
+from ..oci.runtime import Mount, RuntimeSpec
 from ..results import ContainerState
 from ..runtime import defaults
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..runtime.running import Running
+from ..store.attributes import OPAQUE
 from ..store.leases import Lease
 from ..store.store import Store
 from .context import Context, Selected
@@ -107,10 +107,7 @@ class Executor:
     def run(self, node: Node, step: Run, below: Tree, number: int, on_event: Observer) -> Made:
         """Execute a command in a snapshot. BuildError if it fails or cannot be started."""
         with self.snapshot(below, on_event) as (key, rootfs):
-            folder = self.store.root / "snapshots" / f"{key}-run"
-            folder.mkdir(mode=0o700)
-            try:
-                mounts = _mounts(folder, step)
+            with self.folder(key, "files") as files, self.folder(key, "run") as folder:
                 spec = defaults.docker_spec(
                     args=step.args,
                     host=self.host,
@@ -118,44 +115,55 @@ class Executor:
                     cwd=step.workdir,
                     hostname=HOSTNAME,
                     network="none" if step.network == "none" else "host",
-                    mounts=mounts,
+                    mounts=_mounts(files, step),
                 )
-                state = ContainerState(
-                    id=key,
-                    name="",
-                    image="",
-                    image_id="",
-                    command=step.args,
-                    status="creating",
-                    created=time.time(),
-                    tier=self.host.tier,
-                )
-                tail = _Tail(number, on_event)
-                try:
-                    running = self.runtime.start(folder, spec, rootfs, state=state, user=step.user)
-                except LaunchError as error:
-                    raise BuildError(
-                        f"{node.title!r} could not be started: {error.message}",
-                        step=node.title,
-                        lines=node.lines,
-                        exit_code=error.exit_code,
-                        output=b"",
-                        hint=error.hint or _launch_hint(step, error),
-                    ) from error
-                code = _attended(running, tail)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-            if code:
-                raise BuildError(
-                    f"{node.title!r} ended with exit code {code}",
-                    step=node.title,
-                    lines=node.lines,
-                    exit_code=code,
-                    output=tail.bytes(),
-                    hint=_exit_hint(code),
-                )
-            self.tidy(key, below, [*(mount.destination for mount in spec.mounts), "/dev/pipes"])
+                self.command(node, step, spec, rootfs, folder, _Tail(number, on_event))
+            self.tidy(key, below, [mount.destination for mount in spec.mounts])
             return self.commit(key, step.epoch)
+
+    @contextlib.contextmanager
+    def folder(self, key: str, name: str) -> Iterator[Path]:
+        """A folder of this host beside a snapshot, while it is needed."""
+        path = self.store.root / "snapshots" / f"{key}-{name}"
+        path.mkdir(mode=0o700)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def command(
+        self, node: Node, step: Run, spec: RuntimeSpec, rootfs: tuple[Mount, ...], folder: Path, tail: _Tail
+    ) -> None:
+        """Run a container to its end, which is to be good."""
+        state = ContainerState(
+            id=folder.name,
+            name="",
+            image="",
+            image_id="",
+            command=step.args,
+            status="creating",
+            created=time.time(),
+            tier=self.host.tier,
+        )
+        try:
+            running = self.runtime.start(folder, spec, rootfs, state=state, user=step.user)
+        except LaunchError as error:
+            message = f"{node.title!r} could not be started: {error.message}"
+            code, hint = error.exit_code, error.hint or _launch_hint(step, error)
+            raise BuildError(
+                message, step=node.title, lines=node.lines, exit_code=code, output=b"", hint=hint
+            ) from error
+        code = _attended(running, tail)
+        if code:
+            out_of_memory = running.state.out_of_memory
+            raise BuildError(
+                f"{node.title!r} ended with exit code {code}" + (", for memory ran out" if out_of_memory else ""),
+                step=node.title,
+                lines=node.lines,
+                exit_code=code,
+                output=tail.bytes(),
+                hint=_exit_hint(code),
+            )
 
     # COPY, ADD and WORKDIR -----------------------------------------------------------------------------------------------
 
@@ -191,15 +199,18 @@ class Executor:
     ) -> None:
         """Files of the context and documents; with neither, the folder itself."""
         into = step.destination.endswith("/")
-        with tempfile.TemporaryDirectory(dir=self.store.root / "snapshots", prefix=f"{key}-") as scratch:
+        with self.folder(key, "files") as scratch:
             groups = [(one.folder, context.rows(one)) for one in selected] if context is not None else []
             groups += [(False, [(_document(scratch, name, text), name)]) for name, text in step.documents]
             if not (step.sources or step.documents):
                 groups = [(True, [])]
+            empty = scratch / "empty"
+            empty.mkdir()
             for folder, rows in groups:
+                # The destination itself is no copy of a folder: what is in that goes into it.
                 self.store.worker.copy(
                     mounts,
-                    rows,
+                    [(str(empty), ""), *rows] if folder else rows,
                     step.destination,
                     directory=folder or into,
                     chown=step.owner or None,
@@ -231,12 +242,15 @@ class Executor:
         """Take away the empty files and folders that were made only to be mounted on: they are no part of the layer."""
         upper = self.store.root / "snapshots" / key / "upper"
         lowers = [self.store.root / "layers" / chain.hex / "fs" for chain in reversed(below.chain)]
+        is_overlay = self.store.snapshots.name == "overlay"
         for destination in sorted(destinations, key=len, reverse=True):
-            path = destination.lstrip("/")
-            while path and not _below(lowers, path):
-                if not _removed(upper / path):
+            name = destination.strip("/")
+            while name:
+                found = _below(lowers, name)
+                # In an overlay a folder that is as it was is there for what was made in it; in a copy everything is there.
+                if (found is not None and not is_overlay) or not _removed(upper / name, found):
                     break
-                path = path.rpartition("/")[0]
+                name = name.rpartition("/")[0]
 
 
 class _Tail:
@@ -271,9 +285,9 @@ def _attended(running: Running, tail: _Tail) -> int:
         running.close()
 
 
-def _document(folder: str, name: str, text: str) -> str:
+def _document(folder: Path, name: str, text: str) -> str:
     """A document of the Dockerfile as a file."""
-    path = Path(folder, secrets.token_hex(8))
+    path = folder / secrets.token_hex(8)
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     path.chmod(0o644)
     return str(path)
@@ -299,28 +313,36 @@ def _mounts(folder: Path, step: Run) -> tuple[Mount, ...]:
     return tuple(found)
 
 
-def _below(lowers: Sequence[Path], path: str) -> bool:
-    """Whether the layers below have something at a path (a whiteout is nothing)."""
+def _below(lowers: Sequence[Path], path: str) -> Path | None:
+    """Where the layers below have something at a path (a whiteout is nothing)."""
     for lower in lowers:
         with contextlib.suppress(OSError):
             status = os.lstat(lower / path)
-            return not (stat.S_ISCHR(status.st_mode) and status.st_rdev == 0)
-    return False
+            whiteout = stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+            return None if whiteout else lower / path
+    return None
 
 
-def _removed(path: Path) -> bool:
-    """Remove an empty file or folder; False where there is none."""
+def _removed(path: Path, below: Path | None) -> bool:
+    """Remove an empty file or folder that is new, or a folder that is as it is below; False where it is neither."""
     try:
         status = os.lstat(path)
-        if stat.S_ISDIR(status.st_mode):
+        if stat.S_ISDIR(status.st_mode) and (below is None or _kept(path) == _kept(below)):
             path.rmdir()
-        elif stat.S_ISREG(status.st_mode) and status.st_size == 0:
+        elif stat.S_ISREG(status.st_mode) and status.st_size == 0 and below is None:
             path.unlink()
         else:
             return False
     except OSError:
         return False
     return True
+
+
+def _kept(folder: Path) -> tuple[object, ...]:
+    """What a folder is beside its name and time. Overlay notes in attributes where it copied a folder from: that is nothing new."""
+    status = os.lstat(folder)
+    names = [name for name in os.listxattr(folder) if not name.startswith("user.overlay.") or name == OPAQUE]
+    return status.st_mode, status.st_uid, status.st_gid, [(name, os.getxattr(folder, name)) for name in sorted(names)]
 
 
 def _launch_hint(step: Run, error: LaunchError) -> str:

@@ -6,13 +6,14 @@ A record whose blob is gone is no record. Builds of every notebook and of the co
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import IntegrityError
 from ..oci.descriptor import Descriptor, Digest
-from ..store.durable import replace
+from ..store.durable import saying_when_full
 from ..store.leases import Lease
 from ..store.store import Store
 
@@ -51,8 +52,15 @@ class Records:
             "chain_id": made.chain_id,
             "created": made.created,
         }
-        data = json.dumps(written, separators=(",", ":")).encode()
-        replace(self._folder / key.hex, data, temporary=self._store.root / "ingest")
+        scratch = self._folder / f".{secrets.token_hex(8)}"
+        with saying_when_full(scratch):
+            try:
+                # Not brought to the disk: after a power cut a record may be lost or empty, and then it is none.
+                scratch.write_text(json.dumps(written, separators=(",", ":")))
+                scratch.rename(self._folder / key.hex)
+            except BaseException:
+                scratch.unlink(missing_ok=True)
+                raise
 
 
 def kept(root: Path) -> frozenset[Digest]:

@@ -8,16 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import get_args
 
 from ..errors import IntegrityError
 from ..oci.descriptor import Digest
-from ..results import FileKind
-from ..store.entries import OPAQUE, Index
+from ..store.entries import KINDS, OPAQUE, Index
 from .wildcards import compiled, has_wildcards
 
-_KINDS: tuple[FileKind, ...] = get_args(FileKind)
-_FOLDER, _LINK, _HARDLINK, _WHITEOUT = map(_KINDS.index, ("directory", "symlink", "hardlink", "whiteout"))
+_FOLDER, _LINK, _HARDLINK, _WHITEOUT = map(KINDS.index, ("directory", "symlink", "hardlink", "whiteout"))
 _MOST_LINKS = 40
 
 
