@@ -190,10 +190,8 @@ def _identify(plan: Plan) -> tuple[int, int, list[int], str]:
     passwd, group = _content("/etc/passwd"), _content("/etc/group")
     if plan["user"]:
         return user.look_up(plan["user"], passwd, group)
-    if plan["ids"] == (0, 0, []):
-        return user.look_up("0", passwd, group)
     uid, gid, groups = plan["ids"]
-    return uid, gid, groups, user.look_up(str(uid), passwd, b"")[3]
+    return uid, gid, groups or [gid], user.look_up(str(uid), passwd, b"")[3]
 
 
 def _content(path: str) -> bytes:

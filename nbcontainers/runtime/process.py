@@ -124,6 +124,10 @@ class Runtime:
         if zygote_ is not None:
             zygote_.close()
 
+    def zygote_pid(self) -> int | None:
+        """The zygote's pid, None before the first start."""
+        return self._zygote.pid if self._zygote is not None else None
+
     def __enter__(self) -> Runtime:
         return self
 

@@ -57,6 +57,14 @@ def main(plan: int, control: int, stdio: int) -> NoReturn:
         os._exit(1)
 
 
+def _tell(go: int) -> None:
+    """Let init go on. One that is gone has said why on its report pipe, which is read next."""
+    try:  # noqa: SIM105 - contextlib would cost the zygote memory
+        os.write(go, b"g")
+    except BrokenPipeError:
+        pass
+
+
 def _place(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
@@ -134,7 +142,7 @@ class _Shim:
         try:
             if plan["uid_map"]:
                 self._map_ids()
-                os.write(go, b"m")
+                _tell(go)
             self.started = time.time()
             self.extra = {
                 "start": processes.start_time(self.pid),
@@ -147,7 +155,7 @@ class _Shim:
                 "limits": plan["limits"],
             }
             self._record(status="running", pid=self.pid, started=self.started)
-            os.write(go, b"g")
+            _tell(go)
         except OSError as error:
             raise _Failed("record", error.errno, str(error), 125) from error
         # The write end stays open: its end tells init that this process is gone.
