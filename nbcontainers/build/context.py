@@ -104,6 +104,14 @@ class Context:
             )
         return (self._selected(path, real),)
 
+    def rows(self, selected: Selected) -> list[tuple[str, str]]:
+        """Each file to copy: where it is on this host, and its name in the destination; of a folder what is below it."""
+        if not selected.folder:
+            return [(self._host(selected.path), selected.name.rpartition("/")[2])]
+        start = len(selected.path) + 1 if selected.path else 0
+        walked = self._walk(selected.path, self._state(selected.path), [])
+        return [(self._host(path), path[start:]) for path, _ in walked]
+
     def save(self) -> None:
         """Keep the digests for the next build."""
         if self._digests is not None:

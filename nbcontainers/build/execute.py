@@ -7,14 +7,14 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from ..errors import BuildError, Conflict, LaunchError, NBContainersError
-from ..events import Event, Observer, Output
+from ..errors import BuildError, Conflict, DockerfileError, LaunchError, NBContainersError, NotFound
+from ..events import Event, Observer, Output, Warned
 from ..oci.descriptor import CONFIG, MANIFEST, Descriptor, Digest, Platform
 from ..oci.image import Image, ImageConfig, Manifest, chain_ids
 from ..oci.runtime import Mount
@@ -29,6 +29,7 @@ from .context import Context, Selected
 from .history import instant
 from .records import Made
 from .steps import Copy, Node, Run
+from .wildcards import has_wildcards
 
 EMPTY = Digest("sha256:" + "0" * 64)
 HOSTNAME = "buildkitsandbox"
@@ -156,6 +157,76 @@ class Executor:
             self.tidy(key, below, [*(mount.destination for mount in spec.mounts), "/dev/pipes"])
             return self.commit(key, step.epoch)
 
+    # COPY, ADD and WORKDIR -----------------------------------------------------------------------------------------------
+
+    def copy(
+        self,
+        node: Node,
+        step: Copy,
+        below: Tree,
+        origin: Tree | None,
+        context: Context | None,
+        selected: Sequence[Selected],
+        on_event: Observer,
+    ) -> Made:
+        """Put files into a snapshot. DockerfileError where a source or an owner is not there, or a file would be a folder."""
+        with self.snapshot(below, on_event) as (key, mounts):
+            try:
+                if origin is not None:
+                    self.copy_from(step, mounts, origin, on_event)
+                else:
+                    self.copy_in(key, step, mounts, context, selected, on_event)
+            except (NotFound, Conflict) as error:
+                raise DockerfileError(f"{node.place}: {error.message}", lines=node.lines, hint=error.hint) from error
+            return self.commit(key, step.epoch)
+
+    def copy_in(
+        self,
+        key: str,
+        step: Copy,
+        mounts: tuple[Mount, ...],
+        context: Context | None,
+        selected: Sequence[Selected],
+        on_event: Observer,
+    ) -> None:
+        """Files of the context and documents; with neither, the folder itself."""
+        into = step.destination.endswith("/")
+        with tempfile.TemporaryDirectory(dir=self.store.root / "snapshots", prefix=f"{key}-") as scratch:
+            groups = [(one.folder, context.rows(one)) for one in selected] if context is not None else []
+            groups += [(False, [(_document(scratch, name, text), name)]) for name, text in step.documents]
+            if not (step.sources or step.documents):
+                groups = [(True, [])]
+            for folder, rows in groups:
+                self.store.worker.copy(
+                    mounts,
+                    rows,
+                    step.destination,
+                    directory=folder or into,
+                    chown=step.owner or None,
+                    chmod=step.mode,
+                    on_event=on_event,
+                )
+
+    def copy_from(self, step: Copy, mounts: tuple[Mount, ...], origin: Tree, on_event: Observer) -> None:
+        """Files of another tree."""
+        with self.snapshot(origin, on_event) as (_, theirs):
+            for source in step.sources:
+                try:
+                    self.store.worker.copy_from(
+                        mounts,
+                        theirs,
+                        [f"/{source}"],
+                        step.destination,
+                        directory=step.destination.endswith("/"),
+                        chown=step.owner or None,
+                        chmod=step.mode,
+                        on_event=on_event,
+                    )
+                except NotFound:
+                    if not has_wildcards(source):
+                        raise
+                    on_event(Warned(message=f"{source!r} matches nothing there"))
+
     def tidy(self, key: str, below: Tree, destinations: Sequence[str]) -> None:
         """Take away the empty files and folders that were made only to be mounted on: they are no part of the layer."""
         upper = self.store.root / "snapshots" / key / "upper"
@@ -198,6 +269,14 @@ def _attended(running: Running, tail: _Tail) -> int:
         raise
     finally:
         running.close()
+
+
+def _document(folder: str, name: str, text: str) -> str:
+    """A document of the Dockerfile as a file."""
+    path = Path(folder, secrets.token_hex(8))
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    path.chmod(0o644)
+    return str(path)
 
 
 def _mounts(folder: Path, step: Run) -> tuple[Mount, ...]:

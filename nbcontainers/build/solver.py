@@ -22,6 +22,7 @@ from .history import dated, instant
 from .plan import Plan, plan
 from .records import Made, Records
 from .steps import Configure, Copy, Node, Run, Source, cache_key
+from .trees import content_digest
 
 TOOLBOX = ("toolbox", "toolbox:latest")
 
@@ -134,9 +135,7 @@ class _Solver:
             self.trees.append(below)
             return
         number, begun = len(self.steps) + 1, time.monotonic()
-        self.on_event(
-            StepStarted(number=number, total=self.total, text=node.title, stage=node.stage, lines=node.lines)
-        )
+        self.on_event(StepStarted(number=number, total=self.total, text=node.title, stage=node.stage, lines=node.lines))
         match node.step:
             case Source(image=image):
                 tree, cached, layer = Tree.of(image) if image else Tree(), True, None
@@ -161,18 +160,28 @@ class _Solver:
         step = node.step
         origin = self.trees[node.origin] if node.origin is not None else None
         inputs = self.inputs(node, step, origin) if isinstance(step, Copy) else _Inputs((), ())
-        key = cache_key(step, (below.chain_id, *inputs.digests))
-        if not self.no_cache and (found := self.records.find(key)):
+        keys = [cache_key(step, (below.chain_id, *inputs.digests))]
+        if not self.no_cache and (found := self.records.find(keys[0])):
             return found, True
+        if origin is not None and isinstance(step, Copy) and (same := self.content(step, origin)):
+            keys.append(cache_key(step, (below.chain_id, same)))
+            if not self.no_cache and (found := self.records.find(keys[1])):
+                self.records.keep(keys[0], found)
+                return found, True
         match step:
             case Run():
                 layer = self.executor.run(node, step, below, number, self.on_event)
             case Copy():
-                layer = self.executor.copy(node, step, below, origin, self.context, inputs.selected)
+                layer = self.executor.copy(node, step, below, origin, self.context, inputs.selected, self.on_event)
             case _:
                 raise AssertionError("only RUN and COPY make layers")
-        self.records.keep(key, layer)
+        for key in keys:
+            self.records.keep(key, layer)
         return layer, False
+
+    def content(self, step: Copy, origin: Tree) -> Digest | None:
+        """What stands for the files that a COPY --from takes, whatever else is in the other tree."""
+        return content_digest(self.store.root / "layers", origin.chain, step.sources)
 
     def inputs(self, node: Node, step: Copy, origin: Tree | None) -> _Inputs:
         """What the sources of a COPY are now. DockerfileError where one is not there."""
@@ -180,8 +189,7 @@ class _Solver:
             return _Inputs((), ())
         if origin is not None:
             return _Inputs((), (origin.chain_id,))
-        first, last = node.lines
-        place = f"line {first}" if first == last else f"lines {first} to {last}"
+        place = node.place
         if self.context is None:
             raise DockerfileError(
                 f"{place}: {step.sources[0]!r} cannot be copied: this build has no context",
@@ -202,7 +210,7 @@ class _Solver:
                     hint="leave it out in .dockerignore, or make it readable",
                 ) from error
             if not found:
-                self.on_event(Warned(message=f"{source!r} matches nothing in the context", line=first))
+                self.on_event(Warned(message=f"{source!r} matches nothing in the context", line=node.lines[0]))
             if step.refuse_archives:
                 self.refuse_archives(found, node, place)
             selected += found
@@ -228,7 +236,11 @@ class _Solver:
         tree = self.trees[self.plan.target]
         new = [
             oci.History(
-                created=instant(epoch) if epoch is not None else self.layers[index].created if index in self.layers else "",
+                created=instant(epoch)
+                if epoch is not None
+                else self.layers[index].created
+                if index in self.layers
+                else "",
                 created_by=self.plan.nodes[index].created_by,
                 comment="buildkit.dockerfile.v0",
                 empty_layer=index not in self.layers,
@@ -237,7 +249,9 @@ class _Solver:
             if self.plan.nodes[index].created_by
         ]
         history = dated(self.plan.config.history, tuple(new))
-        created = instant(epoch) if epoch is not None else next((one.created for one in reversed(history) if one.created), "")
+        created = (
+            instant(epoch) if epoch is not None else next((one.created for one in reversed(history) if one.created), "")
+        )
         config = replace(self.plan.config, created=created, diff_ids=tree.diff_ids, history=history)
         found = self.written(config, tree)
         return found or self.store.images.create(config, tree.layers)

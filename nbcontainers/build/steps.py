@@ -87,6 +87,12 @@ class Node:
     stage: str
     created_by: str
 
+    @property
+    def place(self) -> str:
+        """Its lines in words."""
+        first, last = self.lines
+        return f"line {first}" if first == last else f"lines {first} to {last}"
+
 
 def cache_key(step: Step, inputs: Sequence[Digest]) -> Digest:
     """The key under which a step's layer is kept: the same step on the same inputs makes the same layer.
