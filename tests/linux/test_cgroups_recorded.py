@@ -116,6 +116,56 @@ def test_a_populated_cgroup_gives_groups_without_limits(write_tree, monkeypatch)
     assert all("holds processes" in line for line in plan.unenforced if "device" not in line)
 
 
+def refuse_in(monkeypatch, *names: str) -> None:
+    """Switching controllers on is EBUSY in these cgroups, as it is where processes are."""
+
+    def write(path: str, text: str) -> None:
+        place = os.path.basename(os.path.dirname(path))
+        assert path.endswith("cgroup.subtree_control")
+        if place in names:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(groups, "write", write)
+
+
+def in_a_slice(**changed: str) -> dict[str, str]:
+    """A notebook in a scope of systemd's that holds its processes, in a slice that passes controllers on."""
+    above = os.path.dirname(OWN)
+    scope = {"cgroup__subtree_control": "", "cgroup__procs": "4711\n", "pids__max": "4915\n"}
+    scope |= {"memory__max": "max\n", "cpu__max": "max 100000\n", **changed}
+    return v2_files(OWN, **scope) | {
+        f"sys/{above}/cgroup.controllers": "cpu memory pids\n",
+        f"sys/{above}/cgroup.subtree_control": "memory pids\n",
+        f"sys/{above}/cgroup.procs": "",
+        f"sys/{above}/memory.swap.max": "max\n",
+    }
+
+
+def test_beside_a_populated_cgroup_limits_hold(write_tree, monkeypatch) -> None:
+    """Under systemd the group is made in the slice: the nearest cgroup above our own that holds no process."""
+    tree = write_tree(in_a_slice())
+    refuse_in(monkeypatch, "notebook.scope")
+    hierarchy = found(tree)
+    assert hierarchy.parents == {"unified": f"{tree}/sys/{os.path.dirname(OWN)}"}
+    assert hierarchy.controllers == {"cpu", "memory", "pids"}
+    plan = hierarchy.plan("abc", Resources(memory=64 * MIB, pids=8), devices=False)
+    assert plan.into == f"{tree}/sys/{os.path.dirname(OWN)}/nbcontainers-abc"
+    assert plan.unenforced == ()
+
+
+@pytest.mark.parametrize(
+    "limit", [{"memory__max": "1073741824\n"}, {"cpu__max": "200000 100000\n"}, {"memory__high": "1048576\n"}]
+)
+def test_a_container_never_gets_out_of_the_notebooks_limits(write_tree, monkeypatch, limit: dict[str, str]) -> None:
+    """A notebook that may use one gigabyte shares it with its containers, even where that means that theirs do not hold."""
+    tree = write_tree(in_a_slice(**limit))
+    refuse_in(monkeypatch, "notebook.scope")
+    hierarchy = found(tree)
+    assert hierarchy.parents == {"unified": f"{tree}/sys/{OWN}"}
+    assert hierarchy.controllers == frozenset()
+    assert "holds processes" in hierarchy.plan("a", Resources(memory=64 * MIB), devices=False).unenforced[0]
+
+
 def test_limits_taken_back_are_unlimited_in_v2s_words(write_tree) -> None:
     """-1 is how Docker and the specification say no limit."""
     hierarchy = found(write_tree(v2_files(OWN)))
