@@ -11,28 +11,37 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from ..errors import IntegrityError
-from ..linux import syscalls
 from ..oci.descriptor import Digest
 from ..results import Entry, FileKind
-from . import attributes, merged, removal, tar, transfer
+from . import attributes, tar, transfer
 from .attributes import OPAQUE, Attributes, Owners, is_whiteout, proc
 from .compression import ReadAhead
 from .entries import OPAQUE as OPAQUE_ENTRY
+from .places import Places, shown
 
 WHITEOUT = b".wh."
 
-_BELOW = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_MOST_LINKS = 40  # as the kernel follows, path_resolution(7)
-_MOST_OPEN = 200  # folders kept open
 _LATEST = 1 << 66  # nanoseconds: beyond what any file system can say, and within what the kernel takes
-# What the kernel answers to names and numbers that only a crafted archive has.
-_MALFORMED = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.ELOOP, errno.EOVERFLOW})
+# What the kernel answers to names and numbers that only a crafted archive has, or to an order that only such a one has.
+_MALFORMED = frozenset(
+    {
+        errno.ENAMETOOLONG,
+        errno.EILSEQ,
+        errno.EINVAL,
+        errno.ELOOP,
+        errno.EOVERFLOW,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.EMFILE,
+    }
+)
 _TYPES: dict[bytes, tuple[FileKind, int]] = {
     tar.REGULAR: ("file", stat.S_IFREG),
     tar.HARDLINK: ("hardlink", 0),
@@ -96,22 +105,16 @@ class _Unpacking:
     """The state of one ``apply``. Paths are relative bytes, as they really are: without links, ``.`` and ``..``."""
 
     def __init__(self, root: int, parents: Sequence[int], index: Callable[[Entry], None]) -> None:
-        self._root = root
-        self._lower = merged.Merged(parents)
-        self._parents = parents
-        self._index = index
-        self._open: dict[bytes, int] = {}
-        self._folders: dict[bytes, tuple[int, int]] = {}  # mode and mtime, to be set when nothing more is put in
-        self._waiting: dict[bytes, bytes] = {}  # hard links whose targets have not come yet
-        self._root_is_opaque = False
         self.owners = Owners()
+        self._places = Places(root, parents, self.owners)
+        self._index = index
+        self._waiting: dict[bytes, bytes] = {}  # hard links whose targets have not come yet
 
     def close(self) -> None:
-        while self._open:
-            os.close(self._open.popitem()[1])
+        self._places.close()
 
     def run(self, entries: Iterable[tuple[tar.Header, tar.Body]], limits: Limits) -> None:
-        self._inherit_root()
+        self._places.begin()
         room, count = limits.bytes, 0
         for header, body in entries:
             count, room = count + 1, room - header.size
@@ -120,25 +123,18 @@ class _Unpacking:
                     f"a layer of more than {limits.entries} entries or {limits.bytes} bytes",
                     hint="raise the limit if it is meant to be so large",
                 )
-            try:
+            with _blaming(header.name):
                 self._entry(header, body)
-            except OSError as error:
-                if error.errno not in _MALFORMED:
-                    raise
-                raise IntegrityError(
-                    f"a layer with an entry that cannot be made: {_shown(header.name)}: {error}"
-                ) from error
-        self._link_waiting()
-        if self._root_is_opaque:
-            self._hide_root()
-        self._finish_folders()
+        for path in tuple(self._waiting)[:1]:
+            with _blaming(path):
+                self._link_waiting()
+        self._places.finish()
 
     def _entry(self, header: tar.Header, body: tar.Body) -> None:
-        if len(self._open) > _MOST_OPEN:
-            self.close()
+        self._places.settle()
         above, base = _split(header.name)
         if header.uid > 0xFFFFFFFE or header.gid > 0xFFFFFFFE or max(header.major, header.minor) > 0xFFFFF:
-            raise IntegrityError(f"a layer with an impossible owner or device: {_shown(header.name)}")
+            raise IntegrityError(f"a layer with an impossible owner or device: {shown(header.name)}")
         header.mtime_ns = max(-_LATEST, min(header.mtime_ns, _LATEST))
         if base.startswith(WHITEOUT):
             self._whiteout(above, base[len(WHITEOUT) :], header)
@@ -146,10 +142,10 @@ class _Unpacking:
         if not base:
             if header.type != tar.DIRECTORY:
                 raise IntegrityError("a layer whose root is no folder", hint="the archive is hostile: do not use it")
-            self._keep(self._root, b"", _wanted(header))
+            self._places.keep(b"", _wanted(header))
             self._row("/", header)
             return
-        here, at = self._parent(above, header)
+        here, at = self._places.parent(above, header.mtime_ns)
         path = at + b"/" + base if at else base
         self._waiting.pop(path, None)
         digest, link = "", header.link
@@ -162,12 +158,13 @@ class _Unpacking:
                 link = b"/" + self._hardlink(path, header)
             case tar.SYMLINK:
                 if not link:
-                    raise IntegrityError(f"a layer with a link to nothing: {_shown(path)}")
-                self._replace(here, base, path)
+                    raise IntegrityError(f"a layer with a link to nothing: {shown(path)}")
+                self._places.replace(here, base, path)
                 os.symlink(link, base, dir_fd=here)
-                self._named(here, base, _wanted(header))
+                transfer.named(here, base, _wanted(header), self.owners)
             case _:
-                self._special(here, base, path, header)
+                self._places.replace(here, base, path)
+                transfer.special(here, base, _wanted(header), self.owners)
         self._row("/" + os.fsdecode(path), header, digest, os.fsdecode(link))
 
     def _row(self, path: str, header: tar.Header, digest: str = "", link: str = "") -> None:
@@ -184,112 +181,14 @@ class _Unpacking:
             )
         )
 
-    # Where entries go
-
-    def _parent(self, path: bytes, header: tar.Header) -> tuple[int, bytes]:
-        """The folder that a name's first part means, made if it is not there: a descriptor that stays ours, and its real path."""
-        known = self._open.get(path)
-        if known is not None:
-            return known, path
-        try:
-            return self._opened(path), path
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                raise
-        pending, at, links = path.split(b"/")[::-1], b"", 0
-        while pending:
-            part = pending.pop()
-            if part in (b"", b"."):
-                continue
-            if part == b"..":
-                at = at.rpartition(b"/")[0]
-                continue
-            here, child = self._opened(at), at + b"/" + part if at else part
-            target = self._step(here, part, child, header)
-            if target is None:
-                at = child
-                continue
-            links += 1
-            if links > _MOST_LINKS:
-                raise IntegrityError(f"a layer with links that go in a circle: {_shown(path)}")
-            pending += target.split(b"/")[::-1]
-            at = b"" if target.startswith(b"/") else at
-        return self._opened(at), at
-
-    def _step(self, here: int, part: bytes, child: bytes, header: tar.Header) -> bytes | None:
-        """Make sure that one part of a path is a folder of this layer, or return the target of the link that it is."""
-        try:
-            status = os.stat(part, dir_fd=here, follow_symlinks=False)
-        except FileNotFoundError:
-            with self._lower.find(child) as found:
-                if found and stat.S_ISLNK(found.status.st_mode):
-                    return os.readlink(found.name, dir_fd=found.directory)
-                os.mkdir(part, 0o700, dir_fd=here)
-                self._inherit(self._opened(child), child, found, header)
-                return None
-        if stat.S_ISLNK(status.st_mode):
-            return os.readlink(part, dir_fd=here)
-        if is_whiteout(status):
-            os.unlink(part, dir_fd=here)
-            os.mkdir(part, 0o700, dir_fd=here)
-            os.setxattr(proc(here, part), OPAQUE, b"y")
-            self._inherit(self._opened(child), child, None, header)
-        elif not stat.S_ISDIR(status.st_mode):
-            raise IntegrityError(f"a layer with an entry below a file: {_shown(child)}")
-        return None
-
-    def _opened(self, path: bytes) -> int:
-        """A descriptor of one of this layer's folders, by its real path."""
-        if not path:
-            return self._root
-        found = self._open.get(path)
-        if found is None:
-            found = syscalls.openat2(self._root, path, os.O_RDONLY | os.O_DIRECTORY, resolve=_BELOW)
-            self._open[path] = found
-        return found
-
-    def _inherit_root(self) -> None:
-        """The topmost layer's root is the one that is seen, so a layer that does not speak of it repeats what is below."""
-        wanted = Attributes(stat.S_IFDIR | 0o755, 0, 0, 0, 0)
-        if self._parents:
-            here = os.open(b".", merged.FOLDER, dir_fd=self._parents[-1])
-            try:
-                wanted = attributes.read(here)
-            finally:
-                os.close(here)
-        self._keep(self._root, b"", wanted)
-
-    def _inherit(self, folder: int, path: bytes, below: merged.Found | None, header: tar.Header) -> None:
-        """Give a folder that no entry speaks of the attributes that it has in lower layers, else Docker's."""
-        wanted = Attributes(stat.S_IFDIR | 0o755, 0, 0, 0, header.mtime_ns)
-        if below and stat.S_ISDIR(below.status.st_mode):
-            lower = os.open(below.name, merged.FOLDER, dir_fd=below.directory)
-            try:
-                wanted = attributes.read(lower)
-            finally:
-                os.close(lower)
-        self._keep(folder, path, wanted)
-
-    def _replace(self, here: int, base: bytes, path: bytes) -> bool:
-        """Remove what has the name in this layer; True if something had."""
-        try:
-            os.unlink(base, dir_fd=here)
-        except FileNotFoundError:
-            return False
-        except (IsADirectoryError, PermissionError):  # POSIX's and Linux's answers for a folder
-            for known in [known for known in self._open if (known + b"/").startswith(path + b"/")]:
-                os.close(self._open.pop(known))
-            removal.remove(here, base)
-        return True
-
     # What entries are
 
     def _regular(self, here: int, base: bytes, path: bytes, header: tar.Header, body: tar.Body) -> str:
         try:
-            target = os.open(base, _NEW, 0o600, dir_fd=here)
+            target = os.open(base, transfer.NEW, 0o600, dir_fd=here)
         except FileExistsError:
-            self._replace(here, base, path)
-            target = os.open(base, _NEW, 0o600, dir_fd=here)
+            self._places.replace(here, base, path)
+            target = os.open(base, transfer.NEW, 0o600, dir_fd=here)
         try:
             whole = body.whole()
             if whole is not None:
@@ -307,8 +206,7 @@ class _Unpacking:
                     for zeros in tar.holes(header.size - at):
                         content.update(zeros)
                     os.ftruncate(target, header.size)
-            self.owners.give(target, _wanted(header))
-            os.utime(target, ns=(header.mtime_ns, header.mtime_ns))
+            transfer.finish(target, _wanted(header), self.owners)
         finally:
             os.close(target)
         return "sha256:" + content.hexdigest()
@@ -319,48 +217,15 @@ class _Unpacking:
         except FileExistsError:
             status = os.stat(base, dir_fd=here, follow_symlinks=False)
             if not stat.S_ISDIR(status.st_mode):
-                self._replace(here, base, path)
+                self._places.replace(here, base, path)
                 os.mkdir(base, 0o700, dir_fd=here)
                 # What was here hid the folder of a lower layer, and what is in that must not come back.
                 os.setxattr(proc(here, base), OPAQUE, b"y")
-        self._keep(self._opened(path), path, _wanted(header))
-
-    def _keep(self, folder: int, path: bytes, wanted: Attributes) -> None:
-        """Give a folder its attributes, mode and time for good only once nothing more is put into it."""
-        self.owners.give(folder, wanted)
-        if wanted.mode & 0o700 != 0o700:
-            os.fchmod(folder, 0o700)
-        self._folders[path] = (stat.S_IMODE(wanted.mode), wanted.mtime_ns)
-
-    def _special(self, here: int, base: bytes, path: bytes, header: tar.Header) -> None:
-        """Make a pipe or a device. A device that may not be made is an empty file with a record, as is one that is a whiteout's."""
-        self._replace(here, base, path)
-        wanted = _wanted(header)
-        if header.type == tar.FIFO:
-            os.mkfifo(base, 0o600, dir_fd=here)
-        else:
-            number = os.makedev(header.major, header.minor)
-            try:
-                if number == 0:
-                    raise PermissionError
-                os.mknod(base, stat.S_IFMT(wanted.mode) | 0o600, number, dir_fd=here)
-            except PermissionError:
-                target = os.open(base, _NEW, 0o600, dir_fd=here)
-                try:
-                    self.owners.give(target, wanted)
-                    os.utime(target, ns=(header.mtime_ns, header.mtime_ns))
-                finally:
-                    os.close(target)
-                return
-        self._named(here, base, wanted)
-
-    def _named(self, here: int, base: bytes, wanted: Attributes) -> None:
-        self.owners.give_name(here, base, wanted)
-        os.utime(base, ns=(wanted.mtime_ns, wanted.mtime_ns), dir_fd=here, follow_symlinks=False)
+        self._places.keep(path, _wanted(header))
 
     def _hardlink(self, path: bytes, header: tar.Header) -> bytes:
         above, name = _split(header.link)
-        _, at = self._parent(above, header)
+        _, at = self._places.parent(above, header.mtime_ns)
         target = at + b"/" + name if at else name
         if not self._link(target, path):
             self._waiting[path] = target
@@ -368,35 +233,31 @@ class _Unpacking:
 
     def _link(self, target: bytes, path: bytes) -> bool:
         """Make one path a link to another; False if that is not there yet."""
-        there, name = self._place(target)
-        here, base = self._place(path)
+        there, name = self._places.place(target)
+        here, base = self._places.place(path)
         try:
             status = os.stat(name, dir_fd=there, follow_symlinks=False)
         except FileNotFoundError:
             return False
         if stat.S_ISDIR(status.st_mode) or is_whiteout(status):
-            raise IntegrityError(f"a layer with a hard link to no file: {_shown(path)} to {_shown(target)}")
+            raise IntegrityError(f"a layer with a hard link to no file: {shown(path)} to {shown(target)}")
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(status, os.stat(base, dir_fd=here, follow_symlinks=False)):
                 return True
-        self._replace(here, base, path)
+        self._places.replace(here, base, path)
         os.link(name, base, src_dir_fd=there, dst_dir_fd=here, follow_symlinks=False)
         return True
 
-    def _place(self, path: bytes) -> tuple[int, bytes]:
-        above, _, base = path.rpartition(b"/")
-        return self._opened(above), base
-
     def _whiteout(self, above: bytes, name: bytes, header: tar.Header) -> None:
         if name in (b"", b".", b".."):
-            raise IntegrityError(f"a layer that removes {_shown(name)}", hint="the archive is hostile: do not use it")
+            raise IntegrityError(f"a layer that removes {shown(name)}", hint="the archive is hostile: do not use it")
         if name.startswith(WHITEOUT) and name != OPAQUE_ENTRY.encode()[len(WHITEOUT) :]:
             return  # AUFS's own files, of which the oldest images have some
-        here, at = self._parent(above, header)
+        here, at = self._places.parent(above, header.mtime_ns)
         path = at + b"/" + name if at else name
         if name.startswith(WHITEOUT):
             path = at + b"/" + WHITEOUT + name if at else WHITEOUT + name
-            self._hide(at)
+            self._places.hide(at)
         else:
             try:
                 # A device 0:0 may be made by anyone (mknod(2), since Linux 5.8).
@@ -404,13 +265,8 @@ class _Unpacking:
             except FileExistsError:
                 # It takes away what lower layers have, not what this one brings.
                 if stat.S_ISDIR(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode):
-                    self._hide(path)
+                    self._places.hide(path)
         self._index(Entry(path="/" + os.fsdecode(path), kind="whiteout"))
-
-    def _hide(self, path: bytes) -> None:
-        """Hide what lower layers have in a folder. An overlay does not ask its root whether it is opaque: see ``_hide_root``."""
-        self._root_is_opaque = self._root_is_opaque or not path
-        os.setxattr(proc(self._opened(path)), OPAQUE, b"y")
 
     # What is done when all entries are read
 
@@ -424,40 +280,24 @@ class _Unpacking:
                     self._link(target, path)
 
     def _copy_up(self, path: bytes, link: bytes) -> None:
-        here, base = self._place(path)
-        with self._lower.find(path) as found:
-            if found and stat.S_ISLNK(found.status.st_mode):
-                os.symlink(os.readlink(found.name, dir_fd=found.directory), base, dir_fd=here)
-                self._named(here, base, attributes.of(found.status))
-            elif found and stat.S_ISREG(found.status.st_mode):
-                source = os.open(found.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=found.directory)
-                try:
-                    transfer.regular(source, here, base, self.owners)
-                finally:
-                    os.close(source)
+        here, base = self._places.place(path)
+        with self._places.lower.find(path) as found:
+            if found and not stat.S_ISDIR(found.status.st_mode):
+                wanted = transfer.known(found.directory, found.name, found.status)
+                transfer.file(found.directory, found.name, wanted, here, base, self.owners)
             else:
-                raise IntegrityError(f"a layer with a hard link to no file: {_shown(link)} to {_shown(path)}")
+                raise IntegrityError(f"a layer with a hard link to no file: {shown(link)} to {shown(path)}")
 
-    def _hide_root(self) -> None:
-        for name in self._lower.names():
-            with contextlib.suppress(FileExistsError):
-                os.mknod(name, stat.S_IFCHR, 0, dir_fd=self._root)
-                continue
-            with contextlib.suppress(NotADirectoryError):
-                folder = os.open(name, merged.FOLDER, dir_fd=self._root)
-                try:
-                    os.setxattr(folder, OPAQUE, b"y")
-                finally:
-                    os.close(folder)
 
-    def _finish_folders(self) -> None:
-        for path, (mode, time) in reversed(self._folders.items()):
-            if len(self._open) > _MOST_OPEN:
-                self.close()
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # a later entry may have replaced it
-                folder = self._opened(path)
-                os.fchmod(folder, mode)
-                os.utime(folder, ns=(time, time))
+@contextlib.contextmanager
+def _blaming(name: bytes) -> Iterator[None]:
+    """Errors of the kernel that come from what the archive says are the archive's."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _MALFORMED:
+            raise
+        raise IntegrityError(f"a layer with an entry that cannot be made: {shown(name)}: {error.strerror}") from error
 
 
 def _split(name: bytes) -> tuple[bytes, bytes]:
@@ -471,7 +311,7 @@ def _split(name: bytes) -> tuple[bytes, bytes]:
             if part == b"..":
                 if not parts:
                     raise IntegrityError(
-                        f"a layer with an entry outside its root: {_shown(name)}",
+                        f"a layer with an entry outside its root: {shown(name)}",
                         hint="the archive is hostile: do not use it",
                     )
                 parts.pop()
@@ -482,7 +322,7 @@ def _split(name: bytes) -> tuple[bytes, bytes]:
         if below.startswith(2 * WHITEOUT):
             return b"", below
         if below:
-            raise IntegrityError(f"a layer with an entry below a whiteout: {_shown(name)}")
+            raise IntegrityError(f"a layer with an entry below a whiteout: {shown(name)}")
     above, _, base = name.rpartition(b"/")
     return above, base
 
@@ -497,7 +337,3 @@ def _write(target: int, data: memoryview, offset: int) -> None:
     while data:
         count = os.pwrite(target, data, offset)
         data, offset = data[count:], offset + count
-
-
-def _shown(name: bytes) -> str:
-    return repr(os.fsdecode(name[:200]))
