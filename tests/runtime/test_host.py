@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,15 +64,22 @@ def test_sockets_have_a_short_private_folder(tmp_path: Path) -> None:
         rundir.make(far / "y")
 
 
-def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder with a short name, which pytest's are not."""
+    with tempfile.TemporaryDirectory(prefix="nbc-", dir="/tmp") as name:
+        yield Path(name)
+
+
+def test_a_folder_of_somebody_else_is_refused(short: Path) -> None:
     """Who makes our folder before us does not get our sockets; a folder that is too open is closed."""
-    (tmp_path / "link").symlink_to(tmp_path)
+    (short / "link").symlink_to(short)
     with pytest.raises(HostError, match="not a folder of this user"):
-        rundir.make(tmp_path / "link")
+        rundir.make(short / "link")
     if os.geteuid() == 0:
-        (tmp_path / "theirs").mkdir()
-        os.chown(tmp_path / "theirs", 1000, 1000)
+        (short / "theirs").mkdir()
+        os.chown(short / "theirs", 1000, 1000)
         with pytest.raises(HostError, match="not a folder of this user"):
-            rundir.make(tmp_path / "theirs")
-    (tmp_path / "open").mkdir(mode=0o777)
-    assert rundir.make(tmp_path / "open").stat().st_mode & 0o777 == 0o700
+            rundir.make(short / "theirs")
+    (short / "open").mkdir(mode=0o777)
+    assert rundir.make(short / "open").stat().st_mode & 0o777 == 0o700
