@@ -88,8 +88,16 @@ def layer_stack(store: Store, image: Image) -> LayerStack:
 
 
 def indexes(store: Store, image: Image) -> tuple[Index, ...]:
-    """The indexes of an image's layers, from the base up; what is not unpacked is unpacked first."""
-    raise NotImplementedError
+    """The indexes of an image's layers, from the base up; what is not unpacked is unpacked first.
+
+    Raises:
+        IntegrityError: an index is torn, or a layer that had to be unpacked is not what its digests say.
+
+    """
+    paths = [store.root / "layers" / chain.hex / "index" for chain in image.chain_ids]
+    if not all(path.exists() for path in paths):
+        store.snapshots.unpack(image)
+    return tuple(Index.from_bytes(path.read_bytes()) for path in paths)
 
 
 def effects_of(layers: Iterable[Index]) -> tuple[tuple[Effect, ...], float]:

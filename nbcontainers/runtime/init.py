@@ -13,7 +13,6 @@ import fcntl
 import marshal
 import os
 import resource
-import signal
 import stat
 import sys
 
@@ -29,9 +28,12 @@ from . import rootfs, user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from typing import NoReturn
 
     from .launch import Plan
+else:
+    import _signal as signal  # the other one imports enum and collections, which cost memory
 
 EXECUTES = b"x"
 _DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -190,10 +192,8 @@ def _identify(plan: Plan) -> tuple[int, int, list[int], str]:
     passwd, group = _content("/etc/passwd"), _content("/etc/group")
     if plan["user"]:
         return user.look_up(plan["user"], passwd, group)
-    if plan["ids"] == (0, 0, []):
-        return user.look_up("0", passwd, group)
     uid, gid, groups = plan["ids"]
-    return uid, gid, groups, user.look_up(str(uid), passwd, b"")[3]
+    return uid, gid, groups or [gid], user.look_up(str(uid), passwd, b"")[3]
 
 
 def _content(path: str) -> bytes:

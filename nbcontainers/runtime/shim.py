@@ -16,7 +16,6 @@ import gc
 import marshal
 import os
 import select
-import signal
 import time
 
 from ..linux import syscalls
@@ -25,9 +24,12 @@ from .streams import Poller, Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from typing import Any, NoReturn
 
     from .launch import Plan
+else:
+    import _signal as signal  # the other one imports enum and collections, which cost memory
 
 _WATCH_MS = 100
 _CLEANING_S = 5.0  # how long a cgroup may stay busy with what is still ending
@@ -55,6 +57,14 @@ def main(plan: int, control: int, stdio: int) -> NoReturn:
         os.write(control, marshal.dumps(("failed", "shim", 0, f"{type(error).__name__}: {error}{_place(error)}", 125)))
     finally:
         os._exit(1)
+
+
+def _tell(go: int) -> None:
+    """Let init go on. One that is gone has said why on its report pipe, which is read next."""
+    try:  # noqa: SIM105 - contextlib would cost the zygote memory
+        os.write(go, b"g")
+    except BrokenPipeError:
+        pass
 
 
 def _place(error: BaseException) -> str:
@@ -134,7 +144,7 @@ class _Shim:
         try:
             if plan["uid_map"]:
                 self._map_ids()
-                os.write(go, b"m")
+                _tell(go)
             self.started = time.time()
             self.extra = {
                 "start": processes.start_time(self.pid),
@@ -147,7 +157,7 @@ class _Shim:
                 "limits": plan["limits"],
             }
             self._record(status="running", pid=self.pid, started=self.started)
-            os.write(go, b"g")
+            _tell(go)
         except OSError as error:
             raise _Failed("record", error.errno, str(error), 125) from error
         # The write end stays open: its end tells init that this process is gone.

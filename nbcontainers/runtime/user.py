@@ -20,7 +20,8 @@ def look_up(word: str, passwd: bytes, group: bytes) -> tuple[int, int, list[int]
     """Return (uid, gid, supplementary groups, home) for ``name|uid[:group|gid]``; an empty word is root.
 
     A number needs no entry in passwd (its group is then 0 and its home ``/``). A group that is named replaces the
-    supplementary groups. UnknownUser where a name has no entry.
+    supplementary groups, of which the group itself is always the first (CVE-2022-36109: what is denied to a group would else be
+    open to its members after a change of group). UnknownUser where a name has no entry.
     """
     name, _, group_name = word.partition(":")
     name = name or "0"
@@ -35,9 +36,10 @@ def look_up(word: str, passwd: bytes, group: bytes) -> tuple[int, int, list[int]
     else:
         raise UnknownUser(f"unable to find user {name}: no matching entries in passwd file")
     if group_name:
-        return uid, _group(group_name, group), [], home
+        gid = _group(group_name, group)
+        return uid, gid, [gid], home
     groups = [int(row[2]) for row in _rows(group, 4) if login and login in row[3].split(",")]
-    return uid, gid, [number for number in groups if number != gid], home
+    return uid, gid, [gid, *(number for number in groups if number != gid)], home
 
 
 def _group(name: str, group: bytes) -> int:

@@ -84,14 +84,13 @@ class Placer:
     def _interpreter(self, program: str) -> None:
         name = posixpath.basename(program)
         if self.python and name.startswith("python") and not name.endswith("-config"):
-            if program not in self._gathering:
-                place = program if self._gathering.belongs(program) else f"/usr/local/bin/{name}"
-                self._gathering.link(place, self.python)
-            return
-        if self._gathering.belongs(os.path.realpath(program)):
+            if self._gathering.belongs(program):
+                self._gathering.link(self._gathering.moved(program), self.python)
+                return
+        elif self._gathering.belongs(os.path.realpath(program)):
             self.place(program)
-        else:
-            self._warn(f"the interpreter {program} is not part of the system: it is left out")
+            return
+        self._warn(f"the interpreter {program} is not part of the system: it is left out")
 
     def _library(self, library: Library) -> None:
         beside = posixpath.join(self._folder(), library.name)

@@ -227,8 +227,8 @@ class Gathering:
 def relocated(source: str, moves: list[Move]) -> bytes | None:
     """The bytes of a moved file with the old folders' names replaced; None where they can be taken as they are.
 
-    Only what is known to hold such names is looked into: ELF files (search paths, a Python's own prefix) and a Python's
-    build variables. In an ELF file a C string can only become shorter, as conda does it too; its debugging
+    Only what is known to hold such names is looked into: ELF files (search paths, a Python's own prefix), the first line of
+    scripts, and a Python's build variables. In an ELF file a C string can only become shorter, as conda does it too; its debugging
     sections, which name the folders of the build, are cut off.
     """
     name = posixpath.basename(source)
@@ -236,9 +236,12 @@ def relocated(source: str, moves: list[Move]) -> bytes | None:
         with open(source, "rb") as stream:
             return replaced_text(stream.read(), moves)
     with open(source, "rb") as stream:
-        if stream.read(4) != b"\x7fELF":
-            return None
+        magic = stream.read(4)
         stream.seek(0)
+        if magic[:2] == b"#!":
+            return replaced_text(stream.readline(), moves) + stream.read()
+        if magic != b"\x7fELF":
+            return None
         data = stream.read()
     return replaced_strings(without_sections(source, data), moves)
 

@@ -62,6 +62,8 @@ def gather(extra: Sequence[str] = (), *, warn: Callable[[str], None] = lambda me
     if python.move:
         gathering.moves.append(python.move)
         gathering.hidden = [Move(old=python.given, new=python.move.new)]
+    if not gathering.belongs(python.executable):
+        gathering.moves.append(Move(old=posixpath.dirname(python.executable), new="/usr/local/bin"))
     home = os.path.expanduser("~")
     if home not in ("/", "/root", "~"):
         gathering.hidden.append(Move(old=home, new="/root"))
@@ -125,4 +127,6 @@ def _place_extra(placer: Placer, host: Host, path: str, name: str, warn: Callabl
         else:
             placer.place_as(path, f"/usr/local/bin/{name}")
     except OSError as error:
-        raise NotFound(f"the program {name!r} cannot be taken along: {error}", hint="see ld.so(8)") from error
+        raise NotFound(
+            f"the program {name!r} cannot be taken along: {error}", hint="install what it needs, or leave it out"
+        ) from error

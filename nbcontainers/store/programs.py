@@ -79,7 +79,7 @@ def read(path: str) -> Elf | None:
     with open(path, "rb") as stream:
         try:
             return parse(stream)
-        except (ELFError, ConstructError, struct.error, ValueError, IndexError, StopIteration):
+        except (ELFError, ConstructError, struct.error, ValueError, OverflowError, StopIteration):
             return None  # begins like one, and is not whole
         except OSError as error:
             if error.errno != errno.EINVAL:
@@ -100,7 +100,7 @@ def parse(stream: BinaryIO) -> Elf | None:
         segment = struct_parse(structs.Elf_Phdr, stream, header["e_phoff"] + number * header["e_phentsize"])
         if segment["p_type"] == "PT_INTERP":
             stream.seek(segment["p_offset"])
-            interpreter = os.fsdecode(stream.read(segment["p_filesz"]).split(b"\0")[0])
+            interpreter = os.fsdecode(stream.read(min(segment["p_filesz"], 4096)).split(b"\0")[0])
         elif segment["p_type"] == "PT_LOAD":
             loads.append(segment)
         elif segment["p_type"] == "PT_DYNAMIC":
@@ -242,9 +242,11 @@ class Host:
         environment = [folder for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
         defaults = default_folders(interpreter)
         for candidate in (
-            *(f"{folder}/{name}" for folder in environment),
             *self._known().get(name, ()),
             *(f"{folder}/{name}" for folder in defaults),
+            *(
+                f"{folder}/{name}" for folder in environment
+            ),  # last: an environment shall not change the system's programs
         ):
             if self._fits(candidate, machine):
                 return candidate, ""

@@ -50,7 +50,8 @@ def build(store: Store, *, extra: Sequence[str] = (), on_event: Observer = ignor
     """
     created = int(os.environ.get("SOURCE_DATE_EPOCH") or 0)
     words = sorted({os.path.abspath(word) if "/" in word else word for word in extra})
-    key = json.dumps([_recipe(), created, sys.version, sys.base_prefix, sys.executable, words, os.environ.get("PATH")])
+    searched = [os.environ.get(name, "") for name in ("PATH", "LD_LIBRARY_PATH", "HOME")]
+    key = json.dumps([_recipe(), created, sys.version, sys.base_prefix, sys.executable, words, searched])
     with store.lease() as lease:
         known = fingerprint.recall(store.root, key)
         if known:

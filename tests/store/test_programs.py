@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbcontainers.store.programs import Host, default_folders, read, read_cache
@@ -138,6 +138,7 @@ def test_programs_come_from_the_system_before_path(tmp_path: Path, monkeypatch: 
     assert host.program(str(tmp_path / "sh")) == str(tmp_path / "sh")
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_damaged_file_is_no_program(data: st.DataObject) -> None:
     """Whatever stands behind the magic number, reading ends with an answer."""

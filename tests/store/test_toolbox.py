@@ -178,6 +178,27 @@ def test_a_program_from_anywhere_comes_along_and_its_change_is_seen(tmp_path: Pa
         assert inside(unpack(store, second, tmp_path / "tree"), "greet") == "goodbye\n"
 
 
+@needs_chroot
+def test_a_script_finds_the_python_that_is_there(tmp_path: Path, store: Store) -> None:
+    """Whichever Python its first line names, of the system or of a virtual environment, inside it is the image's."""
+    (tmp_path / "bin").mkdir()
+    lines = {
+        "system": "#!/usr/bin/python3",
+        "looked-up": "#!/usr/bin/env python3",
+        "venv": f"#!{tmp_path}/bin/python -S",
+    }
+    for name, line in lines.items():
+        (tmp_path / "bin" / name).write_text(f"{line}\nimport sys; print(sys.version)\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    image = toolbox.build(store, extra=[str(tmp_path / "bin" / name) for name in lines])
+    (tmp_path / "tree").mkdir()
+    tree = unpack(store, image, tmp_path / "tree")
+    for name in lines:
+        assert inside(tree, name) == f"{sys.version}\n"
+    first = [line.read_text().partition("\n")[0] for line in (tree / "opt").rglob("bin/venv")]
+    assert first == ["#!/opt/looked-up/bin/python -S"], "programs of one folder stay together"
+
+
 @pytest.mark.usefixtures("small")
 def test_the_name_means_what_was_asked_for_last(tmp_path: Path, store: Store) -> None:
     """Without an image one is made; chosen programs stay chosen; an image from elsewhere is let be."""
@@ -372,16 +393,17 @@ def as_layout(store: Store, image: Image, folder: Path) -> Path:
     return layout
 
 
-def pythons() -> list[Path]:
-    """Interpreters of this host that can run the project, beside the one that runs this."""
-    candidates = [Path("/usr/bin/python3"), Path("/usr/local/bin/python3"), Path(sys.base_prefix) / "bin/python3"]
-    return [path for path in candidates if path.exists()]
+def pythons() -> list[tuple[Path, bool]]:
+    """Interpreters of this host that can run the project, as they are and in a virtual environment; not the one that runs this."""
+    own = Path(sys.base_prefix) / "bin/python3"
+    candidates = [path for path in (Path("/usr/bin/python3"), Path("/usr/local/bin/python3"), own) if path.exists()]
+    found = [(path, environment) for path in dict.fromkeys(candidates) for environment in (False, True)]
+    return [pair for pair in found if pair != (own, sys.prefix != sys.base_prefix)]
 
 
 @pytest.mark.slow
 @needs_chroot
-@pytest.mark.parametrize("environment", [False, True], ids=["installed", "venv"])
-@pytest.mark.parametrize("python", pythons(), ids=str)
+@pytest.mark.parametrize(("python", "environment"), pythons(), ids=str)
 def test_other_pythons_come_along_too(python: Path, environment: bool, tmp_path: Path) -> None:
     """A system's Python, one in a home folder, and a virtual environment of each are whole inside."""
     packages = [path for path in sys.path if path.endswith("site-packages")]
