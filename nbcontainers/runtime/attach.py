@@ -10,7 +10,9 @@ import json
 import os
 import select
 import socket
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -18,6 +20,7 @@ from ..events import Observer, Output
 from . import frames, log, streams
 
 _CHUNK = 1 << 16
+_LOOK_AGAIN_S = 0.05
 _NAMES: dict[int, Literal["stdout", "stderr"]] = {log.STDOUT: "stdout", log.STDERR: "stderr"}
 
 
@@ -132,15 +135,42 @@ class _Input:
             return b""
 
 
-def read_log(path: Path, begin: int = 0) -> Iterator[tuple[int, bytes, str]]:
-    """(stream, bytes, time) of each record from an offset on; torn records are passed over, a log that is gone has none."""
+def read_log(
+    path: Path, begin: int = 0, *, goes_on: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[int, bytes, str]]:
+    """(stream, bytes, time) of each record from an offset on; torn records are passed over, a log that is gone has none.
+
+    At its end the log is read on for as long as ``goes_on`` says so, and then once more.
+    """
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed below, after the last record was taken
     except FileNotFoundError:
         return
     with file:
         file.seek(begin)
-        for line in file:
-            record = log.parse(line)
-            if record is not None:
-                yield record
+        is_last = False
+        while True:
+            line = file.readline()
+            if line.endswith(b"\n"):
+                record = log.parse(line)
+                if record is not None:
+                    yield record
+            elif is_last:
+                return
+            else:
+                file.seek(-len(line), os.SEEK_CUR)
+                is_last = not goes_on()
+                if not is_last:
+                    time.sleep(_LOOK_AGAIN_S)
+
+
+def last_records(path: Path, count: int) -> int:
+    """The offset in a log from which it has ``count`` records left."""
+    offsets: deque[int] = deque([0], maxlen=count + 1)
+    try:
+        with open(path, "rb") as file:
+            for line in file:
+                offsets.append(offsets[-1] + len(line))
+    except FileNotFoundError:
+        return 0
+    return offsets[0]

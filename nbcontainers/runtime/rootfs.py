@@ -59,20 +59,25 @@ DEVICE_LINKS = (
 def build(plan: Plan, at: Callable[[str], None]) -> tuple[int, int]:
     """Mount the root and everything on it, and return descriptors of the root and of its /dev/null (-1 where it has none).
 
-    The root is mounted over the container's own folder, which is seen so only in this mount namespace. ``at`` is told
-    each stage before it begins.
+    The root is mounted over the container's own folder, which is seen so only in this mount namespace; so what is bound
+    from there (its hosts file) is taken before. ``at`` is told each stage before it begins.
     """
     at("mount namespace")
     syscalls.mount("", "/", "", MS_REC | MS_PRIVATE)
+    taken = []
+    for destination, kind, source, _, _, _, recursive in plan["mounts"]:
+        at(f"mount {destination}")
+        depth = AT_RECURSIVE if recursive else 0
+        taken.append(syscalls.open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | depth) if kind == "bind" else -1)
     at("root file system")
     _mount_root(plan)
     root = os.open(plan["folder"], _O_PATH_DIR)
     if plan["root_attributes"]:
         syscalls.mount_setattr(root, "", AT_EMPTY_PATH, set_=plan["root_attributes"])
     devices = -1
-    for entry in plan["mounts"]:
+    for entry, tree in zip(plan["mounts"], taken, strict=True):
         at(f"mount {entry[0]}")
-        mounted = _mount(root, entry, plan["bind_devices"])
+        mounted = _mount(root, entry, tree, plan["bind_devices"])
         if mounted >= 0:
             devices = mounted
     null = -1
@@ -165,11 +170,10 @@ def _mount_root(plan: Plan) -> None:
         os.close(number)
 
 
-def _mount(root: int, entry: PlannedMount, bind_devices: bool) -> int:
-    """Do one mount; where it is /dev, fill it and return its descriptor, else -1."""
+def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool) -> int:
+    """Do one mount (``tree`` is what a bind shows); where it is /dev, fill it and return its descriptor, else -1."""
     destination, kind, source, attributes, cleared, options, recursive = entry
     if kind == "bind":
-        tree = syscalls.open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | (AT_RECURSIVE if recursive else 0))
         is_directory = stat.S_ISDIR(os.stat(tree).st_mode)
         depth = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
         syscalls.mount_setattr(tree, "", depth, set_=attributes, clear=cleared, propagation=MS_PRIVATE)

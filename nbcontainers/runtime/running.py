@@ -26,7 +26,7 @@ from ..linux import cgroups
 from ..linux.processes import ProcessTreeMeter
 from ..results import ContainerState, Usage
 from . import log, processes, state
-from .attach import Attachment, read_log
+from .attach import Attachment, last_records, read_log
 
 
 class Running:
@@ -248,9 +248,15 @@ class _TreeMeter(ProcessTreeMeter):
         )
 
 
-def logs(folder: Path) -> Iterator[Output]:
-    """Everything that the container wrote, over all its runs, in order, with times."""
-    for stream, data, stamp in read_log(folder / log.NAME):
+def logs(folder: Path, *, follow: bool = False, tail: int | None = None) -> Iterator[Output]:
+    """What the container wrote, over all its runs, in order, with times: a line, or a piece of one, each.
+
+    With ``tail`` only the last so many; with ``follow`` what comes, too, until the container has ended.
+    """
+    path = folder / log.NAME
+    begin = 0 if tail is None else last_records(path, tail)
+    live = {"creating", "running", "paused"} if follow else set()
+    for stream, data, stamp in read_log(path, begin, goes_on=lambda: state.load_state(folder).status in live):
         at = datetime.datetime.fromisoformat(stamp).timestamp()
         yield Output(data=data, stream="stderr" if stream == log.STDERR else "stdout", time=at)
 
