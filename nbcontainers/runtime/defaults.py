@@ -88,7 +88,7 @@ def docker_spec(
         resources=resources or Resources(),
         cgroups_path=cgroups_path,
         seccomp=_seccomp(held),
-        masked_paths=(*MASKED, *sorted(glob.glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle"))),
+        masked_paths=(*MASKED, *_thermal()),
         readonly_paths=READONLY,
         sysctl=_sysctl(host) if private_network else {},
     )
@@ -122,6 +122,12 @@ def _mounts(host: Host, private_network: bool) -> list[Mount]:
         Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=_GUARDED),
         Mount(destination="/dev/shm", type="tmpfs", source="shm", options=(*_GUARDED, "mode=1777", "size=65536k")),
     ]
+
+
+@functools.cache
+def _thermal() -> tuple[str, ...]:
+    """Counters of each processor, by which containers could watch each other."""
+    return tuple(sorted(glob.glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle")))
 
 
 def _sysctl(host: Host) -> dict[str, str]:

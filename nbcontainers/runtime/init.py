@@ -37,7 +37,7 @@ else:
 
 EXECUTES = b"x"
 _DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1  # include/uapi/linux/sockios.h, if.h
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # include/uapi/linux/sockios.h, if.h
 _HIGH = 200  # above every descriptor that a shim has open
 
 
@@ -171,9 +171,7 @@ def _raise_loopback() -> None:
     """A new network namespace has a loopback interface, which is down."""
     control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
     request = bytearray(b"lo".ljust(40, b"\0"))  # struct ifreq
-    fcntl.ioctl(control.fileno(), _SIOCGIFFLAGS, request)
-    flags = int.from_bytes(request[16:18], sys.byteorder) | _IFF_UP
-    request[16:18] = flags.to_bytes(2, sys.byteorder)
+    request[16:18] = _IFF_UP.to_bytes(2, sys.byteorder)  # the others are not ours to change
     fcntl.ioctl(control.fileno(), _SIOCSIFFLAGS, request)
     control.close()
 

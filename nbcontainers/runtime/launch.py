@@ -178,7 +178,7 @@ def compile(  # noqa: A001 - it is what this does
         umask=0o022 if process.umask is None else process.umask,
         user=user,
         ids=(process.uid, process.gid, list(process.groups)),
-        capabilities=capabilities.mask(process.capabilities),
+        capabilities=_mask(process.capabilities),
         no_new_privs=process.no_new_privileges,
         seccomp=program,
         seccomp_flags=program_flags,
@@ -270,6 +270,7 @@ def _mounts(entries: Sequence[Mount], plan: cgroups.Plan) -> list[PlannedMount]:
     return planned
 
 
+@functools.lru_cache(maxsize=256)
 def _mount(entry: Mount) -> PlannedMount:
     set_ = cleared = 0
     bind: bool | None = None
@@ -334,6 +335,11 @@ def _v1_hierarchies() -> tuple[tuple[str, str], ...]:
 
 def _absolute(path: str) -> str:
     return posixpath.normpath("/" + path.lstrip("/"))  # POSIX keeps a double slash at the start
+
+
+@functools.lru_cache(maxsize=64)
+def _mask(names: frozenset[str]) -> int:
+    return capabilities.mask(names)
 
 
 def _rlimits(spec: RuntimeSpec) -> list[tuple[int, int, int]]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from _json import encode_basestring_ascii
@@ -52,14 +53,40 @@ def lock(folder: str) -> int:
 
 
 def write(folder: int, value: dict[str, Any]) -> None:
-    """Replace state.json in the folder, which the caller has locked; a reader sees the old text or the new one."""
+    """Replace state.json in the folder, which the caller has locked; a reader sees the old text or the new one.
+
+    On a full disk the new text is written over the old one, whose block is there: a reader who does not lock can then see half
+    of it, and looks again (see ``state``).
+    """
     new = f".{NAME}.{os.getpid()}"
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644, dir_fd=folder)
+    text = to_json(value).encode() + b"\n"
     try:
-        write_all(descriptor, to_json(value).encode() + b"\n")
+        try:
+            _put(folder, new, text, os.O_CREAT | os.O_TRUNC)
+            os.rename(new, NAME, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            _remove(folder, new)
+            raise
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        _put(folder, NAME, text, 0)
+
+
+def _put(folder: int, name: str, text: bytes, flags: int) -> None:
+    descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC | flags, 0o644, dir_fd=folder)
+    try:
+        write_all(descriptor, text)
+        os.ftruncate(descriptor, len(text))
     finally:
         os.close(descriptor)
-    os.rename(new, NAME, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _remove(folder: int, name: str) -> None:
+    try:  # noqa: SIM105 - contextlib would cost the zygote memory
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        pass
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -187,9 +187,10 @@ class Running:
                 return
             except OSError:
                 data = b""
-            if data:
-                _, code, _, _, self._written = marshal.loads(data)  # noqa: S302 - from our own shim, over a private socket
-                self._exit_code = code
+            # From our own shim, over a private socket.
+            message: tuple[Any, ...] = marshal.loads(data) if data else ("gone",)  # noqa: S302
+            if message[0] == "exited":
+                _, self._exit_code, _, _, self._written = message
             else:  # the shim was killed: reading the state repairs it
                 found = self.state.exit_code
                 self._exit_code = 137 if found is None else found

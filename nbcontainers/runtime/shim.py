@@ -271,14 +271,17 @@ class _Shim:
         assert self.streams is not None
         self.streams.drain()
         finished = time.time()
-        self._record(
-            status="exited",
-            started=self.started,
-            finished=finished,
-            exit_code=code,
-            out_of_memory=self.out_of_memory,
-            error=self.ended_by or self.streams.lost,
-        )
+        try:  # noqa: SIM105 - contextlib would cost the zygote memory
+            self._record(
+                status="exited",
+                started=self.started,
+                finished=finished,
+                exit_code=code,
+                out_of_memory=self.out_of_memory,
+                error=self.ended_by or self.streams.lost,
+            )
+        except OSError:
+            pass  # the disk is worse than full: whoever reads the state repairs it, and the engine hears it below
         self._say(("exited", code, self.out_of_memory, finished, self.streams.written))
         self._tidy()
 

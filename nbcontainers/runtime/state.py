@@ -18,7 +18,7 @@ from ..errors import IntegrityError, NotFound
 from ..results import ContainerState
 from . import processes, record
 
-_FIELDS = {field.name for field in dataclasses.fields(ContainerState)}
+_NAMES = tuple(field.name for field in dataclasses.fields(ContainerState))
 _REQUIRED = {
     field.name
     for field in dataclasses.fields(ContainerState)
@@ -41,7 +41,7 @@ def load_state(folder: Path) -> ContainerState:
         return state
     descriptor = record.lock(str(folder))
     try:
-        state, extra = _read(folder)  # it may have been started anew meanwhile
+        state, extra = _parse(folder)  # it may have been started anew meanwhile
         if _is_believed(state, extra):
             return state
         end(state.pid, extra.get("start", 0))
@@ -70,7 +70,7 @@ def save_state(folder: Path, state: ContainerState) -> None:
     descriptor = record.lock(str(folder))
     try:
         try:
-            extra = _read(folder)[1]
+            extra = _parse(folder)[1]
         except (NotFound, IntegrityError):
             extra = {}
         record.write(descriptor, {**to_json(state), "runtime": extra})
@@ -80,7 +80,7 @@ def save_state(folder: Path, state: ContainerState) -> None:
 
 def to_json(state: ContainerState) -> dict[str, Any]:
     """The state's fields as JSON has them."""
-    return dataclasses.asdict(state)
+    return {name: getattr(state, name) for name in _NAMES}  # flat: dataclasses.asdict would copy each value deeply
 
 
 def end(pid: int, start: int) -> None:
@@ -128,6 +128,17 @@ def forget(extra: dict[str, Any]) -> None:
 
 
 def _read(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
+    try:
+        return _parse(folder)
+    except IntegrityError:  # a writer on a full disk may be in the middle of it
+        descriptor = record.lock(str(folder))
+        try:
+            return _parse(folder)
+        finally:
+            os.close(descriptor)
+
+
+def _parse(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
     path = folder / record.NAME
     try:
         text = path.read_text()
@@ -138,7 +149,7 @@ def _read(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
         missing = _REQUIRED - data.keys()
         if missing:
             raise KeyError(min(missing))
-        values = {key: value for key, value in data.items() if key in _FIELDS}
+        values = {key: value for key, value in data.items() if key in _NAMES}
         values["command"] = tuple(values["command"])
         values["not_enforced"] = tuple(values.get("not_enforced") or ())
         values["labels"] = tuple((key, value) for key, value in values.get("labels") or ())

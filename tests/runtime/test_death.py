@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,9 +50,11 @@ def traces(box: Box, name: str) -> tuple[set[str], set[str]]:
 
 
 @pytest.fixture
-def engine(box: Box, run_dir: Path) -> Callable[..., tuple[subprocess.Popen[bytes], Path, int]]:
+def engine(box: Box, run_dir: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], Path, int]]]:
     """Starts ``sleep`` from an engine in a process of its own: (that process, the container's folder, the zygote's pid)."""
     import pickle
+
+    engines: list[subprocess.Popen[bytes]] = []
 
     def start(*words: str, detach: bool = False) -> tuple[subprocess.Popen[bytes], Path, int]:
         folder, rootfs = box.prepare()
@@ -63,6 +65,7 @@ def engine(box: Box, run_dir: Path) -> Callable[..., tuple[subprocess.Popen[byte
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])},
         )
+        engines.append(process)
         assert process.stdin is not None
         assert process.stdout is not None
         spec = box.spec("sh", "-c", "sleep 4321 & sleep 4321")
@@ -72,7 +75,9 @@ def engine(box: Box, run_dir: Path) -> Callable[..., tuple[subprocess.Popen[byte
         zygote = int(process.stdout.readline())
         return process, folder, zygote
 
-    return start
+    yield start
+    for process in engines:
+        kill(process)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -421,3 +421,42 @@ def test_an_interrupt_while_starting_leaves_nothing(box: Box, interrupted: Calla
         box.runtime.start(folder, box.spec("sleep", "4321"), rootfs, state=box.state(folder, ("sleep",)), detach=detach)
     assert states.load_state(folder).status in {"exited", "created"}
     assert eventually(lambda: not box.host.hierarchy.directories(folder.name))
+
+
+def test_a_container_can_be_started_again(box: Box) -> None:
+    """It finds the files that it left, its log goes on, and attaching tells only of this run."""
+    folder, rootfs = box.prepare()
+    spec = box.spec("sh", "-c", "echo run >> /runs; cat /runs")
+    for number in (1, 2):
+        running = box.runtime.start(folder, spec, rootfs, state=box.state(folder, ("sh",)))
+        events: list[Event] = []
+        assert running.attach(events.append) == 0
+        assert text(events, "stdout") == "run\n" * number
+        running.close()
+    assert b"".join(entry.data for entry in logs(folder)) == b"run\n" * 3
+
+
+def test_a_full_disk_stops_the_log_and_not_the_container(box: Box, tmp_path: Path) -> None:
+    """What does not fit in the log is told to who is attached, and the state says that the log is not whole."""
+    if os.geteuid() != 0:
+        pytest.skip("a file system of a chosen size needs root")
+    import shutil
+    import subprocess
+
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)], check=True)
+    try:
+        _, rootfs = box.prepare()
+        folder = small / "c1"
+        folder.mkdir()
+        running = box.runtime.start(folder, box.spec("seq", "1", "60000"), rootfs, state=box.state(folder, ("seq",)))
+        events: list[Event] = []
+        assert running.attach(events.append) == 0
+        assert text(events, "stdout").endswith("60000\n")
+        running.close()
+        assert "not whole" in states.load_state(folder).error
+        assert all(b"\n" in entry.data for entry in logs(folder))
+        shutil.rmtree(folder)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
