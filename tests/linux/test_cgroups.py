@@ -248,12 +248,11 @@ def test_ending_a_container_ends_all_it_started(hierarchy: Hierarchy) -> None:
 
 @needs_groups
 def test_a_group_in_use_is_not_removed_and_a_gone_one_is_not_missed() -> None:
-    """A Conflict names the directory; a second removal, a kill and a sweep of nothing are no errors; a meter says so."""
+    """A Conflict names the directory; a second removal and a kill of nothing are no errors; a meter says so."""
     with container() as made:
         made.start("import time; time.sleep(60)")
         with pytest.raises(Conflict, match=NAME):
             HOST.remove(NAME, timeout=0.05)
-        assert NAME not in HOST.sweep((), older_than=0)
         meter = HOST.meter(NAME)
         HOST.kill(NAME)
         HOST.remove(NAME)
@@ -287,23 +286,29 @@ def test_a_group_is_found_by_its_directories_from_another_cgroup() -> None:
 
 @needs_groups
 def test_a_sweep_takes_only_old_empty_groups_of_ours() -> None:
-    """What is alive, what is young, and what another program made stays."""
-    plan = HOST.plan(NAME, Resources())
-    foreign = f"{next(iter(HOST.parents.values()))}/other-{NAME}"
-    for directory in (*plan.directories, foreign):
+    """What is alive, what is young, what has processes, and what another program made stays."""
+    tree, parent = next(iter(HOST.parents.items()))
+    below = (
+        f"{parent}/sweep-{NAME}"  # other engines on this host are about to use groups of theirs, so not beside those
+    )
+    hierarchy = replace(HOST, parents={tree: below}, controllers=frozenset())
+    names = ("alive", "busy", "dead", "other")
+    directories = [below, *(f"{below}/{cgroups.PREFIX}{name}" for name in names[:3]), f"{below}/other"]
+    for directory in directories:
         os.mkdir(directory)
     try:
-        assert NAME not in HOST.sweep(())
-        assert NAME not in HOST.sweep({NAME}, older_than=0)
-        alive = {entry.removeprefix(cgroups.PREFIX) for path in HOST.parents.values() for entry in os.listdir(path)} - {
-            NAME
-        }
-        assert HOST.sweep(alive, older_than=0) == (NAME,)
-        assert os.path.isdir(foreign)
-        assert HOST.directories(NAME) == ()
+        with subprocess.Popen(["sleep", "60"]) as process:
+            try:
+                groups.write(f"{below}/{cgroups.PREFIX}busy/cgroup.procs", str(process.pid))
+                assert hierarchy.sweep({"alive"}) == ()
+                assert hierarchy.sweep({"alive"}, older_than=0) == ("dead",)
+                assert sorted(name for name in names if hierarchy.directories(name)) == ["alive", "busy"]
+            finally:
+                process.kill()
+        assert os.path.isdir(f"{below}/other")
     finally:
-        os.rmdir(foreign)
-        HOST.remove(NAME)
+        for directory in reversed(directories):
+            until(lambda path=directory: groups.remove(path))
 
 
 @needs_groups
