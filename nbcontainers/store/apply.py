@@ -26,7 +26,6 @@ from .places import Places, shown
 
 WHITEOUT = b".wh."
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LATEST = 1 << 66  # nanoseconds: beyond what any file system can say, and within what the kernel takes
 # What the kernel answers to names and numbers that only a crafted archive has, or to an order that only such a one has.
 _MALFORMED = frozenset(
@@ -162,9 +161,10 @@ class _Unpacking:
                     raise IntegrityError(f"a layer with a link to nothing: {shown(path)}")
                 self._places.replace(here, base, path)
                 os.symlink(link, base, dir_fd=here)
-                self._named(here, base, _wanted(header))
+                transfer.named(here, base, _wanted(header), self.owners)
             case _:
-                self._special(here, base, path, header)
+                self._places.replace(here, base, path)
+                transfer.special(here, base, _wanted(header), self.owners)
         self._row("/" + os.fsdecode(path), header, digest, os.fsdecode(link))
 
     def _row(self, path: str, header: tar.Header, digest: str = "", link: str = "") -> None:
@@ -185,10 +185,10 @@ class _Unpacking:
 
     def _regular(self, here: int, base: bytes, path: bytes, header: tar.Header, body: tar.Body) -> str:
         try:
-            target = os.open(base, _NEW, 0o600, dir_fd=here)
+            target = os.open(base, transfer.NEW, 0o600, dir_fd=here)
         except FileExistsError:
             self._places.replace(here, base, path)
-            target = os.open(base, _NEW, 0o600, dir_fd=here)
+            target = os.open(base, transfer.NEW, 0o600, dir_fd=here)
         try:
             whole = body.whole()
             if whole is not None:
@@ -206,8 +206,7 @@ class _Unpacking:
                     for zeros in tar.holes(header.size - at):
                         content.update(zeros)
                     os.ftruncate(target, header.size)
-            self.owners.give(target, _wanted(header))
-            os.utime(target, ns=(header.mtime_ns, header.mtime_ns))
+            transfer.finish(target, _wanted(header), self.owners)
         finally:
             os.close(target)
         return "sha256:" + content.hexdigest()
@@ -223,32 +222,6 @@ class _Unpacking:
                 # What was here hid the folder of a lower layer, and what is in that must not come back.
                 os.setxattr(proc(here, base), OPAQUE, b"y")
         self._places.keep(path, _wanted(header))
-
-    def _special(self, here: int, base: bytes, path: bytes, header: tar.Header) -> None:
-        """Make a pipe or a device. A device that may not be made is an empty file with a record, as is one that is a whiteout's."""
-        self._places.replace(here, base, path)
-        wanted = _wanted(header)
-        if header.type == tar.FIFO:
-            os.mkfifo(base, 0o600, dir_fd=here)
-        else:
-            number = os.makedev(header.major, header.minor)
-            try:
-                if number == 0:
-                    raise PermissionError
-                os.mknod(base, stat.S_IFMT(wanted.mode) | 0o600, number, dir_fd=here)
-            except PermissionError:
-                target = os.open(base, _NEW, 0o600, dir_fd=here)
-                try:
-                    self.owners.give(target, wanted)
-                    os.utime(target, ns=(header.mtime_ns, header.mtime_ns))
-                finally:
-                    os.close(target)
-                return
-        self._named(here, base, wanted)
-
-    def _named(self, here: int, base: bytes, wanted: Attributes) -> None:
-        self.owners.give_name(here, base, wanted)
-        os.utime(base, ns=(wanted.mtime_ns, wanted.mtime_ns), dir_fd=here, follow_symlinks=False)
 
     def _hardlink(self, path: bytes, header: tar.Header) -> bytes:
         above, name = _split(header.link)
@@ -309,15 +282,9 @@ class _Unpacking:
     def _copy_up(self, path: bytes, link: bytes) -> None:
         here, base = self._places.place(path)
         with self._places.lower.find(path) as found:
-            if found and stat.S_ISLNK(found.status.st_mode):
-                os.symlink(os.readlink(found.name, dir_fd=found.directory), base, dir_fd=here)
-                self._named(here, base, attributes.of(found.status))
-            elif found and stat.S_ISREG(found.status.st_mode):
-                source = os.open(found.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=found.directory)
-                try:
-                    transfer.regular(source, here, base, self.owners)
-                finally:
-                    os.close(source)
+            if found and not stat.S_ISDIR(found.status.st_mode):
+                wanted = transfer.known(found.directory, found.name, found.status)
+                transfer.file(found.directory, found.name, wanted, here, base, self.owners)
             else:
                 raise IntegrityError(f"a layer with a hard link to no file: {shown(link)} to {shown(path)}")
 

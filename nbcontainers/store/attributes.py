@@ -25,7 +25,7 @@ _REFUSALS = frozenset({errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EACCES})
 
 @dataclass(slots=True)
 class Attributes:
-    """The truth about one file: ``mode`` has the type's bits; ``size`` is its content's."""
+    """The truth about one file: ``mode`` has the type's bits; ``size`` is the content's of a regular file, else 0."""
 
     mode: int
     uid: int
@@ -66,7 +66,8 @@ def is_portable(name: bytes) -> bool:
 def read(descriptor: int) -> Attributes:
     """The truth about an open file or folder."""
     status = os.fstat(descriptor)
-    found = Attributes(status.st_mode, status.st_uid, status.st_gid, status.st_size, status.st_mtime_ns)
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    found = Attributes(status.st_mode, status.st_uid, status.st_gid, size, status.st_mtime_ns)
     for name in os.listxattr(descriptor):
         if name == STAT:
             _correct(found, os.getxattr(descriptor, name))
@@ -77,7 +78,7 @@ def read(descriptor: int) -> Attributes:
 
 def of(status: os.stat_result) -> Attributes:
     """What is known of a link, a pipe or a device from its status."""
-    found = Attributes(status.st_mode, status.st_uid, status.st_gid, status.st_size, status.st_mtime_ns)
+    found = Attributes(status.st_mode, status.st_uid, status.st_gid, 0, status.st_mtime_ns)
     if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
         found.major, found.minor = os.major(status.st_rdev), os.minor(status.st_rdev)
     return found

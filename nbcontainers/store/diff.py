@@ -33,6 +33,7 @@ def diff(
     *,
     below: int | None = None,
     created: int | None = None,
+    settle: bool = False,
 ) -> int:
     """Write a folder in overlay form as a layer, and return how many bytes its files hold. The writer is not closed.
 
@@ -45,8 +46,8 @@ def diff(
         writer: takes the archive.
         index: called with each entry, in order.
         below: a descriptor of the root of the layer below, if there is one.
-        created: seconds since the epoch that no time may be after; files after it get that time on disk too, so that the
-            folder stays what the archive says.
+        created: seconds since the epoch; no time in the archive is after it.
+        settle: True to give files after ``created`` that time on disk too, so that the folder is what the archive says.
 
     Raises:
         Conflict: a file is named as only a removal may be, or its path is too long.
@@ -54,12 +55,12 @@ def diff(
     Source: OCI image spec 1.1, "Change Types" and "Representing Changes".
 
     """
-    return _Writing(writer, index, created, overlay=True).run(upper, _root(below))
+    return _Writing(writer, index, created, overlay=True, settle=settle).run(upper, _root(below))
 
 
 def export(tree: int, writer: tar.Writer) -> int:
     """Write a whole tree, as it is seen mounted, and return how many bytes its files hold. The writer is not closed."""
-    return _Writing(writer, _nobody, None, overlay=False).run(tree, _root(None))
+    return _Writing(writer, _nobody, None, overlay=False, settle=False).run(tree, _root(None))
 
 
 def _nobody(entry: Entry) -> None:
@@ -78,12 +79,19 @@ def _root(below: int | None) -> Attributes:
 
 class _Writing:
     def __init__(
-        self, writer: tar.Writer, index: Callable[[Entry], None], created: int | None, *, overlay: bool
+        self,
+        writer: tar.Writer,
+        index: Callable[[Entry], None],
+        created: int | None,
+        *,
+        overlay: bool,
+        settle: bool,
     ) -> None:
         self._writer = writer
         self._index = index
         self._latest = None if created is None else created * 1_000_000_000
         self._overlay = overlay
+        self._settle = settle
         self._links: dict[tuple[int, int], bytes] = {}
         self._size = 0
 
@@ -162,15 +170,17 @@ class _Writing:
                 os.close(body)
             return
         known = attributes.of(status)
-        if self._latest is not None and known.mtime_ns > self._latest:
-            known.mtime_ns = self._latest
-            os.utime(name, ns=(self._latest, self._latest), dir_fd=folder, follow_symlinks=False)
+        self._clamp(known, name, folder)
         self._add(path, known, link=os.readlink(name, dir_fd=folder) if stat.S_ISLNK(status.st_mode) else b"")
 
-    def _clamp(self, known: Attributes, descriptor: int) -> None:
-        if self._latest is not None and known.mtime_ns > self._latest:
-            known.mtime_ns = self._latest
-            os.utime(descriptor, ns=(self._latest, self._latest))
+    def _clamp(self, known: Attributes, file: int | bytes, folder: int | None = None) -> None:
+        if self._latest is None or known.mtime_ns <= self._latest:
+            return
+        known.mtime_ns = self._latest
+        if self._settle and isinstance(file, int):
+            os.utime(file, ns=(self._latest, self._latest))
+        elif self._settle:
+            os.utime(file, ns=(self._latest, self._latest), dir_fd=folder, follow_symlinks=False)
 
     def _add(
         self,

@@ -43,6 +43,7 @@ def pack(
     *,
     below: int | None = None,
     created: int | None = None,
+    settle: bool = False,
     compression: Compression = "gzip",
     progress: Callable[[int], object] = lambda count: None,
 ) -> Packed:
@@ -71,7 +72,7 @@ def pack(
             progress(done)
 
         writer = tar.Writer(emit)
-        held = diff(upper, writer, index, below=below, created=created)
+        held = diff(upper, writer, index, below=below, created=created, settle=settle)
         writer.close()
         compressor.finish()
         diff_id = Digest(archive.finish())
