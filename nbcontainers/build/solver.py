@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import assert_never
 
-from ..errors import DockerfileError, IntegrityError, NotFound
+from ..errors import DockerfileError, IntegrityError, NBContainersError, NotFound
 from ..events import Observer, StepFinished, StepStarted, Warned, ignore
 from ..oci import image as oci
 from ..oci.descriptor import CONFIG, MANIFEST, Descriptor, Digest, Platform
@@ -50,7 +49,8 @@ def build(
         arguments: build arguments by name.
         target: the stage to build, by name or number; the last one when empty.
         no_cache: make every layer anew.
-        epoch: SOURCE_DATE_EPOCH, seconds: every new file and line of the history gets this time.
+        epoch: SOURCE_DATE_EPOCH, seconds: every new file and line of the history gets this time; a build argument of that
+            name counts where it is None.
         on_event: told of each step as it begins and ends, and of what it prints. It runs in the caller's thread; what it
             raises ends the build.
 
@@ -62,6 +62,7 @@ def build(
     Layers that were made before an error stay in the cache; nothing else of the build is left.
     """
     begun = time.monotonic()
+    epoch = _epoch(arguments or {}) if epoch is None else epoch
 
     def resolve(name: str) -> oci.Image:
         if name not in TOOLBOX:
@@ -91,6 +92,15 @@ def build(
         warnings=tuple(warning.message for warning in made.warnings),
         seconds=time.monotonic() - begun,
     )
+
+
+def _epoch(arguments: Mapping[str, str]) -> int | None:
+    given = arguments.get("SOURCE_DATE_EPOCH", "")
+    if not given:
+        return None
+    if not (given.isascii() and given.isdecimal()):
+        raise NBContainersError(f"SOURCE_DATE_EPOCH is {given!r}", hint="it is a number of seconds since 1970")
+    return int(given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +280,3 @@ class _Solver:
             return self.store.images.open(descriptor)
         except (IntegrityError, NotFound):
             return None
-
-
-def now() -> str:
-    """This instant as image configurations write it."""
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")

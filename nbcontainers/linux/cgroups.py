@@ -9,11 +9,13 @@ What kernels demand, and so what is done here:
 - v1 has a tree per controller; a container gets a directory only in those that measure or limit it, since joining each costs
   a third of a millisecond. A ``cpuset`` must be filled before a process can join; the device rules are a list of writes.
 - v2 has one tree, in which controllers are switched on for the children of a directory that itself holds no process
-  ("no internal processes"; only the root of the machine is free of that rule). Processes that are not ours are never moved:
-  where our own cgroup is populated, groups can be made but not limited, and ``unenforced`` says so.
+  ("no internal processes"; only the root of the machine is free of that rule), and our own cgroup most often holds at least us.
+  Processes that are not ours are never moved. So the group is made beside our own cgroup, below the nearest one above it that
+  takes it (under systemd the slice), as long as that does not lead out of a limit on memory or processors. Where there is
+  none (a pod's cgroup namespace), groups can be made but not limited, and ``unenforced`` says so.
 - A hybrid has v1 controllers and a v2 tree, most often without any: that still gives processor time, freeze and kill.
 
-Groups are called ``nbcontainers-NAME`` and lie directly below our own cgroup: with no directory between them that is shared, two
+Groups are called ``nbcontainers-NAME`` and lie directly there: with no directory between that is shared, two
 engines never remove what the other is about to use, and nothing is left when the last container is gone.
 
 Source: cgroups(7); Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/ in the kernel.
@@ -249,9 +251,11 @@ def detect(root: str = "/sys/fs/cgroup", proc: str = "/proc/self") -> Hierarchy:
     refusals: dict[str, str] = {}
     controllers: set[str] = set()
     swap = False
-    for controller, directory in _own(root, proc).items():
+    for controller, (top, own) in _own(root, proc).items():
+        directory, enabled = own, {controller}
         try:
-            enabled = _switch_on(directory, refusals) if controller == UNIFIED else {controller}
+            if controller == UNIFIED:
+                directory, enabled = _v2_place(own, top, refusals)
             with _trial(directory) as trial:
                 if controller == "devices":
                     for file, text in rules.DEVICES:
@@ -285,6 +289,29 @@ def _trial(directory: str) -> Iterator[str]:
         os.rmdir(path)
 
 
+def _v2_place(own: str, top: str, refusals: dict[str, str]) -> tuple[str, set[str]]:
+    """Where groups with controllers can be made, and which: our own cgroup or one above it, else our own without any."""
+    place, enabled = own, _switch_on(own, refusals)
+    while not enabled and place != top and not _limited(place):
+        place = os.path.dirname(place)
+        try:
+            enabled = _switch_on(place, {})
+        except OSError:  # not ours to write in, and what is above it is not either
+            break
+    return (place, enabled) if enabled else (own, set())
+
+
+def _limited(directory: str) -> bool:
+    """Whether a container would get more memory or processor time by not being below this group.
+
+    Counts of processes do not matter: systemd gives every service and scope one, and the slices above hold another.
+    """
+    words = {
+        name: groups.read(f"{directory}/{name}") for name in ("memory.max", "memory.high", "cpu.max", "cpuset.cpus")
+    }
+    return any(text and not text.startswith("max") for text in words.values())
+
+
 def _switch_on(directory: str, refusals: dict[str, str]) -> set[str]:
     """The v2 controllers that groups below the directory have, after switching on what can be."""
     if not os.access(f"{directory}/cgroup.procs", os.W_OK):
@@ -305,13 +332,13 @@ def _switch_on(directory: str, refusals: dict[str, str]) -> set[str]:
     return enabled & set(V2)
 
 
-def _own(root: str, proc: str) -> Mapping[str, str]:
-    """Our own cgroup's directory per v1 controller, and of the v2 tree, as far as it is mounted and there."""
+def _own(root: str, proc: str) -> Mapping[str, tuple[str, str]]:
+    """Per v1 controller and for the v2 tree, as far as it is mounted and there: its top, and our own cgroup's directory."""
     own: dict[str, str] = {}
     for line in groups.read(f"{proc}/cgroup").splitlines():
         _, names, path = line.split(":", 2)
         own.update(dict.fromkeys(names.split(",") if names else [UNIFIED], path))
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, str]] = {}
     for line in groups.read(f"{proc}/mountinfo").splitlines():
         fields, _, rest = line.partition(" - ")
         kind, _, options = rest.split(" ", 2)
@@ -326,5 +353,5 @@ def _own(root: str, proc: str) -> Mapping[str, str]:
                 continue
             directory = point + place[len(top.rstrip("/")) :].rstrip("/")
             if os.path.isdir(directory):
-                found.setdefault(name, directory)
+                found.setdefault(name, (point, directory))
     return found

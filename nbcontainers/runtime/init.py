@@ -13,7 +13,6 @@ import fcntl
 import marshal
 import os
 import resource
-import signal
 import stat
 import sys
 
@@ -29,9 +28,12 @@ from . import rootfs, user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from typing import NoReturn
 
     from .launch import Plan
+else:
+    import _signal as signal  # the other one imports enum and collections, which cost memory
 
 EXECUTES = b"x"
 _DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

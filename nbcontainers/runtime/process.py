@@ -7,6 +7,7 @@ import errno
 import marshal
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-from ..errors import HostError, LaunchError
+from ..errors import HostError, LaunchError, NBContainersError
 from ..oci.runtime import Mount, RuntimeSpec
 from ..results import ContainerState
 from . import launch, log, rundir, spawn, zygote
@@ -92,6 +93,11 @@ class Runtime:
             _abandon(control)
             if stdio is not None:
                 stdio.close()
+            elif states.load_state(folder).status == "running":  # detached, and begun before it could be called off
+                late = self.open(folder)
+                with contextlib.suppress(NBContainersError, TimeoutError):
+                    late.signal(signal.SIGKILL)
+                    late.wait(_PATIENCE_S)
             raise
         if stdio is None:
             control.close()

@@ -16,7 +16,6 @@ import gc
 import marshal
 import os
 import select
-import signal
 import time
 
 from ..linux import syscalls
@@ -25,9 +24,12 @@ from .streams import Poller, Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from typing import Any, NoReturn
 
     from .launch import Plan
+else:
+    import _signal as signal  # the other one imports enum and collections, which cost memory
 
 _WATCH_MS = 100
 _CLEANING_S = 5.0  # how long a cgroup may stay busy with what is still ending

@@ -8,11 +8,9 @@ Imports only what keeps it under 15 MB resident.
 from __future__ import annotations
 
 import _socket
-import array
 import gc
 import os
 import select
-import signal
 import sys
 import time
 
@@ -21,16 +19,21 @@ from . import shim
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from typing import NoReturn
+else:
+    import _signal as signal  # the other one imports enum and collections, which cost memory
 
 READY = b"ready"
 START = b"start"
 _MOST_DESCRIPTORS = 3
+_INT = 4
 _PAUSE_S = 0.05
 
 
 def main() -> NoReturn:
     """Serve the socket that is descriptor 0 until it closes; never returns."""
+    syscalls.close_range(3)  # the sealed copy that this process was executed from
     requests = _socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDWR)
     os.set_inheritable(requests.fileno(), False)
@@ -94,10 +97,10 @@ def _is_alone(requests: _socket.socket) -> bool:
 
 def _receive(requests: _socket.socket) -> list[int]:
     """The descriptors of the next message; none when the engine is gone."""
-    size = _socket.CMSG_SPACE(_MOST_DESCRIPTORS * array.array("i").itemsize)
+    size = _socket.CMSG_SPACE(_MOST_DESCRIPTORS * _INT)
     data, ancillary, _, _ = requests.recvmsg(64, size, _socket.MSG_CMSG_CLOEXEC)
-    descriptors = array.array("i")
+    descriptors: list[int] = []
     for level, kind, payload in ancillary:
         if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
-            descriptors.frombytes(payload[: len(payload) // descriptors.itemsize * descriptors.itemsize])
-    return list(descriptors) if data else []
+            descriptors += memoryview(payload[: len(payload) // _INT * _INT]).cast("i")
+    return descriptors if data else []

@@ -212,9 +212,7 @@ def test_a_command_that_cannot_run_has_dockers_code(
         (tmp_path / name).chmod(0o755)
     folder, rootfs = box.prepare(tmp_path)
     with pytest.raises(LaunchError, match=words) as caught:
-        box.runtime.start(
-            folder, box.spec(*command, env=["PATH=/etc:/bin"]), rootfs, state=box.state(folder, command)
-        )
+        box.runtime.start(folder, box.spec(*command, env=["PATH=/etc:/bin"]), rootfs, state=box.state(folder, command))
     assert (caught.value.exit_code, caught.value.stage) == (code, "exec")
     found = box.runtime.open(folder).state
     assert (found.status, found.exit_code, found.pid) == ("created", code, 0)

@@ -6,7 +6,9 @@ import pytest
 
 from nbcontainers.runtime import user
 
-PASSWD = b"root:x:0:0:root:/root:/bin/sh\nbroken\nann:x:1000:100:Ann:/home/ann:/bin/sh\nbad:x:no:no:::\n7:x:77:78::/seven:\n"
+PASSWD = (
+    b"root:x:0:0:root:/root:/bin/sh\nbroken\nann:x:1000:100:Ann:/home/ann:/bin/sh\nbad:x:no:no:::\n7:x:77:78::/seven:\n"
+)
 GROUP = b"root:x:0:ann\nusers:x:100:ann,bob\naudio:x:29:ann\nbroken:x\n"
 
 
