@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +11,7 @@ from nbcontainers.errors import IntegrityError
 from nbcontainers.linux.idmap import of_host
 from nbcontainers.oci.descriptor import Platform
 from nbcontainers.oci.image import ContainerConfig, History, Image, ImageConfig
-from nbcontainers.store import compression
 from nbcontainers.store.entries import Index
-from nbcontainers.store.layers import apply
 from nbcontainers.store.store import Store
 from tests.analysis.test_dive import archived
 from tests.store.random_images import add_layer
@@ -27,7 +24,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def image(store: Store, *layers: dict[str, int], **settings: object) -> Image:
-    """An image of layers given as names and sizes, unpacked."""
+    """An image of layers given as names and sizes; nothing of it is unpacked."""
     made = [add_layer(store, archived(files)) for files in layers]
     lines = [History(created_by=f"/bin/sh -c step {number}") for number in range(len(layers))]
     config = ImageConfig(
@@ -37,24 +34,7 @@ def image(store: Store, *layers: dict[str, int], **settings: object) -> Image:
         history=(*lines[:1], History(created_by="/bin/sh -c #(nop)  USER me", empty_layer=True), *lines[1:]),
     )
     with store.lease():
-        built = store.images.create(config, [descriptor for descriptor, _ in made])
-    unpack(store, built)
-    return built
-
-
-def unpack(store: Store, image: Image) -> None:
-    parents: list[int] = []
-    for chain, layer in zip(image.chain_ids, image.layers, strict=True):
-        folder = store.root / "layers" / chain.hex
-        (folder / "fs").mkdir(parents=True, exist_ok=True)
-        parents.append(os.open(folder / "fs", os.O_RDONLY | os.O_DIRECTORY))
-        if not (folder / "index").exists():
-            index = Index()
-            with store.content.open(layer.digest) as blob:
-                apply(compression.reader(blob), parents[-1], index=index.add, parents=parents[:-1])
-            (folder / "index").write_bytes(index.to_bytes())
-    for descriptor in parents:
-        os.close(descriptor)
+        return store.images.create(config, [descriptor for descriptor, _ in made])
 
 
 def test_a_stack_joins_layers_with_their_instructions(store: Store) -> None:
@@ -97,6 +77,16 @@ def test_images_on_one_base_differ_in_what_is_above_it(store: Store) -> None:
     assert found.count("added") == 1
 
 
+def test_layers_are_unpacked_when_they_are_asked_about_and_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stack unpacks what is not; the next one reads indexes only, and no tree."""
+    made = image(store, {"x": 1}, {"x": 2})
+    first = layer_stack(store, made)
+    for chain in made.chain_ids:
+        (store.root / "layers" / chain.hex / "fs").rename(store.root / "trash" / chain.hex)
+    monkeypatch.setattr(type(store.snapshots), "unpack", None)
+    assert layer_stack(store, made) == first
+
+
 def test_an_image_does_not_differ_from_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is read to find that out."""
     made = image(store, {"x": 1})
@@ -122,6 +112,7 @@ def test_an_image_of_other_layers_differs_in_all_of_them(store: Store) -> None:
 def test_a_torn_index_is_an_error_and_no_wrong_answer(store: Store) -> None:
     """The checksum of the index is looked at."""
     made = image(store, {"x": 1})
+    layer_stack(store, made)
     path = store.root / "layers" / made.chain_ids[0].hex / "index"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(IntegrityError, match="torn"):
