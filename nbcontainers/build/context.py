@@ -46,14 +46,14 @@ class Context:
     Args:
         root: the folder.
         ignore: what is left out.
-        digests: where digests of files are kept; None for nowhere.
+        digests: the folder in which digests of files are kept for the next build; None for nowhere.
 
     """
 
     def __init__(self, root: Path, *, ignore: Ignore | None = None, digests: Path | None = None) -> None:
         self.root = root.absolute()
         self.ignore = ignore or Ignore()
-        self._digests_file = digests
+        self._kept = digests
         self._digests: FileDigests | None = None
 
     @classmethod
@@ -210,7 +210,7 @@ class Context:
 
     def _selected(self, name: str, path: str) -> Selected:
         if self._digests is None:
-            self._digests = FileDigests(self._digests_file)
+            self._digests = FileDigests(self._kept, self.root)
         status = self._lstat(path)
         if not stat.S_ISDIR(status.st_mode):
             return Selected(name, path, False, (), Digest.of(self._line("", path, status)))

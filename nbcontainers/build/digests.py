@@ -15,6 +15,7 @@ from ..store.durable import replace
 
 # A change within one tick of the clock that stamps files (10 ms on the slowest kernels) leaves both stamps as they were.
 _SETTLED_NS = 50_000_000
+_MOST_CONTEXTS = 100
 _Row = list[int | str]
 
 
@@ -22,15 +23,20 @@ class FileDigests:
     """The digests of the files below one folder, in one small file; several builds at once may lose rows, never mix them up.
 
     A row counts only while size, both times and the inode are what they were.
+
+    Args:
+        kept: the folder that has a file for each context; None to keep nothing.
+        root: the context.
+
     """
 
-    def __init__(self, file: Path | None) -> None:
-        self._file = file
+    def __init__(self, kept: Path | None, root: Path) -> None:
+        self._file = kept / Digest.of(os.fsencode(root.absolute())).hex[:32] if kept else None
         self._rows: dict[str, _Row] = {}
         self._changed = False
-        if file is not None:
+        if self._file is not None:
             with contextlib.suppress(OSError, ValueError):
-                read = json.loads(file.read_bytes())
+                read = json.loads(self._file.read_bytes())
                 self._rows = read if isinstance(read, dict) else {}
 
     def of(self, name: str, path: str, status: os.stat_result) -> str:
@@ -59,12 +65,12 @@ class FileDigests:
         """Write the rows that are new; nothing is lost where that cannot be done."""
         if self._file is None or not self._changed:
             return
+        folder = self._file.parent
         with contextlib.suppress(OSError, HostError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             data = json.dumps(self._rows, separators=(",", ":")).encode()
-            replace(self._file, data, temporary=self._file.parent)
+            replace(self._file, data, temporary=folder)
             self._changed = False
-
-
-def file_of(cache: Path, root: Path) -> Path:
-    """Where the rows of a context stand."""
-    return cache / f"files-{Digest.of(os.fsencode(root.absolute())).hex[:32]}"
+            files = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime)
+            for file in files[:-_MOST_CONTEXTS]:
+                file.unlink(missing_ok=True)

@@ -112,6 +112,9 @@ class Copying:
                 os.mkdir(base, 0o700, dir_fd=here)
                 made = True
         os.close(self._opened(target))  # if it is one, though it may be a link to it
+        if made and is_top:
+            uid, gid = self._owner or (0, 0)
+            wanted = Attributes(stat.S_IFDIR | 0o755, uid, gid, 0, wanted.mtime_ns)
         if made or not is_top:
             self._folders.append((target, wanted))
 

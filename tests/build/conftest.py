@@ -10,7 +10,6 @@ import pytest
 
 from nbcontainers.build import solver
 from nbcontainers.build.context import Context
-from nbcontainers.build.digests import file_of
 from nbcontainers.errors import HostError, NotFound
 from nbcontainers.events import Event, Observer, Output, StepFinished
 from nbcontainers.oci.image import Image
@@ -46,7 +45,7 @@ class Builder:
     ) -> BuildResult:
         """Build with the context folder; the events are kept."""
         self.events.clear()
-        opened = Context.open(self.context, digests=file_of(self.store.root / "cache", self.context))
+        opened = Context.open(self.context, digests=self.store.root / "cache" / "digests")
         return solver.build(
             dockerfile,
             store=self.store,

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.build.context import Context
-from nbcontainers.build.digests import file_of
 from nbcontainers.errors import NBContainersError, NotFound
 
 
@@ -137,10 +136,11 @@ def test_a_digest_stands_for_names_modes_and_contents(root: Path) -> None:
 
 def test_an_unchanged_file_is_not_read_again(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The digests of a context are kept; a changed file is read again, however much it looks the same."""
-    kept = file_of(tmp_path, root)
+    kept = tmp_path / "kept"
     time.sleep(0.06)  # a file is kept only once the clock has moved on from its last change
     first = digest(root, "src", digests=kept)
-    assert kept.exists()
+    (file,) = kept.iterdir()
+    assert file.stat().st_size
 
     def no_reading(*_: object) -> None:
         raise AssertionError("a file was read again")
@@ -157,8 +157,20 @@ def test_an_unchanged_file_is_not_read_again(root: Path, tmp_path: Path, monkeyp
 
 def test_torn_rows_are_rows_that_are_not_there(root: Path, tmp_path: Path) -> None:
     """Whatever stands in the file of digests, the answer is right."""
-    kept = file_of(tmp_path, root)
-    first = digest(root, "src")
+    kept = tmp_path / "kept"
+    time.sleep(0.06)
+    first = digest(root, "src", digests=kept)
     for torn in ("", "{", "[]", '{"src/one.py": [1]}', '{"src/one.py": "x"}'):
-        kept.write_text(torn)
+        next(kept.iterdir()).write_text(torn)
         assert digest(root, "src", digests=kept) == first
+
+
+def test_contexts_do_not_mix(root: Path, tmp_path: Path) -> None:
+    """Each has rows of its own; those of the contexts used longest ago are forgotten."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.txt").hardlink_to(root / "a.txt")
+    time.sleep(0.06)
+    kept = tmp_path / "kept"
+    assert digest(root, "a.txt", digests=kept) == digest(other, "a.txt", digests=kept)
+    assert len(list(kept.iterdir())) == 2

@@ -114,7 +114,7 @@ def test_the_official_parser_agrees_on_the_corpus(path: Path) -> None:
 
 
 @pytest.mark.peer("dockerfile")
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, database=None)
 @given(st.lists(st.sampled_from(_BITS), max_size=14).map("".join))
 def test_the_official_parser_agrees_on_any_text(text: str) -> None:
     """Also where the text makes no sense. The official one on PyPI lets anything follow a JSON array; BuildKit no longer does."""
@@ -124,7 +124,7 @@ def test_the_official_parser_agrees_on_any_text(text: str) -> None:
     same(text)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, database=None)
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     """There is no other error than DockerfileError, and it names lines of the text."""

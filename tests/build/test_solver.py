@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from nbcontainers.errors import BuildError, DockerfileError
+from nbcontainers.build import records
+from nbcontainers.errors import BuildError, DockerfileError, NBContainersError
 from nbcontainers.events import Event, Output, StepFinished, StepStarted, Warned
+from nbcontainers.oci.descriptor import Digest
+from nbcontainers.oci.image import Image
 from nbcontainers.runtime.process import Runtime
 from nbcontainers.store.store import Store
 from tests.build.conftest import Builder
@@ -346,3 +350,62 @@ def test_configuration_and_history_are_buildkits(builder: Builder) -> None:
         ("RUN |2 V=1 UN= /bin/sh -ec echo $V # buildkit", False),
     ]
     assert written["created"] == history[-1]["created"]
+
+
+def test_an_image_with_triggers_executes_them(builder: Builder) -> None:
+    """ONBUILD of an image of the store comes first, at the place of the FROM; the new image has none."""
+    word = unique()
+    base = builder.build(f"FROM busybox\nONBUILD RUN echo {word} > /triggered\nONBUILD ENV A=$A-{word}\n")
+    assert base.image.config.config.on_build == (f"RUN echo {word} > /triggered", f"ENV A=$A-{word}")
+    made = builder.build(f"FROM {base.image.id}\nRUN cat /triggered; echo $A\n")
+    assert builder.output == f"{word}\n-{word}\n"
+    assert [step.lines for step in made.steps] == [(1, 1), (1, 1), (2, 2)]
+    assert made.image.config.config.on_build == ()
+
+
+def test_the_toolbox_is_made_when_it_is_not_there(builder: Builder) -> None:
+    """And only then, and only when a FROM asks for it."""
+    asked = []
+
+    def toolbox() -> Image:
+        asked.append(1)
+        return builder.store.images.resolve("busybox")
+
+    builder.no_toolbox = toolbox  # type: ignore[method-assign]
+    builder.build("FROM busybox\nENV A=1\n")
+    assert asked == []
+    assert builder.build("FROM toolbox\nENV A=1\n").image.layers
+    assert asked == [1]
+
+
+def test_two_builds_at_once_both_succeed(builder: Builder) -> None:
+    """Also when they make the same layers."""
+    word = unique()
+    text = f"FROM busybox\nRUN echo {word} > /a\nRUN mkdir /b && echo {word} > /b/c\nCOPY a /\n"
+    builder.write({"a": word})
+
+    def build() -> Digest:
+        with Store(builder.store.root, identity=builder.host.identity) as store:
+            return Builder(store, builder.runtime, builder.host, builder.context).build(text).image.id
+
+    with ThreadPoolExecutor(2) as pool:
+        made = [future.result() for future in [pool.submit(build) for _ in range(2)]]
+    builder.build(text)
+    assert builder.cached == [True] * 4
+    assert all(builder.store.images.resolve(image) for image in made)
+
+
+def test_a_build_argument_can_fix_the_time(builder: Builder) -> None:
+    """SOURCE_DATE_EPOCH as BuildKit takes it; it need not be declared."""
+    made = builder.build("FROM busybox\nWORKDIR /x\n", arguments={"SOURCE_DATE_EPOCH": "1"})
+    assert made.image.config.created == "1970-01-01T00:00:01Z"
+    assert made.warnings == ()
+    with pytest.raises(NBContainersError, match="SOURCE_DATE_EPOCH is 'now'"):
+        builder.build("FROM busybox\n", arguments={"SOURCE_DATE_EPOCH": "now"})
+
+
+def test_what_a_build_made_is_named_for_the_collector(builder: Builder) -> None:
+    """The cache's layers are kept by a collection that is told so."""
+    made = builder.build(f"FROM busybox\nRUN echo {unique()} > /x\n")
+    kept = records.kept(builder.store.root)
+    assert {made.image.layers[-1].digest, made.image.chain_ids[-1]} <= kept
