@@ -8,6 +8,9 @@ import sys
 from typing import TextIO
 
 from ..events import Event, Output, Progress, StepFinished, StepStarted, Warned
+from . import format as form
+
+_WORK = {"toolbox": "making the offline base from this host's programs"}
 
 
 class Console:
@@ -58,10 +61,13 @@ class BuildProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._open = False  # whether the cursor stands in the middle of a line of output
+        self._counting = ""  # the work whose progress stands on the cursor's line, or was announced
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         console = self._console
+        if not isinstance(event, Progress):
+            self._end_progress()
         match event:
             case StepStarted():
                 self._end_line()
@@ -85,7 +91,22 @@ class BuildProgress:
                     f"warning: {place}{event.message}" + (f" ({event.hint})" if event.hint else ""), style="yellow"
                 )
             case Progress():
-                pass  # a build's own steps tell how far it is
+                self._show_progress(event)
+
+    def _show_progress(self, event: Progress) -> None:
+        """On a terminal a line that counts; elsewhere one that says what begins."""
+        err, share = self._console.err, f"{event.done / event.total:.0%}" if event.total else form.size(event.done)
+        if err.isatty():
+            err.write(f"\r\033[K{_WORK.get(event.what, event.what)}: {share}")
+            err.flush()
+        elif event.what != self._counting:
+            self._console.note(f"{_WORK.get(event.what, event.what)} …", style="dim")
+        self._counting = event.what
+
+    def _end_progress(self) -> None:
+        if self._counting and self._console.err.isatty():
+            self._console.err.write("\r\033[K")
+        self._counting = ""
 
     def _end_line(self) -> None:
         if self._open:

@@ -128,7 +128,7 @@ class Engine:
                 store=self.store,
                 runtime=self._runtime,
                 host=self._host,
-                resolve_toolbox=self.toolbox,
+                resolve_toolbox=lambda: self.toolbox(on_event=on_event),
                 context=Context.open(Path(context), dockerfile=file, digests=digests) if context is not None else None,
                 arguments=args,
                 target=target,

@@ -199,9 +199,7 @@ def test_a_commit_may_leave_the_snapshot(
     put(worker, shots, "one", "/etc/hostname", b"later\n", tmp_path)
     assert worker.read(shots.mounts("one"), "/etc/hostname") == b"later\n"
     assert tree(worker, shots, "one")["etc/hostname"].mtime > 10
-    worker.unpack(
-        store.content.path(layer.descriptor.digest), layer.diff_id, layer.chain_id, parents=image.chain_ids
-    )
+    worker.unpack(store.content.path(layer.descriptor.digest), layer.diff_id, layer.chain_id, parents=image.chain_ids)
     shots.prepare("two", (*image.chain_ids, layer.chain_id))
     assert worker.read(shots.mounts("two"), "/etc/hostname") == b"other\n"
 
