@@ -174,7 +174,10 @@ class Engine:
             Conflict: a container was made from it, or it has several names and was called by its ID; ``force`` takes them away.
         """
         in_use = {container.state.image_id for container in self.containers(all=True)}
-        return self.store.images.remove(name, force=force, in_use={Digest(text) for text in in_use})
+        from ..build import records
+
+        cached = records.kept(self.store.root)
+        return self.store.images.remove(name, force=force, in_use={Digest(text) for text in in_use}, keep=cached)
 
     def inspect_image(self, name: str | Image) -> dict[str, Any]:
         """All that is known of an image, by Docker's keys."""
