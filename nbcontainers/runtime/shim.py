@@ -175,14 +175,18 @@ class _Shim:
                 except FileExistsError:  # left by a shim that was killed: its counters are of that run
                     os.rmdir(directory)
                     os.mkdir(directory, 0o755)
+            opened, descriptor = "", -1  # several rules in a row go into one file, each with a write of its own
             for path, value in self.plan["cgroup_writes"]:
-                descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+                if path != opened:
+                    if descriptor >= 0:
+                        os.close(descriptor)
+                    opened, descriptor = path, os.open(path, os.O_WRONLY | os.O_CLOEXEC)
                 try:
                     os.write(descriptor, value.encode())
                 except OSError as error:
                     raise OSError(error.errno, f"{error.strerror}: {value!r} to {path}") from error
-                finally:
-                    os.close(descriptor)
+            if descriptor >= 0:
+                os.close(descriptor)
         except OSError as error:
             raise _Failed("cgroup", error.errno, str(error), 125) from error
 
