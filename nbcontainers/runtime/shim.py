@@ -83,6 +83,7 @@ class _Shim:
         self.pidfd = -1
         self.started = 0.0
         self.begun = False  # exec has happened
+        self.is_owner = False  # no other shim has this container: its state may be written
         self.out_of_memory = False
         self.ended_by = ""
         self.report = b""
@@ -109,6 +110,9 @@ class _Shim:
     def _start(self, stdio: int) -> None:
         plan = self.plan
         self.streams = Streams(self.poller, plan["log"])
+        if not self.streams.own(_CLEANING_S):
+            raise _Failed("start", errno.EBUSY, "the container runs already", 125)
+        self.is_owner = True
         if stdio >= 0:
             self.streams.attach(_socket.socket(fileno=stdio), from_begin=True)
         self._make_cgroups()
@@ -168,16 +172,21 @@ class _Shim:
             for directory in self.plan["cgroup_directories"]:
                 try:
                     os.mkdir(directory, 0o755)
-                except FileExistsError:
-                    continue
+                except FileExistsError:  # left by a shim that was killed: its counters are of that run
+                    os.rmdir(directory)
+                    os.mkdir(directory, 0o755)
+            opened, descriptor = "", -1  # several rules in a row go into one file, each with a write of its own
             for path, value in self.plan["cgroup_writes"]:
-                descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+                if path != opened:
+                    if descriptor >= 0:
+                        os.close(descriptor)
+                    opened, descriptor = path, os.open(path, os.O_WRONLY | os.O_CLOEXEC)
                 try:
                     os.write(descriptor, value.encode())
                 except OSError as error:
                     raise OSError(error.errno, f"{error.strerror}: {value!r} to {path}") from error
-                finally:
-                    os.close(descriptor)
+            if descriptor >= 0:
+                os.close(descriptor)
         except OSError as error:
             raise _Failed("cgroup", error.errno, str(error), 125) from error
 
@@ -200,6 +209,10 @@ class _Shim:
         """Serve those who attach later, on a socket that only this user can open. Without it the container runs all the same."""
         listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
         before = os.umask(0o177)
+        try:  # noqa: SIM105 - contextlib would cost the zygote memory
+            os.unlink(self.plan["socket"])  # left by a shim that was killed
+        except OSError:
+            pass
         try:
             listener.bind(self.plan["socket"])
             listener.listen(16)
@@ -319,7 +332,9 @@ class _Shim:
             return 0
 
     def _record(self, **what: Any) -> None:
-        """Write state.json; a folder that was removed meanwhile wants none."""
+        """Write state.json; a folder that was removed meanwhile wants none, and that of another shim is not touched."""
+        if not self.is_owner:
+            return
         try:
             folder = record.lock(self.plan["folder"])
         except FileNotFoundError:
@@ -346,7 +361,7 @@ class _Shim:
             except OSError:
                 pass
         deadline = time.monotonic() + _CLEANING_S
-        for directory in reversed(self.plan["cgroup_directories"]):
+        for directory in reversed(self.plan["cgroup_directories"] if self.is_owner else []):
             while True:
                 try:
                     os.rmdir(directory)

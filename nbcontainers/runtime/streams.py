@@ -9,6 +9,7 @@ Imports only what keeps the zygote small.
 from __future__ import annotations
 
 import _socket
+import fcntl
 import os
 import select
 import time
@@ -78,6 +79,24 @@ class Streams:
         self.written = 0  # by the container, in bytes
         self.lost = ""  # why the log is not whole, if so
 
+    def own(self, patience_s: float) -> bool:
+        """Wait until no other shim of this container is there, and keep others away for as long as this process lives.
+
+        The lock is on the log, which stays open to the end: a container that is started again waits for the shim of its last run
+        to have tidied up. False where the other one stays: the container runs already.
+        """
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(self._log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(0.001)
+                continue
+            self.begin = self._end = os.fstat(self._log).st_size
+            return True
+
     def read(self, descriptor: int, stream: int) -> None:
         """Take the read end of a pipe that the container writes to."""
         os.set_blocking(descriptor, False)
@@ -98,7 +117,7 @@ class Streams:
         self._watch(client)
 
     def drain(self) -> None:
-        """After the container's end: take what its pipes still hold, tell the clients what fits, and close everything."""
+        """After the container's end: take what its pipes still hold, tell the clients what fits, and let go of everybody."""
         for descriptor in list(self._outputs):
             # A pipe holds at most 1 MiB; who writes on (a process outside the container's pid namespace) is not waited for.
             for _ in range(_MOST_DRAINED):
@@ -109,7 +128,6 @@ class Streams:
         for client in list(self._clients.values()):
             self._serve(client)
             self._drop(client)
-        os.close(self._log)
 
     def _take(self, descriptor: int) -> bool:
         """Move one chunk; False when there is none now."""

@@ -202,3 +202,19 @@ def test_a_shim_that_waits_may_be_killed(box: Box, run_dir: Path) -> None:
         assert eventually(lambda: waiting() not in ([], [spare]))
         again, mounts = box.prepare()
         assert runtime.start(again, box.spec("true"), mounts, state=box.state(again, ("true",))).wait(5) == 0
+
+
+def test_a_container_whose_shim_was_killed_can_be_started_again(box: Box) -> None:
+    """What the dead shim left (groups with their counters, a socket) is in nobody's way, even if nobody has repaired it."""
+    folder, rootfs = box.prepare()
+    running = box.runtime.start(folder, box.spec("sleep", "4321"), rootfs, state=box.state(folder, ("sleep",)))
+    found, extra = states.load_state(folder), states.load_extra(folder)
+    os.kill(extra["shim"], signal.SIGKILL)
+    assert eventually(lambda: not processes.start_time(found.pid))
+    running.close()
+    again = box.runtime.start(
+        folder, box.spec("sleep", "4321"), rootfs, state=box.state(folder, ("sleep",)), detach=True
+    )
+    box.started.append(again)
+    assert eventually(lambda: os.path.exists(states.load_extra(folder)["socket"]))
+    assert again.state.status == "running"

@@ -17,6 +17,7 @@ import pytest
 from nbcontainers.errors import Conflict, LaunchError, NotFound
 from nbcontainers.events import Event, Output
 from nbcontainers.oci.runtime import Resources
+from nbcontainers.runtime import log
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.process import Runtime
 from nbcontainers.runtime.running import logs
@@ -427,13 +428,26 @@ def test_a_container_can_be_started_again(box: Box) -> None:
     """It finds the files that it left, its log goes on, and attaching tells only of this run."""
     folder, rootfs = box.prepare()
     spec = box.spec("sh", "-c", "echo run >> /runs; cat /runs")
-    for number in (1, 2):
+    for number in (1, 2, 3):
         running = box.runtime.start(folder, spec, rootfs, state=box.state(folder, ("sh",)))
         events: list[Event] = []
         assert running.attach(events.append) == 0
         assert text(events, "stdout") == "run\n" * number
         running.close()
-    assert b"".join(entry.data for entry in logs(folder)) == b"run\n" * 3
+    assert b"".join(entry.data for entry in logs(folder)) == b"run\n" * 6
+
+
+def test_a_container_cannot_be_started_twice(box: Box) -> None:
+    """While it runs a second start fails, after a few seconds' patience, and harms neither it nor its state."""
+    folder, rootfs = box.prepare()
+    running = box.runtime.start(folder, box.spec("sleep", "60"), rootfs, state=box.state(folder, ("sleep",)))
+    before = running.state
+    with pytest.raises(LaunchError, match="runs already"):
+        box.runtime.start(folder, box.spec("true"), rootfs, state=box.state(folder, ("true",)))
+    assert running.state == before
+    running.signal(signal.SIGKILL)
+    assert running.wait(5) == 137
+    running.close()
 
 
 def test_a_full_disk_stops_the_log_and_not_the_container(box: Box, tmp_path: Path) -> None:
@@ -456,7 +470,7 @@ def test_a_full_disk_stops_the_log_and_not_the_container(box: Box, tmp_path: Pat
         assert text(events, "stdout").endswith("60000\n")
         running.close()
         assert "not whole" in states.load_state(folder).error
-        assert all(b"\n" in entry.data for entry in logs(folder))
+        assert all(log.parse(line) for line in (folder / "log").read_bytes().splitlines(keepends=True))
         shutil.rmtree(folder)
     finally:
-        subprocess.run(["umount", str(small)], check=True)
+        subprocess.run(["umount", "-l", str(small)], check=True)
