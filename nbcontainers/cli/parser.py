@@ -52,9 +52,12 @@ def parse(words: Sequence[str]) -> tuple[Verb, argparse.Namespace]:
     return verb, parse_verb(verb, words[1:])
 
 
-def parse_verb(verb: Verb, words: Sequence[str], *, extra: Sequence[Flag] = ()) -> argparse.Namespace:
-    """The values of one verb's words; ``extra`` are flags that only this caller knows (``--as`` of the magics)."""
-    return _build(verb, extra).parse_args(list(words))
+def parse_verb(verb: Verb, words: Sequence[str], *, extra: Sequence[Flag] = (), called: str = "") -> argparse.Namespace:
+    """The values of one verb's words.
+
+    ``extra`` are flags that only this caller knows (``--as`` of the magics), ``called`` is what its users call the verb.
+    """
+    return _build(verb, extra, called or f"{PROGRAM} {verb.name}").parse_args(list(words))
 
 
 def overview() -> str:
@@ -74,8 +77,8 @@ def overview() -> str:
     )
 
 
-def _build(verb: Verb, extra: Sequence[Flag]) -> _Parser:
-    parser = _Parser(prog=f"{PROGRAM} {verb.name}", description=verb.summary, add_help=False, allow_abbrev=False)
+def _build(verb: Verb, extra: Sequence[Flag], called: str) -> _Parser:
+    parser = _Parser(prog=called, description=verb.summary, add_help=False, allow_abbrev=False)
     for flag in (*verb.flags, *extra):
         if not flag.metavar:
             parser.add_argument(*flag.names, dest=flag.key, action="store_true", help=flag.help)

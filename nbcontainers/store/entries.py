@@ -20,10 +20,10 @@ from ..results import Entry, FileKind
 
 OPAQUE = ".wh..wh..opq"
 
-_KINDS: tuple[FileKind, ...] = get_args(FileKind)
+KINDS: tuple[FileKind, ...] = get_args(FileKind)
 _MAGIC = b"nbcontainers index 1\n"
 _HEAD = struct.Struct("<QQQI")  # rows, bytes of the paths, bytes of the links, CRC-32 of all that follows
-_ROW = struct.Struct("<BxHIIQ32s")  # kind, mode, uid, gid, size, sha256 of the content or of the link's target
+RECORD = struct.Struct("<BxHIIQ32s")  # kind, mode, uid, gid, size, sha256 of the content or of the link's target
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Index:
             digest = hashlib.sha256(_encoded(entry.link)).digest()
         self.paths.append(entry.path)
         self.records.append(
-            _ROW.pack(_KINDS.index(entry.kind), entry.mode & 0o7777, entry.uid, entry.gid, entry.size, digest)
+            RECORD.pack(KINDS.index(entry.kind), entry.mode & 0o7777, entry.uid, entry.gid, entry.size, digest)
         )
 
     def __len__(self) -> int:
@@ -73,27 +73,27 @@ class Index:
             raise IntegrityError("a layer's index that is none", hint="unpack the layer again")
         rows, paths, links, checksum = _HEAD.unpack_from(data, len(_MAGIC))
         end = start + paths + links
-        if len(data) != end + rows * _ROW.size or zlib.crc32(memoryview(data)[start:]) != checksum:
+        if len(data) != end + rows * RECORD.size or zlib.crc32(memoryview(data)[start:]) != checksum:
             raise IntegrityError("a layer's index that is torn", hint="unpack the layer again")
         words = _decoded(data[start + paths : end]).split("\0") if links else []
         return cls(
             _decoded(data[start : start + paths]).split("\0") if rows else [],
-            [data[at : at + _ROW.size] for at in range(end, len(data), _ROW.size)],
+            [data[at : at + RECORD.size] for at in range(end, len(data), RECORD.size)],
             dict(zip(words[::2], words[1::2], strict=True)),
         )
 
 
 def decode(path: str, record: bytes, link: str = "") -> Entry:
     """The entry of a path and its record."""
-    kind, mode, uid, gid, size, digest = _ROW.unpack(record)
+    kind, mode, uid, gid, size, digest = RECORD.unpack(record)
     return Entry(
         path=path,
-        kind=_KINDS[kind],
+        kind=KINDS[kind],
         size=size,
         mode=mode,
         uid=uid,
         gid=gid,
-        digest=f"sha256:{digest.hex()}" if _KINDS[kind] == "file" else "",
+        digest=f"sha256:{digest.hex()}" if KINDS[kind] == "file" else "",
         link=link,
     )
 

@@ -5,6 +5,7 @@ The caller holds the store's gate alone, so what is reachable at the beginning i
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -120,8 +121,10 @@ def sweep(
         content.delete(digest)
     layers = []
     for digest in unpacked(root):
-        if digest not in keep and (only is None or digest in only):
-            (root / "layers" / digest.hex).rename(root / "trash" / secrets.token_hex(16))
+        # Who makes a layer keeps its lock until a lease names it.
+        making = not abandoned(root / "ingest" / f"{digest.hex}.lock")
+        if digest not in keep and not making and (only is None or digest in only):
+            _throw_away(root, root / "layers" / digest.hex)
             layers.append(digest)
     images = {found.manifests[digest].config.digest for digest in blobs if digest in found.manifests}
     return Collected(
@@ -139,20 +142,24 @@ def unpacked(root: Path) -> tuple[Digest, ...]:
 
 
 def sweep_scratch(root: Path, *, busy: bool) -> None:
-    """Remove what killed processes left: unfinished blobs, and snapshots that no container has.
+    """Throw away what killed processes left: files and trees in ROOT/ingest, and snapshots that no container has.
 
-    An unfinished blob is somebody's while it is locked. A worker's files are not, and neither are the snapshots of a build, so
-    while any lease lives (``busy``) both stay.
+    What is being made is locked by its maker. The snapshots of a build are not, so while any lease lives (``busy``) all of it stays.
     """
     if busy:
         return
     for path in (root / "ingest").iterdir():
         if abandoned(path):
-            path.unlink(missing_ok=True)
+            _throw_away(root, path)
     for path in (root / "snapshots").iterdir():
         # A container's folder is made before its snapshot and removed after it.
         if not (root / "containers" / path.name).exists():
-            path.rename(root / "trash" / secrets.token_hex(16))
+            _throw_away(root, path)
+
+
+def _throw_away(root: Path, path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):  # its maker has just finished
+        path.rename(root / "trash" / secrets.token_hex(16))
 
 
 def empty_trash(root: Path, discard: Callable[[Path], object]) -> None:

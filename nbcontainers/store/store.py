@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from pathlib import Path
 from typing import Self
 
 from ..errors import Conflict, HostError
 from ..linux.idmap import Identity
+from . import garbage, snapshots
 from .content import Content
 from .durable import replace, saying_when_full
 from .images import Images
 from .leases import Lease, Leases
+from .snapshots import Snapshotter
+from .worker import Worker
 
 VERSION = 1
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -45,14 +49,33 @@ class Store:
         _prepare(self.root)
         self.leases = Leases(self.root)
         self.content = Content(self.root, self.leases)
-        self.images = Images(self.root, self.content, self.leases)
+        self.images = Images(self.root, self.content, self.leases, discard=self._discard)
+        self.worker = Worker(self.root, identity)
+        self._mutex = threading.Lock()
+        self._snapshots: Snapshotter | None = None
+
+    @property
+    def snapshots(self) -> Snapshotter:
+        """Trees to write in, made in the way that the host and the disk allow, which is found when it is first asked for."""
+        with self._mutex:
+            if self._snapshots is None:
+                self._snapshots = snapshots.choose(self.root, self.content, self.worker)
+            return self._snapshots
 
     def lease(self) -> contextlib.AbstractContextManager[Lease]:
         """Keep from the collector what the lease names, and every blob that this process writes while it is held."""
         return self.leases.hold()
 
+    def _discard(self, path: Path) -> None:
+        """Remove a tree; where its folders have other owners than this process, the worker does it."""
+        try:
+            garbage.discard(path)
+        except PermissionError:
+            self.worker.remove(path)
+
     def close(self) -> None:
-        """Let go of all that the store holds in this process."""
+        """End the worker's process, if there is one; the store can be used again."""
+        self.worker.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -507,3 +508,21 @@ def test_snapshots_that_nobody_has_go(store: Store) -> None:
         assert sorted(os.listdir(store.root / "snapshots")) == ["abandoned-step", "container"]
     store.images.collect()
     assert os.listdir(store.root / "snapshots") == ["container"]
+
+
+def test_a_tree_that_is_being_made_stays(store: Store) -> None:
+    """A folder in ROOT/ingest, and a layer, that its maker keeps locked is not collected; once the maker is gone it is."""
+    tree, chain = store.root / "ingest" / "tree", Digest.of(b"chain")
+    layer, lock = store.root / "layers" / chain.hex, store.root / "ingest" / f"{chain.hex}.lock"
+    (tree / "fs" / "deep").mkdir(parents=True)
+    layer.mkdir()
+    with lock.open("w") as made:
+        folder = os.open(tree, os.O_RDONLY)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        fcntl.flock(made, fcntl.LOCK_EX)
+        assert store.images.collect().layers == ()
+        assert tree.is_dir()
+        os.close(folder)
+    assert store.images.collect().layers == (chain,)
+    assert not tree.exists()
+    assert not lock.exists()

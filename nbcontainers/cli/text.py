@@ -1,0 +1,191 @@
+"""Results as a terminal shows them: the command line prints these, and a notebook keeps them beside its widgets.
+
+Every name that comes out of an image or a container passes ``printable``: a file may be called anything, and nothing it is
+called may move the cursor or colour the screen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from ..errors import BuildError, DockerfileError, NBContainersError
+from ..results import ContainerState, FileChange, HostReport, ImageDiff, Layer, LayerStack, Usage
+from . import format as form
+from .terminal import plain
+
+MARKS = {"added": "A", "modified": "C", "deleted": "D"}  # as ``docker diff`` marks them
+INSTRUCTION = 72  # characters of an instruction that a table shows
+LARGEST = 5
+CONTEXT = 2  # lines of a Dockerfile before and after the failing ones
+TAIL = 12  # lines of a failed step's output
+
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""The text with what cannot be seen written out: escapes, line breaks, marks that turn the direction, bytes that are no UTF-8.
+
+    A terminal's escape shows as ``\x1b``, an undecodable byte (surrogateescape) as ``\xff``.
+    """
+    return _HIDDEN.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    sign = ord(match[0])
+    if 0xDC80 <= sign <= 0xDCFF:
+        return f"\\x{sign - 0xDC00:02x}"
+    return match[0].encode("unicode_escape").decode() if sign < 0xD800 else f"\\u{sign:04x}"
+
+
+def shortened(text: str, width: int) -> str:
+    """The text on one line of at most ``width`` characters; what is cut off shows as an ellipsis."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """``1 layer``, ``2 layers``, ``12,000 layers``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def signed(count: int) -> str:
+    """A growth in bytes: ``+1.2MB``, ``-300kB``, ``0B``."""
+    return f"{'+' if count > 0 else '-' if count < 0 else ''}{form.size(abs(count))}"
+
+
+def layer_stack(stack: LayerStack) -> str:
+    """What each layer of an image holds, from the base up, and the largest files."""
+    made = [layer for layer in stack.layers if layer.diff_id]
+    summary = f"{plural(len(made), 'layer')}, {form.size(stack.size)} of files, {form.size(stack.stored_size)} stored"
+    waste = f", {form.size(stack.wasted)} wasted" if stack.wasted else ""
+    lines = [
+        f"{printable(stack.name)}   {stack.id.short}   {stack.platform}",
+        f"{summary}{waste}, efficiency {stack.efficiency:.1%}",
+        "",
+        form.table(
+            ("LAYER", "SIZE", "STORED", "ADDED", "CHANGED", "REMOVED", "WASTED", "INSTRUCTION"),
+            _layer_rows(stack.layers),
+            right=(0, 1, 2, 3, 4, 5, 6),
+        ),
+    ]
+    numbers = (number for number, layer in enumerate(stack.layers, 1) for _ in layer.largest)
+    files = zip(numbers, (entry for layer in stack.layers for entry in layer.largest), strict=True)
+    largest = sorted(files, key=lambda pair: pair[1].size, reverse=True)[:LARGEST]
+    if largest:
+        rows = [[form.size(entry.size), str(number), printable(entry.path)] for number, entry in largest]
+        lines += ["", form.table(("SIZE", "LAYER", "LARGEST FILES"), rows, right=(0, 1))]
+    return "\n".join(lines)
+
+
+def _layer_rows(layers: Sequence[Layer]) -> list[list[str]]:
+    rows = []
+    for number, layer in enumerate(layers, 1):
+        counts = (layer.added, layer.modified, layer.deleted)
+        figures = [form.size(layer.size), form.size(layer.stored_size), *map(str, counts), form.size(layer.wasted)]
+        if layer.diff_id is None:
+            figures = ["-", "", "", "", "", ""]
+        rows.append([str(number), *figures, shortened(layer.instruction, INSTRUCTION)])
+    return rows
+
+
+def image_diff(diff: ImageDiff, *, limit: int | None = None) -> str:
+    """In what two images differ: files by path, then settings; no more than ``limit`` files where one is given."""
+    growth = sum(change.growth for change in diff.files)
+    counted = f"{diff.count('added'):,} added, {diff.count('modified'):,} changed, {diff.count('deleted'):,} removed"
+    lines = [
+        f"{printable(diff.before)} -> {printable(diff.after)}",
+        f"files: {counted}, {signed(growth)}; {plural(diff.shared_layers, 'layer')} shared",
+    ]
+    if not diff.files and not diff.settings:
+        return "\n".join([*lines, "no difference"])
+    shown = diff.files if limit is None else diff.files[:limit]
+    if shown:
+        lines += ["", form.table(("", "GROWTH", "PATH"), [_change_row(change) for change in shown], right=(1,))]
+    if len(shown) < len(diff.files):
+        lines.append(f"… and {plural(len(diff.files) - len(shown), 'file')} more")
+    if diff.settings:
+        lines.append("")
+        for setting in diff.settings:
+            lines.append(printable(setting.key))
+            lines += [
+                f"  {mark} {printable(value)}"
+                for mark, value in (("-", setting.before), ("+", setting.after))
+                if value is not None
+            ]
+    return "\n".join(lines)
+
+
+def _change_row(change: FileChange) -> list[str]:
+    what = f" ({', '.join(change.what)})" if change.what and change.what != ("content",) else ""
+    return [MARKS[change.kind], signed(change.growth), printable(change.path) + what]
+
+
+def host_report(report: HostReport) -> str:
+    """What this host allows: the isolation tier, each thing tried, and what cannot be enforced here."""
+    lines = [f"tier {report.tier}: {report.summary}", f"kernel {report.kernel}, cgroups {report.cgroups}"]
+    if report.store:
+        lines.append(f"store {printable(report.store)}")
+    width = max((len(check.name) for check in report.checks), default=0)
+    lines += [
+        "",
+        *(
+            f"{'yes' if check.holds else 'no ':<3} {check.name:<{width}}  {check.detail}".rstrip()
+            for check in report.checks
+        ),
+    ]
+    if report.not_enforced:
+        lines += ["", "not enforced here:", *(f"- {sentence}" for sentence in report.not_enforced)]
+    return "\n".join(lines)
+
+
+def usage(items: Iterable[tuple[ContainerState, Usage | None, float | None]]) -> str:
+    """What containers use; each with its state, its last sample if there is one, and the processors it keeps busy (1.0 is one)."""
+    rows = []
+    for state, sample, busy in items:
+        if sample is None:
+            rows.append([printable(state.name), state.status, "", "", "", ""])
+            continue
+        memory = form.binary_size(sample.memory)
+        if sample.memory_limit:
+            memory += f" / {form.binary_size(sample.memory_limit)}"
+        processes = str(sample.processes) + (f" / {sample.processes_limit}" if sample.processes_limit else "")
+        cpu = "" if busy is None else f"{busy:.0%}" + (f" / {sample.cpu_limit:.0%}" if sample.cpu_limit else "")
+        rows.append([printable(state.name), state.status, cpu, memory, processes, counted_by(sample.source)])
+    if not rows:
+        return "no container is running"
+    return form.table(("CONTAINER", "STATUS", "CPU", "MEMORY", "PROCESSES", "SOURCE"), rows)
+
+
+def counted_by(source: str) -> str:
+    """Who counted a sample, in words that say whether the kernel enforces the limits."""
+    return source if source.startswith("cgroup") else f"watched, {source}"
+
+
+def excerpt(dockerfile: str, lines: tuple[int, int], *, context: int = CONTEXT) -> list[tuple[int, str, bool]]:
+    """The lines of a Dockerfile around ``lines`` (from 1, both ends in it): number, text, and whether it is one of them."""
+    everything = dockerfile.splitlines() or [""]
+    first = min(max(lines[0], 1), len(everything))
+    last = min(max(lines[1], first), len(everything))
+    around = range(max(1, first - context), min(len(everything), last + context) + 1)
+    return [(number, everything[number - 1], first <= number <= last) for number in around]
+
+
+def failure(error: NBContainersError, dockerfile: str = "") -> str:
+    """An error and its hint; for a Dockerfile the lines with the failing ones marked, and the end of the step's output."""
+    parts = [f"{type(error).__name__}: {printable(error.message)}"]
+    if isinstance(error, BuildError | DockerfileError) and dockerfile:
+        around = excerpt(dockerfile, error.lines)
+        width = len(str(around[-1][0]))
+        parts.append(
+            "\n".join(
+                f"{'>' if marked else ' '} {number:>{width}} | {printable(line.expandtabs(4))}"
+                for number, line, marked in around
+            )
+        )
+    if isinstance(error, BuildError) and error.output.strip():
+        tail = plain(error.output).rstrip().split("\n")[-TAIL:]
+        parts.append("\n".join(f"    {printable(line.expandtabs(4))}".rstrip() for line in tail))
+    if error.hint:
+        parts.append(f"hint: {error.hint}")
+    return "\n".join(parts)

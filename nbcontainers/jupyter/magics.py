@@ -1,0 +1,284 @@
+"""The magics. Nothing of the engine is imported before one is used, and no line is expanded by IPython."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
+
+from ..errors import NBContainersError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+
+P = ParamSpec("P")
+
+
+class Interrupted(KeyboardInterrupt):
+    """The interrupt button was pressed; it is told in one line, and the cells that wait do not run."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"\x1b[33m{self}\x1b[0m"]
+
+
+def calm(error: NBContainersError, dockerfile: str = "", *, seen: bool = False) -> NBContainersError:
+    """The error, to be raised: the cell fails, and shows what an error says in place of a Python traceback.
+
+    For a build that is the Dockerfile's lines and the end of the output as well, unless the reader has ``seen`` them.
+    """
+    from ..cli import text
+
+    short = f"{type(error).__name__}: {text.printable(error.message)}"
+    name, colon, rest = (short if seen else text.failure(error, dockerfile)).partition(":")
+    lines = [f"\x1b[1;31m{name}\x1b[0m{colon}{rest}"]
+    error._render_traceback_ = lambda: lines  # type: ignore[method-assign]
+    return error
+
+
+def told(magic: Callable[P, None]) -> Callable[P, None]:
+    """A magic whose errors are shown calmly, and that prints help where help was asked for."""
+
+    @functools.wraps(magic)
+    def guarded(*words: P.args, **named: P.kwargs) -> None:
+        from ..cli.parser import HelpAsked
+
+        try:
+            magic(*words, **named)
+        except HelpAsked as asked:
+            print(asked.message)
+        except NBContainersError as error:
+            if "_render_traceback_" in vars(error):
+                raise
+            raise calm(error) from None
+
+    return guarded
+
+
+@magics_class
+class ContainerMagics(Magics):
+    """Images and containers in a notebook."""
+
+    def _read(self, magic: str, line: str) -> Namespace:
+        from . import words
+
+        return words.read(magic, line, self._variables)
+
+    @property
+    def _variables(self) -> dict[str, Any]:
+        return self.shell.user_ns if self.shell is not None else {}
+
+    def _bind(self, values: Namespace, result: object) -> None:
+        name = getattr(values, "as", None)
+        if name:
+            self._variables[name] = result
+
+    @no_var_expand
+    @cell_magic
+    @told
+    def dockerfile(self, line: str, cell: str) -> None:
+        """Build an image from the cell: %%dockerfile [-t NAME] [--build-arg NAME=VALUE] [--target STAGE] [--no-cache] [--as NAME].
+
+        COPY reads from the working directory.
+        """
+        from ..cli.images import arguments
+        from . import show
+        from .progress import Record
+        from .session import engine
+
+        values = self._read("dockerfile", line)
+        record = Record(values.tag or "", cell)
+        view = show.build(record)
+        try:
+            result = engine().build(
+                cell,
+                context=Path.cwd(),
+                tag=values.tag or "",
+                args=arguments(values.build_arg),
+                target=values.target or "",
+                no_cache=values.no_cache,
+                on_event=view.observe,
+            )
+            record.finish(result, engine().layers(result.image))
+        except NBContainersError as error:
+            record.fail(error)
+            raise calm(error, cell, seen=view.tells_failure) from None
+        except KeyboardInterrupt:
+            record.stop()
+            raise Interrupted("the build was stopped; what it had finished is in the cache") from None
+        finally:
+            if record.phase == "running":
+                record.stop()  # an error that is no one's on purpose: it is raised as it is
+            view.finish()
+        self._bind(values, result)
+
+    @no_var_expand
+    @line_cell_magic
+    @told
+    def run_container(self, line: str, cell: str | None = None) -> None:
+        """Run a container: %run_container [FLAGS] IMAGE [COMMAND …], with docker run's flags, --replace and --as NAME.
+
+        As a cell magic the cell is the script on standard input.
+        """
+        from ..cli.containers import run_options
+        from .running import run
+        from .session import engine
+
+        values = self._read("run_container", line)
+        if values.detach and cell is not None:
+            raise NBContainersError(
+                "both -d and a script", hint="a detached container has no one to read standard input from"
+            )
+        if values.interactive and cell is None:
+            raise NBContainersError(
+                "-i without a script", hint="begin the cell with %%run_container and write the input below it"
+            )
+        options = run_options(values)
+        options["interactive"] = cell is not None
+        run(
+            engine(),
+            values.image,
+            values.command,
+            options,
+            detach=values.detach,
+            script=None if cell is None else cell.encode(),
+            bind=functools.partial(self._bind, values),
+        )
+
+    @no_var_expand
+    @line_magic
+    @told
+    def containers(self, line: str) -> None:
+        """List the running containers, or with -a all: %containers [-a] [-q] [--format FORMAT] [--as NAME]."""
+        from ..cli import containers as verbs
+        from .session import engine
+
+        values = self._read("containers", line)
+        if values.quiet or values.format:
+            verbs.ps(engine(), values, _console())
+        else:
+            rows = [
+                verbs.ps_row(one.state, truncate=not values.no_trunc) for one in engine().containers(all=values.all)
+            ]
+            _listing(verbs.PS_COLUMNS, rows, empty="No container." if values.all else "No container is running.")
+        self._bind(values, engine().containers(all=values.all))
+
+    @no_var_expand
+    @line_magic
+    @told
+    def images(self, line: str) -> None:
+        """List images: %images [-q] [--format FORMAT] [--as NAME]."""
+        from ..cli import images as verbs
+        from .session import engine
+
+        values = self._read("images", line)
+        if values.quiet or values.format:
+            verbs.images(engine(), values, _console())
+        else:
+            rows = [verbs.image_row(image, truncate=not values.no_trunc) for image in engine().images()]
+            _listing(verbs.COLUMNS, rows, empty="No image yet.")
+        self._bind(values, engine().images())
+
+    @no_var_expand
+    @line_magic
+    @told
+    def layers(self, line: str) -> None:
+        """Show what each layer of an image holds: %layers IMAGE [--as NAME]."""
+        from ..cli import images as verbs
+        from . import show
+        from .session import engine
+
+        values = self._read("layers", line)
+        stack = engine().layers(values.image)
+        if values.format:
+            _console().print(verbs.shown(stack, values.format, str))
+        else:
+            show.display(stack)
+        self._bind(values, stack)
+
+    @no_var_expand
+    @line_magic
+    @told
+    def image_diff(self, line: str) -> None:
+        """Show in what two images differ: %image_diff BEFORE AFTER [--as NAME]."""
+        from ..cli import images as verbs
+        from . import show
+        from .session import engine
+
+        values = self._read("image_diff", line)
+        difference = engine().image_diff(values.before, values.after)
+        if values.format:
+            _console().print(verbs.shown(difference, values.format, str))
+        else:
+            show.display(difference)
+        self._bind(values, difference)
+
+    @no_var_expand
+    @line_magic
+    @told
+    def cgroups(self, line: str) -> None:
+        """Show what containers use, live, while other cells run: %cgroups [CONTAINER …]."""
+        from .live import usage
+        from .session import engine
+
+        usage(engine(), self._read("cgroups", line).container)
+
+    @no_var_expand
+    @line_magic
+    @told
+    def nbc(self, line: str) -> None:
+        """Any verb of the command line: %nbc VERB …; %nbc alone lists them."""
+        from ..cli import main, parser
+        from ..cli.flags import VERBS
+        from . import words
+        from .running import exit_note
+        from .session import engine
+
+        given = words.split(line)
+        if given and given[0] in VERBS:
+            given = [given[0], *words.filled(VERBS[given[0]], given[1:], self._variables)]
+        verb, values = parser.parse(given)
+        try:
+            code = main.ACTS[verb.name](engine(), values, _console())
+        except KeyboardInterrupt:
+            raise Interrupted(f"{verb.name} was stopped") from None
+        if code:
+            exit_note(code)
+
+
+def _console() -> Any:
+    from .running import CellConsole
+
+    return CellConsole()
+
+
+def _listing(columns: Any, rows: Any, *, empty: str) -> None:
+    from ..cli import format as form
+    from . import html, show
+
+    def words() -> str:
+        return form.rows(rows, None, columns) if rows else empty
+
+    show.display(show.Forms(lambda: html.listing(columns, rows, empty=empty), words))
+
+
+def register(shell: Any) -> None:
+    """Make the magics and the forms of results known to a running IPython."""
+    from . import show
+
+    shell.register_magics(ContainerMagics)
+    show.register(shell)
+
+
+def unregister(shell: Any) -> None:
+    """Take the magics away, and close the engine."""
+    from . import session, show
+
+    for kind in ("line", "cell"):
+        for name in ContainerMagics.magics[kind]:
+            shell.magics_manager.magics[kind].pop(name, None)
+    show.unregister(shell)
+    session.close()

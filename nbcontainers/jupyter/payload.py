@@ -1,0 +1,75 @@
+"""Results as the JSON that widgets draw: every name made printable, nothing larger than a message may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..cli.text import printable
+from ..results import ContainerState, Entry, Layer, LayerStack, SettingChange
+
+LARGEST = 12  # files of a layer that are told
+INSTRUCTION = 4000  # characters of an instruction: a heredoc can be a whole program
+VALUE = 2000  # characters of a setting
+
+
+def stack(result: LayerStack) -> dict[str, Any]:
+    """A layer stack, from the base up."""
+    return {
+        "name": printable(result.name),
+        "id": str(result.id),
+        "platform": printable(result.platform),
+        "size": result.size,
+        "stored": result.stored_size,
+        "wasted": result.wasted,
+        "efficiency": result.efficiency,
+        "layers": [_layer(number, layer) for number, layer in enumerate(result.layers, 1)],
+    }
+
+
+def _layer(number: int, layer: Layer) -> dict[str, Any]:
+    return {
+        "number": number,
+        "instruction": prose(layer.instruction, INSTRUCTION),
+        "digest": layer.digest,
+        "diffId": layer.diff_id,
+        "size": layer.size,
+        "stored": layer.stored_size,
+        "added": layer.added,
+        "modified": layer.modified,
+        "deleted": layer.deleted,
+        "wasted": layer.wasted,
+        "largest": [_file(entry) for entry in layer.largest[:LARGEST]],
+    }
+
+
+def _file(entry: Entry) -> dict[str, Any]:
+    return {"path": printable("/" + entry.path.lstrip("/")), "size": entry.size}
+
+
+def prose(text: str, limit: int) -> str:
+    """Text of several lines, each printable, cut off at ``limit`` characters."""
+    whole = "\n".join(printable(line.expandtabs(4)) for line in text.splitlines())
+    return whole if len(whole) <= limit else whole[: limit - 1] + "…"
+
+
+def setting(change: SettingChange) -> dict[str, Any]:
+    """A key of an image's configuration that differs."""
+    return {
+        "key": printable(change.key),
+        "before": None if change.before is None else prose(change.before, VALUE),
+        "after": None if change.after is None else prose(change.after, VALUE),
+    }
+
+
+def container(state: ContainerState) -> dict[str, Any]:
+    """What is shown of a container beside its usage."""
+    return {
+        "id": state.id,
+        "name": printable(state.name),
+        "image": printable(state.image),
+        "status": state.status,
+        "started": state.started,
+        "finished": state.finished,
+        "exitCode": state.exit_code,
+        "outOfMemory": state.out_of_memory,
+    }

@@ -1,0 +1,187 @@
+"""What is known of a build while it runs and after: filled by its events, shown by a widget, as HTML or as text."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..cli import text as plain
+from ..cli.terminal import Cleaner, Run, Tail, lines
+from ..cli.text import excerpt, printable, shortened
+from ..errors import BuildError, DockerfileError, NBContainersError
+from ..events import Event, Output, Progress, StepFinished, StepStarted, Warned
+from ..results import BuildResult, LayerStack
+from . import payload
+
+TAIL = 120  # lines of a step's output that are kept
+END = 40  # lines of a failed step's output that are shown
+
+Phase = Literal["running", "done", "failed", "stopped"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Step:
+    """One step as it stands: ``seconds`` is how long it took, or takes so far."""
+
+    number: int
+    total: int
+    text: str
+    stage: str
+    lines: tuple[int, int]
+    state: Literal["running", "done", "cached", "failed"] = "running"
+    began: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+    tail: Tail = field(default_factory=lambda: Tail(TAIL))
+
+    def to_json(self) -> dict[str, Any]:
+        """The step as the widget draws it."""
+        seconds = time.monotonic() - self.began if self.state == "running" else self.seconds
+        return {
+            "number": self.number,
+            "total": self.total,
+            "text": payload.prose(self.text, payload.INSTRUCTION),
+            "stage": printable(self.stage),
+            "lines": self.lines,
+            "state": self.state,
+            "seconds": seconds,
+            "tail": {"lines": self.tail.runs(), "dropped": self.tail.dropped} if self.tail else None,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a build ended: ``excerpt`` holds lines of the Dockerfile (number, text, whether it failed there)."""
+
+    message: str
+    hint: str
+    excerpt: Sequence[tuple[int, str, bool]]
+    output: Sequence[Sequence[Run]]
+
+    @classmethod
+    def of(cls, error: NBContainersError, dockerfile: str) -> Failure:
+        """What an error says; without a place in the Dockerfile none is shown."""
+        return cls(
+            message=error.message,
+            hint=error.hint,
+            excerpt=excerpt(dockerfile, error.lines) if isinstance(error, BuildError | DockerfileError) else (),
+            output=lines(Cleaner().feed(error.output.rstrip()))[-END:]
+            if isinstance(error, BuildError) and error.output.strip()
+            else (),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The failure as the widget draws it."""
+        return {
+            "message": printable(self.message),
+            "hint": printable(self.hint),
+            "excerpt": [[number, printable(text.expandtabs(4)), marked] for number, text, marked in self.excerpt],
+            "output": self.output,
+        }
+
+
+class Record:
+    """A build as far as it is known. Events may come from one thread while another reads ``changed``."""
+
+    def __init__(self, name: str, dockerfile: str) -> None:
+        self.name = name
+        self.dockerfile = dockerfile
+        self.phase: Phase = "running"
+        self.steps: dict[int, Step] = {}
+        self.warnings: list[Warned] = []
+        self.failure: Failure | None = None
+        self._error: NBContainersError | None = None
+        self.stack: LayerStack | None = None
+        self.seconds = 0.0
+        self._began = time.monotonic()
+        self._touched: set[int] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def total(self) -> int:
+        """How many steps there are, as far as is known."""
+        return max((step.total for step in self.steps.values()), default=0)
+
+    def take(self, event: Event) -> None:
+        """Note what an event tells."""
+        with self._lock:
+            match event:
+                case StepStarted():
+                    self.steps[event.number] = Step(
+                        number=event.number, total=event.total, text=event.text, stage=event.stage, lines=event.lines
+                    )
+                    self._touched.add(event.number)
+                case StepFinished():
+                    if event.number in self.steps:
+                        step = self.steps[event.number]
+                        step.state = "cached" if event.cached else "done"
+                        step.seconds = event.seconds
+                        self._touched.add(event.number)
+                case Output():
+                    number = event.step if event.step is not None else max(self.steps, default=0)
+                    if number in self.steps:
+                        self.steps[number].tail.feed(event.data)
+                        self._touched.add(number)
+                case Warned():
+                    self.warnings.append(event)
+                case Progress():
+                    pass  # its steps tell how far a build is
+
+    def finish(self, result: BuildResult, stack: LayerStack | None) -> None:
+        """The build made an image."""
+        with self._lock:
+            self.phase, self.seconds, self.stack = "done", result.seconds, stack
+
+    def fail(self, error: NBContainersError) -> None:
+        """The build ended with an error: the step that ran is the one that failed."""
+        with self._lock:
+            self._end("failed")
+            self.failure, self._error = Failure.of(error, self.dockerfile), error
+
+    def stop(self) -> None:
+        """The build was interrupted."""
+        with self._lock:
+            self._end("stopped")
+
+    def _end(self, phase: Phase) -> None:
+        self.phase, self.seconds = phase, time.monotonic() - self._began
+        for step in self.steps.values():
+            if step.state == "running":
+                step.state, step.seconds = "failed", time.monotonic() - step.began
+                self._touched.add(step.number)
+
+    def changed(self) -> list[dict[str, Any]]:
+        """The steps that changed since this was last asked, as JSON."""
+        with self._lock:
+            touched, self._touched = sorted(self._touched), set()
+            return [self.steps[number].to_json() for number in touched]
+
+    def text(self) -> str:
+        """The build as a terminal would show it: a line a step, then the layers of the image or what went wrong."""
+        with self._lock:
+            steps = [self.steps[number] for number in sorted(self.steps)]
+            words = {
+                "running": "building",
+                "done": f"built in {self.seconds:.2f} s",
+                "failed": "failed",
+                "stopped": "stopped",
+            }
+            lines = [f"{printable(self.name) or 'build'}: {words[self.phase]}"]
+            for step in steps:
+                time_taken = step.state if step.state in ("cached", "running", "failed") else f"{step.seconds:.2f} s"
+                lines.append(f"[{step.number}/{step.total}] {shortened(step.text, plain.INSTRUCTION)}   {time_taken}")
+            lines += [
+                f"warning: {f'line {one.line}: ' if one.line else ''}{printable(one.message)}" for one in self.warnings
+            ]
+            if self.stack:
+                lines += ["", plain.layer_stack(self.stack)]
+            if self._error:
+                lines += ["", plain.failure(self._error, self.dockerfile)]
+            return "\n".join(lines)
+
+    def all_steps(self) -> list[dict[str, Any]]:
+        """Every step as JSON."""
+        with self._lock:
+            return [self.steps[number].to_json() for number in sorted(self.steps)]

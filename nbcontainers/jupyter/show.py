@@ -1,0 +1,186 @@
+"""How a result reaches the page: as a widget where the page has them, and always as HTML and as text."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..cli import text
+from ..events import Event
+from ..results import HostReport, ImageDiff, LayerStack
+from . import forms, html
+from .progress import Record
+
+Bundle = Any
+SLOW = 0.4  # seconds between two pictures of a build without widgets
+
+
+def shell() -> Any:
+    """IPython's shell, or None where this is not IPython."""
+    interactive = sys.modules.get("IPython")
+    return interactive.get_ipython() if interactive else None
+
+
+def in_kernel() -> bool:
+    """Whether there is a kernel, and so a page that can show more than text."""
+    return getattr(shell(), "kernel", None) is not None
+
+
+def with_widgets() -> bool:
+    """Whether the page can show widgets: in a kernel, with anywidget installed, and not turned off.
+
+    ``NBCONTAINERS_WIDGETS=off`` turns them off: for notebooks that are executed without a reader, whose file would keep them.
+    """
+    wanted = os.environ.get("NBCONTAINERS_WIDGETS", "on").lower() not in ("off", "0", "no", "false")
+    return wanted and in_kernel() and importlib.util.find_spec("anywidget") is not None
+
+
+class Forms:
+    """Something to display that is HTML and text."""
+
+    def __init__(self, markup: Callable[[], str], words: Callable[[], str]) -> None:
+        self._markup = markup
+        self._words = words
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        if not in_kernel():
+            return {"text/plain": self._words()}
+        return {"text/html": self._markup(), "text/plain": self._words()}
+
+
+def layer_stack(result: LayerStack, include: Any = None, exclude: Any = None) -> Bundle:
+    """A layer stack in all its forms."""
+    if with_widgets():
+        from .widgets import LayersWidget
+
+        return LayersWidget(result)._repr_mimebundle_()
+    return Forms(lambda: forms.layer_stack(result), lambda: text.layer_stack(result))._repr_mimebundle_()
+
+
+def image_diff(result: ImageDiff, include: Any = None, exclude: Any = None) -> Bundle:
+    """The difference of two images in all its forms."""
+    if with_widgets():
+        from .widgets import DiffWidget
+
+        return DiffWidget(result)._repr_mimebundle_()
+    return Forms(lambda: forms.image_diff(result), lambda: text.image_diff(result, limit=50))._repr_mimebundle_()
+
+
+def host_report(result: HostReport, include: Any = None, exclude: Any = None) -> Bundle:
+    """What a host allows, as a table and as text."""
+    return Forms(lambda: forms.host_report(result), lambda: text.host_report(result))._repr_mimebundle_()
+
+
+TYPES: tuple[tuple[str, Callable[..., Bundle]], ...] = (
+    ("LayerStack", layer_stack),
+    ("ImageDiff", image_diff),
+    ("HostReport", host_report),
+)
+
+
+def register(interactive: Any) -> None:
+    """Let a result that is the value of a cell show itself; by name, so that nothing is imported for it."""
+    for name, shown in TYPES:
+        interactive.display_formatter.mimebundle_formatter.for_type_by_name("nbcontainers.results", name, shown)
+
+
+def unregister(interactive: Any) -> None:
+    """Take ``register`` back."""
+    formatter = interactive.display_formatter.mimebundle_formatter
+    for name, _ in TYPES:
+        key = ("nbcontainers.results", name)
+        formatter.deferred_printers.pop(key, None)
+        for kind in [kind for kind in formatter.type_printers if (kind.__module__, kind.__name__) == key]:
+            formatter.type_printers.pop(kind)
+
+
+def display(thing: Any, **options: Any) -> Any:
+    """Show something below the cell that runs; with ``display_id=True`` what shows it again in its place is returned."""
+    from IPython.display import display as displayed
+
+    return displayed(thing, **options)  # type: ignore[no-untyped-call]  # IPython types it in part
+
+
+def note(words: str, *, mood: str = "d") -> None:
+    """One calm line; moods as ``html.note`` has them."""
+    display(Forms(lambda: html.note(words, mood=mood), lambda: text.printable(words)))
+
+
+class Build(Protocol):
+    """Shows a build while it runs. ``tells_failure`` says whether the reader has seen what went wrong."""
+
+    tells_failure: bool
+
+    def observe(self, event: Event) -> None:
+        """Take an event in."""
+        ...
+
+    def finish(self) -> None:
+        """Show how it ended."""
+        ...
+
+
+def build(record: Record) -> Build:
+    """The best way that this place has to show a build: a widget, HTML that is replaced, or lines of text."""
+    if with_widgets():
+        return _WidgetBuild(record)
+    return _FormsBuild(record) if in_kernel() else _LinesBuild(record)
+
+
+class _WidgetBuild:
+    tells_failure = True
+
+    def __init__(self, record: Record) -> None:
+        from .widgets import BuildView
+
+        self._view = BuildView(record)
+        self._place = display(self._view, display_id=True)
+        self.observe = self._view.observe
+
+    def finish(self) -> None:
+        self._view.finish()
+        self._place.update(self._view)  # so that the notebook keeps the HTML of the end, not of the beginning
+
+
+class _FormsBuild:
+    tells_failure = True
+
+    def __init__(self, record: Record) -> None:
+        from .pulse import Pulse
+
+        self._record = record
+        self._forms = Forms(lambda: forms.build(record), record.text)
+        self._place = display(self._forms, display_id=True)
+        self._pulse = Pulse(self._again, SLOW)
+
+    def observe(self, event: Event) -> None:
+        self._record.take(event)
+
+    def _again(self) -> None:
+        if self._record.changed():
+            self._place.update(self._forms)
+
+    def finish(self) -> None:
+        self._pulse.stop()
+        self._place.update(self._forms)
+
+
+class _LinesBuild:
+    tells_failure = False
+
+    def __init__(self, record: Record) -> None:
+        from ..cli.console import BuildProgress, Console
+
+        self._record = record
+        self._lines = BuildProgress(Console())
+
+    def observe(self, event: Event) -> None:
+        self._record.take(event)
+        self._lines(event)
+
+    def finish(self) -> None:
+        if self._record.stack is not None:
+            display(self._record.stack)

@@ -1,0 +1,190 @@
+// BuildView: the steps of a build as they run, then what came of it.
+
+import { frame, h, icon, output, plural, seconds } from "./dom.js";
+import { drawStack, instruction } from "./stack.js";
+
+const kept = new WeakMap(); // model -> step number -> step: steps arrive once and are kept for every view
+
+export default {
+  initialize({ model }) {
+    const steps = new Map(model.get("steps").map((step) => [step.number, received(step)]));
+    kept.set(model, steps);
+    model.on("msg:custom", (message) => {
+      if (message.type === "steps") for (const step of message.steps) steps.set(step.number, received(step));
+    });
+  },
+
+  render({ model, el }) {
+    const root = frame(el, "nbc-build", "Build");
+    const steps = kept.get(model) || new Map();
+    const rows = new Map();
+    const pill = h("span.pill", { role: "status" });
+    const figures = h("span.figures.num.dim");
+    const done = h("span.fill");
+    const list = h("ol.steps.scroll", { "aria-label": "Steps of the build" });
+    const warnings = h("div.warnings");
+    const outcome = h("div.outcome");
+    const title = h("span.title");
+    const fold = h("button.small.fold", { type: "button", "aria-expanded": "true", onclick: () => folded(!list.hidden) });
+    let timer = 0;
+    let last = null;
+
+    root.append(h("div.head", {}, title, pill, figures), h("div.progress", { "aria-hidden": "true" }, done), list, warnings, outcome);
+
+    function folded(hide) {
+      list.hidden = hide;
+      fold.setAttribute("aria-expanded", String(!hide));
+      fold.replaceChildren(icon(hide ? "right" : "down"), hide ? "Show the steps" : "Hide the steps");
+    }
+
+    function place(step) {
+      let row = rows.get(step.number);
+      if (!row) {
+        row = stepRow();
+        rows.set(step.number, row);
+        const after = [...rows.keys()].filter((number) => number > step.number).sort((one, two) => one - two)[0];
+        list.insertBefore(row.element, after ? rows.get(after).element : null);
+      }
+      row.draw(step, model.get("phase"));
+      if (step.state === "running" && !list.hidden) list.scrollTop = row.element.offsetTop + row.element.offsetHeight - list.clientHeight;
+    }
+
+    function summary() {
+      const phase = model.get("phase");
+      const all = [...steps.values()];
+      const total = Math.max(all.length, ...all.map((step) => step.total), 0);
+      const ended = all.filter((step) => step.state === "done" || step.state === "cached").length;
+      const cached = all.filter((step) => step.state === "cached").length;
+      title.textContent = model.get("name") || "Build";
+      const word = { running: "building", done: "built", failed: "failed", stopped: "stopped" }[phase];
+      pill.className = `pill ${{ running: "live", done: "good", failed: "bad", stopped: "warn" }[phase]}`;
+      pill.replaceChildren(phase === "done" ? icon("check") : phase === "failed" ? icon("cross") : h("span.dot"), word);
+      figures.replaceChildren(
+        ...[
+          total ? h("span", {}, h("b", {}, `${ended}`), ` of ${plural(total, "step")}`) : null,
+          cached ? h("span", {}, h("b", {}, `${cached}`), " from the cache") : null,
+          phase !== "running" ? h("span", {}, h("b", {}, seconds(model.get("seconds")))) : null,
+          phase === "done" && all.length ? fold : null,
+        ].filter(Boolean),
+      );
+      done.style.width = total ? `${(ended / total) * 100}%` : "0";
+      root.dataset.phase = phase;
+    }
+
+    function finish() {
+      const phase = model.get("phase");
+      if (phase === last) return;
+      last = phase;
+      for (const step of steps.values()) place(step);
+      const { stack, failure } = { stack: model.get("stack"), failure: model.get("failure") };
+      outcome.replaceChildren();
+      if (failure) outcome.append(failed(failure));
+      if (stack) drawStack(outcome, stack, { named: false, chosen: model.get("chosen"), onchoose: (index) => (model.set("chosen", index), model.save_changes()) });
+      folded(phase === "done");
+      clearInterval(timer);
+      if (phase === "running") timer = setInterval(tick, 100);
+    }
+
+    function tick() {
+      for (const step of steps.values()) if (step.state === "running") rows.get(step.number)?.time(step);
+    }
+
+    function warn() {
+      warnings.replaceChildren(
+        ...model.get("warnings").map((one) => h("p.warn", {}, one.line ? `Line ${one.line}: ` : "", one.message, one.hint ? h("span.dim", {}, ` ${one.hint}`) : null)),
+      );
+    }
+
+    function take(message) {
+      if (message.type !== "steps") return;
+      for (const step of message.steps) place(received(step));
+      summary();
+    }
+
+    function all() {
+      summary();
+      finish();
+    }
+
+    model.on("msg:custom", take);
+    model.on("change:phase", all);
+    model.on("change:warnings", warn);
+    for (const step of steps.values()) place(step);
+    all();
+    warn();
+    return () => {
+      clearInterval(timer);
+      model.off("msg:custom", take);
+      model.off("change:phase", all);
+      model.off("change:warnings", warn);
+    };
+  },
+};
+
+/** A step with the instant at which it began by this page's clock. */
+function received(step) {
+  if (step.began === undefined) step.began = performance.now() - step.seconds * 1000;
+  return step;
+}
+
+function stepRow() {
+  const sign = h("span.sign");
+  const number = h("span.number.num.dim");
+  const tag = h("span.tag.dim");
+  const clock = h("span.clock.num.dim");
+  const twist = h("span.twist", {}, icon("right"));
+  const text = h("pre.output", { tabindex: "0", role: "region", "aria-label": "Output of the step" });
+  const head = h("button.step", { type: "button", onclick: () => open(text.hidden, true) });
+  const element = h("li", {}, head, text);
+  let chosen = false; // whether the reader opened or closed it: then it stays so
+  let shown = null;
+  text.hidden = true;
+
+  function open(show, byHand = false) {
+    chosen ||= byHand;
+    text.hidden = !show;
+    head.setAttribute("aria-expanded", String(show));
+    if (show) text.scrollTop = text.scrollHeight;
+  }
+
+  return {
+    element,
+    time(step) {
+      clock.textContent = seconds((performance.now() - step.began) / 1000);
+    },
+    draw(step, phase) {
+      const { state, tail } = step;
+      const stuck = state === "running" && phase !== "running"; // it was running when the build was stopped
+      element.className = stuck ? "stopped" : state;
+      sign.replaceChildren(...{ done: [icon("check")], failed: [icon("cross")], cached: [icon("again")], running: [h("span.spinner")] }[stuck ? "failed" : state]);
+      number.textContent = `${step.number}`;
+      tag.textContent = step.stage || "";
+      if (state === "running" && !stuck) this.time(step);
+      else clock.textContent = state === "cached" ? "cached" : seconds(step.seconds);
+      const has = tail && tail.lines.length;
+      twist.style.visibility = has ? "" : "hidden";
+      if (!shown) head.append(sign, number, (shown = instruction(step.text)), tag, clock, twist);
+      head.setAttribute("aria-label", `Step ${step.number}: ${step.text}, ${stuck ? "stopped" : state}${has ? ", with output" : ""}`);
+      head.disabled = !has;
+      if (!has) return;
+      const low = text.scrollHeight - text.scrollTop - text.clientHeight < 24;
+      text.replaceChildren(tail.dropped ? h("span.dim", {}, `… ${plural(tail.dropped, "line")} before\n`) : "", ...output(tail.lines).filter((part) => part !== null));
+      if (low) text.scrollTop = text.scrollHeight;
+      if (!chosen) open(state === "running");
+    },
+  };
+}
+
+function failed(failure) {
+  const lines = failure.excerpt.map(([number, text, marked]) =>
+    h("div", { class: marked ? "line marked" : "line" }, h("span.number.num.dim", {}, `${number}`), h("code", {}, text || " "), marked ? h("span.spoken", {}, " (failed)") : null),
+  );
+  return h(
+    "div.failure",
+    { role: "alert" },
+    h("p.message.bad", {}, failure.message),
+    lines.length ? h("div.excerpt.scroll", { role: "group", "aria-label": "The Dockerfile where it failed", tabindex: "0" }, lines) : null,
+    failure.output.length ? h("pre.output", { tabindex: "0", role: "region", "aria-label": "End of the output" }, output(failure.output).filter((part) => part !== null)) : null,
+    failure.hint ? h("p.hint", {}, h("span.dim", {}, "Hint: "), failure.hint) : null,
+  );
+}

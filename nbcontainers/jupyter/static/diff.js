@@ -1,0 +1,144 @@
+// DiffWidget: in what two images differ. The tree is asked for folder by folder, as it is opened.
+
+import { count, frame, h, icon, plural, signed } from "./dom.js";
+import { drawTree } from "./tree.js";
+
+const KINDS = [
+  ["added", "+", "good", "added"],
+  ["modified", "~", "warn", "changed"],
+  ["deleted", "\u2212", "bad", "removed"],
+];
+
+export default {
+  render({ model, el }) {
+    const root = frame(el, "nbc-diff", `In what ${model.get("before")} and ${model.get("after")} differ`);
+    const first = model.get("tree");
+    const settings = model.get("settings");
+    const shared = model.get("shared");
+    root.append(
+      h(
+        "div.head",
+        {},
+        h("span.title", {}, model.get("before"), h("span.dim", {}, " → "), model.get("after")),
+        h(
+          "span.figures.num.dim",
+          {},
+          h("span", {}, h("b", {}, count(first.files)), first.files === 1 ? " file" : " files"),
+          h("span", {}, h("b", {}, signed(first.growth))),
+          settings.length ? h("span", {}, h("b", {}, count(settings.length)), settings.length === 1 ? " setting" : " settings") : null,
+          h("span", {}, h("b", {}, count(shared)), shared === 1 ? " layer shared" : " layers shared"),
+        ),
+      ),
+    );
+    let leave = () => {};
+    if (first.files) leave = files(root, model, first);
+    else root.append(h("div.empty", {}, settings.length ? "All files are the same; only settings differ." : "No difference: the same files and the same settings."));
+    if (settings.length) root.append(settingsTable(settings));
+    return leave;
+  },
+};
+
+function files(root, model, first) {
+  const chosen = new Set(KINDS.map(([kind]) => kind));
+  const asked = new Map();
+  let number = 0;
+  let order = "name";
+  let generation = 0;
+  let pause = 0;
+
+  const filter = h("input.filter", {
+    type: "search",
+    placeholder: "Filter by path",
+    "aria-label": "Show only files whose path holds this text",
+    "data-lm-suppress-shortcuts": "true",
+    autocomplete: "off",
+    spellcheck: "false",
+    oninput: () => {
+      clearTimeout(pause);
+      pause = setTimeout(narrow, 150);
+    },
+  });
+  const toggles = KINDS.map(([kind, sign, mood, word], index) =>
+    h(
+      "button.toggle",
+      { type: "button", "aria-pressed": "true", disabled: !first.counts[index], onclick: (event) => toggle(kind, event.currentTarget) },
+      h(`span.${mood}`, { "aria-hidden": "true" }, sign),
+      ` ${count(first.counts[index])} ${word}`,
+    ),
+  );
+  const sort = h(
+    "button.small.sort",
+    { type: "button", onclick: reorder },
+    icon("sort"),
+    h("span", {}, "Sorted by name"),
+  );
+  const news = h("div.news.dim", { role: "status" });
+  const tree = drawTree({ fetch: (folder, from) => ask({ type: "open", folder, from, order, generation }) });
+  root.append(h("div.tools", {}, filter, h("span.toggles", { role: "group", "aria-label": "Kinds of change" }, toggles), sort), tree.element, news);
+  tree.show(first);
+
+  function toggle(kind, button) {
+    if (chosen.has(kind)) chosen.delete(kind);
+    else chosen.add(kind);
+    button.setAttribute("aria-pressed", String(chosen.has(kind)));
+    narrow();
+  }
+
+  function reorder() {
+    order = order === "name" ? "size" : "name";
+    sort.lastChild.textContent = order === "name" ? "Sorted by name" : "Sorted by size";
+    narrow();
+  }
+
+  async function narrow() {
+    const mine = ++generation;
+    const held = await ask({ type: "filter", text: filter.value, kinds: [...chosen], order, generation: mine });
+    if (mine !== generation) return; // a later wish has overtaken it
+    tree.show(held);
+    const all = held.files === first.files;
+    say(held.files ? (all ? "" : `${plural(held.files, "file")} of ${count(first.files)}, ${signed(held.growth)}`) : "No file matches.");
+  }
+
+  /** Ask the kernel; it answers when it is idle, and one that is busy is named. */
+  function ask(message) {
+    const id = ++number;
+    const late = setTimeout(() => say("Waiting for the kernel: it answers when its cell has ended."), 500);
+    return new Promise((resolve) => {
+      asked.set(id, (answer) => {
+        clearTimeout(late);
+        if (news.textContent.startsWith("Waiting")) say("");
+        resolve(answer);
+      });
+      model.send({ ...message, ask: id });
+    });
+  }
+
+  function say(text) {
+    news.textContent = text;
+  }
+
+  function answer(message) {
+    asked.get(message.ask)?.(message.answer);
+    asked.delete(message.ask);
+  }
+
+  model.on("msg:custom", answer);
+  return () => model.off("msg:custom", answer);
+}
+
+function settingsTable(settings) {
+  const value = (text, mood, sign, word) =>
+    text === null ? null : h(`code.${mood}`, {}, h("span.sign", { "aria-hidden": "true" }, sign), h("span.spoken", {}, word), h("span.value", {}, text));
+  return h(
+    "div.settings",
+    {},
+    h("h4", {}, "Settings"),
+    h(
+      "div.scroll",
+      { tabindex: "0", role: "group", "aria-label": "Settings that differ" },
+      h("dl", {}, settings.map((one) =>
+        h("div.setting", {}, h("dt", {}, h("code", {}, one.key)), h("dd", {}, value(one.before, "bad", "\u2212", "before: "), value(one.after, "good", "+", "after: "))),
+      )),
+    ),
+  );
+}

@@ -1,0 +1,156 @@
+// UsageWidget: what containers use, in lines that go on while they run.
+
+import { chart } from "./chart.js";
+import { frame, h, icon, memory, percent, seconds } from "./dom.js";
+
+const SPAN = 60;
+
+// A sample is [time, processors busy, memory, processes]; it arrives once and is kept here for every view of the model.
+const kept = new WeakMap();
+
+export default {
+  initialize({ model }) {
+    const history = new Map(Object.entries(model.get("history")).map(([id, samples]) => [id, [...samples]]));
+    kept.set(model, history);
+    model.on("msg:custom", (message) => {
+      if (message.type !== "samples") return;
+      for (const [id, sample] of Object.entries(message.samples)) {
+        if (!history.has(id)) history.set(id, []);
+        const samples = history.get(id);
+        samples.push(sample);
+        while (samples.length > 2 && samples[1][0] < sample[0] - SPAN) samples.shift();
+      }
+    });
+  },
+
+  render({ model, el }) {
+    const root = frame(el, "nbc-usage", "What containers use");
+    const state = h("span.pill", {});
+    const stop = h("button.small", { type: "button", onclick: () => model.send({ type: "stop" }) }, icon("cross"), "Stop watching");
+    const cards = h("div.cards");
+    root.append(h("div.head", {}, h("span.title", {}, "Usage"), state, h("span.figures", {}, stop)), cards);
+    const shown = new Map();
+
+    function arrange() {
+      const containers = model.get("containers");
+      for (const id of shown.keys()) {
+        if (!containers.some((one) => one.id === id)) {
+          shown.get(id).element.remove();
+          shown.delete(id);
+        }
+      }
+      cards.querySelector(".empty")?.remove();
+      containers.forEach((one, place) => {
+        if (!shown.has(one.id)) {
+          const added = card(one);
+          const samples = kept.get(model)?.get(one.id) || [];
+          samples.forEach((sample, index) => added.take(sample, index === samples.length - 1));
+          shown.set(one.id, added);
+        }
+        const { element, describe } = shown.get(one.id);
+        describe(one);
+        if (cards.children[place] !== element) cards.insertBefore(element, cards.children[place] || null);
+      });
+      if (!containers.length)
+        cards.append(
+          h("div.empty", {}, model.get("live") ? "No container is running. One that starts will show up here." : "No container was running."),
+        );
+      const live = model.get("live");
+      state.replaceChildren(h("span.dot", {}), live ? "live" : "ended");
+      state.className = live ? "pill live" : "pill";
+      stop.hidden = !live;
+    }
+
+    function take(message) {
+      if (message.type !== "samples") return;
+      for (const [id, sample] of Object.entries(message.samples)) shown.get(id)?.take(sample);
+    }
+
+    model.on("change:containers", arrange);
+    model.on("change:live", arrange);
+    model.on("msg:custom", take);
+    arrange();
+    model.send({ type: "seen" });
+    return () => {
+      model.off("change:containers", arrange);
+      model.off("change:live", arrange);
+      model.off("msg:custom", take);
+      model.send({ type: "left" });
+    };
+  },
+};
+
+function card(container) {
+  const cpu = gauge("Processor", { gentle: true }); // at its limit it is slowed down, which harms nothing
+  const ram = gauge("Memory");
+  const pids = gauge("Processes");
+  const status = h("span.status");
+  const source = h("span.pill.source");
+  const element = h(
+    "article.card",
+    { "aria-label": container.name },
+    h("div.who", {}, h("span.name.cut", { title: container.name }, container.name), h("span.dim.cut", {}, container.image), status, source),
+    h("div.gauges", {}, cpu.element, ram.element, pids.element),
+    h("div.unmeasured.dim", {}, "It ended before it could be measured."),
+  );
+  let now = container;
+
+  return {
+    element,
+    describe(next) {
+      now = next;
+      const [mood, words] = told(next);
+      status.className = `status ${mood}`;
+      status.replaceChildren(h("span.dot"), words);
+      source.textContent = next.source;
+      source.hidden = !next.source;
+      source.title = next.enforced ? "The kernel counts, and holds the limits." : "Counted from outside; the limits are watched, not held by the kernel.";
+      element.classList.toggle("over", next.status !== "running");
+      cpu.limit(next.cpuLimit ? `of ${percent(next.cpuLimit, 0)}` : "no limit");
+      ram.limit(next.memoryLimit ? `of ${memory(next.memoryLimit)}` : "no limit", next.memoryPeak ? `peak ${memory(next.memoryPeak)}` : "");
+      pids.limit(next.processesLimit ? `of ${next.processesLimit}` : "no limit", next.processesPeak ? `peak ${next.processesPeak}` : "");
+    },
+    take([time, busy, used, processes], draw = true) {
+      element.classList.add("measured");
+      if (busy !== null) cpu.show(draw, time, busy, percent(busy, busy < 0.0995 ? 1 : 0), now.cpuLimit, 1);
+      ram.show(draw, time, used, memory(used), now.memoryLimit, 1 << 20);
+      pids.show(draw, time, processes, String(processes), now.processesLimit, 4);
+    },
+  };
+}
+
+/** One figure with its limit and its line. */
+function gauge(name, { gentle = false } = {}) {
+  const value = h("b.value.num", {}, "–");
+  const bound = h("span.dim.num");
+  const note = h("span.note.dim.num");
+  const drawing = chart(name, SPAN);
+  const element = h("div.gauge", {}, h("div.label", {}, h("h4", {}, name), note), h("div.reading", {}, value, " ", bound), drawing.svg);
+  return {
+    element,
+    limit(text, aside = "") {
+      bound.textContent = text;
+      note.textContent = aside;
+    },
+    show(draw, time, number, text, limit, least) {
+      drawing.add(time, number);
+      if (!draw) return;
+      value.textContent = text;
+      drawing.draw(time, limit, limit ? 0 : least);
+      drawing.tell(`${name} over the last minute, now ${text} ${bound.textContent}`);
+      element.classList.toggle("near", Boolean(limit) && number >= limit * 0.9);
+      element.classList.toggle("full", Boolean(limit) && number > limit * 0.985 && !gentle);
+    },
+  };
+}
+
+function told(container) {
+  const { status, started, finished } = container;
+  if (status === "running") return ["good", "running"];
+  if (status === "paused") return ["warn", "paused"];
+  if (status === "created" || status === "creating") return ["dim", "not started yet"];
+  const after = started && finished ? ` after ${seconds(finished - started)}` : "";
+  if (container.outOfMemory) return ["bad", `memory ran out${after}`];
+  if (status === "exited") return [container.exitCode ? "bad" : "dim", `exited with ${container.exitCode ?? 0}${after}`];
+  return ["dim", "gone"];
+}

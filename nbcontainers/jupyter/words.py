@@ -1,0 +1,97 @@
+"""The words of a magic's line: docker's flags by the command line's own table, and Python's variables where they are asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..cli import parser
+from ..cli.flags import VERBS, Flag, Operand, Verb
+from ..errors import NBContainersError
+from ..oci.image import Image
+
+AS = Flag(names=("--as",), metavar="NAME", help="bind the result to this variable")
+
+_NOT_HERE = ("--file", "--quiet")  # the cell is the file, and what a build tells goes below it
+MAGICS: dict[str, Verb] = {
+    "dockerfile": dataclasses.replace(
+        VERBS["build"],
+        flags=(*(flag for flag in VERBS["build"].flags if flag.names[-1] not in _NOT_HERE), AS),
+        operands=(),
+    ),
+    "run_container": dataclasses.replace(VERBS["run"], flags=(*VERBS["run"].flags, AS)),
+    "containers": dataclasses.replace(VERBS["ps"], flags=(*VERBS["ps"].flags, AS)),
+    "images": dataclasses.replace(VERBS["images"], flags=(*VERBS["images"].flags, AS)),
+    "layers": dataclasses.replace(VERBS["layers"], flags=(*VERBS["layers"].flags, AS)),
+    "image_diff": dataclasses.replace(VERBS["image-diff"], flags=(*VERBS["image-diff"].flags, AS)),
+    "cgroups": Verb(
+        name="cgroups",
+        summary="what containers use, live",
+        operands=(Operand(name="CONTAINER", help="names or IDs (else all that run, and those that start)", count="*"),),
+    ),
+}
+_VARIABLE = re.compile(r"\{([A-Za-z_]\w*)\}")
+
+
+def read(magic: str, line: str, variables: Mapping[str, Any]) -> Namespace:
+    """The values of a magic's line; ``{name}`` as a whole word is the variable of that name.
+
+    Raises:
+        UsageError, HelpAsked: as the command line's own.
+        NBContainersError: a quote that is not closed, or a variable that is not there.
+    """
+    verb = MAGICS[magic]
+    sign = "%%" if magic == "dockerfile" else "%"
+    words = filled(verb, split(line), variables)
+    values = parser.parse_verb(verb, words, called=f"{sign}{magic}")
+    name = getattr(values, "as", None)
+    if name is not None and not name.isidentifier():
+        raise NBContainersError(
+            f"not a name for a variable: {name!r}", hint="letters, digits and _, the first no digit"
+        )
+    return values
+
+
+def split(line: str) -> list[str]:
+    """A line as the shell would split it; nothing in it is expanded."""
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise NBContainersError(f"cannot split the line: {str(error).lower()}", hint="close the quote") from None
+
+
+def filled(verb: Verb, words: Sequence[str], variables: Mapping[str, Any]) -> list[str]:
+    """The words with ``{name}`` looked up, up to the first operand where a command of its own follows: that is not ours to change."""
+    own_command = any(operand.count == "rest" for operand in verb.operands)
+    valued = {name for flag in verb.flags if flag.metavar for name in flag.names}
+    taken: list[str] = []
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        taken.append(value(word, variables))
+        if word in valued and words:
+            taken.append(value(words.pop(0), variables))
+        elif own_command and not word.startswith("-"):
+            break  # the image: what follows is the container's
+    return [*taken, *words]
+
+
+def value(word: str, variables: Mapping[str, Any]) -> str:
+    """A word, or what the variable holds if the word is ``{name}``; an image or a container stands for its ID."""
+    match = _VARIABLE.fullmatch(word)
+    if not match:
+        return word
+    if match[1] not in variables:
+        raise NBContainersError(f"no variable {match[1]!r} for the word {word}", hint="set it in Python first")
+    found = variables[match[1]]
+    if isinstance(found, Image):
+        return str(found.id)
+    identifier = getattr(found, "id", None) if type(found).__module__.startswith("nbcontainers.") else None
+    image = getattr(found, "image", None)
+    if isinstance(image, Image):
+        return str(image.id)  # what a build gave
+    return str(identifier or found)

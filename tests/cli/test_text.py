@@ -1,0 +1,150 @@
+"""Results as text: golden tables, and names that cannot move the cursor."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbcontainers.cli import text
+from nbcontainers.errors import BuildError, DockerfileError, NotFound
+from nbcontainers.results import Check, HostReport
+from tests.jupyter import samples
+
+LAYERS = """\
+demo:latest   3d554be01af0   linux/amd64
+4 layers, 71MB of files, 26MB stored, 812kB wasted, efficiency 98.9%
+
+LAYER     SIZE   STORED   ADDED   CHANGED   REMOVED   WASTED   INSTRUCTION
+    1   61.2MB   22.4MB    2914         0         0    812kB   toolbox: programs and libraries of this host
+    2        -                                                 ENV LANG=C.UTF-8 APP_HOME=/srv/app
+    3       0B     112B       1         0         0       0B   WORKDIR /srv/app
+    4   18.2kB    6.8kB       2         0         0       0B   COPY requirements.txt main.py ./
+    5   9.81MB   3.53MB     211        44         3       0B   RUN python3 -m compileall -q /usr/lib/python3.11 && find / -xdev -name …
+    6        -                                                 USER 1000
+    7        -                                                 CMD ["python3", "main.py"]
+
+  SIZE   LAYER   LARGEST FILES
+6.83MB       1   usr/bin/python3.11
+4.73MB       1   usr/lib/x86_64-linux-gnu/libcrypto.so.3
+1.93MB       1   usr/lib/x86_64-linux-gnu/libc.so.6
+1.27MB       1   usr/bin/bash
+ 412kB       1   usr/lib/python3.11/lib-dynload/_decimal.cpython-311-x86_64-linux-gnu.so"""
+
+
+def test_a_layer_stack_is_a_table_and_its_largest_files() -> None:
+    """What ``nbcontainers layers`` prints."""
+    assert text.layer_stack(samples.stack()) == LAYERS
+
+
+def test_a_difference_lists_files_then_settings() -> None:
+    """What ``nbcontainers image-diff`` prints."""
+    shown = text.image_diff(samples.diff())
+    assert shown.startswith("demo:1 -> demo:2\nfiles: 15 added, 4 changed, 2 removed, -19.5kB; 2 layers shared\n")
+    rows = [line.split(maxsplit=2) for line in shown.splitlines()]
+    assert ["C", "+68B", "etc/motd"] in rows
+    assert ["C", "0B", "etc/passwd (mode)"] in rows
+    assert ["D", "-4B", "srv/app/count"] in rows
+    assert shown.endswith("Labels.maintainer\n  - someone")
+
+
+def test_a_long_difference_is_cut_off_where_that_is_asked_for() -> None:
+    """A notebook keeps some lines, the command line prints all."""
+    assert text.image_diff(samples.large_diff(100), limit=10).count("usr/share") == 10
+    assert "… and 90 files more" in text.image_diff(samples.large_diff(100), limit=10)
+    assert text.image_diff(samples.large_diff(100)).count("usr/share") == 100
+
+
+def test_images_that_do_not_differ_are_said_not_to() -> None:
+    """An empty answer is an answer."""
+    assert text.image_diff(samples.diff((), ())).endswith("no difference")
+
+
+def test_a_host_report_says_what_holds_and_what_does_not() -> None:
+    """What ``nbcontainers doctor`` prints."""
+    report = HostReport(
+        tier="T2",
+        summary="user namespace, one uid",
+        checks=(Check(name="overlay", holds=True, detail="userxattr"), Check(name="memory cgroup", holds=False)),
+        not_enforced=("the memory limit is watched, not enforced",),
+        kernel="6.18",
+        cgroups="hybrid",
+        store="/tmp/store",
+    )
+    assert text.host_report(report) == (
+        "tier T2: user namespace, one uid\nkernel 6.18, cgroups hybrid\nstore /tmp/store\n\n"
+        "yes overlay        userxattr\nno  memory cgroup\n\nnot enforced here:\n- the memory limit is watched, not enforced"
+    )
+
+
+def test_usage_is_a_line_a_container() -> None:
+    """A limit stands beside what is used, and who counted at the end."""
+    shown = text.usage([(samples.state(), samples.usage(3), 0.48), (samples.state("late", "created"), None, None)])
+    assert shown.splitlines() == [
+        "CONTAINER       STATUS    CPU         MEMORY          PROCESSES   SOURCE",
+        "hungry_hopper   running   48% / 50%   31MiB / 64MiB   3 / 32      cgroup v1",
+        "late            created",
+    ]
+    assert "watched, process tree" in text.usage([(samples.state(), samples.usage(3, source="process tree"), None)])
+    assert text.usage([]) == "no container is running"
+
+
+def test_a_failed_build_shows_the_lines_and_the_end_of_the_output() -> None:
+    """Not a Python traceback: where it failed, what it printed last, what to do."""
+    error = BuildError(
+        "step 4 failed with exit code 1",
+        step="RUN …",
+        lines=(4, 5),
+        exit_code=1,
+        output=b"one\n\x1b[31mtwo\x1b[0m\x1b]0;owned\x07\n10%\r100%\n",
+        hint="look",
+    )
+    assert text.failure(error, samples.DOCKERFILE) == (
+        "BuildError: step 4 failed with exit code 1\n"
+        "  2 | ENV LANG=C.UTF-8\n"
+        "  3 | COPY main.py .\n"
+        "> 4 | RUN python3 -m compileall . && \\\n"
+        "> 5 |     false\n"
+        '  6 | CMD ["true"]\n'
+        "    one\n    two\n    100%\n"
+        "hint: look"
+    )
+
+
+@pytest.mark.parametrize("lines", [(0, 0), (1, 1), (6, 9), (40, 50)])
+def test_lines_outside_of_the_dockerfile_do_no_harm(lines: tuple[int, int]) -> None:
+    """A place at the end of the file is a place too."""
+    error = DockerfileError("unexpected end", lines=lines)
+    assert "> " in text.failure(error, samples.DOCKERFILE)
+    assert text.failure(error, "") == "DockerfileError: unexpected end"
+
+
+def test_an_error_without_a_place_is_its_message_and_hint() -> None:
+    """The same words as on the command line."""
+    assert text.failure(NotFound("no such image: 'x'", hint="did you mean 'y'?")) == (
+        "NotFound: no such image: 'x'\nhint: did you mean 'y'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("plain grün 漢字", "plain grün 漢字"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("a\nb\tc", "a\\nb\\tc"),
+        ("\u202egpj.exe", "\\u202egpj.exe"),
+        ("bad\udcff", "bad\\xff"),
+        ("\ud800", "\\ud800"),
+        ("zero\u200bwidth", "zero\\u200bwidth"),
+        ("\x9b31m", "\\x9b31m"),
+    ],
+)
+def test_names_are_written_out(name: str, shown: str) -> None:
+    """No name moves the cursor, colours the screen or reads backwards."""
+    assert text.printable(name) == shown
+
+
+@pytest.mark.parametrize("form", [text.layer_stack(samples.hostile_stack()), text.image_diff(samples.hostile_diff())])
+def test_hostile_images_print_as_text(form: str) -> None:
+    """Whatever is in an image, its tables hold no control but the line feed, and can be encoded."""
+    assert "\x1b" not in form
+    assert "\u202e" not in form
+    form.encode()

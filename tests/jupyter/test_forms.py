@@ -1,0 +1,166 @@
+"""HTML that stands alone: well formed, without scripts or addresses, and with every name as text."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from nbcontainers.errors import BuildError
+from nbcontainers.events import Output, StepFinished, StepStarted, Warned
+from nbcontainers.jupyter import forms, html
+from nbcontainers.jupyter.progress import Record
+from nbcontainers.results import Check, HostReport
+from tests.jupyter import samples
+
+ALLOWED = set(
+    "b br code details div i li mark p polyline pre span style summary svg table tbody td th thead tr ul".split()
+)
+
+
+class Reader(HTMLParser):
+    """Reads a form, and fails on what must not be in one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in ALLOWED, tag
+        for name, value in attrs:
+            assert name in {
+                "class",
+                "style",
+                "role",
+                "aria-label",
+                "aria-hidden",
+                "scope",
+                "open",
+                "points",
+                "viewbox",
+            }, name
+            assert name != "style" or re.fullmatch(r"width:[\d.]+%", value or ""), value
+        if tag != "br":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+
+def read(markup: str) -> str:
+    reader = Reader()
+    reader.feed(markup)
+    reader.close()
+    assert reader.open == []
+    assert not re.search(r"https?:|url\(|@import|<script|javascript:", markup)
+    markup.encode()
+    return reader.text
+
+
+def failed_build(output: bytes = b"one\n\x1b[31mtwo\x1b[0m\n", name: str = "demo:latest") -> Record:
+    record = Record(name, samples.DOCKERFILE)
+    for number, text in enumerate(("FROM toolbox", "ENV LANG=C.UTF-8", "COPY main.py .", "RUN false"), 1):
+        record.take(StepStarted(number=number, total=5, text=text, stage="", lines=(number, number)))
+        if number < 4:
+            record.take(StepFinished(number=number, cached=number < 3, seconds=0.1))
+    record.take(Output(data=output, step=4))
+    record.take(Warned(message="no .dockerignore", line=3, hint="write one"))
+    record.fail(BuildError("step 4 failed", step="RUN false", lines=(4, 5), exit_code=1, output=output, hint="look"))
+    return record
+
+
+def finished_build() -> Record:
+    record = Record("demo:latest", samples.DOCKERFILE)
+    record.take(StepStarted(number=1, total=1, text="FROM toolbox", stage="", lines=(1, 1)))
+    record.take(Output(data=b"unpacking\n", step=1))
+    record.take(StepFinished(number=1, cached=False, seconds=0.5))
+    record.phase, record.seconds, record.stack = "done", 2.31, samples.stack()
+    return record
+
+
+REPORT = HostReport(
+    tier="T2",
+    summary="one uid",
+    checks=(Check(name="overlay", holds=True), Check(name="cgroups", holds=False, detail=samples.HOSTILE)),
+    not_enforced=("memory is watched",),
+    kernel="6.18",
+    cgroups="hybrid",
+)
+HISTORY = [(float(second), 0.1 * second, second << 20, 3) for second in range(200)]
+FORMS = {
+    "stack": lambda: forms.layer_stack(samples.stack()),
+    "large stack": lambda: forms.layer_stack(samples.large_stack()),
+    "empty stack": lambda: forms.layer_stack(samples.stack((), "empty")),
+    "hostile stack": lambda: forms.layer_stack(samples.hostile_stack()),
+    "diff": lambda: forms.image_diff(samples.diff()),
+    "large diff": lambda: forms.image_diff(samples.large_diff(5000)),
+    "no diff": lambda: forms.image_diff(samples.diff((), ())),
+    "hostile diff": lambda: forms.image_diff(samples.hostile_diff()),
+    "usage": lambda: forms.usage(
+        [(samples.state(), samples.usage(3), 0.48, HISTORY), (samples.state("b", "created"), None, None, [])]
+    ),
+    "hostile usage": lambda: forms.usage(
+        [(samples.state(samples.HOSTILE, image=samples.ESCAPE), samples.usage(3), None, [])]
+    ),
+    "no usage": lambda: forms.usage([]),
+    "host": lambda: forms.host_report(REPORT),
+    "build": lambda: forms.build(finished_build()),
+    "failed build": lambda: forms.build(failed_build()),
+    "hostile build": lambda: forms.build(failed_build(samples.HOSTILE.encode() + b"\x1b]0;x\x07", samples.HOSTILE)),
+    "note": lambda: html.note(samples.HOSTILE + samples.ESCAPE),
+    "listing": lambda: html.listing(
+        [("NAMES", "Names"), ("SIZE", "Size")], [{"Names": samples.HOSTILE, "Size": "1MB"}], empty="none"
+    ),
+    "empty listing": lambda: html.listing([("NAMES", "Names")], [], empty="No container."),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_form_is_well_formed_and_needs_nothing(name: str) -> None:
+    """Known elements only, each closed; no script, no handler, no address; names of files and images as text."""
+    text = read(FORMS[name]())
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    if "hostile" in name or name in ("note", "listing"):
+        assert samples.HOSTILE in text
+
+
+def test_a_notebook_does_not_grow_with_the_difference() -> None:
+    """Of a hundred thousand files some hundred lines are kept, and the sums of all."""
+    markup = forms.image_diff(samples.large_diff())
+    assert len(markup) < 200_000
+    assert "33,334 added" in read(markup)
+    assert "not kept here" in read(markup)
+
+
+def test_a_failed_build_marks_the_lines_that_failed() -> None:
+    """The place, the end of the output, the hint."""
+    markup = forms.build(failed_build())
+    marked = re.findall(r"<mark>([^<]*)</mark>", markup)
+    assert marked == ["&gt; 4  RUN python3 -m compileall . &amp;&amp; \\", "&gt; 5      false"]
+    text = read(markup)
+    assert "step 4 failed" in text
+    assert "two" in text
+    assert "Hint: look" in text
+    assert "no .dockerignore" in text
+
+
+def test_a_finished_build_shows_its_layers() -> None:
+    """And folds its steps away."""
+    text = read(forms.build(finished_build()))
+    assert "built" in text
+    assert "2.31 s" in text
+    assert "98.9% efficient" in text
+
+
+def test_markup_is_made_by_hand_only_where_it_says_so() -> None:
+    """Text is escaped, in elements and in attributes; what is markup already is not escaped twice."""
+    made = html.h("td", "a < b", html.h("b", "&"), title='"')
+    assert made == '<td title="&quot;">a &lt; b<b>&amp;</b></td>'
+    assert html.h("p", None, 3, hidden=None) == "<p>3</p>"

@@ -1,0 +1,135 @@
+"""Watching containers: in a thread, until they have ended, with what was measured kept for a minute."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from nbcontainers.errors import Conflict, NotFound
+from nbcontainers.jupyter.watching import Watch
+from nbcontainers.results import ContainerState, Usage
+from tests.jupyter import samples
+
+
+@dataclass
+class Burner:
+    """A container that is this process: it keeps half a processor busy, as its meter tells it."""
+
+    state: ContainerState = field(default_factory=samples.state)
+    closed: int = 0
+    removed: bool = False
+    id: str = samples.state().id
+
+    def meter(self) -> Burner:
+        if self.state.status != "running":
+            raise Conflict("it does not run")
+        return self
+
+    def sample(self) -> Usage:
+        if self.state.status != "running":
+            raise Conflict("it does not run")
+        now = time.time()
+        return Usage(
+            time=now, cpu_seconds=now * 0.5, memory=1 << 20, processes=2, source="process tree", memory_limit=2 << 20
+        )
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def end(self) -> None:
+        self.state = replace(self.state, status="exited", exit_code=3, finished=time.time())
+
+
+@pytest.fixture
+def told() -> Iterator[list]:
+    yield []
+    assert not [thread for thread in threading.enumerate() if thread.name == "nbcontainers-watch"]
+
+
+def watch(sources: list, told: list, **options) -> Watch:
+    watching = Watch(lambda: list(sources), lambda one, taken: told.append((one.live, taken)), rate=50, **options)
+    watching.glance()
+    return watching
+
+
+def until(condition, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_it_ends_with_the_last_container(told: list) -> None:
+    """The last thing told is that it is over; meters are closed, and the exit code is known."""
+    source = Burner()
+    watching = watch([source], told)
+    assert watching.seen[0].history, "the first sample is there before the thread is"
+    watching.start()
+    until(lambda: len(told) > 3)
+    source.end()
+    until(lambda: not watching.live)
+    until(lambda: told[-1] == (False, {}))
+    (one,) = watching.seen
+    assert one.busy == pytest.approx(0.5, abs=0.01)
+    assert (one.state.exit_code, one.ended, source.closed) == (3, True, 1)
+    assert one.to_json()["source"] == "watched, process tree"
+    assert one.to_json()["enforced"] is False
+    watching.stop()
+
+
+def test_it_ends_when_it_is_told_to(told: list) -> None:
+    """Within a moment, whatever runs."""
+    watching = watch([Burner()], told)
+    watching.start()
+    began = time.monotonic()
+    watching.stop()
+    assert time.monotonic() - began < 1
+    assert not watching.live
+
+
+def test_forever_shows_containers_that_start_later(told: list) -> None:
+    """And goes on when none runs."""
+    sources: list[Burner] = []
+    watching = watch(sources, told, forever=True)
+    assert watching.seen == ()
+    watching.start()
+    until(lambda: len(told) > 2)
+    sources.append(Burner())
+    until(lambda: watching.seen and watching.seen[0].history, 8)
+    sources[0].end()
+    until(lambda: watching.seen[0].ended, 8)
+    assert watching.live
+    watching.stop()
+
+
+def test_a_container_that_is_removed_is_gone_not_an_error(told: list) -> None:
+    """With --rm its state is away before anyone could read it."""
+
+    class Removed(Burner):
+        @property
+        def state(self) -> ContainerState:
+            if self.removed:
+                raise NotFound("no such container")
+            return samples.state()
+
+        @state.setter
+        def state(self, value: ContainerState) -> None:
+            pass
+
+        def sample(self) -> Usage:
+            if self.removed:
+                raise ProcessLookupError
+            return super().sample()
+
+    source = Removed()
+    watching = watch([source], told)
+    watching.start()
+    until(lambda: len(told) > 2)
+    source.removed = True
+    until(lambda: not watching.live)
+    assert watching.seen[0].state.status == "dead"
+    watching.stop()
