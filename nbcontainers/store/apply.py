@@ -239,7 +239,7 @@ class _Unpacking:
             status = os.stat(name, dir_fd=there, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        if stat.S_ISDIR(status.st_mode) or is_whiteout(status):
+        if stat.S_ISDIR(status.st_mode) or is_whiteout(status) or target.startswith(path + b"/"):
             raise IntegrityError(f"a layer with a hard link to no file: {shown(path)} to {shown(target)}")
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(status, os.stat(base, dir_fd=here, follow_symlinks=False)):

@@ -32,6 +32,7 @@ _GzipError: type[Exception] = cast("Any", isal_zlib).error
 _MAGIC: tuple[tuple[bytes, Compression], ...] = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
 _FOREIGN = ((b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"\x5d\0\0", "lzma"), (b"LZIP", "lzip"))
 _ZSTD_LEVEL = 3
+_FEED = 4096  # bytes given to zstd at once: even hostile ones become no more than 128 MiB
 _WAIT = 0.05  # seconds between two looks at whether the other side is gone
 
 
@@ -62,10 +63,40 @@ def reader(stream: BinaryIO) -> BinaryIO:
         case "gzip":
             source: BinaryIO = _igzip.IGzipFile(fileobj=stream, mode="rb")
         case "zstd":
-            source = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True, closefd=False)
+            source = cast("BinaryIO", _Frames(stream))
         case _:
             return stream
     return cast("BinaryIO", _Checked(source))
+
+
+class _Frames(io.RawIOBase):
+    """zstd frames uncompressed one after another; unlike the library's own reader it does not take a cut frame for an end."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._rest = b""
+        self._begun = False
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        pieces, length = [], 0
+        while size < 0 or length < size:
+            data = self._rest or self._stream.read(_FEED)
+            self._rest = b""
+            if not data:
+                if self._begun:
+                    raise EOFError("a zstd frame without its end")
+                break
+            pieces.append(self._frame.decompress(data))
+            length += len(pieces[-1])
+            self._begun = not self._frame.eof
+            if self._frame.eof:
+                self._rest = self._frame.unused_data
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+        return b"".join(pieces)
 
 
 class _Checked(io.RawIOBase):

@@ -266,10 +266,14 @@ def read(tree: int, path: bytes, limit: int) -> bytes:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             raise
         raise NotFound(f"no such file in the tree: {_text(path)}") from None
-    with open(opened, "rb", buffering=0) as file:
+    try:
         if not stat.S_ISREG(os.fstat(opened).st_mode):
             raise Conflict(f"{_text(path)} is no regular file")
-        data = file.read(limit + 1)
+        data = b""
+        while len(data) <= limit and (piece := os.read(opened, limit + 1 - len(data))):
+            data += piece
+    finally:
+        os.close(opened)
     if len(data) > limit:
         raise Conflict(f"{_text(path)} is longer than {limit} bytes")
     return data

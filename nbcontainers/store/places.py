@@ -136,6 +136,8 @@ class Places:
         except (IsADirectoryError, PermissionError):  # POSIX's and Linux's answers for a folder
             for known in [known for known in self._open if (known + b"/").startswith(path + b"/")]:
                 os.close(self._open.pop(known))
+            for known in [known for known in self._folders if (known + b"/").startswith(path + b"/")]:
+                del self._folders[known]
             removal.remove(here, base)
         return True
 
@@ -181,10 +183,9 @@ class Places:
         for path, (mode, time) in reversed(self._folders.items()):
             if len(self._open) > _MOST_OPEN:
                 self.close()
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # a later entry may have replaced it
-                folder = self.opened(path)
-                os.fchmod(folder, mode)
-                os.utime(folder, ns=(time, time))
+            folder = self.opened(path)
+            os.fchmod(folder, mode)
+            os.utime(folder, ns=(time, time))
 
 
 def shown(name: bytes) -> str:

@@ -125,5 +125,6 @@ def _described(error: BaseException) -> tuple[object, ...]:
         }
         return "error", type(error).__name__, error.message, error.hint, about
     if isinstance(error, OSError) and error.errno is not None:
-        return "os", error.errno, error.strerror or "", os.fsencode(error.filename or b"")
+        name = error.filename if isinstance(error.filename, str | bytes) else b""
+        return "os", error.errno, error.strerror or "", os.fsencode(name)
     return "fault", "".join(traceback.format_exception(error))

@@ -193,7 +193,7 @@ def read(stream: Readable) -> Iterator[tuple[Header, Body]]:
             if kind == b"x":
                 listed = pax_records(data)
                 extended.update(listed)
-                is_sparse = b"GNU.sparse." in data
+                is_sparse = any(key.startswith(b"GNU.sparse.") for key, _ in listed)
             elif kind in b"LK":
                 extended[b"path" if kind == b"L" else b"linkpath"] = data.rstrip(b"\0")
             continue

@@ -172,7 +172,7 @@ class Work:
 
     def paced(self, what: str, total: int | None) -> Callable[[int], None]:
         """A function that tells how far some work is, but not too often."""
-        last = time.monotonic()
+        last = 0.0
 
         def tell(done: int) -> None:
             nonlocal last

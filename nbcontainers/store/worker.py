@@ -284,7 +284,7 @@ class Worker:
         return int(self._call("copy_from", *arguments, on_event=on_event)[0])
 
     def read(self, mounts: Sequence[Mount], path: str, *, limit: int = 16 << 20) -> bytes:
-        """The content of a file in a tree: NotFound, or IntegrityError if it is longer than ``limit``."""
+        """The content of a file in a tree: NotFound, or Conflict if it is no file or is longer than ``limit``."""
         return bytes(self._call("read", _plain(mounts), path, limit)[0])
 
     def lookup(self, mounts: Sequence[Mount], word: str) -> tuple[int, int]:
@@ -326,7 +326,11 @@ def _raise(message: Sequence[Any]) -> NoReturn:
 
 
 def _write_maps(pid: int, identity: Identity) -> None:
-    """Have the setuid helpers write maps of several ids, which the process itself may not; see newuidmap(1)."""
+    """Write maps of several ids, which the process itself may not: as root, else by the setuid helpers; see newuidmap(1)."""
+    if os.geteuid() == 0:
+        for name, mappings in (("uid_map", identity.uid_mappings), ("gid_map", identity.gid_mappings)):
+            Path(f"/proc/{pid}/{name}").write_text(idmap.text(mappings))
+        return
     maps = (("newuidmap", identity.uid_mappings), ("newgidmap", identity.gid_mappings))
     for program, mappings in maps:
         try:

@@ -299,8 +299,8 @@ def test_an_interrupted_call_leaves_scratch_only(
     opened: tuple[Store, Worker], shots: Snapshotter, tmp_path: Path
 ) -> None:
     """An observer that raises ends the work; the layer is not there, and the next call is served."""
-    store, worker = opened
-    image = make_image(store, [archive(member("big", os.urandom(80 << 20)))])
+    store, _ = opened
+    image = make_image(store, [archive(member("big", os.urandom(8 << 20)))])
 
     def stop(event: object) -> None:
         raise KeyboardInterrupt
@@ -348,7 +348,7 @@ def test_the_way_is_chosen_by_trying(opened: tuple[Store, Worker]) -> None:
     assert snapshots.choose(store.root, store.content, worker).name == first.name
 
 
-def test_a_full_disk_is_said_in_words(opened: tuple[Store, Worker]) -> None:
+def test_errors_of_the_kernel_come_back(opened: tuple[Store, Worker]) -> None:
     """Errors of the kernel come back as what they are."""
     worker = opened[1]
     with pytest.raises(OSError, match="No such file") as raised:

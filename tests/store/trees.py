@@ -14,8 +14,11 @@ from nbcontainers.linux import idmap
 from nbcontainers.oci.descriptor import LAYER_GZIP, Digest, Platform
 from nbcontainers.oci.image import Image, ImageConfig
 from nbcontainers.results import Entry
+from nbcontainers.store.attributes import is_whiteout
 from nbcontainers.store.layers import Limits, apply
 from nbcontainers.store.store import Store
+
+LIMITS = Limits()
 
 
 def here() -> idmap.Identity:
@@ -45,16 +48,16 @@ def hard(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
     return member(name, type=tarfile.LNKTYPE, linkname=target)
 
 
-def archive(*members: tuple[tarfile.TarInfo, bytes], format: int = tarfile.PAX_FORMAT) -> bytes:
+def archive(*members: tuple[tarfile.TarInfo, bytes], kind: int = tarfile.PAX_FORMAT) -> bytes:
     """A tar archive of these entries."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=format) as opened:
+    with tarfile.open(fileobj=out, mode="w", format=kind) as opened:
         for entry, data in members:
             opened.addfile(entry, io.BytesIO(data) if data else None)
     return out.getvalue()
 
 
-def unpack(layer: bytes, folder: Path, *parents: Path, limits: Limits = Limits()) -> tuple[Digest, list[Entry]]:
+def unpack(layer: bytes, folder: Path, *parents: Path, limits: Limits = LIMITS) -> tuple[Digest, list[Entry]]:
     """Apply a layer in this process; the parents are from the base up."""
     folder.mkdir()
     index: list[Entry] = []
@@ -82,6 +85,9 @@ def seen(folder: Path | str, *, times: bool = True, owners: bool = True) -> dict
         status = os.lstat(path)
         name = os.path.relpath(path, folder)
         kind = stat.S_IFMT(status.st_mode)
+        if is_whiteout(status):
+            found[name] = ("whiteout",)
+            continue
         content: object = status.st_rdev if kind in (stat.S_IFCHR, stat.S_IFBLK) else None
         if kind == stat.S_IFREG:
             with open(path, "rb") as file:
