@@ -36,11 +36,15 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """Bytes that a process wrote, as they came: not lines, not always whole characters. ``step`` is the build step's number."""
+    """Bytes that a process wrote, as they came: not lines, not always whole characters. ``step`` is the build step's number.
+
+    ``time`` is set where the bytes come from a log: when they were written, in seconds since the epoch.
+    """
 
     data: bytes
     stream: Literal["stdout", "stderr"] = "stdout"
     step: int | None = None
+    time: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

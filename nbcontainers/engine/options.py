@@ -216,6 +216,21 @@ def security(words: Sequence[str]) -> tuple[bool, bool]:
     return no_new_privileges, filtered
 
 
+def source_date_epoch(environ: Mapping[str, str]) -> int | None:
+    """The time that everything new in a build gets, in seconds since 1970, if the environment fixes one.
+
+    Source: reproducible-builds.org, "SOURCE_DATE_EPOCH specification".
+    """
+    text = environ.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise NBContainersError(
+            f"SOURCE_DATE_EPOCH is {text!r}", hint="wanted: whole seconds since 1970, as 'date +%s' prints them"
+        )
+    return int(text)
+
+
 def _inside(path: str, word: str) -> str:
     if not path.startswith("/") or posixpath.normpath(path) in ("/", "//"):
         raise NBContainersError(

@@ -57,6 +57,9 @@ MOUNT_ATTR_RDONLY = 1
 MOUNT_ATTR_NOSUID = 2
 MOUNT_ATTR_NODEV = 4
 MOUNT_ATTR_NOEXEC = 8
+MOUNT_ATTR_ATIME = 0x70
+MOUNT_ATTR_NOATIME = 0x10
+MOUNT_ATTR_STRICTATIME = 0x20
 MOUNT_ATTR_IDMAP = 0x00100000
 
 # include/uapi/linux/openat2.h
@@ -235,9 +238,22 @@ def fsmount(kind: str, options: list[tuple[str, str]], attributes: int = 0) -> i
         os.close(context)
 
 
+def filesystem_type(descriptor: int) -> int:
+    """The magic number of the file system behind a descriptor (``f_type``); see fstatfs(2) and linux/magic.h."""
+    buffer = (ctypes.c_long * 32)()  # struct statfs begins with f_type and is shorter than this
+    _check(_libc.fstatfs(descriptor, ctypes.byref(buffer)))
+    return buffer[0]
+
+
 def prctl(option: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> int:
     """See prctl(2)."""
     return _check(_prctl(option, a, b, c, d))
+
+
+def set_name(name: str) -> None:
+    """Name this process as ps and /proc/PID/comm show it: 15 bytes of it; see PR_SET_NAME in prctl(2)."""
+    buffer = ctypes.create_string_buffer(os.fsencode(name)[:15])
+    prctl(PR_SET_NAME, ctypes.addressof(buffer))
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:
@@ -267,3 +283,8 @@ def sethostname(name: str) -> None:
     """Set the host name of this UTS namespace."""
     data = name.encode()
     _check(_libc.sethostname(data, len(data)))
+
+
+def syncfs(descriptor: int) -> None:
+    """Bring to the disk all that was written to the file system of an open file; see syncfs(2)."""
+    _check(_libc.syncfs(descriptor))

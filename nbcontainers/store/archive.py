@@ -12,19 +12,16 @@ import hashlib
 import io
 import json
 import tarfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import IO, Any, BinaryIO
 
-import zstandard
-from isal import igzip
-
 from ..errors import IntegrityError, InvalidReference
 from ..events import Observer, Progress, ignore
-from ..oci.descriptor import CONFIG, INDEX, LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, MANIFEST, Descriptor, Digest
+from ..oci.descriptor import CONFIG, INDEX, MANIFEST, Descriptor, Digest
 from ..oci.image import Image, ImageConfig, Index, Manifest, parse, to_bytes
 from ..oci.reference import Reference
+from .compression import MEDIA_TYPES, ReadAhead, detect, reader
 from .content import Content
 from .incoming import Incoming
 from .store import Store
@@ -170,25 +167,13 @@ def _read_docker(store: Store, incoming: Incoming, entry: Mapping[str, Any], lim
 
 
 def _measure(blob: BinaryIO, limit: int) -> tuple[str, Digest]:
-    """The media type and the diff ID of a layer."""
-    magic = blob.read(4)
+    """The media type and the diff ID of a layer, which is at most ``limit`` bytes uncompressed."""
+    kind = MEDIA_TYPES[detect(blob.read(6))]
     blob.seek(0)
-    reader: Any = blob
-    kind = LAYER_TAR
-    if magic[:2] == b"\x1f\x8b":
-        kind, reader = LAYER_GZIP, igzip.open(blob)  # type: ignore[no-untyped-call]
-    elif magic == b"\x28\xb5\x2f\xfd":
-        kind, reader = LAYER_ZSTD, zstandard.ZstdDecompressor().stream_reader(blob, read_across_frames=True)
-    sum_, size = hashlib.sha256(), 0
-    try:
-        while piece := reader.read(_PIECE):
-            sum_.update(piece)
-            size += len(piece)
-            if size > limit:
-                raise IntegrityError(f"a layer of more than {limit} bytes", hint="if you trust it, raise the limit")
-    except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
-        raise IntegrityError(f"a layer is damaged: {error}", hint="make the archive again") from error
-    return kind, Digest(f"sha256:{sum_.hexdigest()}")
+    with ReadAhead(reader(blob), limit=limit) as archive:
+        while archive.read():
+            pass
+    return kind, Digest(archive.digest)
 
 
 def _blobs(images: Iterable[Image]) -> dict[Digest, int]:
@@ -266,9 +251,9 @@ def _add_blob(archive: tarfile.TarFile, content: Content, digest: Digest, size: 
             f"blob {digest} should have {size} bytes and has {found}", expected=str(size), actual=str(found)
         )
     with content.open(digest) as blob:
-        reader = _Hashing(blob, digest.algorithm)
-        archive.addfile(_file(_path(digest), size), reader)
-    if (actual := reader.hash.hexdigest()) != digest.hex:
+        source = _Hashing(blob, digest.algorithm)
+        archive.addfile(_file(_path(digest), size), source)
+    if (actual := source.hash.hexdigest()) != digest.hex:
         raise IntegrityError(
             f"blob {digest} is damaged: its bytes have the digest {actual}",
             expected=digest,

@@ -7,7 +7,6 @@ import errno
 import fcntl
 import os
 import secrets
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,23 +100,3 @@ def full(path: Path) -> HostError:
         f"no space left to write {path}",
         hint="free some with 'nbcontainers prune', or name a larger disk in NBCONTAINERS_ROOT",
     )
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a file or a folder and all below it, whatever modes its own folders have; a link is removed, not followed.
-
-    It can do so only where this process owns the folders; trees with other owners are the worker's to remove. Two processes may
-    remove the same tree at once.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISDIR(path.lstat().st_mode):
-            path.unlink()
-            return
-        # A folder without write permission keeps its names, and one without search permission hides them.
-        if stat.S_IMODE(path.lstat().st_mode) & 0o700 != 0o700:
-            path.chmod(0o700)
-        with os.scandir(path) as entries:
-            names = [Path(entry.path) for entry in entries]
-        for name in names:
-            remove_tree(name)
-        path.rmdir()

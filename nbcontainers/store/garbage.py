@@ -5,6 +5,8 @@ The caller holds the store's gate alone, so what is reachable at the beginning i
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -15,8 +17,9 @@ from ..errors import IntegrityError, NBContainersError
 from ..oci.descriptor import CONFIG, DOCKER_CONFIG, INDEXES, Descriptor, Digest
 from ..oci.image import ImageConfig, Index, Manifest, chain_ids, parse
 from ..results import Collected
+from . import removal
 from .content import Content
-from .durable import abandoned, saying_when_full
+from .durable import abandoned
 from .metadata import Row
 
 DOCUMENT_LIMIT = 4 << 20
@@ -118,8 +121,10 @@ def sweep(
         content.delete(digest)
     layers = []
     for digest in unpacked(root):
-        if digest not in keep and (only is None or digest in only):
-            (root / "layers" / digest.hex).rename(root / "trash" / secrets.token_hex(16))
+        # Who makes a layer keeps its lock until a lease names it.
+        making = not abandoned(root / "ingest" / f"{digest.hex}.lock")
+        if digest not in keep and not making and (only is None or digest in only):
+            _throw_away(root, root / "layers" / digest.hex)
             layers.append(digest)
     images = {found.manifests[digest].config.digest for digest in blobs if digest in found.manifests}
     return Collected(
@@ -137,24 +142,41 @@ def unpacked(root: Path) -> tuple[Digest, ...]:
 
 
 def sweep_scratch(root: Path, *, busy: bool) -> None:
-    """Remove what killed processes left: unfinished blobs, and snapshots that no container has.
+    """Throw away what killed processes left: files and trees in ROOT/ingest, and snapshots that no container has.
 
-    An unfinished blob is somebody's while it is locked. A worker's files are not, and neither are the snapshots of a build, so
-    while any lease lives (``busy``) both stay.
+    What is being made is locked by its maker. The snapshots of a build are not, so while any lease lives (``busy``) all of it stays.
     """
     if busy:
         return
     for path in (root / "ingest").iterdir():
         if abandoned(path):
-            path.unlink(missing_ok=True)
+            _throw_away(root, path)
     for path in (root / "snapshots").iterdir():
         # A container's folder is made before its snapshot and removed after it.
         if not (root / "containers" / path.name).exists():
-            path.rename(root / "trash" / secrets.token_hex(16))
+            _throw_away(root, path)
+
+
+def _throw_away(root: Path, path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):  # its maker has just finished
+        path.rename(root / "trash" / secrets.token_hex(16))
 
 
 def empty_trash(root: Path, discard: Callable[[Path], object]) -> None:
-    """Remove what was thrown away, by whoever; needs no gate, for nothing in the trash has a name."""
-    for path in sorted((root / "trash").iterdir()):
-        with saying_when_full(path):
-            discard(path)
+    """Remove what was thrown away, by whoever, one process after another; needs no gate, for nothing in the trash has a name."""
+    trash = os.open(root / "trash", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(trash, fcntl.LOCK_EX)
+        for name in sorted(os.listdir(trash)):
+            discard(root / "trash" / name)
+    finally:
+        os.close(trash)
+
+
+def discard(path: Path) -> None:
+    """Remove a tree whose folders this process owns; those of other owners are the worker's to remove."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        removal.remove(folder, os.fsencode(path.name))
+    finally:
+        os.close(folder)

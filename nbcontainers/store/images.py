@@ -16,7 +16,6 @@ from ..oci.reference import Reference
 from ..results import Collected
 from . import garbage
 from .content import Content
-from .durable import remove_tree
 from .leases import Leases
 from .metadata import Metadata, Row
 from .tags import Tags
@@ -32,7 +31,7 @@ class Images:
     """
 
     def __init__(
-        self, root: Path, content: Content, leases: Leases, *, discard: Callable[[Path], object] = remove_tree
+        self, root: Path, content: Content, leases: Leases, *, discard: Callable[[Path], object] = garbage.discard
     ) -> None:
         self._root = root
         self._content = content

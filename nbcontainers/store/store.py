@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from pathlib import Path
 from typing import Self
 
 from ..errors import Conflict, HostError
 from ..linux.idmap import Identity
+from . import snapshots
 from .content import Content
 from .durable import replace, saying_when_full
 from .images import Images
 from .leases import Lease, Leases
+from .snapshots import Snapshotter
+from .worker import Worker
 
 VERSION = 1
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -45,14 +49,21 @@ class Store:
         _prepare(self.root)
         self.leases = Leases(self.root)
         self.content = Content(self.root, self.leases)
-        self.images = Images(self.root, self.content, self.leases)
+        self.worker = Worker(self.root, identity)
+        self.images = Images(self.root, self.content, self.leases, discard=self.worker.remove)
+
+    @functools.cached_property
+    def snapshots(self) -> Snapshotter:
+        """Trees to write in, of the kind that this folder can hold: found by trying when it is first asked for."""
+        return snapshots.choose(self.root, self.content, self.worker)
 
     def lease(self) -> contextlib.AbstractContextManager[Lease]:
         """Keep from the collector what the lease names, and every blob that this process writes while it is held."""
         return self.leases.hold()
 
     def close(self) -> None:
-        """Let go of all that the store holds in this process."""
+        """Let go of all that the store holds in this process; it can be used again."""
+        self.worker.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -190,6 +191,8 @@ def test_eight_processes_tag_at_once_and_lose_nothing(store: Store) -> None:
             for turn in range(5):
                 with store.lease():
                     image = random_image(store, number * 10 + turn, shared=1)
+                    for chain in image.chain_ids:
+                        (store.root / "layers" / chain.hex / "fs" / "a" / "b").mkdir(parents=True, exist_ok=True)
                     store.images.tag(image, Reference.parse(f"app{number}:{turn}"))
                     store.images.tag(image, Reference.parse("everybody:latest"))
                 store.images.collect()
@@ -505,3 +508,21 @@ def test_snapshots_that_nobody_has_go(store: Store) -> None:
         assert sorted(os.listdir(store.root / "snapshots")) == ["abandoned-step", "container"]
     store.images.collect()
     assert os.listdir(store.root / "snapshots") == ["container"]
+
+
+def test_a_tree_that_is_being_made_stays(store: Store) -> None:
+    """A folder in ROOT/ingest, and a layer, that its maker keeps locked is not collected; once the maker is gone it is."""
+    tree, chain = store.root / "ingest" / "tree", Digest.of(b"chain")
+    layer, lock = store.root / "layers" / chain.hex, store.root / "ingest" / f"{chain.hex}.lock"
+    (tree / "fs" / "deep").mkdir(parents=True)
+    layer.mkdir()
+    with lock.open("w") as made:
+        folder = os.open(tree, os.O_RDONLY)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        fcntl.flock(made, fcntl.LOCK_EX)
+        assert store.images.collect().layers == ()
+        assert tree.is_dir()
+        os.close(folder)
+    assert store.images.collect().layers == (chain,)
+    assert not tree.exists()
+    assert not lock.exists()

@@ -1,0 +1,245 @@
+"""The build context: a folder, without what its ``.dockerignore`` leaves out, and what the sources of a COPY name in it.
+
+Only what COPY and ADD name is ever looked at. Every path is resolved inside the folder: a link or a ``..`` never leads out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import NBContainersError, NotFound
+from ..oci.descriptor import Digest
+from .digests import FileDigests
+from .ignore import Ignore, Matched
+from .source import did_you_mean
+from .wildcards import compiled, has_wildcards
+
+_LINKS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """One file or folder that a source names.
+
+    ``name`` is the path as it was found (its last part names the copy in a folder), ``path`` the same with links followed,
+    both relative to the context ("" is the context itself). ``excluded`` are the paths below a folder that are ignored.
+    ``digest`` stands for all of it: names, types, modes, contents and link targets, but neither times nor owners.
+    """
+
+    name: str
+    path: str
+    folder: bool
+    excluded: tuple[str, ...]
+    digest: Digest
+
+
+class Context:
+    """A folder on this host as a build context.
+
+    Args:
+        root: the folder.
+        ignore: what is left out.
+        digests: the folder in which digests of files are kept for the next build; None for nowhere.
+
+    """
+
+    def __init__(self, root: Path, *, ignore: Ignore | None = None, digests: Path | None = None) -> None:
+        self.root = root.absolute()
+        self.ignore = ignore or Ignore()
+        self._kept = digests
+        self._digests: FileDigests | None = None
+
+    @classmethod
+    def open(cls, root: Path, *, dockerfile: Path | None = None, digests: Path | None = None) -> Context:
+        """The folder with its ``.dockerignore``, or the ``NAME.dockerignore`` beside a Dockerfile, which counts alone.
+
+        Raises:
+            NotFound: there is no such folder.
+            NBContainersError: the ignore file has a line that is no pattern.
+
+        """
+        if not root.is_dir():
+            kind = "is no folder" if root.exists() else "is not there"
+            raise NotFound(
+                f"the context {str(root)!r} {kind}", hint="the context is the folder that COPY takes files from"
+            )
+        own = [dockerfile.with_name(f"{dockerfile.name}.dockerignore")] if dockerfile else []
+        for file in (*own, root / ".dockerignore"):
+            try:
+                return cls(root, ignore=Ignore.parse(file.read_text(errors="replace")), digests=digests)
+            except FileNotFoundError:
+                continue
+            except ValueError as error:
+                raise NBContainersError(
+                    f"{file.name} {error}", hint="see docs.docker.com, Dockerignore file"
+                ) from error
+        return cls(root, digests=digests)
+
+    def select(self, source: str) -> tuple[Selected, ...]:
+        """What a source of COPY names, in the order of names; () where a wildcard matches nothing.
+
+        Raises:
+            NotFound: there is no such file, or it is ignored.
+
+        """
+        path = clean(source)
+        if has_wildcards(path):
+            return tuple(self._selected(name, self.resolve(name)) for name in self._matching(path))
+        try:
+            real = self.resolve(path)
+            self._lstat(real)
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._missing(source, path) from None
+        if not self._included(real):
+            raise NotFound(
+                f"{source!r} is left out of the context by .dockerignore",
+                hint=f"add the line !{real} to .dockerignore",
+            )
+        return (self._selected(path, real),)
+
+    def rows(self, selected: Selected) -> list[tuple[str, str]]:
+        """Each file to copy: where it is on this host, and its name in the destination; of a folder what is below it."""
+        if not selected.folder:
+            return [(self._host(selected.path), selected.name.rpartition("/")[2])]
+        start = len(selected.path) + 1 if selected.path else 0
+        walked = self._walk(selected.path, self._state(selected.path), [])
+        return [(self._host(path), path[start:]) for path, _ in walked]
+
+    def save(self) -> None:
+        """Keep the digests for the next build."""
+        if self._digests is not None:
+            self._digests.save()
+
+    def resolve(self, path: str) -> str:
+        """The path with every link on its way followed inside the context. FileNotFoundError where something is missing."""
+        done: list[str] = []
+        left = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+        followed = 0
+        while left:
+            part = left.pop()
+            if part == "..":
+                del done[-1:]
+                continue
+            status = os.lstat(self._host("/".join((*done, part))))
+            if not stat.S_ISLNK(status.st_mode):
+                done.append(part)
+                continue
+            followed += 1
+            if followed > _LINKS:
+                raise NotFound(f"{path!r} has too many symbolic links on its way", hint="do they go round in a circle?")
+            target = os.readlink(self._host("/".join((*done, part))))
+            if target.startswith("/"):
+                done = []
+            left += [part for part in reversed(target.split("/")) if part not in ("", ".")]
+        return "/".join(done)
+
+    def _host(self, path: str) -> str:
+        return f"{self.root}/{path}" if path else str(self.root)
+
+    def _lstat(self, path: str) -> os.stat_result:
+        return os.lstat(self._host(path))
+
+    def _included(self, path: str) -> bool:
+        """Whether it is in the context: not ignored, or a folder with something in it that is not."""
+        if not path or not self.ignore.ignores(path):
+            return True
+        if not self.ignore.may_except_below(path) or not stat.S_ISDIR(self._lstat(path).st_mode):
+            return False
+        return any(True for _ in self._walk(path, self._state(path), []))
+
+    def _state(self, path: str) -> Matched:
+        state, parts = self.ignore.nothing, path.split("/") if path else []
+        for depth in range(1, len(parts) + 1):
+            _, state = self.ignore.below("/".join(parts[:depth]), state)
+        return state
+
+    def _walk(self, path: str, state: Matched, excluded: list[str]) -> Iterator[tuple[str, os.stat_result]]:
+        """Everything below a folder that is in the context, a folder before what is in it, in the order of names."""
+        with os.scandir(self._host(path)) as listed:
+            entries = sorted(listed, key=lambda entry: os.fsencode(entry.name))
+        for entry in entries:
+            below = f"{path}/{entry.name}" if path else entry.name
+            hidden, matched = self.ignore.below(below, state) if self.ignore.patterns else (False, state)
+            status = entry.stat(follow_symlinks=False)
+            folder = stat.S_ISDIR(status.st_mode)
+            if not hidden:
+                yield below, status
+                if folder:
+                    yield from self._walk(below, matched, excluded)
+                continue
+            inner: list[str] = []
+            kept = list(self._walk(below, matched, inner)) if folder and self.ignore.may_except_below(below) else []
+            if kept:
+                excluded += inner
+                yield below, status
+                yield from kept
+            else:
+                excluded.append(below)
+
+    def _matching(self, pattern: str) -> Iterator[str]:
+        parts = pattern.split("/")
+        first = next(index for index, part in enumerate(parts) if has_wildcards(part))
+        try:
+            base = self.resolve("/".join(parts[:first]))
+            expression = compiled("/".join(parts[first:]))
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return
+        if not stat.S_ISDIR(self._lstat(base).st_mode):
+            return
+        yield from self._match_below(base, base, len(parts) - first, expression)
+
+    def _match_below(self, base: str, path: str, depth: int, expression: re.Pattern[str]) -> Iterator[str]:
+        """Paths ``depth`` levels below that match; only an exact number of levels can."""
+        with os.scandir(self._host(path)) as listed:
+            entries = sorted(listed, key=lambda entry: os.fsencode(entry.name))
+        for entry in entries:
+            below = f"{path}/{entry.name}" if path else entry.name
+            relative = below[len(base) + 1 :] if base else below
+            if depth == 1:
+                if expression.fullmatch(relative) and self._included(below):
+                    yield below
+            elif entry.is_dir(follow_symlinks=False):
+                yield from self._match_below(base, below, depth - 1, expression)
+
+    def _selected(self, name: str, path: str) -> Selected:
+        if self._digests is None:
+            self._digests = FileDigests(self._kept, self.root)
+        status = self._lstat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            return Selected(name, path, False, (), Digest.of(self._line("", path, status)))
+        total, excluded = hashlib.sha256(), list[str]()
+        for below, inner in self._walk(path, self._state(path), excluded):
+            total.update(self._line(below[len(path) + 1 :] if path else below, below, inner))
+        return Selected(name, path, True, tuple(excluded), Digest("sha256:" + total.hexdigest()))
+
+    def _line(self, relative: str, path: str, status: os.stat_result) -> bytes:
+        """What stands for one file in a digest: NUL ends each field, so that no name can pretend to be another field."""
+        host, content = self._host(path), ""
+        if stat.S_ISREG(status.st_mode):
+            assert self._digests is not None
+            content = self._digests.of(path, host, status)
+        elif stat.S_ISLNK(status.st_mode):
+            content = os.readlink(host)
+        return os.fsencode(f"{relative}\0{status.st_mode:o}\0{content}\0")
+
+    def _missing(self, source: str, path: str) -> NotFound:
+        folder, _, name = path.rpartition("/")
+        try:
+            hint = did_you_mean(name, os.listdir(self._host(self.resolve(folder))))
+        except OSError:
+            hint = f"there is no folder {folder!r} in the context {str(self.root)!r}"
+        if hint.startswith("known"):
+            hint = f"the context is {str(self.root)!r}"
+        return NotFound(f"{source!r} is not in the context", hint=hint)
+
+
+def clean(path: str) -> str:
+    """A source's path relative to the root it is taken from: no ``..`` leads out of it."""
+    return posixpath.normpath("/" + path).lstrip("/")

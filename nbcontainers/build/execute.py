@@ -1,0 +1,363 @@
+"""A step that no cache knows: a snapshot is prepared, something happens in it, and it becomes a layer, or nothing is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import BuildError, Conflict, DockerfileError, LaunchError, NBContainersError, NotFound
+from ..events import Event, Observer, Output, Warned
+from ..oci.descriptor import CONFIG, MANIFEST, Descriptor, Digest, Platform
+from ..oci.image import Image, ImageConfig, Manifest, chain_ids
+from ..oci.runtime import Mount, RuntimeSpec
+from ..results import ContainerState
+from ..runtime import defaults
+from ..runtime.host import Host
+from ..runtime.process import Runtime
+from ..runtime.running import Running
+from ..store.attributes import OPAQUE
+from ..store.leases import Lease
+from ..store.store import Store
+from .context import Context, Selected
+from .history import instant
+from .records import Made
+from .steps import Copy, Node, Run
+from .wildcards import has_wildcards
+
+EMPTY = Digest("sha256:" + "0" * 64)
+HOSTNAME = "buildkitsandbox"
+OUTPUT_KEPT = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A tree of files as the layers it is made of, from the base up."""
+
+    layers: tuple[Descriptor, ...] = ()
+    diff_ids: tuple[Digest, ...] = ()
+    chain: tuple[Digest, ...] = ()
+
+    @classmethod
+    def of(cls, image: Image) -> Tree:
+        """An image's."""
+        return cls(image.layers, image.config.diff_ids, image.chain_ids)
+
+    @property
+    def chain_id(self) -> Digest:
+        """What names the tree; a name of its own for the empty one."""
+        return self.chain[-1] if self.chain else EMPTY
+
+    def with_layer(self, made: Made) -> Tree:
+        """The tree with one more layer."""
+        diff_ids = (*self.diff_ids, made.diff_id)
+        chain = (*self.chain, chain_ids((self.chain[-1], made.diff_id))[-1] if self.chain else made.diff_id)
+        return Tree((*self.layers, made.descriptor), diff_ids, chain)
+
+    def image(self) -> Image:
+        """The tree as an image that no store has: for whoever unpacks its layers."""
+        nothing = Descriptor(media_type=CONFIG, digest=EMPTY, size=0)
+        return Image(
+            reference=None,
+            descriptor=Descriptor(media_type=MANIFEST, digest=EMPTY, size=0),
+            manifest=Manifest(config=nothing, layers=self.layers),
+            config=ImageConfig(platform=Platform.host(), diff_ids=self.diff_ids),
+        )
+
+
+class Executor:
+    """What executes the steps of one build."""
+
+    def __init__(self, store: Store, runtime: Runtime, host: Host, lease: Lease) -> None:
+        self.store = store
+        self.runtime = runtime
+        self.host = host
+        self.lease = lease
+
+    @contextlib.contextmanager
+    def snapshot(self, below: Tree, on_event: Observer) -> Iterator[tuple[str, tuple[Mount, ...]]]:
+        """A writable tree on top of another: its key and mounts. What is not committed inside is removed."""
+        key = f"build-{secrets.token_hex(8)}"
+        self.lease.add(key, *below.chain, *(layer.digest for layer in below.layers))
+        self.store.snapshots.unpack(below.image(), on_event)
+        try:
+            yield key, self.store.snapshots.prepare(key, below.chain)
+        finally:
+            self.store.snapshots.remove(key)
+
+    def commit(self, key: str, epoch: int | None) -> Made:
+        """Make the snapshot a layer."""
+        layer = self.store.snapshots.commit(key, created=epoch)
+        self.lease.add(layer.descriptor.digest, layer.chain_id)
+        return Made(
+            descriptor=layer.descriptor,
+            diff_id=layer.diff_id,
+            chain_id=layer.chain_id,
+            created=instant(time.time() if epoch is None else epoch),
+        )
+
+    # RUN -----------------------------------------------------------------------------------------------------------------
+
+    def run(self, node: Node, step: Run, below: Tree, number: int, on_event: Observer) -> Made:
+        """Execute a command in a snapshot. BuildError if it fails or cannot be started."""
+        with self.snapshot(below, on_event) as (key, rootfs):
+            with self.folder(key, "files") as files, self.folder(key, "run") as folder:
+                spec = defaults.docker_spec(
+                    args=step.args,
+                    host=self.host,
+                    env=(*step.env, *step.proxies),
+                    cwd=step.workdir,
+                    hostname=HOSTNAME,
+                    network="none" if step.network == "none" else "host",
+                    mounts=_mounts(files, step),
+                )
+                self.command(node, step, spec, rootfs, folder, _Tail(number, on_event))
+            self.tidy(key, below, [mount.destination for mount in spec.mounts])
+            return self.commit(key, step.epoch)
+
+    @contextlib.contextmanager
+    def folder(self, key: str, name: str) -> Iterator[Path]:
+        """A folder of this host beside a snapshot, while it is needed."""
+        path = self.store.root / "snapshots" / f"{key}-{name}"
+        path.mkdir(mode=0o700)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def command(
+        self, node: Node, step: Run, spec: RuntimeSpec, rootfs: tuple[Mount, ...], folder: Path, tail: _Tail
+    ) -> None:
+        """Run a container to its end, which is to be good."""
+        state = ContainerState(
+            id=folder.name,
+            name="",
+            image="",
+            image_id="",
+            command=step.args,
+            status="creating",
+            created=time.time(),
+            tier=self.host.tier,
+        )
+        try:
+            running = self.runtime.start(folder, spec, rootfs, state=state, user=step.user)
+        except LaunchError as error:
+            message = f"{node.title!r} could not be started: {error.message}"
+            code, hint = error.exit_code, error.hint or _launch_hint(step, error)
+            raise BuildError(
+                message, step=node.title, lines=node.lines, exit_code=code, output=b"", hint=hint
+            ) from error
+        code = _attended(running, tail)
+        if code:
+            out_of_memory = running.state.out_of_memory
+            raise BuildError(
+                f"{node.title!r} ended with exit code {code}" + (", for memory ran out" if out_of_memory else ""),
+                step=node.title,
+                lines=node.lines,
+                exit_code=code,
+                output=tail.bytes(),
+                hint=_exit_hint(code),
+            )
+
+    # COPY, ADD and WORKDIR -----------------------------------------------------------------------------------------------
+
+    def copy(
+        self,
+        node: Node,
+        step: Copy,
+        below: Tree,
+        origin: Tree | None,
+        context: Context | None,
+        selected: Sequence[Selected],
+        on_event: Observer,
+    ) -> Made:
+        """Put files into a snapshot. DockerfileError where a source or an owner is not there, or a file would be a folder."""
+        with self.snapshot(below, on_event) as (key, mounts):
+            try:
+                if origin is not None:
+                    self.copy_from(step, mounts, origin, on_event)
+                else:
+                    self.copy_in(key, step, mounts, context, selected, on_event)
+            except (NotFound, Conflict) as error:
+                raise DockerfileError(f"{node.place}: {error.message}", lines=node.lines, hint=error.hint) from error
+            return self.commit(key, step.epoch)
+
+    def copy_in(
+        self,
+        key: str,
+        step: Copy,
+        mounts: tuple[Mount, ...],
+        context: Context | None,
+        selected: Sequence[Selected],
+        on_event: Observer,
+    ) -> None:
+        """Files of the context and documents; with neither, the folder itself."""
+        into = step.destination.endswith("/")
+        with self.folder(key, "files") as scratch:
+            groups = [(one.folder, context.rows(one)) for one in selected] if context is not None else []
+            groups += [(False, [(_document(scratch, name, text), name)]) for name, text in step.documents]
+            if not (step.sources or step.documents):
+                groups = [(True, [])]
+            empty = scratch / "empty"
+            empty.mkdir()
+            for folder, rows in groups:
+                # The destination itself is no copy of a folder: what is in that goes into it.
+                self.store.worker.copy(
+                    mounts,
+                    [(str(empty), ""), *rows] if folder else rows,
+                    step.destination,
+                    directory=folder or into,
+                    chown=step.owner or None,
+                    chmod=step.mode,
+                    on_event=on_event,
+                )
+
+    def copy_from(self, step: Copy, mounts: tuple[Mount, ...], origin: Tree, on_event: Observer) -> None:
+        """Files of another tree."""
+        with self.snapshot(origin, on_event) as (_, theirs):
+            for source in step.sources:
+                try:
+                    self.store.worker.copy_from(
+                        mounts,
+                        theirs,
+                        [f"/{source}"],
+                        step.destination,
+                        directory=step.destination.endswith("/"),
+                        chown=step.owner or None,
+                        chmod=step.mode,
+                        on_event=on_event,
+                    )
+                except NotFound:
+                    if not has_wildcards(source):
+                        raise
+                    on_event(Warned(message=f"{source!r} matches nothing there"))
+
+    def tidy(self, key: str, below: Tree, destinations: Sequence[str]) -> None:
+        """Take away the empty files and folders that were made only to be mounted on: they are no part of the layer."""
+        upper = self.store.root / "snapshots" / key / "upper"
+        lowers = [self.store.root / "layers" / chain.hex / "fs" for chain in reversed(below.chain)]
+        is_overlay = self.store.snapshots.name == "overlay"
+        for destination in sorted(destinations, key=len, reverse=True):
+            name = destination.strip("/")
+            while name:
+                found = _below(lowers, name)
+                # In an overlay a folder that is as it was is there for what was made in it; in a copy everything is there.
+                if (found is not None and not is_overlay) or not _removed(upper / name, found):
+                    break
+                name = name.rpartition("/")[0]
+
+
+class _Tail:
+    """Tells the observer what a step prints, and keeps the end of it."""
+
+    def __init__(self, number: int, on_event: Observer) -> None:
+        self._number = number
+        self._on_event = on_event
+        self._kept = bytearray()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Output):
+            self._kept += event.data
+            del self._kept[:-OUTPUT_KEPT]
+            event = replace(event, step=self._number)
+        self._on_event(event)
+
+    def bytes(self) -> bytes:
+        return bytes(self._kept)
+
+
+def _attended(running: Running, tail: _Tail) -> int:
+    """The exit code of a container, once it has ended; whatever ends this ends the container too."""
+    try:
+        return running.attach(tail)
+    except BaseException:
+        running.hang_up()
+        with contextlib.suppress(NBContainersError, TimeoutError):
+            running.wait(10)
+        raise
+    finally:
+        running.close()
+
+
+def _document(folder: Path, name: str, text: str) -> str:
+    """A document of the Dockerfile as a file."""
+    path = folder / secrets.token_hex(8)
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    path.chmod(0o644)
+    return str(path)
+
+
+def _mounts(folder: Path, step: Run) -> tuple[Mount, ...]:
+    """What a command sees of this host: its name servers, names, and the script of a heredoc."""
+    with contextlib.suppress(OSError):
+        shutil.copyfile("/etc/resolv.conf", folder / "resolv.conf")
+    (folder / "hosts").write_text(f"127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+    found = [
+        Mount(destination=f"/etc/{name}", type="bind", source=str(folder / name), options=("bind", "ro"))
+        for name in ("hosts", "resolv.conf")
+        if (folder / name).exists()
+    ]
+    if step.document is not None:
+        name, text = step.document
+        pipes = folder / "pipes"
+        pipes.mkdir(mode=0o755)
+        (pipes / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+        (pipes / name).chmod(0o755)
+        found.append(Mount(destination="/dev/pipes", type="bind", source=str(pipes), options=("bind", "ro")))
+    return tuple(found)
+
+
+def _below(lowers: Sequence[Path], path: str) -> Path | None:
+    """Where the layers below have something at a path (a whiteout is nothing)."""
+    for lower in lowers:
+        with contextlib.suppress(OSError):
+            status = os.lstat(lower / path)
+            whiteout = stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+            return None if whiteout else lower / path
+    return None
+
+
+def _removed(path: Path, below: Path | None) -> bool:
+    """Remove an empty file or folder that is new, or a folder that is as it is below; False where it is neither."""
+    try:
+        status = os.lstat(path)
+        if stat.S_ISDIR(status.st_mode) and (below is None or _kept(path) == _kept(below)):
+            path.rmdir()
+        elif stat.S_ISREG(status.st_mode) and status.st_size == 0 and below is None:
+            path.unlink()
+        else:
+            return False
+    except OSError:
+        return False
+    return True
+
+
+def _kept(folder: Path) -> tuple[object, ...]:
+    """What a folder is beside its name and time. Overlay notes in attributes where it copied a folder from: that is nothing new."""
+    status = os.lstat(folder)
+    names = [name for name in os.listxattr(folder) if not name.startswith("user.overlay.") or name == OPAQUE]
+    return status.st_mode, status.st_uid, status.st_gid, [(name, os.getxattr(folder, name)) for name in sorted(names)]
+
+
+def _launch_hint(step: Run, error: LaunchError) -> str:
+    if error.exit_code != 127:
+        return ""
+    return f"is there a {step.args[0]} in the image? FROM scratch has no files at all"
+
+
+def _exit_hint(code: int) -> str:
+    match code:
+        case 126:
+            return "126: the shell found the command and could not execute it"
+        case 127:
+            return "127: the shell did not find the command"
+        case 137:
+            return "137: the command was killed, as when memory runs out"
+        case _:
+            return "its output says why"

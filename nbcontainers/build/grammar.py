@@ -1,0 +1,358 @@
+"""What each instruction takes: lines become typed instructions, or an error that says what was wanted and what was got."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+from ..errors import DockerfileError
+from ..oci.image import Healthcheck as HealthSettings
+from . import instructions as ins
+from .parser import Heredoc, Line, Syntax, heredoc_name, parse
+from .source import SPACE, Range, did_you_mean, unplaced, wrong
+from .words import BLANKS, NotStrings, Word, blank_separated, json_array, quoted
+
+_Kind = Literal["text", "switch", "list"]
+_COPY: dict[str, _Kind] = {"chown": "text", "chmod": "text", "link": "switch", "exclude": "list"}
+FLAGS: dict[str, dict[str, _Kind]] = {
+    "FROM": {"platform": "text"},
+    "COPY": {**_COPY, "from": "text", "parents": "switch"},
+    "ADD": {**_COPY, "keep-git-dir": "switch", "checksum": "text", "unpack": "switch"},
+    "RUN": {"mount": "list", "network": "text", "security": "text", "device": "list"},
+    "HEALTHCHECK": {
+        "interval": "text",
+        "timeout": "text",
+        "start-period": "text",
+        "start-interval": "text",
+        "retries": "text",
+    },
+}
+_STAGE = re.compile(r"[a-z][a-z0-9-_.]*")
+_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+
+
+def read(syntax: Syntax) -> tuple[ins.Instruction, ...]:
+    """The instructions of a parsed Dockerfile. DockerfileError names the first line that does not fit."""
+    return tuple(instruction(line, syntax.escape) for line in syntax.lines)
+
+
+def instruction(line: Line, escape: str) -> ins.Instruction:
+    """One instruction of one line."""
+    keyword = line.keyword.text.upper()
+    reader = _READERS.get(keyword)
+    if reader is None:
+        raise wrong(
+            f"unknown instruction {line.keyword.text!r}",
+            line.place(line.keyword),
+            hint=did_you_mean(line.keyword.text, _READERS),
+        )
+    try:
+        return reader(_Reading(line, escape, keyword))
+    except NotStrings as error:
+        raise wrong(
+            f"{keyword} has a JSON array with {error} in it",
+            line.range,
+            hint="every element is a string in double quotes",
+        ) from error
+
+
+def trigger(text: str, escape: str, place: Range) -> ins.Instruction:
+    """The instruction of an ONBUILD, read when a build begins with its image; its place is that of the FROM."""
+    syntax = parse(text if escape == "\\" else f"# escape={escape}\n{text}")
+    if len(syntax.lines) != 1:
+        raise wrong(f"ONBUILD has {len(syntax.lines)} instructions behind it: {text!r}", place, hint="it takes one")
+    try:
+        return replace(instruction(syntax.lines[0], syntax.escape), range=place)
+    except DockerfileError as error:
+        raise wrong(f"ONBUILD {unplaced(error)}", place, hint=error.hint) from error
+
+
+def duration(text: str) -> int:
+    """Nanoseconds of a duration as Go writes it: ``1h2m3.5s``. ValueError if it is none."""
+    position, total = 0, 0.0
+    for part in _DURATION.finditer(text):
+        if part.start() != position:
+            break
+        total += float(part[1]) * _UNITS[part[2]]
+        position = part.end()
+    if (position == 0 or position != len(text)) and text != "0":
+        raise ValueError(text)
+    return round(total)
+
+
+class _Reading:
+    """One line being read: what its reader asks for, with the errors that every instruction shares."""
+
+    def __init__(self, line: Line, escape: str, keyword: str) -> None:
+        self.line = line
+        self.escape = escape
+        self.keyword = keyword
+        self.rest = line.rest
+        self.text = line.span.text.strip(SPACE)
+        self.range = line.range
+
+    def fail(self, message: str, hint: str = "", word: Word | None = None) -> DockerfileError:
+        return wrong(f"{self.keyword} {message}", self.line.place(word) if word else self.range, hint=hint)
+
+    def flags(self) -> tuple[ins.Flag, ...]:
+        known = FLAGS.get(self.keyword, {})
+        found: dict[str, ins.Flag] = {}
+        every: list[ins.Flag] = []
+        for word in self.line.flags:
+            name, equals, value = word.text[2:].partition("=")
+            kind = known.get(name)
+            if kind is None:
+                hint = did_you_mean(name, known).replace("did you mean ", "did you mean --")
+                raise self.fail(f"has no flag --{name}", hint if known else f"{self.keyword} takes no flags", word)
+            if name in found and kind != "list":
+                raise self.fail(f"has the flag --{name} twice", "once is allowed", word)
+            if kind == "switch":
+                value = value.lower() if equals else "true"
+                if value not in ("true", "false"):
+                    raise self.fail(f"has --{name}={value}", "it is true or false", word)
+            elif not equals:
+                raise self.fail(f"has --{name} without a value", f"it reads --{name}=VALUE", word)
+            found[name] = ins.Flag(name, value, self.line.place(word))
+            every.append(found[name])
+        return tuple(every)
+
+    def some(self, what: str) -> str:
+        if not self.rest:
+            raise self.fail("stands alone", f"it takes {what}")
+        return self.rest
+
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        self.flags()
+        self.some("NAME=VALUE, or several of them")
+        words = quoted(self.line.span.text, self.line.arguments, self.line.end, self.escape)
+        if words and "=" not in words[0].text:
+            name, *value = BLANKS.split(self.rest, maxsplit=1)
+            if not value:
+                raise self.fail(
+                    f"has the name {name!r} and no value", f"it reads {self.keyword} {name}=VALUE", words[0]
+                )
+            return ((name, value[0]),)
+        found = []
+        for word in words:
+            name, equals, value_text = word.text.partition("=")
+            if not equals:
+                raise self.fail(
+                    f"has {word.text!r} without '='",
+                    "every pair reads NAME=VALUE; a value with spaces stands in quotes",
+                    word,
+                )
+            if not name:
+                raise self.fail(f"has a value without a name: {word.text!r}", "every pair reads NAME=VALUE", word)
+            found.append((name, value_text))
+        return tuple(found)
+
+    def command(self, *, required: bool) -> ins.Command:
+        if not self.rest:
+            if required:
+                raise self.fail("stands alone", "it takes a command")
+            return ins.Command((), True)
+        words = json_array(self.rest)
+        return ins.Command((self.rest,), True) if words is None else ins.Command(words, False)
+
+    def paths(self) -> tuple[str, ...]:
+        words = json_array(self.rest)
+        if words is not None:
+            return words
+        return tuple(word.text for word in blank_separated(self.line.span.text, self.line.arguments, self.line.end))
+
+
+def _from(at: _Reading) -> ins.From:
+    words = at.paths() if at.rest else ()
+    platform = next((flag.value for flag in at.flags()), "")
+    if len(words) == 1:
+        return ins.From(text=at.text, range=at.range, image=words[0], stage="", platform=platform)
+    if len(words) != 3 or words[1].lower() != "as":
+        got = "no image" if not words else f"{len(words)} words: {at.rest!r}"
+        raise at.fail(f"has {got}", "it reads FROM IMAGE, or FROM IMAGE AS NAME")
+    name = words[2].lower()
+    if not _STAGE.fullmatch(name):
+        raise at.fail(
+            f"names the stage {words[2]!r}", "a name begins with a letter and has letters, digits, '-', '_' and '.'"
+        )
+    return ins.From(text=at.text, range=at.range, image=words[0], stage=name, platform=platform)
+
+
+def _arg(at: _Reading) -> ins.Arg:
+    at.flags()
+    at.some("NAME, or NAME=DEFAULT")
+    pairs: list[tuple[str, str | None]] = []
+    for word in quoted(at.line.span.text, at.line.arguments, at.line.end, at.escape):
+        name, equals, default = word.text.partition("=")
+        if not name:
+            raise at.fail(f"has a default without a name: {word.text!r}", "it reads ARG NAME=DEFAULT", word)
+        pairs.append((name, default if equals else None))
+    return ins.Arg(text=at.text, range=at.range, pairs=tuple(pairs))
+
+
+def _run(at: _Reading) -> ins.Run:
+    found = at.flags()
+    command = at.command(required=True)
+    if not command.words:
+        raise at.fail("has an empty JSON array", "it takes a command")
+    return ins.Run(text=at.text, range=at.range, command=command, heredocs=at.line.heredocs, flags=found)
+
+
+def _transfer(at: _Reading) -> tuple[tuple[str, ...], tuple[Heredoc, ...], str, dict[str, str], tuple[ins.Flag, ...]]:
+    words = at.paths() if at.rest else ()
+    if len(words) < 2:
+        got = f"only {words[0]!r}" if words else "no paths"
+        raise at.fail(f"has {got}", f"it reads {at.keyword} SOURCE... DESTINATION")
+    found = at.flags()
+    if heredoc_name(words[-1]):
+        raise at.fail(f"has the heredoc {words[-1]!r} for a destination", "the last word is a path")
+    documents = {document.name: document for document in at.line.heredocs}
+    sources, contents = [], []
+    for word in words[:-1]:
+        opened = heredoc_name(word)
+        if opened and opened[0] in documents:
+            contents.append(documents[opened[0]])
+        else:
+            sources.append(word)
+    named = {flag.name: flag.value for flag in found}
+    return tuple(sources), tuple(contents), words[-1], named, found
+
+
+def _copy(at: _Reading) -> ins.Copy:
+    sources, documents, destination, named, found = _transfer(at)
+    return ins.Copy(
+        text=at.text,
+        range=at.range,
+        sources=sources,
+        documents=documents,
+        destination=destination,
+        origin=named.get("from", ""),
+        owner=named.get("chown", ""),
+        mode=named.get("chmod", ""),
+        flags=found,
+    )
+
+
+def _add(at: _Reading) -> ins.Add:
+    sources, documents, destination, named, found = _transfer(at)
+    return ins.Add(
+        text=at.text,
+        range=at.range,
+        sources=sources,
+        documents=documents,
+        destination=destination,
+        owner=named.get("chown", ""),
+        mode=named.get("chmod", ""),
+        flags=found,
+    )
+
+
+def _expose(at: _Reading) -> ins.Expose:
+    at.flags()
+    at.some("ports, as in 80 or 53/udp")
+    words = blank_separated(at.line.span.text, at.line.arguments, at.line.end)
+    return ins.Expose(text=at.text, range=at.range, ports=tuple(sorted(word.text for word in words)))
+
+
+def _volume(at: _Reading) -> ins.Volume:
+    at.flags()
+    at.some("paths")
+    paths = tuple(path.strip(SPACE) for path in at.paths())
+    if not paths or not all(paths):
+        raise at.fail("has an empty path", "a path is absolute, as in /data")
+    return ins.Volume(text=at.text, range=at.range, paths=paths)
+
+
+def _shell(at: _Reading) -> ins.Shell:
+    at.flags()
+    words = json_array(at.some('a JSON array, as in ["/bin/sh", "-c"]'))
+    if not words:
+        raise at.fail(f"has {at.rest!r}", 'it takes a JSON array, as in ["/bin/sh", "-c"]')
+    return ins.Shell(text=at.text, range=at.range, words=words)
+
+
+def _healthcheck(at: _Reading) -> ins.Healthcheck:
+    values = {flag.name: flag for flag in at.flags()}
+    kind, *tail = re.split(r"[\t\n\v\f\r \x85\xa0]+", at.some("CMD and a command, or NONE"), maxsplit=1)
+    rest = tail[0] if tail else ""
+    if kind.upper() == "NONE":
+        if rest:
+            raise at.fail(f"NONE has {rest!r} behind it", "NONE stands alone")
+        return ins.Healthcheck(text=at.text, range=at.range, settings=HealthSettings(test=("NONE",)))
+    if kind.upper() != "CMD":
+        raise at.fail(f"has {kind!r}", "it takes CMD and a command, or NONE")
+    words = json_array(rest)
+    if not rest or words == ():
+        raise at.fail("CMD has no command", "it reads HEALTHCHECK CMD COMMAND")
+    times = {}
+    for name in ("interval", "timeout", "start-period", "start-interval"):
+        if flag := values.get(name):
+            try:
+                times[name] = duration(flag.value)
+            except ValueError:
+                raise wrong(
+                    f"HEALTHCHECK has --{name}={flag.value}", flag.range, hint="a duration reads 30s, 1m30s or 500ms"
+                ) from None
+            if 0 < times[name] < 10**6:
+                raise wrong(f"HEALTHCHECK has --{name}={flag.value}", flag.range, hint="1ms is the least")
+    retries = values.get("retries")
+    if retries and not (retries.value.isascii() and retries.value.isdecimal()):
+        raise wrong(f"HEALTHCHECK has --retries={retries.value}", retries.range, hint="it is a whole number from 0 on")
+    return ins.Healthcheck(
+        text=at.text,
+        range=at.range,
+        settings=HealthSettings(
+            test=("CMD-SHELL", rest) if words is None else ("CMD", *words),
+            interval=times.get("interval", 0),
+            timeout=times.get("timeout", 0),
+            start_period=times.get("start-period", 0),
+            start_interval=times.get("start-interval", 0),
+            retries=int(retries.value) if retries else 0,
+        ),
+    )
+
+
+def _onbuild(at: _Reading) -> ins.Onbuild:
+    at.flags()
+    inner = BLANKS.split(at.some("an instruction"), maxsplit=1)[0].upper()
+    if inner in ("ONBUILD", "FROM", "MAINTAINER"):
+        raise at.fail(f"has {inner} behind it", "ONBUILD, FROM and MAINTAINER cannot be triggers")
+    text = at.rest + "".join(f"\n{document.content}{document.name}" for document in at.line.heredocs)
+    trigger(text, at.escape, at.range)
+    return ins.Onbuild(text=at.text, range=at.range, trigger=text)
+
+
+_READERS: dict[str, Callable[[_Reading], ins.Instruction]] = {
+    "FROM": _from,
+    "ARG": _arg,
+    "ENV": lambda at: ins.Env(text=at.text, range=at.range, pairs=at.pairs()),
+    "LABEL": lambda at: ins.Label(text=at.text, range=at.range, pairs=at.pairs()),
+    "RUN": _run,
+    "COPY": _copy,
+    "ADD": _add,
+    "WORKDIR": lambda at: ins.Workdir(text=at.text, range=at.range, path=_single(at, "a path")),
+    "USER": lambda at: ins.User(text=at.text, range=at.range, user=_single(at, "a user, as in www-data or 1000:1000")),
+    "EXPOSE": _expose,
+    "VOLUME": _volume,
+    "CMD": lambda at: ins.Cmd(text=at.text, range=at.range, command=_optional(at)),
+    "ENTRYPOINT": lambda at: ins.Entrypoint(text=at.text, range=at.range, command=_optional(at)),
+    "SHELL": _shell,
+    "STOPSIGNAL": lambda at: ins.StopSignal(
+        text=at.text, range=at.range, signal=_single(at, "a signal, as in SIGTERM")
+    ),
+    "MAINTAINER": lambda at: ins.Maintainer(text=at.text, range=at.range, name=_single(at, "a name")),
+    "HEALTHCHECK": _healthcheck,
+    "ONBUILD": _onbuild,
+}
+
+
+def _single(at: _Reading, what: str) -> str:
+    at.flags()
+    return at.some(what)
+
+
+def _optional(at: _Reading) -> ins.Command:
+    at.flags()
+    return at.command(required=False)

@@ -1,0 +1,92 @@
+"""The build cache: one small file for each key, that names the layer which the step made.
+
+A record whose blob is gone is no record. Builds of every notebook and of the command line share them.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import IntegrityError
+from ..oci.descriptor import Descriptor, Digest
+from ..store.durable import saying_when_full
+from ..store.leases import Lease
+from ..store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A layer that a step made: its blob, its diff ID, the tree that it completes, and when (RFC 3339, UTC)."""
+
+    descriptor: Descriptor
+    diff_id: Digest
+    chain_id: Digest
+    created: str
+
+
+class Records:
+    """The records of one store; what is found is kept from the collector by the lease."""
+
+    def __init__(self, store: Store, lease: Lease) -> None:
+        self._store = store
+        self._lease = lease
+        self._folder = store.root / "cache"
+
+    def find(self, key: Digest) -> Made | None:
+        """What a step of this key made, if it is still there."""
+        made = _read(self._folder / key.hex)
+        if made is None:
+            return None
+        self._lease.add(made.descriptor.digest, made.chain_id)
+        return made if self._store.content.has(made.descriptor.digest) else None
+
+    def keep(self, key: Digest, made: Made) -> None:
+        """Remember what a step made; a reader sees the old record or the whole new one."""
+        written = {
+            "descriptor": made.descriptor.to_json(),
+            "diff_id": made.diff_id,
+            "chain_id": made.chain_id,
+            "created": made.created,
+        }
+        scratch = self._folder / f".{secrets.token_hex(8)}"
+        with saying_when_full(scratch):
+            try:
+                # Not brought to the disk: after a power cut a record may be lost or empty, and then it is none.
+                scratch.write_text(json.dumps(written, separators=(",", ":")))
+                scratch.rename(self._folder / key.hex)
+            except BaseException:
+                scratch.unlink(missing_ok=True)
+                raise
+
+
+def kept(root: Path) -> frozenset[Digest]:
+    """The blobs and chain IDs that the build cache names: what a collection keeps unless the cache is pruned first."""
+    found: set[Digest] = set()
+    for _, made in every(root):
+        found |= {made.descriptor.digest, made.chain_id}
+    return frozenset(found)
+
+
+def every(root: Path) -> Iterator[tuple[Path, Made]]:
+    """Each record of a store's folder with its file."""
+    for path in sorted((root / "cache").iterdir()):
+        made = _read(path) if len(path.name) == 64 else None
+        if made is not None:
+            yield path, made
+
+
+def _read(path: Path) -> Made | None:
+    try:
+        data = json.loads(path.read_bytes())
+        return Made(
+            descriptor=Descriptor.from_json(data["descriptor"]),
+            diff_id=Digest(data["diff_id"]),
+            chain_id=Digest(data["chain_id"]),
+            created=str(data["created"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, IntegrityError):
+        return None

@@ -1,0 +1,282 @@
+"""The loop of a build: each step's layer is in the cache, or is made; then the image is written. It is not tagged here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from ..errors import DockerfileError, IntegrityError, NBContainersError, NotFound
+from ..events import Observer, StepFinished, StepStarted, Warned, ignore
+from ..oci import image as oci
+from ..oci.descriptor import CONFIG, MANIFEST, Descriptor, Digest, Platform
+from ..results import BuildResult, BuildStep
+from ..runtime.host import Host
+from ..runtime.process import Runtime
+from ..store.store import Store
+from .context import Context, Selected
+from .execute import Executor, Tree
+from .history import dated, instant
+from .plan import Plan, plan
+from .records import Made, Records
+from .steps import Configure, Copy, Node, Run, Source, cache_key
+from .trees import content_digest
+
+TOOLBOX = ("toolbox", "toolbox:latest")
+
+
+def build(
+    dockerfile: str,
+    *,
+    store: Store,
+    runtime: Runtime,
+    host: Host,
+    resolve_toolbox: Callable[[], oci.Image],
+    context: Context | None = None,
+    arguments: Mapping[str, str] | None = None,
+    target: str = "",
+    no_cache: bool = False,
+    epoch: int | None = None,
+    on_event: Observer = ignore,
+) -> BuildResult:
+    """Build a Dockerfile's image, or that of one of its stages; the caller tags it.
+
+    Args:
+        dockerfile: its text.
+        resolve_toolbox: makes the offline base where the store has no ``toolbox`` and a FROM asks for it.
+        context: where COPY and ADD take files; None for nowhere.
+        arguments: build arguments by name.
+        target: the stage to build, by name or number; the last one when empty.
+        no_cache: make every layer anew.
+        epoch: SOURCE_DATE_EPOCH, seconds: every new file and line of the history gets this time; a build argument of that
+            name counts where it is None.
+        on_event: told of each step as it begins and ends, and of what it prints. It runs in the caller's thread; what it
+            raises ends the build.
+
+    Raises:
+        DockerfileError: the Dockerfile, or what it takes from the context, is not as it should be; with the lines.
+        BuildError: a command failed; with the end of its output.
+        NotFound: there is no such target.
+
+    Layers that were made before an error stay in the cache; nothing else of the build is left.
+    """
+    begun = time.monotonic()
+    epoch = _epoch(arguments or {}) if epoch is None else epoch
+
+    def resolve(name: str) -> oci.Image:
+        if name not in TOOLBOX:
+            return store.images.resolve(name)
+        try:
+            return store.images.resolve(TOOLBOX[0])
+        except NotFound:
+            return resolve_toolbox()
+
+    with store.lease() as lease:
+        made = plan(
+            dockerfile, resolve=resolve, arguments=arguments, target=target, platform=Platform.host(), epoch=epoch
+        )
+        for warning in made.warnings:
+            on_event(warning)
+        records = Records(store, lease)
+        executor = Executor(store, runtime, host, lease)
+        solver = _Solver(made, store, records, executor, context, on_event, no_cache=no_cache)
+        for index in range(len(made.nodes)):
+            solver.step(index)
+        image = solver.image(epoch)
+        if context is not None:
+            context.save()
+    return BuildResult(
+        image=image,
+        steps=tuple(solver.steps),
+        warnings=tuple(warning.message for warning in made.warnings),
+        seconds=time.monotonic() - begun,
+    )
+
+
+def _epoch(arguments: Mapping[str, str]) -> int | None:
+    given = arguments.get("SOURCE_DATE_EPOCH", "")
+    if not given:
+        return None
+    if not (given.isascii() and given.isdecimal()):
+        raise NBContainersError(f"SOURCE_DATE_EPOCH is {given!r}", hint="it is a number of seconds since 1970")
+    return int(given)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What a COPY takes, and the digests that stand for it."""
+
+    selected: tuple[Selected, ...]
+    digests: tuple[Digest, ...]
+
+
+class _Solver:
+    """The trees that the nodes have made so far."""
+
+    def __init__(
+        self,
+        made: Plan,
+        store: Store,
+        records: Records,
+        executor: Executor,
+        context: Context | None,
+        on_event: Observer,
+        *,
+        no_cache: bool,
+    ) -> None:
+        self.plan = made
+        self.store = store
+        self.records = records
+        self.executor = executor
+        self.context = context
+        self.on_event = on_event
+        self.no_cache = no_cache
+        self.trees: list[Tree] = []
+        self.layers: dict[int, Made] = {}
+        self.steps: list[BuildStep] = []
+        self.total = sum(not isinstance(node.step, Configure) for node in made.nodes)
+
+    def step(self, index: int) -> None:
+        """Find or make the tree of one node."""
+        node = self.plan.nodes[index]
+        below = self.trees[node.parent] if node.parent is not None else Tree()
+        if isinstance(node.step, Configure):
+            self.trees.append(below)
+            return
+        number, begun = len(self.steps) + 1, time.monotonic()
+        self.on_event(StepStarted(number=number, total=self.total, text=node.title, stage=node.stage, lines=node.lines))
+        match node.step:
+            case Source(image=image):
+                tree, cached, layer = Tree.of(image) if image else Tree(), True, None
+            case Run() | Copy():
+                layer, cached = self.layer(node, below, number)
+                tree = below.with_layer(layer)
+                self.layers[index] = layer
+            case _:
+                assert_never(node.step)
+        self.trees.append(tree)
+        seconds = time.monotonic() - begun
+        diff_id = layer.diff_id if layer else None
+        self.on_event(StepFinished(number=number, cached=cached, seconds=seconds, layer=diff_id))
+        self.steps.append(
+            BuildStep(
+                text=node.title, stage=node.stage, lines=node.lines, cached=cached, seconds=seconds, layer=diff_id
+            )
+        )
+
+    def layer(self, node: Node, below: Tree, number: int) -> tuple[Made, bool]:
+        """The layer of a RUN, COPY or WORKDIR, and whether it was in the cache."""
+        step = node.step
+        origin = self.trees[node.origin] if node.origin is not None else None
+        inputs = self.inputs(node, step, origin) if isinstance(step, Copy) else _Inputs((), ())
+        keys = [cache_key(step, (below.chain_id, *inputs.digests))]
+        if not self.no_cache and (found := self.records.find(keys[0])):
+            return found, True
+        if origin is not None and isinstance(step, Copy) and (same := self.content(step, origin)):
+            keys.append(cache_key(step, (below.chain_id, same)))
+            if not self.no_cache and (found := self.records.find(keys[1])):
+                self.records.keep(keys[0], found)
+                return found, True
+        match step:
+            case Run():
+                layer = self.executor.run(node, step, below, number, self.on_event)
+            case Copy():
+                layer = self.executor.copy(node, step, below, origin, self.context, inputs.selected, self.on_event)
+            case _:
+                raise AssertionError("only RUN and COPY make layers")
+        for key in keys:
+            self.records.keep(key, layer)
+        return layer, False
+
+    def content(self, step: Copy, origin: Tree) -> Digest | None:
+        """What stands for the files that a COPY --from takes, whatever else is in the other tree."""
+        return content_digest(self.store.root / "layers", origin.chain, step.sources)
+
+    def inputs(self, node: Node, step: Copy, origin: Tree | None) -> _Inputs:
+        """What the sources of a COPY are now. DockerfileError where one is not there."""
+        if not step.sources:
+            return _Inputs((), ())
+        if origin is not None:
+            return _Inputs((), (origin.chain_id,))
+        place = node.place
+        if self.context is None:
+            raise DockerfileError(
+                f"{place}: {step.sources[0]!r} cannot be copied: this build has no context",
+                lines=node.lines,
+                hint="give the folder that COPY takes files from",
+            )
+        selected: list[Selected] = []
+        digests: list[Digest] = []
+        for source in step.sources:
+            try:
+                found = self.context.select(source)
+            except NotFound as error:
+                raise DockerfileError(f"{place}: {error.message}", lines=node.lines, hint=error.hint) from error
+            except OSError as error:
+                raise DockerfileError(
+                    f"{place}: {error.filename} cannot be read: {error.strerror}",
+                    lines=node.lines,
+                    hint="leave it out in .dockerignore, or make it readable",
+                ) from error
+            if not found:
+                self.on_event(Warned(message=f"{source!r} matches nothing in the context", line=node.lines[0]))
+            if step.refuse_archives:
+                self.refuse_archives(found, node, place)
+            selected += found
+            digests += [Digest.of(f"{one.name}\0{one.folder}\0{one.digest}".encode()) for one in found]
+        return _Inputs(tuple(selected), tuple(digests))
+
+    def refuse_archives(self, found: tuple[Selected, ...], node: Node, place: str) -> None:
+        """ADD unpacks archives: until it does here, none is copied as it is."""
+        import tarfile
+
+        assert self.context is not None
+        for one in found:
+            if not one.folder and tarfile.is_tarfile(self.context.root / one.path):
+                raise DockerfileError(
+                    f"{place}: ADD of the archive {one.name!r} is not executed by this version of nbcontainers",
+                    lines=node.lines,
+                    hint="COPY it and unpack it with RUN tar",
+                )
+
+    def image(self, epoch: int | None) -> oci.Image:
+        """Write the image of the target; the same build again gives the same one and writes nothing."""
+        line = self.plan.line(self.plan.target)
+        tree = self.trees[self.plan.target]
+        new = [
+            oci.History(
+                created=instant(epoch)
+                if epoch is not None
+                else self.layers[index].created
+                if index in self.layers
+                else "",
+                created_by=self.plan.nodes[index].created_by,
+                comment="buildkit.dockerfile.v0",
+                empty_layer=index not in self.layers,
+            )
+            for index in line
+            if self.plan.nodes[index].created_by
+        ]
+        history = dated(self.plan.config.history, tuple(new))
+        created = (
+            instant(epoch) if epoch is not None else next((one.created for one in reversed(history) if one.created), "")
+        )
+        config = replace(self.plan.config, created=created, diff_ids=tree.diff_ids, history=history)
+        found = self.written(config, tree)
+        return found or self.store.images.create(config, tree.layers)
+
+    def written(self, config: oci.ImageConfig, tree: Tree) -> oci.Image | None:
+        """The image if it is in the store already: nothing has to be made durable again."""
+        data = oci.to_bytes(config)
+        described = Descriptor(media_type=CONFIG, digest=Digest.of(data), size=len(data))
+        manifest = oci.Manifest(config=described, layers=tree.layers)
+        data = oci.to_bytes(manifest)
+        descriptor = Descriptor(media_type=MANIFEST, digest=Digest.of(data), size=len(data))
+        self.store.leases.protect(descriptor.digest, described.digest)
+        if not (self.store.content.has(descriptor.digest) and self.store.content.has(described.digest)):
+            return None
+        try:
+            return self.store.images.open(descriptor)
+        except (IntegrityError, NotFound):
+            return None

@@ -1,0 +1,118 @@
+"""What a build does, one step after another: plain values, with everything replaced and resolved that can be beforehand.
+
+``Step`` is a closed union: whoever takes one says ``match`` and ends with ``assert_never``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from ..oci.descriptor import Digest
+from ..oci.image import Image
+
+# Raised whenever the same key would mean another layer than before.
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A tree of files to begin with: that of an image, or (None: ``scratch``) an empty one."""
+
+    image: Image | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A command is executed in the tree.
+
+    ``document`` is the name and text of a script that is given to it in /dev/pipes. ``proxies`` are variables that the
+    command sees and that neither the cache nor the history knows. ``network`` is ``host`` or ``none``.
+    """
+
+    args: tuple[str, ...]
+    env: tuple[str, ...]
+    user: str
+    workdir: str
+    network: str
+    document: tuple[str, str] | None = None
+    proxies: tuple[str, ...] = ()
+    epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """Files are put into the tree; with nothing to put, the folder ``destination`` is made (that is what WORKDIR does).
+
+    ``sources`` are paths in the context or in the tree of another step; ``documents`` are names and texts of new files.
+    ``destination`` is absolute and ends in a slash where it has to be a folder. ``owner`` is a user word (``name``,
+    ``uid:gid`` …), empty for the sources' own; ``mode`` is for everything copied, None for the sources' own.
+    ``archives`` are refused: ADD would unpack them.
+    """
+
+    sources: tuple[str, ...]
+    documents: tuple[tuple[str, str], ...]
+    destination: str
+    owner: str
+    mode: int | None
+    refuse_archives: bool = False
+    epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configure:
+    """The configuration changes and no file does: nothing is executed."""
+
+
+Step = Source | Run | Copy | Configure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A step in the graph of a build.
+
+    ``parent`` is the index of the node whose tree it goes on with (None for a Source), ``origin`` that of the node whose
+    tree a COPY --from takes from. ``title``, ``lines`` and ``stage`` say where it stands; ``created_by`` is its line of the
+    image's history.
+    """
+
+    step: Step
+    parent: int | None
+    origin: int | None
+    title: str
+    lines: tuple[int, int]
+    stage: str
+    created_by: str
+
+    @property
+    def place(self) -> str:
+        """Its lines in words."""
+        first, last = self.lines
+        return f"line {first}" if first == last else f"lines {first} to {last}"
+
+
+def cache_key(step: Step, inputs: Sequence[Digest]) -> Digest:
+    """The key under which a step's layer is kept: the same step on the same inputs makes the same layer.
+
+    Args:
+        step: a Run or a Copy (a Source has the key of its image; a Configure that of its input).
+        inputs: for a Run the chain ID it goes on with; for a Copy that, and the digests of what it copies.
+
+    """
+    known: list[Any]
+    match step:
+        case Source(image=image):
+            known = ["source", str(image.chain_ids[-1]) if image and image.chain_ids else ""]
+        case Run():
+            known = ["run", step.args, step.env, step.user, step.workdir, step.network, step.document, step.epoch]
+        case Copy():
+            known = ["copy", step.sources, step.documents, step.destination, step.owner, step.mode, step.epoch]
+        case Configure():
+            known = ["configure"]
+        case _:
+            assert_never(step)
+    data = json.dumps([_VERSION, known, inputs], separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())

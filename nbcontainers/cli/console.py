@@ -1,0 +1,114 @@
+"""Where the command line writes: a terminal, a pipe, or the output area of a notebook's cell."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+from typing import TextIO
+
+from ..events import Event, Output, Progress, StepFinished, StepStarted, Warned
+from . import format as form
+
+_WORK = {"toolbox": "making the offline base from this host's programs"}
+
+
+class Console:
+    """Standard output and error as text and as bytes; colours only where a terminal shows them and NO_COLOR is not set."""
+
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        self.out = out or sys.stdout
+        self.err = err or sys.stderr
+        self.colours = self.err.isatty() and not os.environ.get("NO_COLOR")
+        self._decoders = {name: codecs.getincrementaldecoder("utf-8")("replace") for name in ("stdout", "stderr")}
+
+    def print(self, text: str) -> None:
+        """A line, or several, on standard output."""
+        self.out.write(text + "\n")
+
+    def note(self, text: str, *, style: str = "") -> None:
+        """A line on standard error: what the command says of itself. Styles: bold, dim, red, green, yellow."""
+        self.err.write(self.styled(text, style) + "\n")
+        self.err.flush()
+
+    def styled(self, text: str, style: str) -> str:
+        """The text in a style, where colours are shown."""
+        code = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}.get(style)
+        return f"\033[{code}m{text}\033[0m" if code and self.colours else text
+
+    def write(self, event: Event) -> None:
+        """A process's output as it came: bytes where the stream takes bytes, else characters."""
+        if not isinstance(event, Output):
+            return
+        stream = self.out if event.stream == "stdout" else self.err
+        binary = getattr(stream, "buffer", None)
+        if binary is not None:
+            stream.flush()
+            binary.write(event.data)
+            binary.flush()
+        else:
+            stream.write(self._decoders[event.stream].decode(event.data))
+
+    def binary(self) -> int:
+        """The descriptor of standard output, for an archive."""
+        self.out.flush()
+        return self.out.fileno()
+
+
+class BuildProgress:
+    """Tells a build as it goes: a line a step, its output below it, then how long it took."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._open = False  # whether the cursor stands in the middle of a line of output
+        self._counting = ""  # the work whose progress stands on the cursor's line, or was announced
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        console = self._console
+        if not isinstance(event, Progress):
+            self._end_progress()
+        match event:
+            case StepStarted():
+                self._end_line()
+                number = f"[{event.number:>{len(str(event.total))}}/{event.total}]"
+                console.note(f"{console.styled(number, 'dim')} {console.styled(event.text, 'bold')}")
+            case StepFinished():
+                self._end_line()
+                console.note(
+                    "      cached" if event.cached else f"      {event.seconds:.2f} s",
+                    style="green" if event.cached else "dim",
+                )
+            case Output():
+                text = event.data.decode(errors="replace")
+                console.err.write(console.styled(text, "dim") if console.colours else text)
+                console.err.flush()
+                self._open = not text.endswith("\n")
+            case Warned():
+                self._end_line()
+                place = f"line {event.line}: " if event.line else ""
+                console.note(
+                    f"warning: {place}{event.message}" + (f" ({event.hint})" if event.hint else ""), style="yellow"
+                )
+            case Progress():
+                self._show_progress(event)
+
+    def _show_progress(self, event: Progress) -> None:
+        """On a terminal a line that counts; elsewhere one that says what begins."""
+        err, share = self._console.err, f"{event.done / event.total:.0%}" if event.total else form.size(event.done)
+        if err.isatty():
+            err.write(f"\r\033[K{_WORK.get(event.what, event.what)}: {share}")
+            err.flush()
+        elif event.what != self._counting:
+            self._console.note(f"{_WORK.get(event.what, event.what)} …", style="dim")
+        self._counting = event.what
+
+    def _end_progress(self) -> None:
+        if self._counting and self._console.err.isatty():
+            self._console.err.write("\r\033[K")
+        self._counting = ""
+
+    def _end_line(self) -> None:
+        if self._open:
+            self._console.err.write("\n")
+            self._open = False

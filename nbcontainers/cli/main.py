@@ -1,0 +1,96 @@
+"""Words in, an exit code out; no error leaves here as a traceback."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from ..engine import Engine
+from ..errors import BuildError, DockerfileError, LaunchError, NBContainersError
+from . import containers, demo, images, parser
+from .console import Console
+from .text import printable
+
+Act = Callable[..., int]
+
+ACTS: dict[str, Act] = {
+    "build": images.build,
+    "create": containers.create,
+    "demo": demo.demo,
+    "diff": containers.diff,
+    "doctor": images.doctor,
+    "export": containers.export,
+    "history": images.history,
+    "image-diff": images.image_diff,
+    "images": images.images,
+    "inspect": containers.inspect,
+    "kill": containers.kill,
+    "layers": images.layers,
+    "load": images.load,
+    "logs": containers.logs,
+    "ps": containers.ps,
+    "rm": containers.rm,
+    "rmi": images.rmi,
+    "run": containers.run,
+    "save": images.save,
+    "start": containers.start,
+    "stats": containers.stats,
+    "stop": containers.stop,
+    "tag": images.tag,
+    "toolbox": images.toolbox,
+    "version": images.version,
+    "wait": containers.wait,
+}
+
+
+def run(words: Sequence[str], *, engine: Engine | None = None, console: Console | None = None) -> int:
+    """Do what the words say and return the exit code: docker's, 125 where a container's own could be meant and 1 elsewhere.
+
+    Args:
+        words: a verb, its flags and its operands.
+        engine: the engine to use; without one the default store's is opened, and closed again.
+        console: where to write; without one standard output and error.
+    """
+    console = console or Console()
+    own = Engine() if engine is None else None
+    verb = words[0] if words else ""
+    try:
+        chosen, values = parser.parse(words)
+        return ACTS[chosen.name](engine or own, values, console)
+    except parser.HelpAsked as asked:
+        console.print(asked.message)
+        return 0
+    except NBContainersError as error:
+        tell(error, console)
+        if isinstance(error, LaunchError):
+            return error.exit_code
+        return 125 if verb in ("run", "create") else 1
+    finally:
+        if own is not None:
+            own.close()
+
+
+def tell(error: NBContainersError, console: Console) -> None:
+    """Show an error and its hint; where in a Dockerfile it is, too. A failed step's output stands on the screen already."""
+    place = ""
+    if isinstance(error, DockerfileError | BuildError):
+        first, last = error.lines
+        place = f" (line {first})" if first == last else f" (lines {first} to {last})"
+    console.note(f"error: {printable(error.message)}{place}", style="red")
+    if error.hint:
+        console.note(f"hint: {printable(error.hint)}", style="dim")
+
+
+def main() -> None:
+    """The program: 130 after an interrupt, quiet when a pipe is closed."""
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    except BrokenPipeError:
+        # what read our output has enough: end as a program that SIGPIPE kills would
+        sys.stderr.close()
+        code = 128 + signal.SIGPIPE
+    sys.exit(code)

@@ -1,0 +1,203 @@
+"""One container: its state is on disk, so any process may hold one of these for it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import shutil
+import signal as signals
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
+
+from ..errors import Conflict, NBContainersError, NotFound
+from ..events import Observer, Output, ignore
+from ..oci.runtime import RuntimeSpec
+from ..results import Change, ContainerState, Usage
+from . import inspect
+from .names import ContainerNames
+
+if TYPE_CHECKING:
+    from ..runtime.process import Runtime
+    from ..runtime.running import Meter, Running
+    from ..store.store import Store
+
+CONFIG = "config.json"
+INTERRUPT_GRACE = (
+    0.5  # seconds that an interrupted container has to end by itself: a notebook's cell should stop within one
+)
+LIVE = ("running", "paused")
+
+
+class Container:
+    """A container of one store, known by its ``id`` (64 hexadecimal digits); ``state`` is all that is known of it.
+
+    ``last_state`` is what was last read: it stays when the container is removed.
+    """
+
+    def __init__(self, store: Store, names: ContainerNames, runtime: Runtime, identifier: str) -> None:
+        self.id = identifier
+        self.last_state: ContainerState | None = None
+        self._store = store
+        self._names = names
+        self._runtime = runtime
+        self._folder = names.folder(identifier)
+        self._started: Running | None = None
+
+    def __repr__(self) -> str:
+        return f"<Container {self.name} ({self.id[:12]})>"
+
+    @property
+    def state(self) -> ContainerState:
+        """What is on disk of it, repaired where it cannot be true any more: NotFound once it is removed."""
+        from ..runtime import state
+
+        self.last_state = state.load_state(self._folder)
+        return self.last_state
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return (self.last_state or self.state).name
+
+    @functools.cached_property
+    def spec(self) -> RuntimeSpec:
+        """The runtime specification that it was made with."""
+        return RuntimeSpec.from_json(json.loads((self._folder / CONFIG).read_bytes()))
+
+    def write(self, spec: RuntimeSpec, state: ContainerState) -> None:
+        """Write what the container is, once, when it is made: its config.json, then the state that makes it one."""
+        from ..runtime import state as states
+
+        (self._folder / CONFIG).write_text(json.dumps(spec.to_json()))
+        states.save_state(self._folder, state)
+        self.last_state = state
+
+    # -- its life ------------------------------------------------------------------------------------------------------
+
+    def start(self, *, detach: bool = False) -> None:
+        """Start it, if it does not run; it ends with this process unless ``detach`` is set.
+
+        Raises:
+            Conflict: it runs already.
+            LaunchError: it could not be started.
+        """
+        state = self.state
+        if state.status in LIVE:
+            raise Conflict(
+                f"container {state.name} is already running",
+                hint=f"'nbcontainers logs -f {state.name}' shows what it does",
+            )
+        self._started = self._runtime.start(
+            self._folder,
+            self.spec,
+            self._store.snapshots.mounts(self.id),
+            state=state,
+            user=state.user,
+            stdin=state.interactive,
+            detach=detach,
+        )
+
+    def attach(self, on_event: Observer = ignore, *, stdin: BinaryIO | int | None = None) -> int:
+        """Tell the observer what it writes until it ends, and return its exit code.
+
+        Whoever started it gets everything from the first byte on, others what comes from now on. An interrupt, or any other
+        exception of the observer, ends a container that was started here: first asked, and killed after half a second.
+        """
+        running = self._running
+        try:
+            code = running.attach(on_event, stdin)
+        except BaseException:
+            if self._started is not None:
+                with contextlib.suppress(NBContainersError):
+                    running.stop(INTERRUPT_GRACE)
+                self._end()
+            raise
+        self._end()
+        return code
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, once it has ended: TimeoutError if that is not within ``timeout`` seconds."""
+        code = self._running.wait(timeout)
+        self._end()
+        return code
+
+    def stop(self, timeout: float = 10.0) -> int:
+        """Ask it to end with its stop signal, kill it after ``timeout`` seconds, and return its exit code."""
+        name = self.spec.annotations.get("org.opencontainers.image.stopSignal") or "TERM"
+        code = self._running.stop(timeout, signal_number(name))
+        self._end()
+        return code
+
+    def kill(self, signal: str | int = "KILL") -> None:
+        """Send a signal to its first process: Conflict if it does not run."""
+        self._running.signal(signal_number(signal))
+
+    def remove(self, *, force: bool = False) -> None:
+        """Remove it with all that it changed; with ``force`` also if it runs, else Conflict."""
+        state = self.state
+        if state.status in LIVE:
+            if not force:
+                raise Conflict(
+                    f"container {state.name} is running",
+                    hint=f"stop it first, or use force: 'nbcontainers rm -f {state.name}'",
+                )
+            self._running.stop(0)
+        if self._started is not None:
+            self._started.close()
+            self._started = None
+        self._store.snapshots.remove(self.id)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._names.release(self.id, state.name)
+
+    # -- what it does and is -------------------------------------------------------------------------------------------
+
+    def logs(self, *, follow: bool = False, tail: int | None = None) -> Iterator[Output]:
+        """What it wrote, a line or the piece of one at a time, with times; the last ``tail`` of them, and on until it ends."""
+        from ..runtime import running
+
+        return running.logs(self._folder, follow=follow, tail=tail)
+
+    def usage(self) -> Usage:
+        """One sample of what it uses: Conflict if it does not run."""
+        return self._running.usage()
+
+    def meter(self) -> Meter:
+        """Many samples, cheaply: ``sample()`` and at the end ``close()``."""
+        return self._running.meter()
+
+    def changes(self) -> tuple[Change, ...]:
+        """The paths that it changed on top of its image, sorted."""
+        self.state  # noqa: B018 - NotFound, if it is no more
+        return self._store.snapshots.changes(self.id)
+
+    def export(self, stream: IO[bytes]) -> None:
+        """Write its whole file system to a stream as a tar archive."""
+        self.state  # noqa: B018 - NotFound, if it is no more
+        self._store.worker.export(self._store.snapshots.mounts(self.id), stream.fileno())
+
+    def inspect(self) -> dict[str, Any]:
+        """All that is known of it, by Docker's keys."""
+        return inspect.container(self.state, self.spec, self._folder)
+
+    @property
+    def _running(self) -> Running:
+        return self._started or self._runtime.open(self._folder)
+
+    def _end(self) -> None:
+        """What comes after its end: a container that was not to be kept is removed."""
+        with contextlib.suppress(NotFound):
+            if self.state.auto_remove:
+                self.remove()
+
+
+def signal_number(name: str | int) -> int:
+    """A signal's number from ``9``, ``KILL`` or ``SIGKILL``: NBContainersError if there is no such signal."""
+    if isinstance(name, int) or name.isdigit():
+        number = int(name)
+    else:
+        known = {signal.name: signal.value for signal in signals.Signals}
+        number = known.get(name.upper(), known.get(f"SIG{name.upper()}", 0))
+    if number not in signals.valid_signals():
+        raise NBContainersError(f"no such signal: {name!r}", hint="such as TERM, KILL, HUP, or a number from 1 to 64")
+    return number

@@ -1,0 +1,320 @@
+"""The engine: images from the store, processes from the runtime, and the only thing that front ends talk to."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Unpack
+
+from ..errors import NotFound
+from ..events import Observer, ignore
+from ..linux import capabilities
+from ..oci.descriptor import Digest
+from ..oci.image import Image
+from ..oci.reference import Reference
+from ..oci.runtime import RuntimeSpec
+from ..results import BuildResult, ContainerState, HostReport, ImageDiff, LayerStack
+from . import inspect
+from . import options as words
+from .container import Container
+from .names import ContainerNames
+
+if TYPE_CHECKING:
+    from ..runtime.host import Host
+    from ..runtime.process import Runtime
+    from ..store.store import Store
+
+TOOLBOX = Reference.parse("toolbox")
+STOP_SIGNAL = "org.opencontainers.image.stopSignal"  # OCI image spec, "Conversion to OCI Runtime Configuration"
+
+
+class Engine:
+    """A store of images and containers, and the means to build and run them.
+
+    ``root`` is the store's folder; without it ``$NBCONTAINERS_ROOT`` or the first place that can hold one is used (``host()``
+    says which). Nothing lives in the engine alone: a second engine on the same folder sees and controls the same containers.
+    Use it as a context manager, or ``close`` it: containers started in the foreground end with it.
+    """
+
+    def __init__(self, root: str | Path | None = None) -> None:
+        self._root = Path(root).expanduser().absolute() if root is not None else None
+
+    # -- the parts, each made when it is first needed ------------------------------------------------------------------
+
+    @functools.cached_property
+    def _host(self) -> Host:
+        from ..runtime import host
+
+        return host.probe()
+
+    @functools.cached_property
+    def store(self) -> Store:
+        """Bytes at rest: opened, and made where it is not there yet."""
+        from ..store import root
+        from ..store.store import Store
+
+        return Store(self._root or root.choose(os.environ).path, identity=self._host.identity)
+
+    @functools.cached_property
+    def _runtime(self) -> Runtime:
+        from ..runtime import rundir
+        from ..runtime.process import Runtime
+
+        return Runtime(rundir.choose(os.environ), self._host)
+
+    @functools.cached_property
+    def _names(self) -> ContainerNames:
+        return ContainerNames(self.store.root)
+
+    def close(self) -> None:
+        """End the foreground containers and the engine's own processes; the engine can be used again."""
+        for part in ("_runtime", "store"):
+            if part in self.__dict__:
+                getattr(self, part).close()
+        for part in ("_runtime", "_names", "store", "_host"):
+            self.__dict__.pop(part, None)
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- images --------------------------------------------------------------------------------------------------------
+
+    def build(
+        self,
+        dockerfile: str | Path,
+        *,
+        context: str | Path | None = None,
+        tag: str = "",
+        args: Mapping[str, str] | None = None,
+        target: str = "",
+        no_cache: bool = False,
+        on_event: Observer = ignore,
+    ) -> BuildResult:
+        """Make an image from a Dockerfile: text as ``str``, a file as ``Path``.
+
+        Args:
+            dockerfile: the text, or the file that holds it.
+            context: the folder that COPY and ADD read; without it they are an error.
+            tag: what to call the image; nothing is tagged unless the whole build succeeds.
+            args: values for ARG.
+            target: the stage to build up to, by name or number.
+            no_cache: execute every step again.
+            on_event: told of steps and output as they come, in this thread.
+
+        Raises:
+            DockerfileError: the text cannot be built; ``lines`` says where.
+            BuildError: a RUN failed; it has the step, its lines, the exit code and the end of the output.
+        """
+        from ..build import solver
+        from ..build.context import Context
+
+        reference = Reference.parse(tag) if tag else None
+        file = dockerfile.absolute() if isinstance(dockerfile, Path) else None
+        text = file.read_text(encoding="utf-8") if file else str(dockerfile)
+        digests = self.store.root / "cache" / "digests"
+        with self.store.lease():  # what is built is not collected before it is tagged
+            result = solver.build(
+                text,
+                store=self.store,
+                runtime=self._runtime,
+                host=self._host,
+                resolve_toolbox=lambda: self.toolbox(on_event=on_event),
+                context=Context.open(Path(context), dockerfile=file, digests=digests) if context is not None else None,
+                arguments=args,
+                target=target,
+                no_cache=no_cache,
+                epoch=words.source_date_epoch(os.environ),
+                on_event=on_event,
+            )
+            return replace(result, image=self.store.images.tag(result.image, reference)) if reference else result
+
+    def image(self, name: str | Image) -> Image:
+        """The image that a name, an ID or a digest stands for; ``toolbox`` is made when it is first asked for.
+
+        Raises:
+            NotFound: there is none; the hint names the nearest.
+        """
+        if isinstance(name, Image):
+            return name
+        try:
+            return self.store.images.resolve(name)
+        except NotFound:
+            if Reference.parse(name) != TOOLBOX:
+                raise
+            return self.toolbox()
+
+    def images(self) -> tuple[Image, ...]:
+        """Every tag, newest first, then the images without one."""
+        return self.store.images.list()
+
+    def toolbox(self, extra: Sequence[str] = (), *, on_event: Observer = ignore) -> Image:
+        """Make the offline base image from this host's own programs, and those of ``extra``; tagged ``toolbox``."""
+        from ..store import toolbox
+
+        return toolbox.build(self.store, extra=extra, on_event=on_event)
+
+    def tag(self, image: str | Image, name: str) -> Image:
+        """Give an image another name; an image that had it keeps its other names."""
+        return self.store.images.tag(self.image(image), Reference.parse(name))
+
+    def remove_image(self, name: str, *, force: bool = False) -> tuple[str, ...]:
+        """Take a name away, and with the last one the image; what was done, in Docker's words.
+
+        Raises:
+            Conflict: a container was made from it, or it has several names and was called by its ID; ``force`` takes them away.
+        """
+        in_use = {container.state.image_id for container in self.containers(all=True)}
+        return self.store.images.remove(name, force=force, in_use={Digest(text) for text in in_use})
+
+    def inspect_image(self, name: str | Image) -> dict[str, Any]:
+        """All that is known of an image, by Docker's keys."""
+        subject = self.store.images.resolve(name) if isinstance(name, str) else name
+        tags = sorted(image.reference.familiar for image in self.images() if image.reference and image.id == subject.id)
+        return inspect.image(subject, tuple(tags))
+
+    def save(self, names: Iterable[str | Image], stream: IO[bytes]) -> None:
+        """Write images to an archive that is an OCI layout and Docker's format at once."""
+        from ..store import archive
+
+        archive.save(self.store, [self.image(name) for name in names], stream)
+
+    def load(self, stream: IO[bytes], *, on_event: Observer = ignore) -> tuple[Image, ...]:
+        """Read the images of an archive (OCI layout or Docker's format); nothing is tagged unless every blob is whole."""
+        from ..store import archive
+
+        return archive.load(self.store, stream, on_event=on_event)
+
+    def layers(self, name: str | Image) -> LayerStack:
+        """What each layer of an image holds."""
+        from ..analysis import stack
+
+        return stack.layer_stack(self.store, self.image(name))
+
+    def image_diff(self, before: str | Image, after: str | Image) -> ImageDiff:
+        """In what two images differ: files and settings."""
+        from ..analysis import difference
+
+        return difference.image_diff(self.store, self.image(before), self.image(after))
+
+    # -- containers ----------------------------------------------------------------------------------------------------
+
+    def run(
+        self, image: str | Image, *command: str, detach: bool = False, **options: Unpack[words.RunOptions]
+    ) -> Container:
+        """Make a container from an image and start it; it is returned once its program runs.
+
+        ``attach`` streams its output, ``wait`` gives its exit code. It ends with this engine unless ``detach`` is set. The
+        keywords are those of ``RunOptions``, docker's words.
+
+        Raises:
+            NotFound: there is no such image.
+            LaunchError: it could not be started; ``exit_code`` is Docker's 125, 126 or 127.
+        """
+        container = self.create(image, *command, **options)
+        try:
+            container.start(detach=detach)
+        except BaseException:
+            with contextlib.suppress(NotFound):
+                container.remove(force=True)
+            raise
+        return container
+
+    def create(self, image: str | Image, *command: str, **options: Unpack[words.RunOptions]) -> Container:
+        """Make a container from an image and leave it to be started."""
+        from ..runtime import defaults
+
+        words.check(options)
+        source = self.image(image)
+        config = source.config.config
+        no_new_privileges, filtered = words.security(options.get("security_opt", ()))
+        identifier = secrets.token_hex(32)
+        spec = defaults.docker_spec(
+            host=self._host,
+            args=words.command(config, command, options.get("entrypoint")),
+            env=words.environment(config, options.get("env", ())),
+            cwd=options.get("workdir") or config.working_dir or "/",
+            hostname=options.get("hostname") or identifier[:12],
+            network=words.network(options.get("network") or "none"),
+            capabilities=capabilities.adjust(
+                capabilities.DOCKER, options.get("cap_add", ()), options.get("cap_drop", ())
+            ),
+            resources=words.resources(options),
+            mounts=(*map(words.bind, options.get("volumes", ())), *map(words.memory_folder, options.get("tmpfs", ()))),
+            readonly_root=options.get("read_only", False),
+            no_new_privileges=no_new_privileges,
+        )
+        spec = replace(
+            spec,
+            seccomp=spec.seccomp if filtered else None,
+            annotations={STOP_SIGNAL: config.stop_signal} if config.stop_signal else {},
+        )
+        state = ContainerState(
+            id=identifier,
+            name="",
+            image=image if isinstance(image, str) else source.name,
+            image_id=str(source.id),
+            command=tuple(command) or config.cmd or (),
+            status="created",
+            created=time.time(),
+            tier=self._host.tier,
+            user=options.get("user") or config.user,
+            interactive=options.get("interactive", False),
+            auto_remove=options.get("rm", False),
+            labels=tuple(sorted({**config.labels, **words.pairs(options.get("labels", ()), "label")}.items())),
+        )
+        return self._make(source, spec, state, name=options.get("name") or "", take_over=options.get("replace", False))
+
+    def _make(
+        self, source: Image, spec: RuntimeSpec, state: ContainerState, *, name: str, take_over: bool
+    ) -> Container:
+        """A container's snapshot, folder and name: all of them, or after an error none."""
+        self.store.snapshots.unpack(source)
+        if take_over and name:
+            with contextlib.suppress(NotFound):
+                self.container(name).remove(force=True)
+        container = Container(self.store, self._names, self._runtime, state.id)
+        folder = self._names.folder(state.id)
+        folder.mkdir(mode=0o700)
+        try:
+            name = self._names.claim(state.id, name)
+            self.store.snapshots.prepare(state.id, source.chain_ids)
+            container.write(spec, replace(state, name=name))
+            return container
+        except BaseException:
+            self.store.snapshots.remove(state.id)
+            shutil.rmtree(folder, ignore_errors=True)
+            self._names.release(state.id, name)
+            raise
+
+    def containers(self, *, all: bool = False) -> tuple[Container, ...]:
+        """The running containers, or with ``all`` every one, newest first; those that only waited for their removal are removed."""
+        found = []
+        for identifier in self._names.ids():
+            container = Container(self.store, self._names, self._runtime, identifier)
+            with contextlib.suppress(NotFound):
+                state = container.state
+                if state.auto_remove and state.status == "exited":
+                    container.remove()
+                elif all or state.status in ("running", "paused"):
+                    found.append((state.created, container))
+        return tuple(container for _, container in sorted(found, key=lambda pair: pair[0], reverse=True))
+
+    def container(self, name: str) -> Container:
+        """The container that a name, an ID or the beginning of an ID stands for."""
+        return Container(self.store, self._names, self._runtime, self._names.find(name))
+
+    # -- this host -----------------------------------------------------------------------------------------------------
+
+    def host(self) -> HostReport:
+        """What this host allows, found by trying: the isolation tier, and what cannot be enforced here."""
+        return replace(self._host.report(), store=str(self.store.root))

@@ -1,0 +1,357 @@
+"""One cgroup per container behind one interface, on cgroup v1, v2 and hybrids of both.
+
+``detect`` finds, by trying, in which directories this process can make groups: below its *own* cgroup in each hierarchy, so that
+what limits this process (a pod, a batch job, a service) limits its containers too. ``Hierarchy.plan`` then says with plain
+strings what has to be made and written, so that the process that starts a container needs no more than mkdir, open and write.
+
+What kernels demand, and so what is done here:
+
+- v1 has a tree per controller; a container gets a directory only in those that measure or limit it, since joining each costs
+  a third of a millisecond. A ``cpuset`` must be filled before a process can join; the device rules are a list of writes.
+- v2 has one tree, in which controllers are switched on for the children of a directory that itself holds no process
+  ("no internal processes"; only the root of the machine is free of that rule), and our own cgroup most often holds at least us.
+  Processes that are not ours are never moved. So the group is made beside our own cgroup, below the nearest one above it that
+  takes it (under systemd the slice), as long as that does not lead out of a limit on memory or processors. Where there is
+  none (a pod's cgroup namespace), groups can be made but not limited, and ``unenforced`` says so.
+- A hybrid has v1 controllers and a v2 tree, most often without any: that still gives processor time, freeze and kill.
+
+Groups are called ``nbcontainers-NAME`` and lie directly there: with no directory between that is shared, two
+engines never remove what the other is about to use, and nothing is left when the last container is gone.
+
+Source: cgroups(7); Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/ in the kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..errors import Conflict, NBContainersError, NotFound
+from ..oci.runtime import Resources
+from . import groups
+from . import limits as rules
+from .meter import Meter
+
+Version = Literal["v1", "v2", "hybrid", "none"]
+
+PREFIX = "nbcontainers-"
+UNIFIED = "unified"
+V1 = ("memory", "pids", "cpu", "cpuacct", "cpuset", "devices", "freezer")
+V2 = ("memory", "pids", "cpu", "cpuset")
+_LIMITS = {"memory": "memory limit", "pids": "process limit", "cpu": "cpu limit", "cpuset": "choice of processors"}
+_SWAP = {"memory.memsw.limit_in_bytes", "memory.swap.max"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What has to be done, in this order, before a container's first process may run; all paths are absolute.
+
+    1. ``directories``: make each.
+    2. ``writes``: write each text into its file, with one write(2) each; a refusal is an error (``explain`` puts it in words).
+    3. ``into``, where it is not empty: clone3 with CLONE_INTO_CGROUP into that directory, and nothing else is to be done.
+       Else the process itself writes ``0`` into each of ``procs`` before it unshares its cgroup namespace.
+
+    A process that joins later (exec) writes ``0`` into each of ``procs`` in either case. ``oom_file`` has a line ``oom_kill N``,
+    the processes killed because memory ran out; empty where nobody counts. ``unenforced`` says in plain words which of the
+    limits the kernel will not hold here, and why.
+    """
+
+    directories: tuple[str, ...] = ()
+    writes: tuple[tuple[str, str], ...] = ()
+    procs: tuple[str, ...] = ()
+    into: str = ""
+    oom_file: str = ""
+    unenforced: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hierarchy:
+    """Where this process can make groups. ``version`` is what is usable of what is mounted.
+
+    ``parents`` has a directory per usable v1 controller, and ``unified`` for the v2 tree; ``controllers`` are those that can
+    limit or measure, of both; ``refusals`` says of others why they cannot; ``swap``: whether the kernel counts swap.
+
+    The methods on one group find it by its name below our own cgroup; ``directories`` (those of its plan, kept by whoever
+    started it) name it where a process in another cgroup made it.
+    """
+
+    version: Version
+    controllers: frozenset[str] = frozenset()
+    parents: Mapping[str, str] = field(default_factory=dict)
+    refusals: Mapping[str, str] = field(default_factory=dict)
+    swap: bool = False
+
+    def plan(self, name: str, limits: Resources, *, devices: bool = True) -> Plan:
+        """How to make the group of a container; nothing is touched yet.
+
+        ``devices`` asks for Docker's device rules. Only root outside of user namespaces needs them: the nodes that others make
+        cannot be opened. NBContainersError where a limit cannot be.
+        """
+        if not name or "/" in name:
+            raise NBContainersError(f"a cgroup's name is one path component, got {name!r}")
+        rules.check(limits)
+        asked = rules.asked(limits) | ({"devices"} if devices else frozenset())
+        directories: dict[str, None] = {}
+        writes: list[tuple[str, str]] = []
+        for controller in self._needed(asked):
+            directory = self._directory(controller, name)
+            directories[directory] = None
+            for file, text in self._writes(controller, limits):
+                if self.swap or file not in _SWAP:
+                    writes.append((f"{directory}/{file}", text))
+        oom = ""
+        if "memory" in self.controllers:
+            oom = "memory.oom_control" if "memory" in self.parents else "memory.events"
+            oom = f"{self._directory('memory', name)}/{oom}"
+        return Plan(
+            directories=tuple(directories),
+            writes=tuple(writes),
+            procs=tuple(f"{directory}/cgroup.procs" for directory in directories),
+            into=next(iter(directories)) if self.version == "v2" else "",
+            oom_file=oom,
+            unenforced=tuple(self._unenforced(asked, limits)),
+        )
+
+    def directories(self, name: str) -> tuple[str, ...]:
+        """The directories of a group that are there below our own cgroup."""
+        found = (f"{parent}/{PREFIX}{name}" for parent in dict.fromkeys(self.parents.values()))
+        return tuple(path for path in found if os.path.isdir(path))
+
+    def meter(self, name: str, *, directories: Sequence[str] = ()) -> Meter:
+        """A meter for the group, which keeps its files open. NotFound where there is no such group."""
+        return Meter(self._existing(name, directories))
+
+    def processes(self, name: str, *, directories: Sequence[str] = ()) -> tuple[int, ...]:
+        """The processes of the group and of those below it, as this process's pid namespace numbers them."""
+        return groups.processes(self._existing(name, directories))
+
+    def freeze(self, name: str, *, directories: Sequence[str] = ()) -> None:
+        """Stop every process of the group where it stands; returns when all of them do. HostError where nothing can."""
+        groups.freeze(self._existing(name, directories), frozen=True)
+
+    def thaw(self, name: str, *, directories: Sequence[str] = ()) -> None:
+        """Let the processes of a frozen group go on."""
+        groups.freeze(self._existing(name, directories), frozen=False)
+
+    def kill(self, name: str, *, directories: Sequence[str] = (), timeout: float = 10.0) -> None:
+        """End every process of the group with SIGKILL, also a frozen one; does nothing where there is no such group.
+
+        Conflict where one is still there after ``timeout`` seconds.
+        """
+        with contextlib.suppress(NotFound):
+            groups.kill(self._existing(name, directories), timeout=timeout)
+
+    def remove(self, name: str, *, directories: Sequence[str] = (), timeout: float = 2.0) -> None:
+        """Remove the group from every hierarchy; what is not there is not missed.
+
+        The kernel answers EBUSY for a moment after the last process is gone: it is tried again until ``timeout`` seconds are
+        over, and then it is a Conflict.
+        """
+        deadline = time.monotonic() + timeout
+        for directory in directories or self.directories(name):
+            pause = 0.001
+            while not groups.remove(directory):
+                if time.monotonic() > deadline:
+                    raise Conflict(
+                        f"the cgroup of {name} is in use: {directory} cannot be removed",
+                        hint="its processes must end first",
+                    )
+                time.sleep(pause)
+                pause = min(pause * 2, 0.1)
+
+    def sweep(self, alive: Collection[str], *, older_than: float = 10.0) -> tuple[str, ...]:
+        """Remove the empty groups of ours whose names are not in ``alive``, and return those names.
+
+        A group younger than ``older_than`` seconds may belong to a container that another engine is about to start.
+        """
+        swept: set[str] = set()
+        for parent in dict.fromkeys(self.parents.values()):
+            for entry in os.listdir(parent):
+                path, name = f"{parent}/{entry}", entry.removeprefix(PREFIX)
+                if name == entry or name in alive:
+                    continue
+                with contextlib.suppress(OSError):
+                    young = time.time() - os.stat(path).st_ctime < older_than
+                    if not young and not groups.processes([path]) and groups.remove(path):
+                        swept.add(name)
+        return tuple(sorted(swept))
+
+    def _needed(self, asked: Collection[str]) -> Iterator[str]:
+        if UNIFIED in self.parents:
+            yield UNIFIED
+        for controller in V1:
+            if controller not in self.controllers:
+                continue
+            if controller in {"cpuacct", "freezer"} and UNIFIED in self.parents:
+                continue  # the v2 tree counts processor time and freezes even without controllers
+            if controller in {"cpu", "cpuset", "devices"} and controller not in asked:
+                continue
+            yield controller
+
+    def _directory(self, controller: str, name: str) -> str:
+        return f"{self.parents.get(controller) or self.parents[UNIFIED]}/{PREFIX}{name}"
+
+    def _writes(self, controller: str, limits: Resources) -> Iterable[rules.Write]:
+        if controller == UNIFIED:
+            return ()
+        if controller not in self.parents:
+            return rules.v2(controller, limits)
+        if controller == "devices":
+            return rules.DEVICES
+        if controller == "cpuset":  # empty in a new group, and then nobody can join it
+            parent = self.parents[controller]
+            return (
+                ("cpuset.cpus", limits.cpuset_cpus or groups.read(f"{parent}/cpuset.cpus")),
+                ("cpuset.mems", limits.cpuset_mems or groups.read(f"{parent}/cpuset.mems")),
+            )
+        return rules.v1(controller, limits)
+
+    def _unenforced(self, asked: frozenset[str], limits: Resources) -> Iterator[str]:
+        for controller in sorted(asked - self.controllers):
+            why = self.refusals.get(controller) or "this host gives us no such cgroup controller"
+            yield f"{_LIMITS.get(controller, 'device rules')}: {why}"
+        if (limits.memory_swap or 0) > 0 and "memory" in self.controllers and not self.swap:
+            yield "swap limit: this kernel does not count swap"
+
+    def _existing(self, name: str, directories: Sequence[str]) -> tuple[str, ...]:
+        there = tuple(path for path in directories if os.path.isdir(path)) or self.directories(name)
+        if not there:
+            raise NotFound(f"there is no cgroup of {name}")
+        return there
+
+
+def explain(path: str, text: str, error: OSError) -> NBContainersError:
+    """The error to raise where the kernel refused a write of a plan: what was asked, why not, and what to do."""
+    file = os.path.basename(path)
+    match error.errno:
+        case errno.EINVAL if file.startswith("cpu."):
+            hint = "a group gets no more processor time than the group above it has"
+        case errno.EINVAL | errno.ERANGE | errno.EACCES if file.startswith("cpuset."):
+            hint = "the processors and memory nodes must be among those of the group above"
+        case errno.ENOENT:
+            hint = "this kernel does not know the limit"
+        case errno.EPERM | errno.EACCES | errno.EROFS:
+            hint = "this process may not change the cgroup; nbcontainers doctor shows what it may"
+        case _:
+            hint = ""
+    return NBContainersError(f"the kernel refused to set {file} to {text!r}: {error.strerror}", hint=hint)
+
+
+def detect(root: str = "/sys/fs/cgroup", proc: str = "/proc/self") -> Hierarchy:
+    """Find by trying where this process can make groups; each try is taken back, but for v2 controllers switched on.
+
+    ``root`` is above all mounts of cgroup file systems, and ``proc`` holds this process's ``cgroup`` and ``mountinfo``.
+    """
+    parents: dict[str, str] = {}
+    refusals: dict[str, str] = {}
+    controllers: set[str] = set()
+    swap = False
+    for controller, (top, own) in _own(root, proc).items():
+        directory, enabled = own, {controller}
+        try:
+            if controller == UNIFIED:
+                directory, enabled = _v2_place(own, top, refusals)
+            with _trial(directory) as trial:
+                if controller == "devices":
+                    for file, text in rules.DEVICES:
+                        groups.write(f"{trial}/{file}", text)
+                names = {f"{place}/{file}" for place in (trial, directory) for file in _SWAP}
+                swap |= "memory" in enabled and any(map(os.path.exists, names))
+        except OSError as error:
+            why = f"no group can be made in {directory}: {error.strerror}"
+            refusals.update(dict.fromkeys(V2 if controller == UNIFIED else [controller], why))
+            continue
+        parents[controller] = directory
+        controllers |= enabled
+    version: Version = "none"
+    if set(parents) == {UNIFIED}:
+        version = "v2"
+    elif parents:
+        version = "hybrid" if UNIFIED in parents else "v1"
+    if version == "v2":
+        refusals["devices"] = "cgroup v2 filters devices by a program that is not loaded here"
+    kept = {key: why for key, why in refusals.items() if key not in controllers}
+    return Hierarchy(version=version, controllers=frozenset(controllers), parents=parents, refusals=kept, swap=swap)
+
+
+@contextlib.contextmanager
+def _trial(directory: str) -> Iterator[str]:
+    path = f"{directory}/{PREFIX}trial-{os.getpid()}-{time.monotonic_ns()}"
+    os.mkdir(path, 0o755)
+    try:
+        yield path
+    finally:
+        os.rmdir(path)
+
+
+def _v2_place(own: str, top: str, refusals: dict[str, str]) -> tuple[str, set[str]]:
+    """Where groups with controllers can be made, and which: our own cgroup or one above it, else our own without any."""
+    place, enabled = own, _switch_on(own, refusals)
+    while not enabled and place != top and not _limited(place):
+        place = os.path.dirname(place)
+        try:
+            enabled = _switch_on(place, {})
+        except OSError:  # not ours to write in, and what is above it is not either
+            break
+    return (place, enabled) if enabled else (own, set())
+
+
+def _limited(directory: str) -> bool:
+    """Whether a container would get more memory or processor time by not being below this group.
+
+    Counts of processes do not matter: systemd gives every service and scope one, and the slices above hold another.
+    """
+    words = {
+        name: groups.read(f"{directory}/{name}") for name in ("memory.max", "memory.high", "cpu.max", "cpuset.cpus")
+    }
+    return any(text and not text.startswith("max") for text in words.values())
+
+
+def _switch_on(directory: str, refusals: dict[str, str]) -> set[str]:
+    """The v2 controllers that groups below the directory have, after switching on what can be."""
+    if not os.access(f"{directory}/cgroup.procs", os.W_OK):
+        # Whoever moves a process writes there, too: it is above both the old place and the new one.
+        raise PermissionError(errno.EACCES, "its cgroup.procs is not writable")
+    enabled = set(groups.read(f"{directory}/cgroup.subtree_control").split())
+    for controller in groups.read(f"{directory}/cgroup.controllers").split():
+        if controller in enabled or controller not in V2:
+            continue
+        try:
+            groups.write(f"{directory}/cgroup.subtree_control", f"+{controller}")
+            enabled.add(controller)
+        except OSError as error:
+            why = f"{directory}/cgroup.subtree_control: {error.strerror}"
+            if error.errno == errno.EBUSY:
+                why = f"{directory} holds processes, so cgroup v2 limits no group below it"
+            refusals[controller] = why
+    return enabled & set(V2)
+
+
+def _own(root: str, proc: str) -> Mapping[str, tuple[str, str]]:
+    """Per v1 controller and for the v2 tree, as far as it is mounted and there: its top, and our own cgroup's directory."""
+    own: dict[str, str] = {}
+    for line in groups.read(f"{proc}/cgroup").splitlines():
+        _, names, path = line.split(":", 2)
+        own.update(dict.fromkeys(names.split(",") if names else [UNIFIED], path))
+    found: dict[str, tuple[str, str]] = {}
+    for line in groups.read(f"{proc}/mountinfo").splitlines():
+        fields, _, rest = line.partition(" - ")
+        kind, _, options = rest.split(" ", 2)
+        top, point = fields.split(" ")[3:5]
+        if kind not in {"cgroup", "cgroup2"} or not f"{point}/".startswith(f"{root}/"):
+            continue
+        words = [UNIFIED] if kind == "cgroup2" else options.rpartition(" ")[2].split(",")
+        for name in words:
+            # Without a cgroup namespace a container's mount shows a part of the tree, and the path is the whole one.
+            place = own.get(name, "") if name == UNIFIED or name in V1 else ""
+            if not place or not f"{place}/".startswith(f"{top.rstrip('/')}/"):
+                continue
+            directory = point + place[len(top.rstrip("/")) :].rstrip("/")
+            if os.path.isdir(directory):
+                found.setdefault(name, (point, directory))
+    return found

@@ -1,0 +1,119 @@
+"""A group that is there, by its directories (one per hierarchy): its processes, stopping them, ending them, removing it.
+
+Source: Documentation/admin-guide/cgroup-v2.rst, "Core Interface Files"; cgroup-v1/freezer-subsystem.rst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import time
+from collections.abc import Sequence
+
+from ..errors import Conflict, HostError
+
+
+def processes(directories: Sequence[str]) -> tuple[int, ...]:
+    """The processes of the group and of groups below it; 0 stands for each that this pid namespace does not see."""
+    found: list[int] = []
+    for directory in directories[:1]:  # a container joins every hierarchy, so that each knows them all
+        for path, _, _ in os.walk(directory):
+            found += map(int, read(f"{path}/cgroup.procs").split())
+    return tuple(found)
+
+
+def freeze(directories: Sequence[str], *, frozen: bool) -> None:
+    """Stop every process where it stands, or let them go on; returns when it is so.
+
+    HostError where neither the v2 tree nor a v1 freezer is among the directories, or where the kernel takes too long.
+    """
+    for directory in directories:
+        if os.path.exists(f"{directory}/cgroup.freeze"):
+            write(f"{directory}/cgroup.freeze", "1" if frozen else "0")
+            return _wait(f"{directory}/cgroup.events", f"frozen {int(frozen)}")
+        if os.path.exists(f"{directory}/freezer.state"):
+            state = "FROZEN" if frozen else "THAWED"
+            write(f"{directory}/freezer.state", state)
+            return _wait(f"{directory}/freezer.state", state)
+    raise HostError("this host cannot freeze a container: it has neither cgroup v2 nor a v1 freezer that we may use")
+
+
+def _wait(path: str, line: str, timeout: float = 5.0) -> None:
+    deadline = time.monotonic() + timeout
+    pause = 0.0005
+    while line not in read(path).splitlines():
+        if time.monotonic() > deadline:
+            raise HostError(f"the kernel was asked for {line!r} in {path}, and it did not come in {timeout:g} s")
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
+
+
+def kill(directories: Sequence[str], *, timeout: float) -> None:
+    """End every process with SIGKILL, also those that are started meanwhile.
+
+    Conflict where one is still there after ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    pause = 0.001
+    _kill_once(directories)
+    while remaining := processes(directories):
+        if time.monotonic() > deadline:
+            raise Conflict(
+                f"{len(remaining)} processes do not end, such as {remaining[0]}",
+                hint="they wait inside the kernel, most often for a disk or a network file system",
+            )
+        time.sleep(pause)
+        pause *= 2
+        if pause > 0.05:  # without cgroup.kill one may have been started after the list was read
+            _kill_once(directories)
+            pause = 0.001
+
+
+def _kill_once(directories: Sequence[str]) -> None:
+    for directory in directories:
+        if os.path.exists(f"{directory}/cgroup.kill"):
+            write(f"{directory}/cgroup.kill", "1")
+            return
+    # A frozen group starts no process between the reading of the list and the signals; they die when it is thawed.
+    with contextlib.suppress(HostError):
+        freeze(directories, frozen=True)
+    for pid in processes(directories):
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(HostError):
+        freeze(directories, frozen=False)
+
+
+def remove(directory: str) -> bool:
+    """Remove a group's directory and the groups below it; False where something still runs in it, True where it is gone."""
+    for path, _, _ in os.walk(directory, topdown=False):
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                return False
+            raise
+    return True
+
+
+def read(path: str) -> str:
+    """The content of a small file, stripped; empty where it cannot be read."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def write(path: str, text: str) -> None:
+    """Write a control file: with one write(2), for the kernel takes each as a command, and never creating it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)

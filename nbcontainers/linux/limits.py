@@ -1,0 +1,140 @@
+"""What the kernel is told to hold a group of processes to its limits: files of a cgroup and what is written into them.
+
+Source: Documentation/admin-guide/cgroup-v1/ and cgroup-v2.rst; OCI runtime specification, "Control groups".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..errors import NBContainersError
+from ..oci.runtime import Resources
+
+Write = tuple[str, str]
+"""A file below the group's directory, and its new content."""
+
+SMALLEST_MEMORY = 6 << 20
+"""Docker's least memory limit: below it not even a shell starts, and the first the user sees would be a kill."""
+
+DEVICES: tuple[Write, ...] = (
+    ("devices.deny", "a"),
+    # mknod of any device is let through, as in Docker: making a node is harmless, opening it is what counts.
+    *(
+        ("devices.allow", rule)
+        for rule in (
+            "c *:* m",
+            "b *:* m",
+            "c 1:3 rwm",  # null
+            "c 1:5 rwm",  # zero
+            "c 1:7 rwm",  # full
+            "c 1:8 rwm",  # random
+            "c 1:9 rwm",  # urandom
+            "c 5:0 rwm",  # tty
+            "c 5:1 rwm",  # console
+            "c 5:2 rwm",  # ptmx
+            "c 136:* rwm",  # pts
+        )
+    ),
+)
+"""Docker's device rules for cgroup v1: everything is denied, then what each container has is let in."""
+
+
+def check(limits: Resources) -> None:
+    """NBContainersError where a limit cannot be: smaller than a container can start in, or in conflict with another one."""
+    memory = limits.memory or 0
+    if 0 < memory < SMALLEST_MEMORY:
+        raise _refused(f"a memory limit of {memory} bytes", f"the least is {SMALLEST_MEMORY} (6 MiB)")
+    swap = limits.memory_swap or 0
+    if swap > 0 and not memory > 0:
+        raise _refused(f"a limit of {swap} bytes on memory and swap together", "it needs a memory limit too")
+    if 0 < swap < memory:
+        raise _refused(
+            f"a limit of {swap} bytes on memory and swap together", f"it is less than the memory limit, {memory}"
+        )
+    if 0 < memory < (limits.memory_reservation or 0):
+        raise _refused(
+            f"a memory reservation of {limits.memory_reservation} bytes", f"it is more than the limit, {memory}"
+        )
+    period = limits.cpu_period or 0
+    if period and not 1_000 <= period <= 1_000_000:
+        raise _refused(f"a cpu period of {period} µs", "it is from 1000 to 1000000 (a second)")
+    if 0 < (limits.cpu_quota or 0) < 1_000:
+        raise _refused(f"a cpu quota of {limits.cpu_quota} µs", "the least is 1000 (0.01 of a processor)")
+    if (limits.cpu_shares or 0) < 0 or limits.cpu_shares == 1:
+        raise _refused(f"cpu shares of {limits.cpu_shares}", "they are from 2 to 262144, and 1024 is what others have")
+
+
+def _refused(what: str, why: str) -> NBContainersError:
+    return NBContainersError(f"{what} cannot be set: {why}")
+
+
+def asked(limits: Resources) -> frozenset[str]:
+    """The controllers (by their v2 names) that must be there for these limits to hold."""
+    wanted = {
+        "memory": limits.memory or limits.memory_reservation or limits.memory_swap,
+        "pids": limits.pids,
+        "cpu": limits.cpu_quota or limits.cpu_shares or limits.cpu_period,
+        "cpuset": limits.cpuset_cpus or limits.cpuset_mems,
+    }
+    return frozenset(controller for controller, value in wanted.items() if value)
+
+
+def _swap(limits: Resources) -> int | None:
+    """Memory and swap together, -1 for no limit, None where nothing is to be written; as Docker, as much swap as memory."""
+    if not (limits.memory or 0) > 0:
+        return None
+    return limits.memory_swap or 2 * (limits.memory or 0)
+
+
+def v1(controller: str, limits: Resources) -> Iterator[Write]:
+    """The writes for one controller of cgroup v1, in the order in which the kernel takes them (cpuset's are the group's own)."""
+    if controller == "memory":
+        if limits.memory:
+            yield "memory.limit_in_bytes", str(limits.memory)
+        swap = _swap(limits)
+        if swap is not None:  # after the limit: it may never be less than that
+            yield "memory.memsw.limit_in_bytes", str(swap)
+        if limits.memory_reservation:
+            yield "memory.soft_limit_in_bytes", str(limits.memory_reservation)
+    elif controller == "cpu":
+        if limits.cpu_shares:
+            yield "cpu.shares", str(limits.cpu_shares)
+        if limits.cpu_period:  # before the quota: what is refused is the ratio of the two
+            yield "cpu.cfs_period_us", str(limits.cpu_period)
+        if limits.cpu_quota:
+            yield "cpu.cfs_quota_us", str(limits.cpu_quota)
+    elif controller == "pids" and limits.pids:
+        yield "pids.max", _or_max(limits.pids)
+
+
+def v2(controller: str, limits: Resources) -> Iterator[Write]:
+    """The writes for one controller of cgroup v2."""
+    if controller == "memory":
+        if limits.memory:
+            yield "memory.max", _or_max(limits.memory)
+        swap = _swap(limits)
+        if swap is not None:  # v2 counts swap alone
+            yield "memory.swap.max", "max" if swap < 0 else str(swap - (limits.memory or 0))
+        if limits.memory_reservation:
+            yield "memory.low", _or_max(limits.memory_reservation)
+    elif controller == "cpu":
+        if limits.cpu_shares:
+            yield "cpu.weight", str(weight(limits.cpu_shares))
+        if limits.cpu_quota or limits.cpu_period:
+            yield "cpu.max", f"{_or_max(limits.cpu_quota or -1)} {limits.cpu_period or 100_000}"
+    elif controller == "pids" and limits.pids:
+        yield "pids.max", _or_max(limits.pids)
+    elif controller == "cpuset":
+        if limits.cpuset_cpus:
+            yield "cpuset.cpus", limits.cpuset_cpus
+        if limits.cpuset_mems:
+            yield "cpuset.mems", limits.cpuset_mems
+
+
+def weight(shares: int) -> int:
+    """The v2 weight (1 to 10000) that stands for v1 shares (2 to 262144), by the line that systemd and runc draw."""
+    return 1 + (min(max(shares, 2), 262_144) - 2) * 9_999 // 262_142
+
+
+def _or_max(value: int) -> str:
+    return "max" if value < 0 else str(value)

@@ -1,0 +1,176 @@
+"""The near end of a container's streams: output to an observer, input from a file, until the container's end.
+
+What the socket did not carry (a reader slower than the container) is read from the log, which has everything.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from ..events import Observer, Output
+from . import frames, log, streams
+
+_CHUNK = 1 << 16
+_LOOK_AGAIN_S = 0.05
+_NAMES: dict[int, Literal["stdout", "stderr"]] = {log.STDOUT: "stdout", log.STDERR: "stderr"}
+
+
+class Attachment:
+    """One stream of frames to a shim. May be left (by an exception) and taken up again; one thread at a time."""
+
+    def __init__(self, stream: socket.socket, log_path: Path, begin: int | None = None) -> None:
+        """``begin`` is where in the log the stream begins; None when the shim will say so."""
+        stream.setblocking(False)
+        self.received = 0
+        self._stream = stream
+        self._log = log_path
+        self._begin = begin
+        self._reader = frames.Reader()
+        self._ended = False
+
+    def follow(self, observer: Observer, stdin: BinaryIO | int | None = None) -> None:
+        """Tell the observer what comes, feed the container what is read, until the shim closes the stream."""
+        source = None if stdin is None else _Input(stdin)
+        pending = b""
+        while not self._ended:
+            poll = select.poll()
+            poll.register(self._stream, select.POLLIN | (select.POLLOUT if pending else 0))
+            wants_input = source is not None and not pending
+            if wants_input and source is not None and source.descriptor >= 0:
+                poll.register(source.descriptor, select.POLLIN)
+            for descriptor, events in poll.poll(0 if wants_input and source and source.descriptor < 0 else None):
+                if source is not None and descriptor == source.descriptor:
+                    continue
+                if events & (select.POLLIN | streams.GONE):
+                    self._receive(observer)
+                if events & select.POLLOUT and not self._ended:
+                    pending = self._send(pending)
+            if wants_input and source is not None and not self._ended and source.is_ready():
+                data = source.read()
+                pending = self._send(frames.frame(log.STDIN, data))
+                source = source if data else None
+
+    def complete(self, observer: Observer) -> None:
+        """After the end: tell the observer what the stream did not carry, from the log."""
+        if self._begin is None:
+            return
+        skip = self.received
+        for stream, data, _ in read_log(self._log, self._begin):
+            rest = data[skip:]
+            skip = max(0, skip - len(data))
+            if rest:
+                self.received += len(rest)
+                observer(Output(data=rest, stream=_NAMES[stream]))
+
+    def request(self, *, all_of_it: bool) -> None:
+        """Ask a shim that was connected to for its output: all of this run, or from now on."""
+        self._stream.send(frames.frame(streams.REQUEST, b"all" if all_of_it else b"new"))
+
+    def close(self) -> None:
+        """Let go of the stream."""
+        self._stream.close()
+
+    def _receive(self, observer: Observer) -> None:
+        try:
+            data = self._stream.recv(_CHUNK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except ConnectionResetError:
+            data = b""
+        self._ended = not data
+        for stream, body in self._reader.feed(data):
+            if stream in _NAMES:
+                # Counted before the observer is called: what an exception there interrupts is not told twice.
+                self.received += len(body)
+                observer(Output(data=body, stream=_NAMES[stream]))
+            elif stream == streams.NOTICE:
+                self._begin = int(json.loads(body)["offset"])
+
+    def _send(self, data: bytes) -> bytes:
+        """What the socket did not take."""
+        try:
+            return data[self._stream.send(data) :]
+        except (BlockingIOError, InterruptedError):
+            return data
+        except OSError:  # the container is gone; the end comes with the next read
+            return b""
+
+
+class _Input:
+    """A source of input: a descriptor that can be waited for, or a file that only lives in this process."""
+
+    def __init__(self, source: BinaryIO | int) -> None:
+        self._file = None if isinstance(source, int) else source
+        try:
+            self.descriptor = source if isinstance(source, int) else source.fileno()
+        except (io.UnsupportedOperation, AttributeError, OSError):
+            self.descriptor = -1
+
+    def is_ready(self) -> bool:
+        """Whether reading will not block."""
+        if self.descriptor < 0:
+            return True
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def read(self) -> bytes:
+        """Some bytes, none at the end."""
+        if self.descriptor < 0 and self._file is not None:
+            return self._file.read(_CHUNK) or b""
+        try:
+            return os.read(self.descriptor, _CHUNK)
+        except BlockingIOError:
+            return b""
+        except OSError:  # EIO: the terminal went away
+            return b""
+
+
+def read_log(
+    path: Path, begin: int = 0, *, goes_on: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[int, bytes, str]]:
+    """(stream, bytes, time) of each record from an offset on; torn records are passed over, a log that is gone has none.
+
+    At its end the log is read on for as long as ``goes_on`` says so, and then once more.
+    """
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - closed below, after the last record was taken
+    except FileNotFoundError:
+        return
+    with file:
+        file.seek(begin)
+        is_last = False
+        while True:
+            line = file.readline()
+            if line.endswith(b"\n"):
+                record = log.parse(line)
+                if record is not None:
+                    yield record
+            elif is_last:
+                return
+            else:
+                file.seek(-len(line), os.SEEK_CUR)
+                is_last = not goes_on()
+                if not is_last:
+                    time.sleep(_LOOK_AGAIN_S)
+
+
+def last_records(path: Path, count: int) -> int:
+    """The offset in a log from which it has ``count`` records left."""
+    offsets: deque[int] = deque([0], maxlen=count + 1)
+    try:
+        with open(path, "rb") as file:
+            for line in file:
+                offsets.append(offsets[-1] + len(line))
+    except FileNotFoundError:
+        return 0
+    return offsets[0]

@@ -1,0 +1,142 @@
+"""The container that nobody asked anything special of: Docker's defaults, as far as the host goes along.
+
+Source: moby, oci/defaults.go and daemon/oci_linux.go; the table in the project's sandbox policy.
+"""
+
+from __future__ import annotations
+
+import functools
+import glob
+import platform
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
+
+from ..linux import capabilities as caps
+from ..linux import seccomp
+from ..oci.runtime import Mount, Namespace, NamespaceType, Process, Resources, Rlimit, RuntimeSpec
+from .host import Host
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+NAMESPACES: tuple[NamespaceType, ...] = ("mount", "pid", "uts", "ipc", "network", "cgroup")
+_GUARDED = ("nosuid", "noexec", "nodev")
+
+
+def docker_spec(
+    *,
+    args: Sequence[str],
+    host: Host,
+    env: Sequence[str] = (),
+    cwd: str = "/",
+    hostname: str = "",
+    network: Literal["none", "host"] = "none",
+    capabilities: Collection[str] = caps.DOCKER,
+    resources: Resources | None = None,
+    readonly_root: bool = False,
+    mounts: Sequence[Mount] = (),
+    no_new_privileges: bool = False,
+    umask: int | None = None,
+    rlimits: Sequence[Rlimit] = (),
+    cgroups_path: str = "",
+) -> RuntimeSpec:
+    """The runtime specification of a container with Docker's defaults.
+
+    Args:
+        args: the command; ``args[0]`` is looked up in the container's PATH.
+        env: ``NAME=value``; PATH is added where it is missing.
+        capabilities: names as in ``CAP_CHOWN``; those that this host does not hold are left out (``Host.report`` names them).
+        network: ``none`` is a namespace with a loopback interface only, ``host`` the host's own network.
+        mounts: the user's, after the defaults; one on the destination of a default (``/dev/shm``) takes its place.
+    """
+    held = frozenset(capabilities) & host.capabilities
+    private_network = network == "none" and "network" in host.namespaces
+    kinds = [kind for kind in NAMESPACES if kind in host.namespaces and (kind != "network" or private_network)]
+    if host.identity.userns:
+        kinds.append("user")
+    given = {mount.destination for mount in mounts}
+    defaults = [mount for mount in _mounts(host, private_network) if mount.destination not in given]
+    return RuntimeSpec(
+        process=Process(
+            args=tuple(args),
+            env=tuple(env) if any(word.startswith("PATH=") for word in env) else (f"PATH={PATH}", *env),
+            cwd=cwd,
+            umask=umask,
+            capabilities=held,
+            no_new_privileges=no_new_privileges,
+            rlimits=tuple(rlimits),
+        ),
+        hostname=hostname if "uts" in kinds else "",
+        readonly_root=readonly_root,
+        mounts=(*defaults, *mounts),
+        namespaces=tuple(Namespace(type=kind) for kind in kinds),
+        uid_mappings=host.identity.uid_mappings,
+        gid_mappings=host.identity.gid_mappings,
+        resources=resources or Resources(),
+        cgroups_path=cgroups_path,
+        seccomp=_seccomp(held),
+        masked_paths=(*MASKED, *_thermal()),
+        readonly_paths=READONLY,
+        sysctl=_sysctl(host) if private_network else {},
+    )
+
+
+def _mounts(host: Host, private_network: bool) -> list[Mount]:
+    # A group that the user namespace does not map cannot own the terminals.
+    terminal = ("gid=5",) if host.identity.holds(0, 5) else ()
+    system = (
+        Mount(destination="/sys", type="sysfs", source="sysfs", options=(*_GUARDED, "ro"))
+        # sysfs belongs to a network namespace: who shares one that is not his gets the host's, by a bind.
+        if private_network or not host.identity.userns
+        else Mount(destination="/sys", type="none", source="/sys", options=("rbind", *_GUARDED, "ro"))
+    )
+    return [
+        Mount(destination="/proc", type="proc", source="proc", options=_GUARDED),
+        Mount(
+            destination="/dev",
+            type="tmpfs",
+            source="tmpfs",
+            options=("nosuid", "strictatime", "mode=755", "size=65536k"),
+        ),
+        Mount(
+            destination="/dev/pts",
+            type="devpts",
+            source="devpts",
+            options=("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *terminal),
+        ),
+        system,
+        Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=(*_GUARDED, "ro")),
+        Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=_GUARDED),
+        Mount(destination="/dev/shm", type="tmpfs", source="shm", options=(*_GUARDED, "mode=1777", "size=65536k")),
+    ]
+
+
+@functools.cache
+def _thermal() -> tuple[str, ...]:
+    """Counters of each processor, by which containers could watch each other."""
+    return tuple(sorted(glob.glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle")))
+
+
+def _sysctl(host: Host) -> dict[str, str]:
+    """Ping without privilege, and low ports for everybody: harmless in a network of one's own. Only mapped groups can be named."""
+    last = 2147483647 if host.identity.holds(0, 2147483647) else 0
+    return {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": f"0 {last}"}
+
+
+@functools.cache
+def _seccomp(capabilities: frozenset[str]) -> dict[str, Any]:
+    """One object for each set of capabilities: ``launch`` compiles it once."""
+    return dict(seccomp.docker_profile(capabilities, platform.machine()))

@@ -1,0 +1,288 @@
+"""What runs between clone and exec: one straight list, in the order in which the kernel wants it.
+
+Runs as the first process of the new namespaces. Whatever fails is told through the report pipe as a marshalled
+(stage, errno, message, exit code); the byte ``x`` on it says that exec comes next, and its end (it is close-on-exec) that
+exec happened. Imports only what keeps the zygote small, and nothing once the root has changed: the files would be the image's.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import fcntl
+import marshal
+import os
+import resource
+import stat
+import sys
+
+from ..linux import syscalls
+from ..linux.syscalls import (
+    PR_CAP_AMBIENT,
+    PR_CAP_AMBIENT_CLEAR_ALL,
+    PR_CAPBSET_DROP,
+    PR_SET_NO_NEW_PRIVS,
+    PR_SET_PDEATHSIG,
+)
+from . import rootfs, user
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from typing import NoReturn
+
+    from .launch import Plan
+else:
+    import _signal as signal  # the other one imports enum and collections, which cost memory
+
+EXECUTES = b"x"
+_DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # include/uapi/linux/sockios.h, if.h
+_HIGH = 200  # above every descriptor that a shim has open
+
+
+class _Refused(Exception):
+    """The command cannot be run: its text is Docker's, its second argument the exit code."""
+
+
+def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> NoReturn:
+    """Become the container's process; never returns.
+
+    Args:
+        plan: what ``launch.compile`` made.
+        stdio: descriptors for 0, 1 and 2; the first is -1 where the container's own /dev/null is to be read.
+        report: the write end of the report pipe.
+        go: the read end of a pipe: one byte says that the id maps are written (only where there is a user namespace), one
+            that the pid is on disk. Its end says that the shim is gone.
+    """
+    stage = "descriptors"
+
+    def at(name: str) -> None:
+        nonlocal stage
+        stage = name
+
+    try:
+        report, go = _keep_only(stdio, report, go)
+        at("user namespace")
+        if plan["uid_map"] and not os.read(go, 1):
+            os._exit(125)
+        at("session")
+        os.setsid()
+        at("cgroup")
+        _join_cgroups(plan)
+        root, null = rootfs.build(plan, at)
+        if stdio[0] < 0 and null >= 0:
+            # Never the host's node: through it a container's root could change the mode of the host's /dev/null.
+            own = os.open(f"/proc/self/fd/{null}", os.O_RDONLY | os.O_CLOEXEC)
+            os.dup2(own, 0)
+            os.close(own)
+        at("sysctl")
+        rootfs.set_sysctls(root, plan["sysctl"])
+        at("masked paths")
+        rootfs.protect(root, null, plan["masked_paths"], plan["readonly_paths"])
+        at("network")
+        if plan["loopback"]:
+            _raise_loopback()
+        at("hostname")
+        if plan["hostname"]:
+            syscalls.sethostname(plan["hostname"])
+        at("limits")
+        _limit(plan)
+        at("pivot_root")
+        rootfs.enter(root)
+        at("user")
+        uid, gid, groups, home = _identify(plan)
+        at("working directory")
+        os.umask(0o022)
+        _make_directory(plan["cwd"], uid, gid)
+        if plan["readonly_root"]:
+            at("read-only root")
+            rootfs.freeze_root(root)
+        os.close(root)
+        if null >= 0:
+            os.close(null)
+        at("identity")
+        _own_streams(uid, gid)
+        if plan["seccomp"] and not plan["no_new_privs"]:
+            at("seccomp")  # without no_new_privs the kernel wants CAP_SYS_ADMIN for a filter: before they are dropped
+            syscalls.seccomp(plan["seccomp"], plan["seccomp_flags"])
+        at("identity")
+        _become(plan, uid, gid, groups)
+        at("working directory")
+        os.chdir(plan["cwd"])
+        os.getcwd()  # refuses a directory that does not lie below the root (CVE-2024-21626)
+        os.umask(plan["umask"])
+        if plan["no_new_privs"]:
+            at("no_new_privs")
+            syscalls.prctl(PR_SET_NO_NEW_PRIVS, 1)
+            at("seccomp")
+            if plan["seccomp"]:
+                syscalls.seccomp(plan["seccomp"], plan["seccomp_flags"])
+        at("parent")
+        # After the last change of ids, which clears it. From here on a shim that dies takes this process along; one that
+        # died before has left its end of the pipe closed.
+        syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if not os.read(go, 1):
+            os._exit(125)
+        at("exec")
+        _execute(plan, home, report)
+    except BaseException as error:
+        _tell(report, stage, error)
+    finally:
+        os._exit(125)
+
+
+def _tell(report: int, stage: str, error: BaseException) -> None:
+    number, code, words = 0, 125, str(error) or type(error).__name__
+    if isinstance(error, _Refused):
+        words, code = error.args
+    elif isinstance(error, OSError) and error.errno:
+        number = error.errno
+        about = f": {os.fsdecode(error.filename)!r}" if isinstance(error.filename, str | bytes) else ""
+        words = f"{error.strerror}{about}"
+    os.write(report, marshal.dumps((stage, number, words, code)))
+
+
+def _keep_only(stdio: tuple[int, int, int], report: int, go: int) -> tuple[int, int]:
+    """Put the standard streams in place and close every other descriptor but the two pipes (CVE-2024-21626)."""
+    report = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    go = fcntl.fcntl(go, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    for number, descriptor in enumerate(stdio):
+        if descriptor >= 0:
+            os.dup2(descriptor, number)
+    syscalls.close_range(3, report - 1)
+    syscalls.close_range(go + 1)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and exec would keep so
+        signal.signal(number, signal.SIG_DFL)
+    return report, go
+
+
+def _join_cgroups(plan: Plan) -> None:
+    for path in plan["join"]:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        os.write(descriptor, b"0")
+        os.close(descriptor)
+    if plan["late_flags"]:
+        # A cgroup namespace shows as its root the groups that its maker is in, so it is made after joining them.
+        syscalls.unshare(plan["late_flags"])
+
+
+def _raise_loopback() -> None:
+    """A new network namespace has a loopback interface, which is down."""
+    control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    request = bytearray(b"lo".ljust(40, b"\0"))  # struct ifreq
+    request[16:18] = _IFF_UP.to_bytes(2, sys.byteorder)  # the others are not ours to change
+    fcntl.ioctl(control.fileno(), _SIOCSIFFLAGS, request)
+    control.close()
+
+
+def _limit(plan: Plan) -> None:
+    if plan["oom_score_adj"] is not None:
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(descriptor, b"%d" % plan["oom_score_adj"])
+        os.close(descriptor)
+    for number, soft, hard in plan["rlimits"]:
+        resource.setrlimit(number, (soft, hard))
+
+
+def _identify(plan: Plan) -> tuple[int, int, list[int], str]:
+    """(uid, gid, groups, home): those of the user word, else the plan's ids with the home that passwd has for them."""
+    passwd, group = _content("/etc/passwd"), _content("/etc/group")
+    if plan["user"]:
+        return user.look_up(plan["user"], passwd, group)
+    uid, gid, groups = plan["ids"]
+    return uid, gid, groups or [gid], user.look_up(str(uid), passwd, b"")[3]
+
+
+def _content(path: str) -> bytes:
+    """A file of the image, empty where there is none; never a pipe or a device, which could hold a start up for ever."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return b""
+        parts = []
+        while part := os.read(descriptor, 1 << 16):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
+
+
+def _make_directory(path: str, uid: int, gid: int) -> None:
+    """Make the working directory where it is missing, owned by the user, as Docker does."""
+    walked = ""
+    for name in path.split("/"):
+        walked += "/" + name if name else ""
+        if not walked or os.path.isdir(walked):
+            continue
+        os.mkdir(walked, 0o755)
+        os.chown(walked, uid, gid)
+
+
+def _own_streams(uid: int, gid: int) -> None:
+    """Let the user open /dev/stdout again: a pipe belongs to its maker. The ids may be none of this namespace: then so be it."""
+    if not uid:
+        return
+    for number in range(3):
+        if stat.S_ISFIFO(os.fstat(number).st_mode):
+            try:
+                os.fchown(number, uid, gid)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+
+
+def _become(plan: Plan, uid: int, gid: int, groups: list[int]) -> None:
+    """Take on the ids and the capabilities: a user other than root keeps the bounding set and holds none, as in Docker."""
+    mask = plan["capabilities"]
+    for number in range(64):
+        if not mask >> number & 1:
+            try:
+                syscalls.prctl(PR_CAPBSET_DROP, number)
+            except OSError as error:
+                if error.errno == errno.EINVAL:  # the first number that this kernel does not know
+                    break
+                raise
+    syscalls.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    try:
+        if plan["sets_groups"]:
+            os.setgroups(groups)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    except OSError as error:
+        if error.errno == errno.EINVAL and plan["uid_map"]:
+            words = f"user {uid}:{gid} cannot be taken on: the user namespace of this host's tier maps root only"
+            raise _Refused(words, 125) from error
+        raise
+    held = mask if uid == 0 else 0
+    syscalls.capset(held, held, 0)
+
+
+def _execute(plan: Plan, home: str, report: int) -> NoReturn:
+    """Find the command as Docker does (a name without a slash along PATH) and become it."""
+    env = plan["env"]
+    env.setdefault(b"HOME", os.fsencode(home))
+    args = plan["args"]
+    path = args[0] if b"/" in args[0] else _along_path(args[0], env.get(b"PATH", _DEFAULT_PATH))
+    os.write(report, EXECUTES)
+    try:
+        os.execve(path, args, env)
+    except OSError as error:
+        missing = error.errno in {errno.ENOENT, errno.ENOTDIR}
+        words = f'exec: "{os.fsdecode(args[0])}": {(error.strerror or "").lower()}'
+        raise _Refused(words, 127 if missing else 126) from error
+
+
+def _along_path(name: bytes, path: bytes) -> bytes:
+    for folder in path.split(b":"):
+        candidate = (folder or b".") + b"/" + name
+        try:
+            found = os.stat(candidate)
+        except OSError:
+            continue
+        if stat.S_ISREG(found.st_mode) and os.access(candidate, os.X_OK):
+            return candidate
+    raise _Refused(f'exec: "{os.fsdecode(name)}": executable file not found in $PATH', 127)

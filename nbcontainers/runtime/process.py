@@ -1,0 +1,299 @@
+"""Starting containers: one Runtime per engine, which owns the zygote and the lifelines of what runs in the foreground."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import marshal
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from pathlib import Path
+from typing import Any
+
+from ..errors import HostError, LaunchError, NBContainersError
+from ..oci.runtime import Mount, RuntimeSpec
+from ..results import ContainerState
+from . import launch, log, rundir, spawn, zygote
+from . import state as states
+from .attach import Attachment
+from .host import Host
+from .launch import Plan
+from .running import Running
+
+_PATIENCE_S = 10.0
+_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+
+
+class Runtime:
+    """Starts containers. Its zygote is spawned at the first start; threads may start containers at the same time."""
+
+    def __init__(self, run_dir: Path, host: Host) -> None:
+        """``run_dir`` is a short folder for sockets (see ``rundir.choose``).
+
+        Raises:
+            HostError: the folder is too long a name, or somebody else's.
+        """
+        self.host = host
+        self._run_dir = rundir.make(run_dir)
+        self._zygote: _Zygote | None = None
+        self._lock = threading.Lock()
+        self._foreground: set[Running] = set()
+        _runtimes.add(self)
+
+    def start(
+        self,
+        folder: Path,
+        spec: RuntimeSpec,
+        rootfs: tuple[Mount, ...],
+        *,
+        state: ContainerState,
+        user: str = "",
+        stdin: bool = False,
+        detach: bool = False,
+    ) -> Running:
+        """Start a container and return once its command has been executed.
+
+        In the foreground it ends with this process, or when the Runtime is closed; its first ``attach`` gets everything from
+        the first byte on. Detached it goes on by itself.
+
+        Args:
+            folder: the container's own, which exists: state.json and log are written there.
+            rootfs: how its root is mounted; the first is the root itself.
+            state: what state.json says beside what only the start can tell.
+            user: a Dockerfile's USER word, looked up inside; empty takes the specification's ids.
+            stdin: give it a standard input that ``attach`` feeds; else it reads nothing.
+
+        Raises:
+            LaunchError: it could not be started; nothing of it is left but state.json and log.
+            HostError: this host cannot run it.
+        """
+        plan = launch.compile(
+            spec,
+            rootfs,
+            folder=folder.absolute(),
+            state=state,
+            host=self.host,
+            socket=rundir.socket_path(self._run_dir, folder.name),
+            user=user,
+            stdin=stdin,
+            detach=detach,
+        )
+        self._forget_ended()
+        control, stdio = self._send(plan)
+        try:
+            begin = _await_exec(control, plan)
+        except BaseException:
+            _abandon(control)
+            if stdio is not None:
+                stdio.close()
+            elif states.load_state(folder).status == "running":  # detached, and begun before it could be called off
+                late = self.open(folder)
+                with contextlib.suppress(NBContainersError, TimeoutError):
+                    late.signal(signal.SIGKILL)
+                    late.wait(_PATIENCE_S)
+            raise
+        if stdio is None:
+            control.close()
+            return Running(folder, self.host.hierarchy)
+        running = Running(
+            folder,
+            self.host.hierarchy,
+            control=control,
+            attachment=Attachment(stdio, folder / log.NAME, begin),
+        )
+        with self._lock:
+            self._foreground.add(running)
+        return running
+
+    def open(self, folder: Path) -> Running:
+        """A container that somebody started, to attach to, wait for, signal or measure."""
+        return Running(folder, self.host.hierarchy)
+
+    def close(self) -> None:
+        """End the containers in the foreground and the zygote; what is detached goes on."""
+        with self._lock:
+            ending, self._foreground = self._foreground, set()
+            zygote_, self._zygote = self._zygote, None
+        for running in ending:
+            running.hang_up()
+        for running in ending:
+            with contextlib.suppress(TimeoutError):
+                running.wait(_PATIENCE_S)
+            running.close()
+        if zygote_ is not None:
+            zygote_.close()
+
+    def zygote_pid(self) -> int | None:
+        """The zygote's pid, None before the first start."""
+        return self._zygote.pid if self._zygote is not None else None
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _send(self, plan: Plan) -> tuple[socket.socket, socket.socket | None]:
+        """Hand the plan to the zygote; return our ends of the control socket and (in the foreground) of the streams."""
+        with contextlib.ExitStack() as theirs:
+            memory = os.memfd_create("plan", os.MFD_CLOEXEC)
+            theirs.callback(os.close, memory)
+            _write(memory, marshal.dumps(dict(plan)))
+            control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            theirs.callback(far.close)
+            descriptors = [memory, far.fileno()]
+            stdio = None
+            try:
+                if not plan["detach"]:
+                    stdio, far_stdio = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+                    theirs.callback(far_stdio.close)
+                    descriptors.append(far_stdio.fileno())
+                self._hand_over(descriptors)
+            except BaseException:
+                control.close()
+                if stdio is not None:
+                    stdio.close()
+                raise
+            return control, stdio
+
+    def _hand_over(self, descriptors: list[int]) -> None:
+        with self._lock:
+            for is_last in (False, True):
+                if self._zygote is None:
+                    self._zygote = _Zygote()
+                try:
+                    self._zygote.send(descriptors)
+                    return
+                except OSError:  # the zygote was killed: no container depends on it, so another takes its place
+                    self._zygote.close()
+                    self._zygote = None
+                    if is_last:
+                        raise
+
+    def _forget_ended(self) -> None:
+        """Hold no longer what has ended."""
+        with self._lock:
+            candidates = list(self._foreground)
+        for running in candidates:
+            if running.is_over():  # who still holds it can attach and wait as before
+                with self._lock:
+                    self._foreground.discard(running)
+
+    def _after_fork_in_child(self) -> None:
+        """A forked copy of the engine (multiprocessing) must not hold its containers' lifelines, nor talk to its zygote."""
+        self._lock = threading.Lock()
+        for running in self._foreground:
+            running.close()
+        self._foreground = set()
+        if self._zygote is not None:
+            self._zygote.abandon()
+            self._zygote = None
+
+
+class _Zygote:
+    """The near end of a zygote."""
+
+    def __init__(self) -> None:
+        for sealed in (True, False):
+            near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            try:
+                self._process = spawn.start("zygote", stdin=far.fileno(), sealed=sealed)
+            except BaseException:
+                near.close()
+                raise
+            finally:
+                far.close()
+            self._socket = near
+            near.settimeout(_PATIENCE_S)
+            if _is_ready(near):
+                near.settimeout(None)
+                return
+            self.close()
+        raise HostError("the zygote does not start", hint=f"does {sys.executable} -I -S run here?")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, descriptors: list[int]) -> None:
+        socket.send_fds(self._socket, [zygote.START], descriptors)
+
+    def close(self) -> None:
+        self._socket.close()
+        try:
+            self._process.wait(timeout=_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def abandon(self) -> None:
+        """Close the socket only: the process is another's child."""
+        self._socket.close()
+        self._process.returncode = 0
+
+
+def _is_ready(near: socket.socket) -> bool:
+    try:
+        return near.recv(64) == zygote.READY
+    except OSError:
+        return False
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _await_exec(control: socket.socket, plan: Plan) -> int:
+    """Wait until the command runs; return where in the log this run begins. LaunchError where it does not come to that."""
+    try:
+        data = control.recv(1 << 16)
+    except ConnectionResetError:
+        data = b""
+    if not data:
+        states.forget({"socket": plan["socket"], "cgroup_directories": plan["cgroup_directories"]})
+        raise LaunchError("its shim was killed while it started", stage="shim")
+    message: tuple[Any, ...] = marshal.loads(data)  # noqa: S302 - from our own shim, over a private socket
+    if message[0] == "started":
+        return int(message[2])
+    _, stage, number, words, code = message
+    raise LaunchError(
+        words if stage == "exec" else f"{stage}: {words}", stage=stage, exit_code=code, hint=_hint(stage, number)
+    )
+
+
+def _hint(stage: str, number: int) -> str:
+    if stage in {"namespaces", "fork"} and number in {errno.ENOSPC, errno.EAGAIN, errno.ENOMEM, errno.EUSERS}:
+        return "too many processes or namespaces: see ulimit -u and /proc/sys/user"
+    if stage.startswith("mount ") and number == errno.ENOENT:
+        return "what is mounted must be there"
+    return ""
+
+
+def _abandon(control: socket.socket) -> None:
+    """Let a container that is being started go, and wait until it is gone."""
+    with contextlib.suppress(OSError):
+        control.shutdown(socket.SHUT_WR)
+    deadline = time.monotonic() + _PATIENCE_S
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    with contextlib.suppress(OSError):
+        while (left := deadline - time.monotonic()) > 0 and poll.poll(left * 1000) and control.recv(1 << 16):
+            pass
+    control.close()
+
+
+def _after_fork() -> None:
+    for runtime in list(_runtimes):
+        runtime._after_fork_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,96 @@
+"""state.json as the shim writes it: whole or not at all, under a lock, without the json module (which would cost memory).
+
+``state.py`` reads it. Imports only what keeps the zygote small.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from _json import encode_basestring_ascii
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+NAME = "state.json"
+
+
+def to_json(value: Any) -> str:
+    """JSON of dicts, lists, tuples, strings, numbers, booleans and None."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return encode_basestring_ascii(value)
+        case int() | float():
+            return repr(value)
+        case dict():
+            return (
+                "{" + ", ".join(f"{encode_basestring_ascii(key)}: {to_json(item)}" for key, item in value.items()) + "}"
+            )
+        case list() | tuple():
+            return "[" + ", ".join(to_json(item) for item in value) + "]"
+        case _:
+            raise TypeError(f"no JSON for a {type(value).__name__}")
+
+
+def lock(folder: str) -> int:
+    """Take the folder's lock and return the descriptor that holds it, to be closed.
+
+    Held for the length of one write: by a shim that writes what is, by an engine that repairs what cannot be.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def write(folder: int, value: dict[str, Any]) -> None:
+    """Replace state.json in the folder, which the caller has locked; a reader sees the old text or the new one.
+
+    On a full disk the new text is written over the old one, whose block is there: a reader who does not lock can then see half
+    of it, and looks again (see ``state``).
+    """
+    new = f".{NAME}.{os.getpid()}"
+    text = to_json(value).encode() + b"\n"
+    try:
+        try:
+            _put(folder, new, text, os.O_CREAT | os.O_TRUNC)
+            os.rename(new, NAME, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            _remove(folder, new)
+            raise
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        _put(folder, NAME, text, 0)
+
+
+def _put(folder: int, name: str, text: bytes, flags: int) -> None:
+    descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC | flags, 0o644, dir_fd=folder)
+    try:
+        write_all(descriptor, text)
+        os.ftruncate(descriptor, len(text))
+    finally:
+        os.close(descriptor)
+
+
+def _remove(folder: int, name: str) -> None:
+    try:  # noqa: SIM105 - contextlib would cost the zygote memory
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        pass
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write every byte."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

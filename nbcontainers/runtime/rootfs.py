@@ -1,0 +1,319 @@
+"""The container's view of files: its root, its mounts, its devices, what is masked; done by init, by descriptor.
+
+Every path inside the container is resolved with openat2(RESOLVE_IN_ROOT) against a descriptor of its root, so that no link
+of the image or of a volume leads out, and every mount lands on the descriptor so found (CVE-2021-30465, 2025-31133,
+2025-52565, 2025-52881). Runs between clone and exec; imports only what keeps the zygote small.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from ..linux import syscalls
+from ..linux.syscalls import (
+    AT_EMPTY_PATH,
+    AT_RECURSIVE,
+    MNT_DETACH,
+    MOUNT_ATTR_RDONLY,
+    MS_PRIVATE,
+    MS_REC,
+    OPEN_TREE_CLONE,
+    RESOLVE_BENEATH,
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .launch import Plan, PlannedMount
+
+AT_FDCWD = -100
+PROC_SUPER_MAGIC = 0x9FA0  # include/uapi/linux/magic.h
+_O_PATH_DIR = os.O_PATH | os.O_DIRECTORY
+_INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+_STRICT = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
+_MOST_LINKS = 40  # as many as the kernel follows
+
+DEVICES = (
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+)
+DEVICE_LINKS = (
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("pts/ptmx", "ptmx"),
+)
+
+
+def build(plan: Plan, at: Callable[[str], None]) -> tuple[int, int]:
+    """Mount the root and everything on it, and return descriptors of the root and of its /dev/null (-1 where it has none).
+
+    The root is mounted over the container's own folder, which is seen so only in this mount namespace; so what is bound
+    from there (its hosts file) is taken before. ``at`` is told each stage before it begins.
+    """
+    at("mount namespace")
+    syscalls.mount("", "/", "", MS_REC | MS_PRIVATE)
+    taken = []
+    for destination, kind, source, _, _, _, recursive in plan["mounts"]:
+        at(f"mount {destination}")
+        depth = AT_RECURSIVE if recursive else 0
+        taken.append(syscalls.open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | depth) if kind == "bind" else -1)
+    at("root file system")
+    _mount_root(plan)
+    root = os.open(plan["folder"], _O_PATH_DIR)
+    if plan["root_attributes"]:
+        syscalls.mount_setattr(root, "", AT_EMPTY_PATH, set_=plan["root_attributes"])
+    devices = -1
+    for entry, tree in zip(plan["mounts"], taken, strict=True):
+        at(f"mount {entry[0]}")
+        mounted = _mount(root, entry, tree, plan["bind_devices"])
+        if mounted >= 0:
+            devices = mounted
+    null = -1
+    if devices >= 0:
+        at("mount /dev")
+        null = syscalls.openat2(devices, "null", os.O_PATH | os.O_NOFOLLOW, resolve=_STRICT)
+        _check_device(null, 1, 3)
+    return root, null
+
+
+def enter(root: int) -> None:
+    """Make the descriptor's directory the root of everything and forget the old one; the working directory is the new root."""
+    os.fchdir(root)
+    # Both arguments may be ".": the old root is then stacked below the new one and detached; see pivot_root(2).
+    syscalls.pivot_root(".", ".")
+    syscalls.umount(".", MNT_DETACH)
+    os.chdir("/")
+
+
+def protect(root: int, null: int, masked: list[str], readonly: list[str]) -> None:
+    """Hide and write-protect paths of /proc and /sys; those that are not there are passed over.
+
+    A file is hidden by the container's own /dev/null (never the host's: its mode could be changed through it), verified on
+    the descriptor; a directory by an empty tmpfs.
+    """
+    if masked or readonly:
+        _check_proc(root)
+    for path in readonly:
+        target = _open(root, path)
+        if target >= 0:
+            copy = syscalls.open_tree(target, "", OPEN_TREE_CLONE | AT_EMPTY_PATH | AT_RECURSIVE)
+            syscalls.mount_setattr(copy, "", AT_EMPTY_PATH | AT_RECURSIVE, set_=MOUNT_ATTR_RDONLY)
+            _attach(copy, target)
+    for path in masked:
+        target = _open(root, path)
+        if target < 0:
+            continue
+        if stat.S_ISDIR(os.fstat(target).st_mode):
+            cover = syscalls.fsmount("tmpfs", [("size", "0")], MOUNT_ATTR_RDONLY)
+        elif null < 0:
+            raise OSError(errno.ENODEV, f"no /dev/null to hide {path} with")
+        else:
+            cover = syscalls.open_tree(null, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
+            syscalls.mount_setattr(cover, "", AT_EMPTY_PATH, set_=MOUNT_ATTR_RDONLY)
+        _attach(cover, target)
+
+
+def set_sysctls(root: int, values: list[tuple[str, str]]) -> None:
+    """Write kernel parameters of the container's own namespaces, through its own procfs, before that is protected."""
+    if not values:
+        return
+    _check_proc(root)
+    for name, value in values:
+        path = "proc/sys/" + name.replace(".", "/")
+        descriptor = syscalls.openat2(root, path, os.O_WRONLY, resolve=_INSIDE)
+        try:
+            os.write(descriptor, value.encode())
+        finally:
+            os.close(descriptor)
+
+
+def freeze_root(root: int) -> None:
+    """Make the root's own mount read-only (what is mounted on it stays as it is)."""
+    syscalls.mount_setattr(root, "", AT_EMPTY_PATH, set_=MOUNT_ATTR_RDONLY)
+
+
+def _mount_root(plan: Plan) -> None:
+    kind, source, lowers, options = plan["root"]
+    folder = plan["folder"]
+    if kind == "bind":
+        tree = syscalls.open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | AT_RECURSIVE)
+        target = os.open(folder, _O_PATH_DIR)
+        _attach(tree, target)
+        return
+    # Descriptors' short names stand for the paths: many layers then fit in mount(2)'s one page, no character needs an
+    # escape, and the container does not read the host's paths in its mount table.
+    opened = [os.open(path, _O_PATH_DIR) for path in lowers]
+    words = ["lowerdir=" + ":".join(f"/proc/self/fd/{number}" for number in opened)]
+    for word in options:
+        key, equals, value = word.partition("=")
+        if equals and key in {"upperdir", "workdir"}:
+            opened.append(os.open(value, _O_PATH_DIR))
+            value = f"/proc/self/fd/{opened[-1]}"
+        words.append(key + equals + value)
+    data = ",".join(words)
+    if len(data) >= 4096:  # mount(2) would cut it silently
+        raise OSError(errno.E2BIG, f"{len(lowers)} layers are more than one mount can hold")
+    syscalls.mount("overlay", folder, "overlay", 0, data)
+    for number in opened:
+        os.close(number)
+
+
+def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool) -> int:
+    """Do one mount (``tree`` is what a bind shows); where it is /dev, fill it and return its descriptor, else -1."""
+    destination, kind, source, attributes, cleared, options, recursive = entry
+    if kind == "bind":
+        is_directory = stat.S_ISDIR(os.stat(tree).st_mode)
+        depth = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+        syscalls.mount_setattr(tree, "", depth, set_=attributes, clear=cleared, propagation=MS_PRIVATE)
+        _attach(tree, _make_target(root, destination, is_directory))
+        return -1
+    target = _make_target(root, destination, True)
+    if kind == "cgroup":
+        _mount_cgroups(target, source, options, attributes)
+        return -1
+    is_dev = destination == "/dev" and kind == "tmpfs"
+    mount = syscalls.fsmount(kind, options, attributes)
+    if is_dev:
+        _fill_dev(mount, bind_devices)
+    syscalls.move_mount(mount, target)
+    os.close(target)
+    if not is_dev:
+        os.close(mount)
+        return -1
+    if bind_devices:
+        for name, major, minor in DEVICES:
+            node = syscalls.open_tree(AT_FDCWD, "/dev/" + name, OPEN_TREE_CLONE)
+            _check_device(node, major, minor)
+            _attach(node, syscalls.openat2(mount, name, os.O_PATH | os.O_NOFOLLOW, resolve=_STRICT))
+    return mount
+
+
+def _fill_dev(mount: int, bind_devices: bool) -> None:
+    """Make the entries relative to the mount itself, before it hangs anywhere: no link of an image can lead them astray.
+
+    In a user namespace no device can be made: empty files take the binds of the host's nodes.
+    """
+    for name, major, minor in DEVICES:
+        if bind_devices:
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=mount))
+        else:
+            os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=mount)
+    for link, name in DEVICE_LINKS:
+        os.symlink(link, name, dir_fd=mount)
+
+
+def _mount_cgroups(target: int, source: str, controllers: list[tuple[str, str]], attributes: int) -> None:
+    """Show the container its own cgroup, read-only: the v2 tree itself, or a folder of the v1 controllers.
+
+    ``controllers`` names v1 hierarchies as (folder, mount options joined by a comma), none for v2. A host that does not
+    let a user namespace mount them leaves the place empty: nothing depends on it but curiosity.
+    """
+    if source == "cgroup2":
+        try:
+            _attach(syscalls.fsmount("cgroup2", [], attributes), target)
+        except PermissionError:
+            os.close(target)
+        return
+    shelf = syscalls.fsmount("tmpfs", [("mode", "755"), ("size", "64k")], attributes & ~MOUNT_ATTR_RDONLY)
+    for folder, _ in controllers:
+        os.mkdir(folder, 0o755, dir_fd=shelf)
+    syscalls.move_mount(shelf, target)
+    os.close(target)
+    for folder, words in controllers:
+        try:
+            tree = syscalls.fsmount("cgroup", [_pair(word) for word in words.split(",")], attributes)
+        except OSError as error:
+            if error.errno not in {errno.EPERM, errno.EBUSY, errno.EACCES}:
+                raise
+            continue
+        _attach(tree, syscalls.openat2(shelf, folder, _O_PATH_DIR, resolve=_STRICT))
+    syscalls.mount_setattr(shelf, "", AT_EMPTY_PATH, set_=attributes)
+    os.close(shelf)
+
+
+def _pair(word: str) -> tuple[str, str]:
+    key, _, value = word.partition("=")
+    return key, value
+
+
+def _attach(mount: int, target: int) -> None:
+    """Hang a detached mount on a descriptor and close both."""
+    syscalls.move_mount(mount, target)
+    os.close(mount)
+    os.close(target)
+
+
+def _open(root: int, path: str) -> int:
+    """A descriptor of a path inside the root, -1 where there is none."""
+    try:
+        return syscalls.openat2(root, path, os.O_PATH, resolve=_INSIDE)
+    except (FileNotFoundError, NotADirectoryError):
+        return -1
+
+
+def _make_target(root: int, path: str, is_directory: bool, links: int = 0) -> int:
+    """A descriptor to mount on: what the path leads to inside the root, made (with its folders) where it is missing."""
+    found = _open(root, path)
+    if found >= 0:
+        return found
+    parent = os.dup(root)
+    walked = ""
+    names = [name for name in path.split("/") if name]
+    try:
+        for number, name in enumerate(names):
+            walked += "/" + name
+            last = number == len(names) - 1
+            found = _open(root, walked)
+            if found < 0:
+                try:
+                    _make(parent, name, is_directory or not last)
+                except FileExistsError:
+                    # A link whose target is missing: make the target, inside the root as the link means it.
+                    link = os.readlink(name, dir_fd=parent)
+                    if links >= _MOST_LINKS:
+                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path) from None
+                    whole = link if link.startswith("/") else f"{walked.rpartition('/')[0]}/{link}"
+                    rest = "/".join(names[number + 1 :])
+                    return _make_target(root, f"{whole}/{rest}" if rest else whole, is_directory, links + 1)
+                found = syscalls.openat2(parent, name, os.O_PATH | os.O_NOFOLLOW, resolve=_STRICT)
+            os.close(parent)
+            parent = found
+    except BaseException:
+        os.close(parent)
+        raise
+    return parent
+
+
+def _make(parent: int, name: str, is_directory: bool) -> None:
+    if is_directory:
+        os.mkdir(name, 0o755, dir_fd=parent)
+    else:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=parent))
+
+
+def _check_device(descriptor: int, major: int, minor: int) -> None:
+    found = os.fstat(descriptor)
+    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(major, minor):
+        raise OSError(errno.ENODEV, f"not the character device {major}:{minor}")
+
+
+def _check_proc(root: int) -> None:
+    """/proc must be procfs and its very root: else masks and parameters would land on files of the image."""
+    descriptor = syscalls.openat2(root, "proc", _O_PATH_DIR, resolve=_INSIDE)
+    try:
+        if syscalls.filesystem_type(descriptor) != PROC_SUPER_MAGIC or os.fstat(descriptor).st_ino != 1:
+            raise OSError(errno.EINVAL, "/proc of the container is not a proc file system")
+    finally:
+        os.close(descriptor)

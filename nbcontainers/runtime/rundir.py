@@ -1,0 +1,51 @@
+"""The short folder for sockets: a Unix socket's path holds 107 bytes, so it never lies below the store."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import HostError
+
+LONGEST_SOCKET = 107  # sizeof(sun_path) - 1; see unix(7)
+_NAME = 32  # of a container's id
+
+
+def choose(environ: Mapping[str, str]) -> Path:
+    """The user's own folder for sockets, made (0700) if it is not there: $XDG_RUNTIME_DIR/nbcontainers, else /tmp/nbc-UID.
+
+    Raises:
+        HostError: no candidate can be had, for instance because somebody else has made it first.
+    """
+    candidates = [Path("/tmp") / f"nbc-{os.geteuid()}"]
+    if environ.get("XDG_RUNTIME_DIR"):
+        candidates.insert(0, Path(environ["XDG_RUNTIME_DIR"]) / "nbcontainers")
+    reasons = []
+    for path in candidates:
+        try:
+            return make(path)
+        except (OSError, HostError) as error:
+            reasons.append(f"{path}: {error}")
+    raise HostError(
+        "no folder for sockets: " + "; ".join(reasons), hint="set XDG_RUNTIME_DIR to a short folder that is your own"
+    )
+
+
+def make(path: Path) -> Path:
+    """Make the folder if need be and return it, sure that it is ours alone; HostError where it is not, or is too long a name."""
+    if len(os.fsencode(socket_path(path, "x" * _NAME))) > LONGEST_SOCKET:
+        raise HostError(f"{path} is too long a name for a folder of sockets")
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise HostError(f"{path} is not a folder of this user")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        path.chmod(0o700)
+    return path
+
+
+def socket_path(folder: Path, container: str) -> str:
+    """Where a container's shim listens."""
+    return f"{folder}/{container[:_NAME]}.sock"

@@ -1,0 +1,289 @@
+"""One started container, as any process sees it: attach, wait, signal, stop, usage, logs.
+
+All it needs is the container's folder; the one who started it also holds two sockets to its shim: one that tells what becomes
+of it (and whose closing ends a container in the foreground), and one that carries its streams from the first byte on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import marshal
+import os
+import select
+import signal as signals
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from ..errors import Conflict, NotFound
+from ..events import Observer, Output
+from ..linux import cgroups
+from ..linux.processes import ProcessTreeMeter
+from ..results import ContainerState, Usage
+from . import log, processes, state
+from .attach import Attachment, last_records, read_log
+
+
+class Running:
+    """A container that was started, by whomever."""
+
+    def __init__(
+        self,
+        folder: Path,
+        hierarchy: cgroups.Hierarchy,
+        *,
+        control: socket.socket | None = None,
+        attachment: Attachment | None = None,
+    ) -> None:
+        self.folder = folder
+        self._hierarchy = hierarchy
+        self._control = control
+        self._attachment = attachment
+        self._lock = threading.Lock()
+        self._exit_code: int | None = None
+        self._written = -1  # bytes that the container wrote, once it has ended
+
+    @property
+    def state(self) -> ContainerState:
+        """What is on disk, repaired where it cannot be true."""
+        return state.load_state(self.folder)
+
+    def attach(self, on_event: Observer, stdin: BinaryIO | int | None = None, *, from_begin: bool = False) -> int:
+        """Tell the observer what the container writes, until it ends; return its exit code.
+
+        Who started the container in the foreground gets everything from the first byte on, however late he attaches, and
+        after an exception goes on where he was. Others get what comes from now on, or (``from_begin``) all of this run.
+        The container never waits for its readers. An exception of the observer leaves the container running.
+
+        Raises:
+            Conflict: it does not run.
+        """
+        attachment = self._attachment
+        if attachment is not None:
+            attachment.follow(on_event, stdin)
+            code = self.wait()
+            if self._written != attachment.received:
+                attachment.complete(on_event)
+            attachment.close()
+            self._attachment = None
+            return code
+        attachment = self._connect()
+        try:
+            attachment.request(all_of_it=from_begin)
+            attachment.follow(on_event, stdin)
+            attachment.complete(on_event)
+        finally:
+            attachment.close()
+        return self.wait()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, once the container has ended.
+
+        Raises:
+            TimeoutError: it has not ended after ``timeout`` seconds.
+            Conflict: it was never started.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if self._control is not None:
+            while self._exit_code is None:
+                _wait_for(self._control.fileno(), deadline, "the container")
+                self._hear(self._control)
+            return self._exit_code
+        extra = state.load_extra(self.folder)
+        _wait_for_process(extra.get("shim", 0), extra.get("shim_start", 0), deadline)
+        found = self.state
+        if found.exit_code is None:
+            raise Conflict(f"container {found.name or found.id} is {found.status}, it has not been started")
+        return found.exit_code
+
+    def is_over(self) -> bool:
+        """Whether the container has ended; costs one system call to the one who started it."""
+        if self._control is not None and self._exit_code is None:
+            self._hear(self._control)
+            return self._exit_code is not None
+        return self._control is not None or self.state.status not in {"creating", "running", "paused"}
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the container's first process, and to no other that may have its pid later.
+
+        Raises:
+            Conflict: the container does not run.
+        """
+        found = self.state
+        pidfd = self._open_process(found)
+        try:
+            signals.pidfd_send_signal(pidfd, number)
+        except ProcessLookupError:
+            raise _is_not_running(found) from None
+        finally:
+            os.close(pidfd)
+
+    def stop(self, timeout: float = 10.0, number: int = signals.SIGTERM) -> int:
+        """Ask the container to end, end it after ``timeout`` seconds, and return its exit code."""
+        try:
+            self.signal(number)
+            try:
+                return self.wait(timeout)
+            except TimeoutError:
+                self.signal(signals.SIGKILL)
+        except Conflict:  # it ended by itself
+            if self.state.exit_code is None:
+                raise
+        return self.wait()
+
+    def meter(self) -> Meter:
+        """A meter for many samples; close it. Its samples raise NotFound once the container has ended.
+
+        Raises:
+            Conflict: the container does not run.
+        """
+        found, extra = self.state, state.load_extra(self.folder)
+        if found.status != "running":
+            raise _is_not_running(found)
+        try:
+            if extra.get("cgroup_directories"):
+                return self._hierarchy.meter(extra["cgroup"], directories=extra["cgroup_directories"])
+            return _TreeMeter(found.pid, extra.get("limits") or {})
+        except NotFound:  # it ended just now
+            raise _is_not_running(found) from None
+
+    def usage(self) -> Usage:
+        """One sample of what the container uses now; Conflict where it does not run."""
+        meter = self.meter()
+        try:
+            return meter.sample()
+        finally:
+            meter.close()
+
+    def close(self) -> None:
+        """Let go of the sockets: this ends a container in the foreground that still runs."""
+        if self._attachment is not None:
+            self._attachment.close()
+        if self._control is not None:
+            self._control.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def hang_up(self) -> None:
+        """Tell the shim that nobody wants the container any more; ``wait`` still tells when it is over."""
+        if self._control is not None:
+            with contextlib.suppress(OSError):
+                self._control.shutdown(socket.SHUT_WR)
+
+    def _hear(self, control: socket.socket) -> None:
+        """Take the shim's message, if there is one. Several threads may wait: the first takes it for all."""
+        with self._lock:
+            if self._exit_code is not None:
+                return
+            try:
+                data = control.recv(1 << 16, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            # From our own shim, over a private socket.
+            message: tuple[Any, ...] = marshal.loads(data) if data else ("gone",)  # noqa: S302
+            if message[0] == "exited":
+                _, self._exit_code, _, _, self._written = message
+            else:  # the shim was killed: reading the state repairs it
+                found = self.state.exit_code
+                self._exit_code = 137 if found is None else found
+
+    def _connect(self) -> Attachment:
+        found, extra = self.state, state.load_extra(self.folder)
+        if found.status != "running":
+            raise _is_not_running(found)
+        stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            stream.connect(extra["socket"])
+        except OSError as error:
+            stream.close()
+            raise Conflict(f"container {found.name or found.id} cannot be attached to: {error}") from error
+        return Attachment(stream, self.folder / log.NAME)
+
+    def _open_process(self, found: ContainerState) -> int:
+        start = state.load_extra(self.folder).get("start", 0)
+        if found.status != "running" or not found.pid:
+            raise _is_not_running(found)
+        try:
+            pidfd = os.pidfd_open(found.pid)
+        except ProcessLookupError:
+            raise _is_not_running(found) from None
+        # The descriptor holds one process for good; only now its time says that it is the right one.
+        if processes.start_time(found.pid) != start:
+            os.close(pidfd)
+            raise _is_not_running(found)
+        return pidfd
+
+
+class Meter(Protocol):
+    """Gives samples of what a container uses, and keeps open between them what that needs."""
+
+    def sample(self) -> Usage:
+        """One sample, now."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
+
+
+class _TreeMeter(ProcessTreeMeter):
+    """Counts over the container's processes; knows the limits that no kernel holds it to."""
+
+    def __init__(self, pid: int, limits: Mapping[str, Any]) -> None:
+        super().__init__(pid)
+        self._limits = limits
+
+    def sample(self) -> Usage:
+        """One sample, with the limits."""
+        return dataclasses.replace(
+            super().sample(),
+            cpu_limit=self._limits.get("cpus"),
+            memory_limit=self._limits.get("memory"),
+            processes_limit=self._limits.get("pids"),
+        )
+
+
+def logs(folder: Path, *, follow: bool = False, tail: int | None = None) -> Iterator[Output]:
+    """What the container wrote, over all its runs, in order, with times: a line, or a piece of one, each.
+
+    With ``tail`` only the last so many; with ``follow`` what comes, too, until the container has ended.
+    """
+    path = folder / log.NAME
+    begin = 0 if tail is None else last_records(path, tail)
+    live = {"creating", "running", "paused"} if follow else set()
+    for stream, data, stamp in read_log(path, begin, goes_on=lambda: state.load_state(folder).status in live):
+        at = datetime.datetime.fromisoformat(stamp).timestamp()
+        yield Output(data=data, stream="stderr" if stream == log.STDERR else "stdout", time=at)
+
+
+def _is_not_running(found: ContainerState) -> Conflict:
+    return Conflict(f"container {found.name or found.id} is not running")
+
+
+def _wait_for(descriptor: int, deadline: float | None, what: str) -> None:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    left = None if deadline is None else max(0, deadline - time.monotonic()) * 1000
+    if not poll.poll(left):
+        raise TimeoutError(f"{what} has not ended")
+
+
+def _wait_for_process(pid: int, start: int, deadline: float | None) -> None:
+    """Wait until a process that is no child of ours ends."""
+    if not pid or not start:
+        return
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if processes.start_time(pid) == start:
+            _wait_for(pidfd, deadline, "the container")
+    finally:
+        os.close(pidfd)

@@ -1,0 +1,90 @@
+"""How our small processes are started: this Python, isolated, from a sealed copy of its executable.
+
+A container's first process is, until it execs, our interpreter: whoever is root inside may keep /proc/self/exe open (an image
+whose entrypoint that is, say) and write to it once nobody runs it (CVE-2019-5736). A sealed copy in memory has nothing behind
+it that could be written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import HostError
+
+_PACKAGES = str(Path(__file__).resolve().parents[2])
+_BOOT = "import sys; sys.path.append(sys.argv[1]); from nbcontainers.runtime.{} import main; main()"
+_MFD_EXEC = 0x10  # include/uapi/linux/memfd.h, since 6.3; older kernels refuse it and need it not
+_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, SHRINK, GROW, WRITE
+
+
+def start(module: str, *, stdin: int, stdout: int = subprocess.DEVNULL, sealed: bool = True) -> subprocess.Popen[bytes]:
+    """Run ``main`` of a module of this package in a new process and session, without site-packages and PYTHON* variables.
+
+    The package's own folder is given explicitly, so an editable install in a virtual environment works as any other.
+    ``sealed`` false runs the executable as it lies on disk, for hosts where a file in memory cannot be run.
+    """
+    if not sys.executable:
+        raise HostError(
+            "this Python does not know its own executable", hint="run nbcontainers under a Python of its own"
+        )
+    flags = ["-I", "-S", "-X", "utf8", *(["-B"] if sys.dont_write_bytecode else [])]
+    command = [sys.executable, *flags, "-c", _BOOT.format(module), _PACKAGES]
+    copy = _sealed_copy(sys.executable) if sealed else -1
+    try:
+        return subprocess.Popen(
+            command,
+            executable=f"/proc/self/fd/{copy}" if copy >= 0 else None,
+            pass_fds=(copy,) if copy >= 0 else (),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env=_environment() if copy >= 0 else {},
+            start_new_session=True,
+        )
+    finally:
+        if copy >= 0:
+            os.close(copy)
+
+
+def _sealed_copy(path: str) -> int:
+    """A file in memory with the executable's bytes, which nothing can change; -1 where it is a script or memory files cannot be."""
+    with open(path, "rb") as source:
+        if source.read(4) != b"\x7fELF":
+            return -1
+        try:
+            copy = _memory_file()
+        except OSError:
+            return -1
+        try:
+            size, offset = os.fstat(source.fileno()).st_size, 0
+            while offset < size:
+                offset += os.sendfile(copy, source.fileno(), offset, size - offset)
+            fcntl.fcntl(copy, fcntl.F_ADD_SEALS, _SEALS)
+        except BaseException:
+            os.close(copy)
+            raise
+    return copy
+
+
+def _memory_file() -> int:
+    try:
+        return os.memfd_create("python", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | _MFD_EXEC)
+    except OSError:
+        return os.memfd_create("python", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+def _environment() -> dict[str, str]:
+    """Where the copy finds a shared libpython: the loader takes $ORIGIN from the executable's place, and memory is none."""
+    return {"LD_LIBRARY_PATH": ":".join(folders)} if (folders := _library_folders()) else {}
+
+
+def _library_folders() -> Sequence[str]:
+    with open("/proc/self/maps") as file:
+        paths = [line.split(maxsplit=5)[5].rstrip() for line in file if "/libpython" in line]
+    return sorted({os.path.dirname(path) for path in paths})

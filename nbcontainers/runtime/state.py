@@ -1,0 +1,160 @@
+"""A container's state.json: read, written and, where it cannot be true any more, repaired.
+
+Beside the fields of ContainerState it holds ``runtime``: what the one who looks later needs to find the processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from ..errors import IntegrityError, NotFound
+from ..results import ContainerState
+from . import processes, record
+
+_NAMES = tuple(field.name for field in dataclasses.fields(ContainerState))
+_REQUIRED = {
+    field.name
+    for field in dataclasses.fields(ContainerState)
+    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+}
+_LIVE = {"creating", "running", "paused"}
+
+
+def load_state(folder: Path) -> ContainerState:
+    """What is true of a container: its state.json, repaired first (exited, 137) if its processes are not there any more.
+
+    A state is believed while its shim lives, for the shim will write what comes. What a dead shim left is ended.
+
+    Raises:
+        NotFound: there is no state.json.
+        IntegrityError: it is not one.
+    """
+    state, extra = _read(folder)
+    if _is_believed(state, extra):
+        return state
+    descriptor = record.lock(str(folder))
+    try:
+        state, extra = _parse(folder)  # it may have been started anew meanwhile
+        if _is_believed(state, extra):
+            return state
+        end(state.pid, extra.get("start", 0))
+        state = dataclasses.replace(
+            state,
+            status="exited",
+            pid=0,
+            finished=time.time(),
+            exit_code=137,
+            error="its shim was killed, and the container with it",
+        )
+        record.write(descriptor, {**to_json(state), "runtime": extra})
+    finally:
+        os.close(descriptor)
+    forget(extra)
+    return state
+
+
+def load_extra(folder: Path) -> dict[str, Any]:
+    """The ``runtime`` part: start and shim (pids' times), socket, where the log of this run begins, cgroup, limits."""
+    return _read(folder)[1]
+
+
+def save_state(folder: Path, state: ContainerState) -> None:
+    """Write state.json, whole or not at all; what the shim noted under ``runtime`` stays."""
+    descriptor = record.lock(str(folder))
+    try:
+        try:
+            extra = _parse(folder)[1]
+        except (NotFound, IntegrityError):
+            extra = {}
+        record.write(descriptor, {**to_json(state), "runtime": extra})
+    finally:
+        os.close(descriptor)
+
+
+def to_json(state: ContainerState) -> dict[str, Any]:
+    """The state's fields as JSON has them."""
+    return {name: getattr(state, name) for name in _NAMES}  # flat: dataclasses.asdict would copy each value deeply
+
+
+def end(pid: int, start: int) -> None:
+    """Kill a process if it is still the one that began then, and wait until it is gone."""
+    if not pid or not start:
+        return
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        if processes.start_time(pid) != start:
+            return
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        deadline = time.monotonic() + 2
+        while processes.start_time(pid) == start and time.monotonic() < deadline:
+            time.sleep(0.005)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(pidfd)
+
+
+def is_alive(pid: int, start: int) -> bool:
+    """Whether the process that began then is still there."""
+    return bool(pid and start) and processes.start_time(pid) == start
+
+
+def _is_believed(state: ContainerState, extra: dict[str, Any]) -> bool:
+    if state.status not in _LIVE:
+        return True
+    # While it is "creating" and no shim has spoken yet, an engine is at it.
+    return is_alive(extra.get("shim", 0), extra.get("shim_start", 0)) or (not extra and state.status == "creating")
+
+
+def forget(extra: dict[str, Any]) -> None:
+    """Take away what a shim takes away at its end: its socket, and its cgroups, which are empty now."""
+    with contextlib.suppress(OSError):
+        os.unlink(extra.get("socket") or "")
+    for directory in reversed(extra.get("cgroup_directories") or ()):
+        try:
+            os.rmdir(directory)
+        except OSError:
+            continue
+
+
+def _read(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
+    try:
+        return _parse(folder)
+    except IntegrityError:  # a writer on a full disk may be in the middle of it
+        descriptor = record.lock(str(folder))
+        try:
+            return _parse(folder)
+        finally:
+            os.close(descriptor)
+
+
+def _parse(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
+    path = folder / record.NAME
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise NotFound(f"no such container: {folder.name}", hint="nbcontainers ps -a lists those there are") from None
+    try:
+        data = json.loads(text)
+        missing = _REQUIRED - data.keys()
+        if missing:
+            raise KeyError(min(missing))
+        values = {key: value for key, value in data.items() if key in _NAMES}
+        values["command"] = tuple(values["command"])
+        values["not_enforced"] = tuple(values.get("not_enforced") or ())
+        values["labels"] = tuple((key, value) for key, value in values.get("labels") or ())
+        return ContainerState(**values), data.get("runtime") or {}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(
+            f"{path} is not a container's state: {error}", hint="nbcontainers rm --force removes the container"
+        ) from error

@@ -1,0 +1,270 @@
+"""What a shim does with a container's standard streams: into the log, to whoever is attached, and input back.
+
+The container never waits for a reader. Docker's does, and stands still when a client that is attached stops reading; here the
+log is the truth, everything goes into it first, and a client whose socket is full is served from the log when it reads again
+(and at the end reads the rest there itself: see ``process``). So a shim's memory is bounded and a log holds everything.
+Imports only what keeps the zygote small.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import select
+import time
+
+from . import frames, log, record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_CHUNK = 1 << 16
+_MOST_DRAINED = 1 << 10
+_MOST_INPUT = 1 << 16  # input that waits for the container; beyond it a client is not read
+NOTICE = 4  # to a client: JSON, where in the log its stream begins
+REQUEST = 5  # from a client: "all" for what this run has written so far, else from now on
+GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
+
+
+class Poller:
+    """select.poll with a function for each descriptor."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self._handlers: dict[int, Callable[[int], object]] = {}
+
+    def watch(self, descriptor: int, events: int, handler: Callable[[int], object]) -> None:
+        """Call the handler with what happened; again for a descriptor replaces events and handler."""
+        self._handlers[descriptor] = handler
+        self._poll.register(descriptor, events)
+
+    def forget(self, descriptor: int) -> None:
+        """Watch it no more (and need not have)."""
+        if self._handlers.pop(descriptor, None) is not None:
+            self._poll.unregister(descriptor)
+
+    def turn(self, timeout_ms: int | None) -> None:
+        """Wait once and call those concerned."""
+        for descriptor, events in self._poll.poll(timeout_ms):
+            handler = self._handlers.get(descriptor)
+            if handler is not None:  # one called before may have forgotten it
+                handler(events)
+
+
+class _Client:
+    def __init__(self, socket: _socket.socket, behind: int) -> None:
+        self.socket = socket
+        self.reader = frames.Reader()
+        self.pending = b""  # the rest of a frame that was begun
+        self.behind = behind  # from where in the log it is still to be served; -1 when it is up to date
+        self.wants_output = True
+
+
+class Streams:
+    """The streams of one container and those who are attached to them."""
+
+    def __init__(self, poller: Poller, log_path: str) -> None:
+        self._poller = poller
+        self._log = os.open(log_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self.begin = self._end = os.fstat(self._log).st_size
+        self._outputs: dict[
+            int, tuple[int, bytes]
+        ] = {}  # descriptor: stream, bytes of a character that has not come whole
+        self._clients: dict[int, _Client] = {}
+        self._stdin = -1
+        self._input = b""
+        self._input_ends = False
+        self.written = 0  # by the container, in bytes
+        self.lost = ""  # why the log is not whole, if so
+
+    def read(self, descriptor: int, stream: int) -> None:
+        """Take the read end of a pipe that the container writes to."""
+        os.set_blocking(descriptor, False)
+        self._outputs[descriptor] = (stream, b"")
+        self._poller.watch(descriptor, select.POLLIN, lambda events: self._take(descriptor))
+
+    def feed(self, descriptor: int) -> None:
+        """Take the write end of the container's standard input."""
+        os.set_blocking(descriptor, False)
+        self._stdin = descriptor
+
+    def attach(self, socket: _socket.socket, *, from_begin: bool) -> None:
+        """Serve a client; one that has not asked for anything yet (``from_begin`` false) gets nothing before it does."""
+        socket.setblocking(False)
+        client = _Client(socket, self.begin if from_begin and self._end > self.begin else -1)
+        client.wants_output = from_begin
+        self._clients[socket.fileno()] = client
+        self._watch(client)
+
+    def drain(self) -> None:
+        """After the container's end: take what its pipes still hold, tell the clients what fits, and close everything."""
+        for descriptor in list(self._outputs):
+            # A pipe holds at most 1 MiB; who writes on (a process outside the container's pid namespace) is not waited for.
+            for _ in range(_MOST_DRAINED):
+                if not self._take(descriptor):
+                    break
+            self._close_output(descriptor)
+        self._close_input()
+        for client in list(self._clients.values()):
+            self._serve(client)
+            self._drop(client)
+        os.close(self._log)
+
+    def _take(self, descriptor: int) -> bool:
+        """Move one chunk; False when there is none now."""
+        try:
+            data = os.read(descriptor, _CHUNK)
+        except BlockingIOError:
+            return False
+        stream, begun = self._outputs[descriptor]
+        if not data:
+            self._close_output(descriptor)
+            return False
+        data = begun + data
+        whole = log.whole_characters(data)
+        self._outputs[descriptor] = (stream, data[whole:])
+        if whole:
+            self._deliver(stream, data[:whole])
+        return True
+
+    def _deliver(self, stream: int, data: bytes) -> None:
+        start = self._end
+        self.written += len(data)
+        written = log.records(stream, data, time.time_ns())
+        try:
+            record.write_all(self._log, written)
+            self._end += len(written)
+        except OSError as error:
+            os.ftruncate(self._log, start)  # no torn record
+            self.lost = self.lost or f"the log is not whole: {error.strerror}"
+        for client in list(self._clients.values()):
+            if not client.wants_output or client.behind >= 0:
+                continue
+            if client.pending:
+                client.behind = start
+            else:
+                self._send(client, frames.frame(stream, data))
+
+    def _send(self, client: _Client, data: bytes) -> None:
+        """Send what the socket takes and keep the rest until it takes more."""
+        try:
+            sent = client.socket.send(data, _socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._drop(client)
+            return
+        client.pending = data[sent:]
+        self._watch(client)
+
+    def _serve(self, client: _Client) -> None:
+        """Send a client what it lacks, as far as its socket takes it."""
+        while client.socket.fileno() in self._clients:
+            if client.pending:
+                self._send(client, client.pending)
+                if client.pending:
+                    return
+            elif client.behind >= 0:
+                self._catch_up(client)
+            else:
+                self._watch(client)
+                return
+
+    def _catch_up(self, client: _Client) -> None:
+        """The next piece of the log, as one frame of one stream."""
+        piece = os.pread(self._log, _CHUNK, client.behind)
+        while piece and b"\n" not in piece:  # a record may be longer, for a line may
+            more = os.pread(self._log, _CHUNK, client.behind + len(piece))
+            if not more:
+                break
+            piece += more
+        stream, parts = -1, []
+        for line in piece.splitlines(keepends=True) if piece else ():
+            parsed = log.parse(line)
+            if not line.endswith(b"\n") or (parsed and stream not in {-1, parsed[0]}):
+                break
+            client.behind += len(line)
+            if parsed:
+                stream = parsed[0]
+                parts.append(parsed[1])
+        if client.behind >= self._end or not piece:
+            client.behind = -1
+        if parts:
+            self._send(client, frames.frame(stream, b"".join(parts)))
+
+    def _watch(self, client: _Client) -> None:
+        events = select.POLLIN if len(self._input) < _MOST_INPUT else 0
+        if client.pending or client.behind >= 0:
+            events |= select.POLLOUT
+        self._poller.watch(client.socket.fileno(), events, lambda happened: self._attend(client, happened))
+
+    def _attend(self, client: _Client, events: int) -> None:
+        if events & select.POLLOUT:
+            self._serve(client)
+        if events & select.POLLIN and client.socket.fileno() in self._clients:
+            try:
+                data = client.socket.recv(_CHUNK)
+                for stream, body in client.reader.feed(data):
+                    self._obey(client, stream, body)
+            except BlockingIOError:
+                return
+            except (OSError, frames.BadFrame):
+                data = b""
+            if not data:
+                self._drop(client)
+        elif events & GONE:
+            self._drop(client)
+
+    def _obey(self, client: _Client, stream: int, body: bytes) -> None:
+        if stream == REQUEST:
+            begin = self.begin if body == b"all" else self._end
+            client.wants_output = True
+            client.behind = begin if begin < self._end else -1
+            self._send(client, client.pending + frames.frame(NOTICE, record.to_json({"offset": begin}).encode()))
+        elif stream == log.STDIN:
+            self._input += body
+            self._input_ends = self._input_ends or not body
+            self._push_input()
+
+    def _push_input(self) -> None:
+        """Give the container what it takes of its input; a container that closed it gets no more."""
+        if self._stdin < 0:
+            self._input = b""
+            return
+        was_full = len(self._input) >= _MOST_INPUT
+        try:
+            while self._input:
+                self._input = self._input[os.write(self._stdin, self._input) :]
+        except BlockingIOError:
+            self._poller.watch(self._stdin, select.POLLOUT, lambda events: self._push_input())
+        except OSError:
+            self._close_input()
+        else:
+            self._poller.forget(self._stdin)
+            if self._input_ends:
+                self._close_input()
+        if was_full != (len(self._input) >= _MOST_INPUT):
+            for client in self._clients.values():
+                self._watch(client)
+
+    def _close_input(self) -> None:
+        if self._stdin >= 0:
+            self._poller.forget(self._stdin)
+            os.close(self._stdin)
+            self._stdin = -1
+        self._input = b""
+
+    def _close_output(self, descriptor: int) -> None:
+        if descriptor in self._outputs:
+            stream, begun = self._outputs.pop(descriptor)
+            if begun:
+                self._deliver(stream, begun)
+            self._poller.forget(descriptor)
+            os.close(descriptor)
+
+    def _drop(self, client: _Client) -> None:
+        number = client.socket.fileno()
+        if self._clients.pop(number, None) is not None:
+            self._poller.forget(number)
+            client.socket.close()

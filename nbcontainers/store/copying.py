@@ -1,0 +1,308 @@
+"""Files copied into a tree as COPY copies them, whatever links the tree has: every path is resolved inside it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fnmatch
+import os
+import re
+import stat
+from collections.abc import Iterator
+
+from ..errors import Conflict, NotFound
+from ..linux import syscalls
+from . import attributes, merged, transfer
+from .attributes import Attributes, Owners
+
+_INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY
+
+
+class Copying:
+    """One COPY into one tree. ``close`` gives the folders that were copied their times, and must be called.
+
+    Args:
+        root: a descriptor of the tree's root.
+        destination: an absolute path in it.
+        owner: what everything gets for an owner; None to let each file have that of its source.
+        mode: the permissions that files and folders get; None to let each have those of its source.
+
+    """
+
+    def __init__(self, root: int, destination: bytes, owner: tuple[int, int] | None, mode: int | None) -> None:
+        self._root = root
+        self._destination = b"/" + destination.strip(b"/")
+        self._owner = owner
+        self._mode = mode
+        self._links: dict[tuple[int, int], bytes] = {}
+        self._folders: list[tuple[bytes, Attributes]] = []
+        self._last: tuple[bytes, int] = (b"", -1)
+        self.owners = Owners()
+        self.size = 0
+
+    def close(self) -> None:
+        """Give the copied folders their attributes, which may forbid to put anything in, and their times."""
+        if self._last[1] >= 0:
+            os.close(self._last[1])
+        while self._folders:
+            path, wanted = self._folders.pop()
+            folder = self._opened(path)
+            try:
+                transfer.finish(folder, wanted, self.owners)
+            finally:
+                os.close(folder)
+
+    def is_folder(self) -> bool:
+        """True if the destination is a folder of the tree."""
+        try:
+            os.close(syscalls.openat2(self._root, self._destination, _FOLDER, resolve=_INSIDE))
+        except FileNotFoundError:
+            return False
+        except NotADirectoryError:
+            return False
+        return True
+
+    def put(self, source: int, name: bytes, known: Attributes, relative: bytes, inode: os.stat_result) -> None:
+        """Copy one file, link or folder (not what is in it) to a path below the destination, or with an empty one to it itself.
+
+        Args:
+            source: a descriptor of the folder that ``name`` is in; any, if that is absolute.
+            name: what to copy.
+            known: its attributes in truth.
+            relative: where to.
+            inode: its status, by which hard links among what is copied are found.
+
+        """
+        wanted = Attributes(
+            known.mode, known.uid, known.gid, known.size, known.mtime_ns, known.major, known.minor, known.xattrs
+        )
+        if self._owner is not None:
+            wanted.uid, wanted.gid = self._owner
+        if self._mode is not None and not stat.S_ISLNK(wanted.mode):
+            wanted.mode = stat.S_IFMT(wanted.mode) | self._mode
+        target = self._destination + (b"/" + relative if relative else b"")
+        if stat.S_ISDIR(wanted.mode):
+            self._folder(target, wanted, is_top=not relative)
+            return
+        above, _, base = target.rpartition(b"/")
+        if not base:
+            raise Conflict("a file cannot be copied to /", hint="end the destination with the file's name")
+        here = self._parent(above)
+        self._clear(here, base, target)
+        if inode.st_nlink > 1:
+            first = self._links.setdefault((inode.st_dev, inode.st_ino), target)
+            if first != target:
+                before, _, linked = first.rpartition(b"/")
+                there = syscalls.openat2(self._root, before or b"/", _FOLDER, resolve=_INSIDE)
+                try:
+                    os.link(linked, base, src_dir_fd=there, dst_dir_fd=here, follow_symlinks=False)
+                finally:
+                    os.close(there)
+                return
+        self.size += transfer.file(source, name, wanted, here, base, self.owners)
+
+    def _folder(self, target: bytes, wanted: Attributes, *, is_top: bool) -> None:
+        """Make a folder, or take the one that is there: the destination itself then stays as it is, others become as the source's."""
+        above, _, base = target.rpartition(b"/")
+        made = False
+        if base:
+            here = self._parent(above)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(base, 0o700, dir_fd=here)
+                made = True
+        os.close(self._opened(target))  # if it is one, though it may be a link to it
+        if made and is_top:
+            uid, gid = self._owner or (0, 0)
+            wanted = Attributes(stat.S_IFDIR | 0o755, uid, gid, 0, wanted.mtime_ns)
+        if made or not is_top:
+            self._folders.append((target, wanted))
+
+    def _parent(self, path: bytes) -> int:
+        """A descriptor of a folder of the tree, which stays ours until the next one is asked for; made if it is not there."""
+        known, descriptor = self._last
+        if descriptor < 0 or known != path:
+            found = self._made(path or b"/")
+            if descriptor >= 0:
+                os.close(descriptor)
+            self._last = (path, found)
+        return self._last[1]
+
+    def _made(self, path: bytes) -> int:
+        """The folder, opened; with those above it made as Docker makes them, 0755 and of the owner that the copies get."""
+        parts, missing = path.split(b"/"), []
+        while True:
+            try:
+                here = self._opened(b"/".join(parts) or b"/")
+                break
+            except FileNotFoundError:
+                missing.append(parts.pop())
+        while missing:
+            name = missing.pop()
+            try:
+                try:
+                    os.mkdir(name, 0o755, dir_fd=here)
+                except FileExistsError:  # a link to nothing
+                    raise Conflict(
+                        f"{_text(path)} leads through a link to nothing", hint="remove it, or name another destination"
+                    ) from None
+                inside = os.open(name, merged.FOLDER, dir_fd=here)
+            finally:
+                os.close(here)
+            here = inside
+            uid, gid = self._owner or (0, 0)
+            self.owners.give(here, Attributes(stat.S_IFDIR | 0o755, uid, gid, 0, 0))
+        return here
+
+    def _opened(self, path: bytes) -> int:
+        try:
+            return syscalls.openat2(self._root, path, _FOLDER, resolve=_INSIDE)
+        except NotADirectoryError:
+            raise Conflict(f"{_text(path)} is no folder", hint="remove the file first, or copy elsewhere") from None
+
+    def _clear(self, here: int, base: bytes, target: bytes) -> None:
+        try:
+            os.unlink(base, dir_fd=here)
+        except FileNotFoundError:
+            return
+        except (IsADirectoryError, PermissionError):  # POSIX's and Linux's answers for a folder
+            raise Conflict(
+                f"{_text(target)} is a folder, and a file should replace it", hint="remove it first, or copy elsewhere"
+            ) from None
+
+
+def from_host(copying: Copying, source: bytes, relative: bytes) -> None:
+    """Copy one file, link or folder of the host: with its mode and time, with no attributes, and 0:0 for an owner."""
+    try:
+        status = os.lstat(source)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"no such file to copy: {_text(source)}", hint="it was there when the build began") from None
+    known = attributes.of(status)
+    copying.put(-1, source, Attributes(known.mode, 0, 0, 0, known.mtime_ns, known.major, known.minor), relative, status)
+
+
+def from_tree(copying: Copying, tree: int, sources: list[bytes], *, directory: bool) -> None:
+    """Copy what patterns name in another tree: of a folder the content, of a file the file."""
+    found = [path for pattern in sources for path in _matches(tree, pattern)]
+    into = directory or len(found) > 1 or copying.is_folder()
+    for path in found:
+        base = path.rpartition(b"/")[2]
+        if not base:
+            with merged.Folder((os.open(b".", merged.FOLDER, dir_fd=tree),)) as root:
+                _content(copying, root)
+            continue
+        try:
+            folder = syscalls.openat2(tree, path, _FOLDER, resolve=_INSIDE)
+        except NotADirectoryError:
+            _one(copying, tree, path, base if into else b"")
+            continue
+        with merged.Folder((folder,)) as opened:
+            copying.put(folder, b".", attributes.read(folder), b"", os.fstat(folder))
+            _content(copying, opened)
+
+
+def _content(copying: Copying, folder: merged.Folder) -> None:
+    for path, found in folder.walk():
+        known = transfer.known(found.directory, found.name, found.status)
+        copying.put(found.directory, found.name, known, path, found.status)
+
+
+def _one(copying: Copying, tree: int, path: bytes, relative: bytes) -> None:
+    """Copy the file that a path means, through links of the tree."""
+    for _ in range(40):
+        above, _, base = path.rpartition(b"/")
+        folder = syscalls.openat2(tree, above or b"/", _FOLDER, resolve=_INSIDE)
+        try:
+            status = os.stat(base, dir_fd=folder, follow_symlinks=False)
+            if not stat.S_ISLNK(status.st_mode):
+                copying.put(folder, base, transfer.known(folder, base, status), relative, status)
+                return
+            target = os.readlink(base, dir_fd=folder)
+        finally:
+            os.close(folder)
+        path = target if target.startswith(b"/") else above + b"/" + target
+    raise NotFound(f"links go in a circle: {_text(path)}")
+
+
+def _matches(tree: int, pattern: bytes) -> list[bytes]:
+    """The paths that a pattern names, in order: NotFound if there is none."""
+    paths = [b""]
+    for part in pattern.strip(b"/").split(b"/") if pattern.strip(b"/") else []:
+        paths = [path + b"/" + name for path in paths for name in _names(tree, path, part)]
+    for path in paths.copy():
+        try:
+            os.close(syscalls.openat2(tree, path or b"/", os.O_PATH, resolve=_INSIDE))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            paths.remove(path)
+    if not paths:
+        raise NotFound(
+            f"no such file to copy: {_text(pattern)}", hint="the path is looked up in the stage or image of --from"
+        )
+    return paths
+
+
+def _names(tree: int, path: bytes, part: bytes) -> Iterator[bytes]:
+    if not re.search(rb"[*?\[\\]", part):
+        yield part
+        return
+    # Go's patterns are those of fnmatch but for [^…] and the backslash.
+    words = re.sub(rb"\\(.)", lambda found: b"[" + found[1] + b"]", part).replace(b"[^", b"[!")
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        folder = syscalls.openat2(tree, path or b"/", _FOLDER, resolve=_INSIDE)
+        try:
+            names = sorted(map(os.fsencode, os.listdir(folder)))
+        finally:
+            os.close(folder)
+        yield from (name for name in names if fnmatch.fnmatchcase(name, words))
+
+
+def read(tree: int, path: bytes, limit: int) -> bytes:
+    """The content of a regular file of a tree: NotFound, or Conflict if it is none or is longer than ``limit``."""
+    try:
+        opened = syscalls.openat2(tree, path, os.O_RDONLY | os.O_NONBLOCK, resolve=_INSIDE)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        raise NotFound(f"no such file in the tree: {_text(path)}") from None
+    with open(opened, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            raise Conflict(f"{_text(path)} is no regular file")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise Conflict(f"{_text(path)} is longer than {limit} bytes")
+    return data
+
+
+def lookup(tree: int, word: str) -> tuple[int, int]:
+    """The ids of ``name|uid[:group|gid]`` by the tree's own /etc/passwd and /etc/group."""
+    user, colon, group = word.partition(":")
+    uid, gid = _user(tree, user) if user else (0, 0)
+    if colon and group:
+        gid = int(group) if group.isdecimal() else _line(tree, b"/etc/group", group, "group")[0]
+    return uid, gid
+
+
+def _user(tree: int, word: str) -> tuple[int, int]:
+    if word.isdecimal():
+        return int(word), int(word)
+    found = _line(tree, b"/etc/passwd", word, "user")
+    return found[0], found[1]
+
+
+def _line(tree: int, path: bytes, name: str, what: str) -> list[int]:
+    try:
+        lines = read(tree, path, 16 << 20).decode(errors="surrogateescape").splitlines()
+    except NotFound:
+        lines = []
+    for line in lines:
+        fields = line.split(":")
+        if fields[0] == name and len(fields) > 3 - (what == "group"):
+            with contextlib.suppress(ValueError):
+                return [int(field) for field in fields[2 : 3 if what == "group" else 4]]
+    raise NotFound(f"no {what} {name!r} in the tree's {_text(path)}", hint="give its number, or make it before")
+
+
+def _text(path: bytes) -> str:
+    return repr(os.fsdecode(path))

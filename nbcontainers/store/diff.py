@@ -1,0 +1,222 @@
+"""A folder in overlay form, or any tree, becomes an archive: the same tree, the same bytes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+
+from ..errors import Conflict
+from ..results import Entry, FileKind
+from . import attributes, tar
+from .attributes import Attributes
+from .entries import OPAQUE
+from .merged import FOLDER
+
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_LONGEST = 4095  # PATH_MAX without its zero byte: nothing longer could be unpacked again
+_WHITEOUT = b".wh."
+_TYPES: dict[int, tuple[bytes, FileKind]] = {
+    stat.S_IFREG: (tar.REGULAR, "file"),
+    stat.S_IFDIR: (tar.DIRECTORY, "directory"),
+    stat.S_IFLNK: (tar.SYMLINK, "symlink"),
+    stat.S_IFCHR: (tar.CHARACTER, "device"),
+    stat.S_IFBLK: (tar.BLOCK_DEVICE, "device"),
+    stat.S_IFIFO: (tar.FIFO, "fifo"),
+}
+
+
+def diff(
+    upper: int,
+    writer: tar.Writer,
+    index: Callable[[Entry], None],
+    *,
+    below: int | None = None,
+    created: int | None = None,
+    settle: bool = False,
+) -> int:
+    """Write a folder in overlay form as a layer, and return how many bytes its files hold. The writer is not closed.
+
+    Entries come in the order of their names, a folder before what is in it, removals before the other names of their folder.
+    Owners and devices that could only be recorded come out true; sockets are left out, as tar has no type for them. The root
+    has an entry only if its mode or owner is not what it is below.
+
+    Args:
+        upper: a descriptor of the folder.
+        writer: takes the archive.
+        index: called with each entry, in order.
+        below: a descriptor of the root of the layer below, if there is one.
+        created: seconds since the epoch; no time in the archive is after it.
+        settle: True to give files after ``created`` that time on disk too, so that the folder is what the archive says.
+
+    Raises:
+        Conflict: a file is named as only a removal may be, or its path is too long.
+
+    Source: OCI image spec 1.1, "Change Types" and "Representing Changes".
+
+    """
+    return _Writing(writer, index, created, overlay=True, settle=settle).run(upper, _root(below))
+
+
+def export(tree: int, writer: tar.Writer) -> int:
+    """Write a whole tree, as it is seen mounted, and return how many bytes its files hold. The writer is not closed."""
+    return _Writing(writer, _nobody, None, overlay=False, settle=False).run(tree, _root(None))
+
+
+def _nobody(entry: Entry) -> None:
+    return None
+
+
+def _root(below: int | None) -> Attributes:
+    if below is None:
+        return Attributes(stat.S_IFDIR | 0o755, 0, 0, 0, 0)
+    folder = os.open(b".", FOLDER, dir_fd=below)
+    try:
+        return attributes.read(folder)
+    finally:
+        os.close(folder)
+
+
+class _Writing:
+    def __init__(
+        self,
+        writer: tar.Writer,
+        index: Callable[[Entry], None],
+        created: int | None,
+        *,
+        overlay: bool,
+        settle: bool,
+    ) -> None:
+        self._writer = writer
+        self._index = index
+        self._latest = None if created is None else created * 1_000_000_000
+        self._overlay = overlay
+        self._settle = settle
+        self._links: dict[tuple[int, int], bytes] = {}
+        self._size = 0
+
+    def run(self, root: int, expected: Attributes) -> int:
+        found = _root(root)
+        if (found.mode, found.uid, found.gid, found.xattrs) != (
+            expected.mode,
+            expected.uid,
+            expected.gid,
+            expected.xattrs,
+        ):
+            self._add(b"", found)
+        stack = [(os.open(b".", FOLDER, dir_fd=root), b"", self._names(root, b""))]
+        try:
+            while stack:
+                folder, prefix, names = stack[-1]
+                if not names:
+                    os.close(stack.pop()[0])
+                    continue
+                name, status = names.pop()
+                path = prefix + name
+                if stat.S_ISDIR(status.st_mode):
+                    inside = os.open(name, FOLDER, dir_fd=folder)
+                    stack.append((inside, path + b"/", []))
+                    known = attributes.read(inside)
+                    self._clamp(known, inside)
+                    self._add(path, known)
+                    if self._overlay and attributes.is_opaque(inside):
+                        self._remove(path + b"/", OPAQUE.encode(), path + b"/" + OPAQUE.encode())
+                    stack[-1] = (inside, path + b"/", self._names(inside, path + b"/"))
+                else:
+                    self._file(folder, name, path, status)
+        finally:
+            for folder, _, _ in stack:
+                os.close(folder)
+        return self._size
+
+    def _names(self, folder: int, prefix: bytes) -> list[tuple[bytes, os.stat_result]]:
+        """The names of a folder, the last one first. What was removed is written at once."""
+        names = []
+        for name in sorted(map(os.fsencode, os.listdir(folder))):
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if self._overlay and attributes.is_whiteout(status):
+                self._remove(prefix, _WHITEOUT + name, prefix + name)
+                continue
+            if self._overlay and name.startswith(_WHITEOUT):
+                raise Conflict(
+                    f"a layer cannot have a file named {os.fsdecode(prefix + name)!r}",
+                    hint="names that begin with .wh. say that a file was removed",
+                )
+            if len(prefix) + len(name) > _LONGEST:
+                raise Conflict(f"a path of more than {_LONGEST} bytes cannot be in a layer")
+            names.append((name, status))
+        names.reverse()
+        return names
+
+    def _remove(self, prefix: bytes, name: bytes, path: bytes) -> None:
+        self._writer.add(tar.Header(prefix + name))
+        self._index(Entry(path="/" + os.fsdecode(path), kind="whiteout"))
+
+    def _file(self, folder: int, name: bytes, path: bytes, status: os.stat_result) -> None:
+        if stat.S_ISSOCK(status.st_mode):
+            return
+        if status.st_nlink > 1:
+            first = self._links.setdefault((status.st_dev, status.st_ino), path)
+            if first != path:
+                self._add(path, attributes.of(status), link=first, kind=(tar.HARDLINK, "hardlink"))
+                return
+        if stat.S_ISREG(status.st_mode):
+            body = os.open(name, _FILE, dir_fd=folder)
+            try:
+                known = attributes.read(body)
+                self._clamp(known, body)
+                self._add(path, known, body=body)
+            finally:
+                os.close(body)
+            return
+        known = attributes.of(status)
+        self._clamp(known, name, folder)
+        self._add(path, known, link=os.readlink(name, dir_fd=folder) if stat.S_ISLNK(status.st_mode) else b"")
+
+    def _clamp(self, known: Attributes, file: int | bytes, folder: int | None = None) -> None:
+        if self._latest is None or known.mtime_ns <= self._latest:
+            return
+        known.mtime_ns = self._latest
+        if self._settle and isinstance(file, int):
+            os.utime(file, ns=(self._latest, self._latest))
+        elif self._settle:
+            os.utime(file, ns=(self._latest, self._latest), dir_fd=folder, follow_symlinks=False)
+
+    def _add(
+        self,
+        path: bytes,
+        known: Attributes,
+        *,
+        body: int | None = None,
+        link: bytes = b"",
+        kind: tuple[bytes, FileKind] | None = None,
+    ) -> None:
+        flag, word = kind or _TYPES[stat.S_IFMT(known.mode)]
+        mode, size = stat.S_IMODE(known.mode), known.size if flag == tar.REGULAR else 0
+        header = tar.Header(
+            path or b".",
+            flag,
+            mode,
+            known.uid,
+            known.gid,
+            size,
+            known.mtime_ns,
+            link,
+            known.major,
+            known.minor,
+            known.xattrs if flag != tar.HARDLINK else {},
+        )
+        digest = self._writer.add(header, body, digest=self._overlay)
+        self._size += size
+        self._index(
+            Entry(
+                path="/" + os.fsdecode(path),
+                kind=word,
+                size=size,
+                mode=mode,
+                uid=known.uid,
+                gid=known.gid,
+                digest=digest,
+                link=("/" if flag == tar.HARDLINK else "") + os.fsdecode(link),
+            )
+        )

@@ -1,0 +1,106 @@
+"""A layer's index on disk: one row for each of its entries, in a file that loads 100,000 rows in some 30 milliseconds.
+
+Rows are records of one length, so that two of them are equal if their bytes are, and no row is decoded before it is shown: a
+diff of two images compares dictionaries of bytes. Paths are absolute, in the layer's order. A removed path is a row of kind
+``whiteout``; a folder that hides what lower layers have in it has a row of the same kind whose path is ``FOLDER/`` and
+``OPAQUE``, which is never a file's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import get_args
+
+from ..errors import IntegrityError
+from ..results import Entry, FileKind
+
+OPAQUE = ".wh..wh..opq"
+
+KINDS: tuple[FileKind, ...] = get_args(FileKind)
+_MAGIC = b"nbcontainers index 1\n"
+_HEAD = struct.Struct("<QQQI")  # rows, bytes of the paths, bytes of the links, CRC-32 of all that follows
+RECORD = struct.Struct("<BxHIIQ32s")  # kind, mode, uid, gid, size, sha256 of the content or of the link's target
+
+
+@dataclass(slots=True)
+class Index:
+    """The rows of a layer: ``paths[i]`` and ``records[i]`` are one entry, and ``index[i]`` is that entry decoded.
+
+    Records compare as bytes: two are equal if kind, mode, owner, size and content (a link's target) are. ``links`` has the
+    target of each link by its path.
+    """
+
+    paths: list[str] = field(default_factory=list)
+    records: list[bytes] = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)
+
+    def add(self, entry: Entry) -> None:
+        """Append a row."""
+        digest = bytes.fromhex(entry.digest.removeprefix("sha256:")) if entry.digest else b""
+        if entry.link:
+            self.links[entry.path] = entry.link
+            digest = hashlib.sha256(_encoded(entry.link)).digest()
+        self.paths.append(entry.path)
+        self.records.append(
+            RECORD.pack(KINDS.index(entry.kind), entry.mode & 0o7777, entry.uid, entry.gid, entry.size, digest)
+        )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> Entry:
+        return decode(self.paths[row], self.records[row], self.links.get(self.paths[row], ""))
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (self[row] for row in range(len(self.paths)))
+
+    def to_bytes(self) -> bytes:
+        """The file's content, with a checksum: a file that was torn is told from one that was not."""
+        paths = _encoded("\0".join(self.paths))
+        links = _encoded("\0".join(part for pair in self.links.items() for part in pair))
+        body = b"".join((paths, links, *self.records))
+        return _MAGIC + _HEAD.pack(len(self.paths), len(paths), len(links), zlib.crc32(body)) + body
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Index:
+        """Read what ``to_bytes`` wrote: IntegrityError if it is torn or of another version."""
+        start = len(_MAGIC) + _HEAD.size
+        if data[: len(_MAGIC)] != _MAGIC or len(data) < start:
+            raise IntegrityError("a layer's index that is none", hint="unpack the layer again")
+        rows, paths, links, checksum = _HEAD.unpack_from(data, len(_MAGIC))
+        end = start + paths + links
+        if len(data) != end + rows * RECORD.size or zlib.crc32(memoryview(data)[start:]) != checksum:
+            raise IntegrityError("a layer's index that is torn", hint="unpack the layer again")
+        words = _decoded(data[start + paths : end]).split("\0") if links else []
+        return cls(
+            _decoded(data[start : start + paths]).split("\0") if rows else [],
+            [data[at : at + RECORD.size] for at in range(end, len(data), RECORD.size)],
+            dict(zip(words[::2], words[1::2], strict=True)),
+        )
+
+
+def decode(path: str, record: bytes, link: str = "") -> Entry:
+    """The entry of a path and its record."""
+    kind, mode, uid, gid, size, digest = RECORD.unpack(record)
+    return Entry(
+        path=path,
+        kind=KINDS[kind],
+        size=size,
+        mode=mode,
+        uid=uid,
+        gid=gid,
+        digest=f"sha256:{digest.hex()}" if KINDS[kind] == "file" else "",
+        link=link,
+    )
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _decoded(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")

@@ -1,0 +1,80 @@
+"""Layers: an archive becomes a folder in overlay form (``apply``), and such a folder an archive (``diff``, ``pack``)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..oci.descriptor import Descriptor, Digest
+from ..results import Entry
+from . import tar
+from .apply import Limits, apply
+from .compression import MEDIA_TYPES, Compression, Compressor, Hasher
+from .diff import diff, export
+
+__all__ = ["CommittedLayer", "Limits", "Packed", "apply", "diff", "export", "pack"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommittedLayer:
+    """A layer of the store: the blob it is moved as, what is in it, and the tree that it completes; ``size`` is its files' bytes."""
+
+    descriptor: Descriptor
+    diff_id: Digest
+    chain_id: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A layer that was written to a file: its blob and its diff ID; ``size`` is its files' bytes."""
+
+    descriptor: Descriptor
+    diff_id: Digest
+    size: int
+
+
+def pack(
+    upper: int,
+    target: int,
+    index: Callable[[Entry], None],
+    *,
+    below: int | None = None,
+    created: int | None = None,
+    settle: bool = False,
+    compression: Compression = "gzip",
+    progress: Callable[[int], object] = lambda count: None,
+) -> Packed:
+    """Write a folder in overlay form as a compressed layer to an open file; the arguments are those of ``diff``.
+
+    The archive is hashed and compressed on two other threads while this one reads files. ``progress`` is called with the bytes of
+    the archive so far.
+    """
+    blob, size, done = hashlib.sha256(), 0, 0
+
+    def store(data: bytes) -> None:
+        nonlocal size
+        blob.update(data)
+        size += len(data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(target, rest) :]
+
+    with Hasher() as archive, Compressor(compression, store) as compressor:
+
+        def emit(block: memoryview) -> None:
+            nonlocal done
+            archive.update(block)
+            compressor.write(block)
+            done += len(block)
+            progress(done)
+
+        writer = tar.Writer(emit)
+        held = diff(upper, writer, index, below=below, created=created, settle=settle)
+        writer.close()
+        compressor.finish()
+        diff_id = Digest(archive.finish())
+    descriptor = Descriptor(media_type=MEDIA_TYPES[compression], digest=Digest("sha256:" + blob.hexdigest()), size=size)
+    return Packed(descriptor, diff_id, held)

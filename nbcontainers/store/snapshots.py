@@ -1,0 +1,253 @@
+"""Snapshots: trees to write in, made from unpacked layers, whose changes become layers.
+
+Two ways, one form on disk: unpacked layers are the same for both, and so are the layers that they make. An overlay is made in no time
+and takes no room; where none can be, the files are copied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import Conflict, NotFound
+from ..events import Observer, ignore
+from ..linux import mounts
+from ..oci.descriptor import Descriptor, Digest
+from ..oci.image import Image
+from ..oci.runtime import Mount
+from ..results import Change
+from . import unpacked
+from .attributes import STAT
+from .compression import Compression
+from .content import Content
+from .durable import saying_when_full
+from .layers import CommittedLayer, Limits
+from .worker import Worker
+
+_ABOUT = "about"  # the file that says what a snapshot was made from; the last one that ``prepare`` writes
+
+
+class Snapshotter(Protocol):
+    """What a store makes trees with. A key names an active snapshot: letters, digits and ``-_.``."""
+
+    name: str
+
+    def prepare(self, key: str, parents: Sequence[Digest]) -> tuple[Mount, ...]:
+        """Make a snapshot on top of unpacked layers (chain IDs from the base up; none: an empty tree); return its mounts.
+
+        Raises:
+            Conflict: the key is taken.
+            NotFound: a layer is not unpacked.
+            HostError: the disk is full.
+
+        """
+
+    def mounts(self, key: str) -> tuple[Mount, ...]:
+        """The mounts of a snapshot that was prepared: NotFound if it was not."""
+
+    def changes(self, key: str) -> tuple[Change, ...]:
+        """What was changed in a snapshot, in the order of the paths."""
+
+    def commit(
+        self,
+        key: str,
+        *,
+        created: int | None = None,
+        keep: bool = False,
+        compression: Compression = "gzip",
+        on_event: Observer = ignore,
+    ) -> CommittedLayer:
+        """Make a snapshot's changes a layer: a blob, and unpacked, with its index; the key is gone then, unless ``keep``.
+
+        ``created`` is an instant (seconds since the epoch) that no time in the layer is after. With ``keep`` the layer is unpacked by
+        whoever needs it.
+        """
+
+    def remove(self, key: str) -> None:
+        """Throw a snapshot away; nothing if there is none."""
+
+    def unpack(self, image: Image, on_event: Observer = ignore, *, limits: Limits | None = None) -> None:
+        """Make sure that each layer of an image is unpacked, verified against its diff ID.
+
+        Raises:
+            NotFound: a layer's blob is not in the store.
+            IntegrityError: a blob is damaged, hostile, or not what the image says.
+
+        """
+
+
+class _Snapshots:
+    """What both ways have in common."""
+
+    name: str
+    _copied: bool
+
+    def __init__(self, root: Path, content: Content, worker: Worker) -> None:
+        self._root = root
+        self._content = content
+        self._worker = worker
+
+    def prepare(self, key: str, parents: Sequence[Digest]) -> tuple[Mount, ...]:
+        """See ``Snapshotter.prepare``."""
+        self._content.leases.protect(key, *parents)
+        for chain in parents:
+            if not unpacked.usable(self._root / "layers" / chain.hex):
+                raise NotFound(f"layer {chain.short} is not unpacked", hint="unpack the image first")
+        snapshot = self._folder(key)
+        with saying_when_full(snapshot):
+            try:
+                snapshot.mkdir(mode=0o700)
+            except FileExistsError:
+                raise Conflict(
+                    f"there is a snapshot {key} already", hint="remove its container, or choose another name"
+                ) from None
+            try:
+                for name in ("upper", "work"):
+                    (snapshot / name).mkdir(mode=0o700)
+                self._begin(key, parents)
+                (snapshot / _ABOUT).write_text(json.dumps({"kind": self.name, "parents": list(parents)}))
+            except BaseException:
+                self.remove(key)
+                raise
+        return self.mounts(key)
+
+    def _begin(self, key: str, parents: Sequence[Digest]) -> None:
+        raise NotImplementedError
+
+    def mounts(self, key: str) -> tuple[Mount, ...]:
+        """See ``Snapshotter.mounts``."""
+        raise NotImplementedError
+
+    def changes(self, key: str) -> tuple[Change, ...]:
+        """See ``Snapshotter.changes``."""
+        return self._worker.changes(key, self._parents(key), copied=self._copied)
+
+    def commit(
+        self,
+        key: str,
+        *,
+        created: int | None = None,
+        keep: bool = False,
+        compression: Compression = "gzip",
+        on_event: Observer = ignore,
+    ) -> CommittedLayer:
+        """See ``Snapshotter.commit``."""
+
+        def adopt(path: Path, blob: Descriptor) -> None:
+            self._content.adopt(path, blob)
+
+        layer = self._worker.commit(
+            key,
+            parents=self._parents(key),
+            copied=self._copied,
+            keep=keep,
+            created=created,
+            compression=compression,
+            adopt=adopt,
+            on_event=on_event,
+        )
+        self._content.leases.protect(layer.chain_id)
+        return layer
+
+    def remove(self, key: str) -> None:
+        """See ``Snapshotter.remove``."""
+        self._worker.remove(self._folder(key))
+
+    def unpack(self, image: Image, on_event: Observer = ignore, *, limits: Limits | None = None) -> None:
+        """See ``Snapshotter.unpack``."""
+        chains = image.chain_ids
+        self._content.leases.protect(*chains)
+        for depth, (layer, diff_id, chain) in enumerate(zip(image.layers, image.config.diff_ids, chains, strict=True)):
+            if unpacked.usable(self._root / "layers" / chain.hex):
+                continue
+            if not self._content.has(layer.digest):
+                raise NotFound(
+                    f"the store has no blob {layer.digest.short} of {image.name}", hint="load or pull the image again"
+                )
+            self._worker.unpack(
+                self._content.path(layer.digest),
+                diff_id,
+                chain,
+                parents=chains[:depth],
+                limits=limits,
+                on_event=on_event,
+            )
+
+    def _folder(self, key: str) -> Path:
+        if not key or key.startswith(".") or "/" in key:
+            raise ValueError(f"not a snapshot's key: {key!r}")
+        return self._root / "snapshots" / key
+
+    def _parents(self, key: str) -> tuple[Digest, ...]:
+        try:
+            about = json.loads((self._folder(key) / _ABOUT).read_text())
+        except (FileNotFoundError, ValueError):
+            raise NotFound(f"no snapshot {key}", hint="its container was removed, or never made") from None
+        return tuple(Digest(chain) for chain in about["parents"])
+
+    def _tree(self, chain: Digest) -> Path:
+        return self._root / "layers" / chain.hex / "fs"
+
+
+class OverlaySnapshots(_Snapshots):
+    """Snapshots as upper directories of overlays; without parents, the bare folder."""
+
+    name = "overlay"
+    _copied = False
+
+    def _begin(self, key: str, parents: Sequence[Digest]) -> None:
+        """An overlay shows its upper directory's own root, so that begins as the root below it."""
+        upper = self._folder(key) / "upper"
+        if not parents:
+            upper.chmod(0o755)
+            return
+        below = self._tree(parents[-1])
+        status = below.stat()
+        with contextlib.suppress(OSError):  # on most there is none
+            os.setxattr(upper, STAT, os.getxattr(below, STAT))
+        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(upper, status.st_uid, status.st_gid)
+        upper.chmod(status.st_mode & 0o7777)
+
+    def mounts(self, key: str) -> tuple[Mount, ...]:
+        """See ``Snapshotter.mounts``."""
+        parents, snapshot = self._parents(key), self._folder(key)
+        if not parents:
+            return (mounts.bind(str(snapshot / "upper")),)
+        lower = [str(self._tree(chain)) for chain in reversed(parents)]
+        return (mounts.overlay(lower, str(snapshot / "upper"), str(snapshot / "work")),)
+
+
+class CopySnapshots(_Snapshots):
+    """Snapshots as whole copies, for hosts and disks that can have no overlay. Blocks are shared where the file system can."""
+
+    name = "copy"
+    _copied = True
+
+    def _begin(self, key: str, parents: Sequence[Digest]) -> None:
+        self._worker.fill(key, parents)
+
+    def mounts(self, key: str) -> tuple[Mount, ...]:
+        """See ``Snapshotter.mounts``."""
+        self._parents(key)
+        return (mounts.bind(str(self._folder(key) / "upper")),)
+
+
+def choose(root: Path, content: Content, worker: Worker) -> Snapshotter:
+    """The way that this host and the store's disk allow: found by trying once, and remembered until kernel, disk or user change."""
+    told = root / "overlay.json"
+    status = os.stat(root)
+    about = [os.uname().release, os.uname().version, status.st_dev, os.geteuid()]
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        known = json.loads(told.read_text())
+        if known["about"] == about:
+            return (OverlaySnapshots if not known["why"] else CopySnapshots)(root, content, worker)
+    why = worker.probe_overlay(root / "ingest")
+    scratch = root / "ingest" / f"overlay-{os.getpid()}"
+    scratch.write_text(json.dumps({"about": about, "why": why}))
+    scratch.rename(told)
+    return (OverlaySnapshots if not why else CopySnapshots)(root, content, worker)

@@ -1,0 +1,281 @@
+"""What the worker's process does when it is called: each function of ``CALLS``, with plain values in and out."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from ..errors import IntegrityError
+from ..linux import mounts
+from ..oci.descriptor import Digest
+from ..oci.image import chain_ids
+from . import changes, compression, copying, layers, removal, tar, unpacked
+from .entries import Index
+from .merged import FOLDER, Merged
+from .work import Answer, Work
+
+_RATIO = 200  # bytes that one byte of a blob may become, beyond the first GiB
+_ALLOWED = 1 << 30
+
+
+class _Counted(io.FileIO):
+    """A file that tells how much of it was read."""
+
+    def __init__(self, path: str, tell: Callable[[int], None]) -> None:
+        super().__init__(path)
+        self._told = tell
+        self._done = 0
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = super().readinto(buffer)
+        self._done += count or 0
+        self._told(self._done)
+        return count
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(-1 if size is None else size) or b""
+        self._done += len(data)
+        self._told(self._done)
+        return data
+
+
+def unpack(work: Work, blob: str, diff_id: str, chain: str, parents: list[str], bounds: tuple[int, int] | None) -> None:
+    """See ``Worker.unpack``."""
+    target = work.layer(chain)
+    with work.alone(chain):
+        if unpacked.usable(target):
+            return
+        size = os.stat(blob).st_size
+        tell = work.paced(f"unpacking {Digest(diff_id).short}", size)
+        with work.scratch() as folder, _Counted(blob, tell) as file, work.opened(parents) as below:
+            limits = layers.Limits(*bounds) if bounds else layers.Limits(bytes=max(_ALLOWED, _RATIO * size))
+            index, lost = Index(), set[str]()
+            (folder / "fs").mkdir(mode=0o755)
+            root = os.open(folder / "fs", FOLDER)
+            try:
+                stream = compression.reader(cast("BinaryIO", file))
+                found = layers.apply(stream, root, parents=below, index=index.add, limits=limits, lost=lost)
+            finally:
+                os.close(root)
+            if found != diff_id:
+                raise IntegrityError(
+                    f"a layer that unpacks to {found} where its image says {diff_id}",
+                    expected=diff_id,
+                    actual=found,
+                    hint="the image's configuration and its layers do not belong together: do not use it",
+                )
+            work.warn(lost)
+            work.publish(folder, chain, diff_id, index, sum(entry.size for entry in index))
+
+
+def commit(
+    work: Work,
+    key: str,
+    parents: list[str],
+    copied: bool,
+    keep: bool,
+    created: int | None,
+    kind: compression.Compression,
+) -> Answer:
+    """See ``Worker.commit``."""
+    snapshot = work.root / "snapshots" / key
+    with contextlib.ExitStack() as stack:
+        below = stack.enter_context(work.opened(parents))
+        folder = stack.enter_context(work.scratch())
+        tree = snapshot / "upper"
+        if copied:
+            tree = folder / "fs"
+            tree.mkdir(mode=0o755)
+            source, upper = os.open(snapshot / "upper", FOLDER), os.open(tree, FOLDER)
+            try:
+                found = changes.of_copy(source, Merged(below), unpacked.filled(snapshot))
+                changes.into_overlay(source, found, upper, keep=keep)
+            finally:
+                os.close(source)
+                os.close(upper)
+        index = Index()
+        upper = os.open(tree, FOLDER)
+        stack.callback(os.close, upper)
+        path, blob = work.blob()
+        try:
+            packed = layers.pack(
+                upper,
+                blob,
+                index.add,
+                below=below[-1] if below else None,
+                created=created,
+                settle=not keep,
+                compression=kind,
+                progress=work.paced("committing", None),
+            )
+            chain = chain_ids([Digest(parents[-1]), packed.diff_id])[-1] if parents else packed.diff_id
+            if not keep:
+                with work.alone(chain):
+                    if not copied:
+                        tree.rename(folder / "fs")
+                    work.publish(folder, chain, packed.diff_id, index, packed.size)
+                work.remove(snapshot)
+        except BaseException:
+            os.close(blob)
+            path.unlink(missing_ok=True)
+            raise
+    about = packed.descriptor
+    value = (str(path), about.media_type, str(about.digest), about.size, str(packed.diff_id), str(chain), packed.size)
+    return Answer(value, (blob,))
+
+
+def fill(work: Work, key: str, parents: list[str]) -> None:
+    """See ``Worker.fill``."""
+    snapshot = work.root / "snapshots" / key
+    with work.opened(parents) as below:
+        target = os.open(snapshot / "upper", FOLDER)
+        try:
+            if below:
+                changes.fill(Merged(below), below[-1], target)
+            else:
+                os.fchmod(target, 0o755)
+        finally:
+            os.close(target)
+    unpacked.mark_filled(snapshot)
+
+
+def differences(work: Work, key: str, parents: list[str], copied: bool) -> list[tuple[str, str, int]]:
+    """See ``Worker.changes``."""
+    snapshot = work.root / "snapshots" / key
+    with work.opened(parents) as below:
+        upper = os.open(snapshot / "upper", FOLDER)
+        try:
+            lower = Merged(below)
+            found = (
+                changes.of_copy(upper, lower, unpacked.filled(snapshot)) if copied else changes.of_overlay(upper, lower)
+            )
+            return [(row.kind, "/" + os.fsdecode(row.path), row.size) for row in found]
+        finally:
+            os.close(upper)
+
+
+def copy(
+    work: Work,
+    rootfs: list[dict[str, Any]],
+    rows: list[tuple[str, str]],
+    destination: str,
+    directory: bool,
+    chown: str | None,
+    mode: int | None,
+) -> int:
+    """See ``Worker.copy``."""
+    with work.view(rootfs, write=True) as root:
+        owner = copying.lookup(root, chown) if chown else (0, 0)
+        with contextlib.closing(copying.Copying(root, os.fsencode(destination), owner, mode)) as target:
+            into = directory or target.is_folder()
+            for source, relative in rows:
+                copying.from_host(target, os.fsencode(source), os.fsencode(relative) if into else b"")
+        work.warn(target.owners.lost)
+        return target.size
+
+
+def copy_from(
+    work: Work,
+    rootfs: list[dict[str, Any]],
+    from_rootfs: list[dict[str, Any]],
+    sources: list[str],
+    destination: str,
+    directory: bool,
+    chown: str | None,
+    mode: int | None,
+) -> int:
+    """See ``Worker.copy_from``."""
+    with work.view(from_rootfs) as tree, work.view(rootfs, write=True) as root:
+        owner = copying.lookup(root, chown) if chown else None
+        with contextlib.closing(copying.Copying(root, os.fsencode(destination), owner, mode)) as target:
+            copying.from_tree(target, tree, [os.fsencode(source) for source in sources], directory=directory)
+        work.warn(target.owners.lost)
+        return target.size
+
+
+def read(work: Work, rootfs: list[dict[str, Any]], path: str, limit: int) -> bytes:
+    """See ``Worker.read``."""
+    with work.view(rootfs) as root:
+        return copying.read(root, os.fsencode(path), limit)
+
+
+def lookup(work: Work, rootfs: list[dict[str, Any]], word: str) -> tuple[int, int]:
+    """See ``Worker.lookup``."""
+    with work.view(rootfs) as root:
+        return copying.lookup(root, word)
+
+
+def export(work: Work, rootfs: list[dict[str, Any]], descriptor: int) -> None:
+    """See ``Worker.export``."""
+
+    def emit(block: memoryview) -> None:
+        rest = block
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+
+    with work.view(rootfs) as root:
+        writer = tar.Writer(emit)
+        layers.export(root, writer)
+        writer.close()
+
+
+def remove(work: Work, path: str) -> None:
+    """See ``Worker.remove``."""
+    if not Path(path).is_relative_to(work.root) or ".." in Path(path).parts:
+        raise ValueError(f"{path} is not below {work.root}")
+    if Path(path).parent.exists():
+        work.remove(Path(path))
+
+
+def probe_overlay(work: Work, folder: str) -> str:
+    """See ``Worker.probe_overlay``."""
+    place = Path(folder) / f".probe-{secrets.token_hex(8)}"
+    here = os.open(folder, FOLDER)
+    try:
+        for name in ("lower/folder", "upper", "work", "scratch"):
+            (place / name).mkdir(mode=0o755, parents=True)
+        tree = mounts.Overlay((str(place / "lower"),), str(place / "upper"), str(place / "work"))
+        root = mounts.detached(tree, str(place / "scratch"))
+        try:
+            # A lower folder replaced is an opaque one: the file system must take user.* attributes and whiteouts.
+            os.rmdir("folder", dir_fd=root)
+            os.mkdir("folder", 0o755, dir_fd=root)
+            os.stat("folder", dir_fd=root)
+        finally:
+            os.close(root)
+        return ""
+    except OSError as error:
+        return f"{error.strerror} ({Path(folder)})"
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            removal.remove(here, os.fsencode(place.name))
+        os.close(here)
+
+
+def _answering(call: Callable[..., Any]) -> Callable[..., Answer]:
+    def answer(*arguments: Any) -> Answer:
+        value = call(*arguments)
+        return value if isinstance(value, Answer) else Answer(value)
+
+    return answer
+
+
+_ALL: dict[str, Callable[..., Any]] = {
+    "unpack": unpack,
+    "commit": commit,
+    "fill": fill,
+    "changes": differences,
+    "copy": copy,
+    "copy_from": copy_from,
+    "read": read,
+    "lookup": lookup,
+    "export": export,
+    "remove": remove,
+    "probe_overlay": probe_overlay,
+}
+CALLS = {name: _answering(call) for name, call in _ALL.items()}

@@ -1,0 +1,60 @@
+"""What the folders of unpacked layers and of snapshots say about themselves, readable by engine and worker alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from ..errors import IntegrityError, NotFound
+from ..oci.descriptor import Digest
+from .entries import Index
+
+SETTLED = "settled"  # beside a layer's tree once all of it was brought to the disk
+_FILLED = "filled"  # beside a copied snapshot's tree once it was complete
+
+
+def boot() -> str:
+    """What tells this run of the kernel from all others."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def usable(layer: Path) -> bool:
+    """True if a layer's folder is there and whole.
+
+    Thousands of files are not brought to the disk before a layer is used. So one that was unpacked before the machine stopped, and
+    not settled, may have lost content: it is unpacked again from its blob.
+    """
+    try:
+        meta = json.loads((layer / "meta").read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    return (layer / SETTLED).exists() or meta.get("boot") == boot()
+
+
+def index(root: Path, chain: Digest) -> Index:
+    """The index of an unpacked layer: NotFound if it is not unpacked, IntegrityError if it is torn."""
+    path = root / "layers" / chain.hex / "index"
+    try:
+        return Index.from_bytes(path.read_bytes())
+    except FileNotFoundError:
+        raise NotFound(f"no unpacked layer {chain.short}", hint="unpack its image first") from None
+
+
+def mark_filled(snapshot: Path) -> None:
+    """Note that a snapshot's tree is a complete copy: what is changed from now on has a later change time, by the same clock."""
+    path = snapshot / _FILLED
+    path.touch()
+    copied = os.stat(snapshot / "upper").st_ctime_ns
+    while path.stat().st_ctime_ns <= copied:
+        time.sleep(0.002)  # the clock of a file system may go by steps of 10 ms
+        os.utime(path)
+
+
+def filled(snapshot: Path) -> int:
+    """The instant that ``mark_filled`` noted."""
+    try:
+        return (snapshot / _FILLED).stat().st_ctime_ns
+    except FileNotFoundError:
+        raise IntegrityError(f"the snapshot {snapshot.name} is half made", hint="remove its container") from None

@@ -1,0 +1,184 @@
+"""What every call in the worker's process has at hand: the store's folder, its unpacked layers, places to work in."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import HostError
+from ..linux import mounts, syscalls
+from ..oci.descriptor import Digest
+from ..oci.runtime import Mount
+from . import removal, unpacked
+from .durable import locked
+from .entries import Index
+from .merged import FOLDER
+
+_PACE = 0.1  # seconds between two words about progress
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call gives back, with open descriptors that then go to the caller."""
+
+    value: Any
+    descriptors: tuple[int, ...] = ()
+
+
+class Work:
+    """One store's folder, and the way to tell the engine what happens meanwhile."""
+
+    def __init__(self, root: Path, say: Callable[..., object]) -> None:
+        self.root = root
+        self.say = say
+        self._unsettled = True
+
+    def layer(self, chain: str) -> Path:
+        """The folder of an unpacked layer."""
+        return self.root / "layers" / Digest(chain).hex
+
+    @contextlib.contextmanager
+    def opened(self, chains: Sequence[str]) -> Iterator[tuple[int, ...]]:
+        """The trees of unpacked layers."""
+        with contextlib.ExitStack() as held:
+            found = []
+            for chain in chains:
+                found.append(os.open(self.layer(chain) / "fs", FOLDER))
+                held.callback(os.close, found[-1])
+            yield tuple(found)
+
+    @contextlib.contextmanager
+    def view(self, rootfs: Sequence[dict[str, Any]], *, write: bool = False) -> Iterator[int]:
+        """A descriptor of the root of a snapshot's tree; one that is only read may be mounted elsewhere at the same time."""
+        (mount,) = (Mount.from_json(entry) for entry in rootfs)
+        if mount.type == "bind":
+            root = os.open(mount.source, FOLDER)
+        else:
+            tree = mounts.parse(mount)
+            root = self.mounted(tree if write else tree.readable())
+        try:
+            yield root
+        finally:
+            os.close(root)
+
+    def mounted(self, tree: mounts.Overlay) -> int:
+        """A descriptor of the root of an overlay that is mounted as long as it is open."""
+        try:
+            with self.scratch() as folder:
+                made = mounts.detached(tree, str(folder))
+        except OSError as error:
+            raise HostError(
+                f"no overlay of {len(tree.lower)} layers can be mounted: {error.strerror}",
+                hint="nbcontainers doctor shows what this host allows",
+            ) from error
+        try:
+            return os.open(b".", FOLDER, dir_fd=made)
+        finally:
+            os.close(made)
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A new folder in ROOT/ingest, locked while it is used, as the collector wants it; removed at the end unless it was moved."""
+        path = self.root / "ingest" / secrets.token_hex(16)
+        with locked(self.root / "lock", exclusive=False):  # between its making and its lock it would look abandoned
+            path.mkdir(mode=0o700)
+            held = os.open(path, FOLDER)
+            fcntl.flock(held, fcntl.LOCK_EX)
+        try:
+            yield path
+        finally:
+            self.remove(path)
+            os.close(held)
+
+    def blob(self) -> tuple[Path, int]:
+        """A new file in ROOT/ingest, open for reading and writing, and locked as long as it is open."""
+        path = self.root / "ingest" / secrets.token_hex(16)
+        with locked(self.root / "lock", exclusive=False):
+            made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(made, fcntl.LOCK_EX)
+        return path, made
+
+    def remove(self, path: Path) -> None:
+        """Remove a tree, whatever it is."""
+        folder = os.open(path.parent, FOLDER)
+        try:
+            removal.remove(folder, os.fsencode(path.name))
+        finally:
+            os.close(folder)
+
+    @contextlib.contextmanager
+    def alone(self, chain: str) -> Iterator[None]:
+        """Hold the lock of a layer that is being made."""
+        path = self.root / "ingest" / f"{Digest(chain).hex}.lock"
+        while True:
+            held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(held, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.stat(path), os.fstat(held)):
+                    break
+            os.close(held)  # whoever had it took the file away
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(held)
+
+    def publish(self, folder: Path, chain: str, diff_id: str, index: Index, size: int) -> None:
+        """Make a folder with ``fs`` in it an unpacked layer, in one step; if there is one, it stays. The caller holds its lock."""
+        (folder / "index").write_bytes(index.to_bytes())
+        meta = {"diff_id": diff_id, "size": size, "entries": len(index), "boot": unpacked.boot()}
+        (folder / "meta").write_text(json.dumps(meta))
+        target = self.layer(chain)
+        if unpacked.usable(target):
+            return
+        if target.exists():
+            target.rename(self.root / "trash" / secrets.token_hex(16))
+        folder.rename(target)
+        self._unsettled = True
+
+    def settle(self) -> None:
+        """Bring unpacked layers to the disk, so that they are trusted after the machine has stopped too."""
+        if not self._unsettled:
+            return
+        self._unsettled = False
+        names = [path for path in (self.root / "layers").iterdir() if not (path / unpacked.SETTLED).exists()]
+        if not names:
+            return
+        root = os.open(self.root, FOLDER)
+        try:
+            syscalls.syncfs(root)
+        finally:
+            os.close(root)
+        for path in names:
+            with contextlib.suppress(FileNotFoundError):
+                (path / unpacked.SETTLED).touch()
+
+    def warn(self, lost: set[str]) -> None:
+        """Tell what could not be kept, in one sentence."""
+        if lost:
+            self.say(
+                "warned",
+                f"this host cannot keep {', '.join(sorted(lost))}",
+                "they will be root's or missing in containers and in layers made from them",
+            )
+
+    def paced(self, what: str, total: int | None) -> Callable[[int], None]:
+        """A function that tells how far some work is, but not too often."""
+        last = time.monotonic()
+
+        def tell(done: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last > _PACE:
+                last = now
+                self.say("progress", what, done, total)
+
+        return tell

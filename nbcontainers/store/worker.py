@@ -1,0 +1,341 @@
+"""The worker: a process of the engine's that touches trees of files as the containers' root.
+
+Only in the containers' id mapping can trees be made, read and removed as they are (uid 1000 cannot write in a 0555 folder, nor
+a user namespace's maps be entered by a kernel with threads). So everything that unpacks, commits, copies and removes happens there,
+in mounts that nobody else sees. Trees half made are left in ROOT/ingest and ROOT/trash, where the collector finds them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+from .. import errors
+from ..errors import HostError, NBContainersError
+from ..events import Observer, Progress, Warned, ignore
+from ..linux import idmap
+from ..linux.idmap import Identity
+from ..oci.descriptor import Descriptor, Digest
+from ..oci.runtime import IdMapping, Mount
+from ..results import Change
+from . import wire
+from .compression import Compression
+from .layers import CommittedLayer, Limits
+
+_PACKAGE = str(Path(__file__).parents[2])
+# Isolated from the environment and from the working directory; where modules are is said by the one who knows.
+_START = "import sys,json;a=json.loads(sys.argv[1]);sys.path[:]=a['path'];from nbcontainers.store.service import main;main(*a['main'])"
+_PATIENCE = 5.0  # seconds for a process to end that has nothing more to do
+
+
+class Worker:
+    """Calls into the worker's process, which is started by the first one and ends with the engine, however that ends.
+
+    A call returns when its work is done and raises what went wrong there. Calls of several threads are made one after
+    another. An exception in a caller's thread while it waits (KeyboardInterrupt, or one of its observer's) ends the process;
+    the next call starts another.
+
+    Raises:
+        HostError: the host does not allow the namespaces that the identity needs, or the disk is full.
+
+    """
+
+    def __init__(self, root: Path, identity: Identity) -> None:
+        self._root = root
+        self._identity = identity
+        self._lock = threading.RLock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._stderr = -1
+        self._starter = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process. The next call would start another."""
+        with self._lock:
+            if self._socket is not None and self._starter == os.getpid():
+                self._socket.close()
+                if self._process is not None:
+                    try:
+                        self._process.wait(_PATIENCE)
+                    except subprocess.TimeoutExpired:
+                        self._kill()
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._stderr >= 0:
+            os.close(self._stderr)
+        if self._socket is not None:
+            self._socket.close()
+        self._process, self._socket, self._stderr = None, None, -1
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._forget()
+
+    def _connected(self) -> socket.socket:
+        if self._socket is not None and self._starter == os.getpid():
+            if self._process is None or self._process.poll() is None:
+                return self._socket
+            self._forget()  # it died while nobody asked it anything, as by a full memory
+        ours, theirs = socket.socketpair()
+        with theirs:
+            single = len(self._identity.uid_mappings) == 1 and self._identity.uid_mappings[0].size == 1
+            identity = {
+                "userns": self._identity.userns,
+                "uid_map": idmap.text(self._identity.uid_mappings),
+                "gid_map": idmap.text(self._identity.gid_mappings),
+                "helper": self._identity.userns and not single,
+            }
+            path = [_PACKAGE, *(entry for entry in sys.path if os.path.isabs(entry) and entry != _PACKAGE)]
+            said = json.dumps({"path": path, "main": [theirs.fileno(), str(self._root), identity]})
+            self._stderr = os.memfd_create("worker-errors")
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _START, said],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._stderr,
+                pass_fds=[theirs.fileno()],
+                cwd="/",
+            )
+        self._socket, self._starter = ours, os.getpid()
+        while True:
+            message, _ = wire.receive(ours)
+            match message[0]:
+                case "ready":
+                    return ours
+                case "map":
+                    _write_maps(self._process.pid, self._identity)
+                    wire.send(ours, ("mapped",))
+                case _:
+                    _raise(message)
+
+    def _call(
+        self, name: str, *arguments: object, on_event: Observer = ignore, descriptors: Sequence[int] = ()
+    ) -> tuple[Any, list[int]]:
+        with self._lock:
+            try:
+                end = self._connected()
+                wire.send(end, (name, arguments), descriptors)
+                while True:
+                    message, answered = wire.receive(end)
+                    match message[0]:
+                        case "progress":
+                            on_event(Progress(what=message[1], done=message[2], total=message[3]))
+                        case "warned":
+                            on_event(Warned(message=message[1], hint=message[2]))
+                        case _:
+                            break
+            except (EOFError, BrokenPipeError, ConnectionResetError):
+                last = os.pread(self._stderr, 4096, 0).decode(errors="replace") if self._stderr >= 0 else ""
+                self._kill()
+                raise NBContainersError(
+                    f"the store's worker died in {name!r}: {last.strip() or 'it was killed'}",
+                    hint="memory may have run out; what it was making is not there, and nothing else is harmed",
+                ) from None
+            except BaseException:
+                self._kill()
+                raise
+        if message[0] != "done":
+            _raise(message)
+        return message[1], answered
+
+    # What it does
+
+    def unpack(
+        self,
+        blob: Path,
+        diff_id: Digest,
+        chain: Digest,
+        *,
+        parents: Sequence[Digest] = (),
+        limits: Limits | None = None,
+        on_event: Observer = ignore,
+    ) -> None:
+        """Unpack a layer's blob to ROOT/layers/CHAIN unless it is there; of several processes that want it, one does it.
+
+        Args:
+            blob: the file, compressed in any of the ways that are known by its first bytes.
+            diff_id: what its uncompressed bytes must hash to.
+            chain: the chain ID of the layer.
+            parents: the chain IDs of the layers below, from the base up; each is unpacked.
+            limits: what it may be at most; by default in proportion to the blob.
+            on_event: hears of progress, and is warned of what this host cannot keep.
+
+        Raises:
+            IntegrityError: the blob is damaged or hostile, or is not what ``diff_id`` says; nothing is left.
+
+        """
+        bounds = None if limits is None else (limits.bytes, limits.entries)
+        self._call("unpack", str(blob), str(diff_id), str(chain), _texts(parents), bounds, on_event=on_event)
+
+    def commit(
+        self,
+        key: str,
+        *,
+        parents: Sequence[Digest],
+        copied: bool = False,
+        keep: bool = False,
+        created: int | None = None,
+        compression: Compression = "gzip",
+        adopt: Callable[[Path, Descriptor], object],
+        on_event: Observer = ignore,
+    ) -> CommittedLayer:
+        """Make the changes of a snapshot a layer: blob, index and unpacked folder. Unless ``keep``, the snapshot is then gone.
+
+        ``adopt`` is called with the blob's file in ROOT/ingest, which is locked while it runs, and takes it away. ``copied`` says that the
+        snapshot is a whole tree, not an overlay's upper directory; ``created`` is for ``layers.diff``.
+        """
+        value, descriptors = self._call(
+            "commit", key, _texts(parents), copied, keep, created, compression, on_event=on_event
+        )
+        with contextlib.ExitStack() as held:
+            for descriptor in descriptors:
+                held.callback(os.close, descriptor)
+            path, media_type, digest, size, diff_id, chain, files = value
+            described = Descriptor(media_type=media_type, digest=Digest(digest), size=size)
+            adopt(Path(path), described)
+        return CommittedLayer(descriptor=described, diff_id=Digest(diff_id), chain_id=Digest(chain), size=files)
+
+    def fill(self, key: str, parents: Sequence[Digest]) -> None:
+        """Copy the tree of unpacked layers into a snapshot's empty folder, sharing blocks where the file system can."""
+        self._call("fill", key, _texts(parents))
+
+    def changes(self, key: str, parents: Sequence[Digest], *, copied: bool = False) -> tuple[Change, ...]:
+        """What a snapshot changed on its parents, in the order of the paths (``/etc/motd`` …); a new folder's content is listed too."""
+        rows, _ = self._call("changes", key, _texts(parents), copied)
+        return tuple(Change(kind=kind, path=path, size=size) for kind, path, size in rows)
+
+    def copy(
+        self,
+        mounts: Sequence[Mount],
+        rows: Iterable[tuple[str, str]],
+        destination: str,
+        *,
+        directory: bool,
+        chown: str | None = None,
+        chmod: int | None = None,
+        on_event: Observer = ignore,
+    ) -> int:
+        """Copy files of the host into a snapshot's tree, as COPY does from its context; return the bytes of their contents.
+
+        Args:
+            mounts: the snapshot's.
+            rows: (absolute path on the host, path relative to ``destination``) of each file, link and folder, a folder before
+                what is in it. A folder's row makes the folder only. The empty relative path means the destination itself.
+            destination: absolute; resolved inside the tree, links of which lead nowhere else. Folders missing on the way are
+                made with mode 0755 and owner 0:0.
+            directory: True if the destination is a folder (``rows`` are then below it). False for one file: it becomes the destination,
+                or, under its relative path, goes into it if that is a folder.
+            chown: ``name|uid[:group|gid]`` looked up in the tree; without it everything belongs to 0:0. A user's group is
+                that of its line in /etc/passwd; a number's is the same number.
+            chmod: the mode that files and folders get instead of their own.
+            on_event: is warned of what cannot be kept.
+
+        Modes and times are kept, links are copied as links, extended attributes are left out. A file that is there is replaced; so is a
+        link, while one to a folder stands for that where a folder is copied.
+
+        Raises:
+            NotFound: a source, or the user or group of ``chown``, is not there.
+            Conflict: a folder would replace a file or a file a folder.
+
+        """
+        arguments = _plain(mounts), list(rows), destination, directory, chown, chmod
+        return int(self._call("copy", *arguments, on_event=on_event)[0])
+
+    def copy_from(
+        self,
+        mounts: Sequence[Mount],
+        from_mounts: Sequence[Mount],
+        sources: Sequence[str],
+        destination: str,
+        *,
+        directory: bool,
+        chown: str | None = None,
+        chmod: int | None = None,
+        on_event: Observer = ignore,
+    ) -> int:
+        """Copy from one snapshot's tree into another's, as COPY --from does; return the bytes of the files' contents.
+
+        Sources are absolute paths or patterns (``*``, ``?``, ``[…]`` in any part) in the other tree, resolved inside it; of a
+        folder the content is copied. Owners, times, extended attributes and hard links are kept. ``directory`` is True if the destination
+        was written with a slash at its end or there are several sources. The rest is as for ``copy``.
+
+        Raises:
+            NotFound: nothing is named or matched by a source.
+
+        """
+        arguments = _plain(mounts), _plain(from_mounts), list(sources), destination, directory, chown, chmod
+        return int(self._call("copy_from", *arguments, on_event=on_event)[0])
+
+    def read(self, mounts: Sequence[Mount], path: str, *, limit: int = 16 << 20) -> bytes:
+        """The content of a file in a tree: NotFound, or IntegrityError if it is longer than ``limit``."""
+        return bytes(self._call("read", _plain(mounts), path, limit)[0])
+
+    def lookup(self, mounts: Sequence[Mount], word: str) -> tuple[int, int]:
+        """The ids that ``name|uid[:group|gid]`` means in a tree: NotFound if its /etc/passwd or /etc/group has no such name."""
+        uid, gid = self._call("lookup", _plain(mounts), word)[0]
+        return uid, gid
+
+    def export(self, mounts: Sequence[Mount], descriptor: int) -> None:
+        """Write a whole tree to an open file or pipe as a tar archive."""
+        self._call("export", _plain(mounts), descriptors=[descriptor])
+
+    def remove(self, path: Path) -> None:
+        """Remove a file or a tree below ROOT, whatever owners, modes and depth it has; nothing if it is not there."""
+        self._call("remove", str(path))
+
+    def probe_overlay(self, folder: Path) -> str:
+        """Why no overlay can have its upper directory below a folder of the host; empty if it can. Found by trying there."""
+        return str(self._call("probe_overlay", str(folder))[0])
+
+
+def _plain(mounts: Sequence[Mount]) -> list[dict[str, Any]]:
+    return [mount.to_json() for mount in mounts]
+
+
+def _texts(digests: Sequence[Digest]) -> list[str]:
+    return [str(digest) for digest in digests]  # marshal takes no subclass of str
+
+
+def _raise(message: Sequence[Any]) -> NoReturn:
+    match message[0]:
+        case "error":
+            _, name, text, hint, about = message
+            raise getattr(errors, name)(text, hint=hint, **about)
+        case "os":
+            _, number, text, filename = message
+            raise OSError(number, text, *([os.fsdecode(filename)] if filename else []))
+        case _:
+            raise NBContainersError(f"the store's worker failed:\n{message[1]}", hint="this is a fault of nbcontainers")
+
+
+def _write_maps(pid: int, identity: Identity) -> None:
+    """Have the setuid helpers write maps of several ids, which the process itself may not; see newuidmap(1)."""
+    maps = (("newuidmap", identity.uid_mappings), ("newgidmap", identity.gid_mappings))
+    for program, mappings in maps:
+        try:
+            done = subprocess.run([program, str(pid), *_words(mappings)], capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            raise HostError(f"{program} is not installed", hint="install the package uidmap") from None
+        if done.returncode:
+            raise HostError(f"{program} refuses: {done.stderr.strip()}", hint="see /etc/subuid and /etc/subgid")
+
+
+def _words(mappings: Sequence[IdMapping]) -> list[str]:
+    return [str(number) for entry in mappings for number in (entry.container, entry.host, entry.size)]

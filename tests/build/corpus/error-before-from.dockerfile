@@ -1,0 +1,3 @@
+ARG A
+RUN echo
+FROM scratch

@@ -1,0 +1,3 @@
+ARG S=a
+FROM scratch
+COPY --from=$S /x /y

@@ -1,0 +1,3 @@
+FROM scratch
+ARG A
+WORKDIR /${A:?give a folder}

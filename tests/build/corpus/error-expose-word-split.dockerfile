@@ -1,0 +1,2 @@
+FROM scratch
+EXPOSE ${NONE:-80 443/udp}

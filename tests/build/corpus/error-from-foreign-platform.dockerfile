@@ -1,0 +1,1 @@
+FROM --platform=windows/amd64 scratch

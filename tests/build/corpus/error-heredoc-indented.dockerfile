@@ -1,0 +1,5 @@
+FROM scratch
+RUN <<E
+echo
+  E
+RUN x

@@ -1,0 +1,2 @@
+FROM scratch
+ONBUILD onbuild RUN x

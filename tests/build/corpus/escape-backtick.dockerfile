@@ -1,0 +1,6 @@
+# escape=`
+FROM scratch
+WORKDIR C:\windows\`
+path
+ENV A=`$B C="`"" D='`'
+RUN echo \

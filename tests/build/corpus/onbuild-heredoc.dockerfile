@@ -1,0 +1,5 @@
+FROM scratch
+ONBUILD RUN <<E
+echo $A
+E
+ONBUILD ENV A=b

@@ -1,0 +1,3 @@
+FROM scratch
+ARG KNOWN
+LABEL a=$KNOWN b=$UNKNOWN c=${OTHER:-x}

@@ -1,0 +1,204 @@
+"""kill -9 of everybody: of the engine, of a shim, of the zygote; and what is left afterwards (nothing)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nbcontainers.errors import LaunchError
+from nbcontainers.runtime import processes
+from nbcontainers.runtime import state as states
+from nbcontainers.runtime.process import Runtime
+
+from .conftest import Box, eventually
+
+ENGINE = """
+    import os, pickle, sys
+    from pathlib import Path
+    from nbcontainers.runtime import host
+    from nbcontainers.runtime.process import Runtime
+    run_dir, folder, spec, rootfs, state, detach = pickle.loads(sys.stdin.buffer.read())
+    runtime = Runtime(run_dir, host.probe())
+    running = runtime.start(folder, spec, rootfs, state=state, detach=detach)
+    print(runtime.zygote_pid(), flush=True)
+    if "forks" in sys.argv:
+        if os.fork() == 0:
+            import time
+            time.sleep(30)
+            os._exit(0)
+    signal = __import__("signal")
+    signal.pause()
+"""
+
+
+def traces(box: Box, name: str) -> tuple[set[str], set[str]]:
+    """What the host knows of a container: its cgroups, and mounts anywhere that name its folder."""
+    mounts = set()
+    for path in Path("/proc").glob("[0-9]*/mountinfo"):
+        try:
+            mounts |= {line for line in path.read_text().splitlines() if name in line}
+        except OSError:
+            continue
+    return set(box.host.hierarchy.directories(name)), mounts
+
+
+@pytest.fixture
+def engine(box: Box, run_dir: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], Path, int]]]:
+    """Starts ``sleep`` from an engine in a process of its own: (that process, the container's folder, the zygote's pid)."""
+    import pickle
+
+    engines: list[subprocess.Popen[bytes]] = []
+
+    def start(*words: str, detach: bool = False) -> tuple[subprocess.Popen[bytes], Path, int]:
+        folder, rootfs = box.prepare()
+        root = Path(__file__).parents[2]
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(ENGINE), *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])},
+        )
+        engines.append(process)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        spec = box.spec("sh", "-c", "sleep 4321 & sleep 4321")
+        given = (run_dir, folder, spec, rootfs, box.state(folder, ("sleep",)), detach)
+        process.stdin.write(pickle.dumps(given))
+        process.stdin.close()
+        zygote = int(process.stdout.readline())
+        return process, folder, zygote
+
+    yield start
+    for process in engines:
+        kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+@pytest.mark.parametrize("words", [(), ("forks",)], ids=["alone", "with a forked copy of it"])
+def test_a_killed_engine_leaves_nothing(
+    box: Box, engine: Callable[..., tuple[subprocess.Popen[bytes], Path, int]], words: tuple[str, ...]
+) -> None:
+    """Within a moment its container, shim, zygote, cgroups and mounts are gone, and the state on disk is true.
+
+    Even where the engine has forked (multiprocessing): the copy holds no lifeline.
+    """
+    process, folder, zygote = engine(*words)
+    found, extra = states.load_state(folder), states.load_extra(folder)
+    assert eventually(lambda: len(list(processes.tree(found.pid))) == 2)
+    family = [*processes.tree(found.pid), extra["shim"], zygote]
+    kill(process)
+    assert eventually(lambda: not any(processes.start_time(pid) for pid in family))
+    assert eventually(lambda: traces(box, folder.name) == (set(), set()))
+    after = states.load_state(folder)
+    assert (after.status, after.exit_code, after.pid) == ("exited", 137, 0)
+    assert "engine" in after.error
+
+
+def test_a_detached_container_outlives_a_killed_engine(
+    box: Box, engine: Callable[..., tuple[subprocess.Popen[bytes], Path, int]]
+) -> None:
+    """It runs on, and can be stopped by another."""
+    process, folder, zygote = engine(detach=True)
+    kill(process)
+    assert eventually(lambda: not processes.start_time(zygote))
+    running = box.runtime.open(folder)
+    assert running.state.status == "running"
+    running.signal(signal.SIGKILL)
+    assert running.wait(5) == 137
+    assert eventually(lambda: traces(box, folder.name) == (set(), set()))
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_a_killed_shim_takes_its_container_along(box: Box, detach: bool) -> None:
+    """The kernel ends the container; whoever reads the state next makes it true and takes away what is left."""
+    running = box.start("sh", "-c", "sleep 4321 & sleep 4321", detach=detach)
+    found, extra = running.state, states.load_extra(running.folder)
+    assert eventually(lambda: len(list(processes.tree(found.pid))) == 2)
+    family = list(processes.tree(found.pid))
+    os.kill(extra["shim"], signal.SIGKILL)
+    assert eventually(lambda: not any(processes.start_time(pid) for pid in family))
+    assert running.wait(5) == 137
+    after = states.load_state(running.folder)
+    assert (after.status, after.exit_code, after.pid) == ("exited", 137, 0)
+    assert "shim" in after.error
+    assert eventually(lambda: traces(box, running.folder.name) == (set(), set()))
+    assert not os.path.exists(extra["socket"])
+
+
+def test_a_container_that_defies_its_shims_death_is_ended_by_the_next_engine(box: Box) -> None:
+    """A process can clear PR_SET_PDEATHSIG (a set-uid program does): reading the state ends it then."""
+    running = box.start("sleep", "4321", detach=True)
+    found, extra = running.state, states.load_extra(running.folder)
+    # Stand in for such a program: a state whose shim is gone and whose process lives.
+    victim = subprocess.Popen(["sleep", "4321"])
+    import json
+
+    path = running.folder / "state.json"
+    data = json.loads(path.read_text())
+    data["pid"] = victim.pid
+    data["runtime"].update(start=processes.start_time(victim.pid), shim=2**22 - 1, shim_start=1)
+    path.write_text(json.dumps(data))
+    assert states.load_state(running.folder).status == "exited"
+    assert victim.wait(5) == -signal.SIGKILL
+    os.kill(extra["shim"], signal.SIGKILL)
+    assert eventually(lambda: not processes.start_time(found.pid))
+    states.forget(extra)
+
+
+def test_a_killed_zygote_harms_no_container(box: Box, run_dir: Path) -> None:
+    """What runs goes on, and the next start spawns another zygote."""
+    with Runtime(run_dir, box.host) as runtime:
+        folder, rootfs = box.prepare()
+        running = runtime.start(folder, box.spec("sleep", "4321"), rootfs, state=box.state(folder, ("sleep",)))
+        zygote = runtime.zygote_pid()
+        assert zygote is not None
+        os.kill(zygote, signal.SIGKILL)
+        assert eventually(lambda: not processes.start_time(zygote))
+        assert running.state.status == "running"
+        again, mounts = box.prepare()
+        for _ in range(3):  # the shim that waited may have been reached before its end
+            try:
+                other = runtime.start(again, box.spec("true"), mounts, state=box.state(again, ("true",)))
+                break
+            except LaunchError:
+                continue
+        assert other.wait(5) == 0
+        assert runtime.zygote_pid() != zygote
+        running.signal(signal.SIGKILL)
+        assert running.wait(5) == 137
+
+
+def test_a_shim_that_waits_may_be_killed(box: Box, run_dir: Path) -> None:
+    """The zygote puts another in its place."""
+    with Runtime(run_dir, box.host) as runtime:
+        folder, rootfs = box.prepare()
+        assert runtime.start(folder, box.spec("true"), rootfs, state=box.state(folder, ("true",))).wait(5) == 0
+        zygote = runtime.zygote_pid()
+        assert zygote is not None
+
+        def waiting() -> list[int]:
+            return [
+                pid
+                for pid in list(processes.tree(zygote))[1:]
+                if processes.start_time(pid) and Path(f"/proc/{pid}/comm").read_text() == "nbc-shim\n"
+            ]
+
+        assert eventually(lambda: len(waiting()) == 1)
+        (spare,) = waiting()
+        os.kill(spare, signal.SIGKILL)
+        assert eventually(lambda: waiting() not in ([], [spare]))
+        again, mounts = box.prepare()
+        assert runtime.start(again, box.spec("true"), mounts, state=box.state(again, ("true",))).wait(5) == 0

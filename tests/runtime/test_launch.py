@@ -1,0 +1,193 @@
+"""From a specification to a plan that needs no further thought."""
+
+from __future__ import annotations
+
+import marshal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbcontainers.errors import HostError, LaunchError
+from nbcontainers.linux import syscalls
+from nbcontainers.linux.cgroups import Hierarchy
+from nbcontainers.linux.idmap import Identity, of_host
+from nbcontainers.oci.runtime import IdMapping, Mount, Namespace, Resources, RuntimeSpec
+from nbcontainers.results import Check, ContainerState
+from nbcontainers.runtime import launch
+from nbcontainers.runtime.defaults import docker_spec
+from nbcontainers.runtime.host import Host
+from nbcontainers.runtime.launch import Plan
+
+ROOT = (
+    Mount(destination="/", type="overlay", source="overlay", options=("lowerdir=/a:/b", "upperdir=/u", "workdir=/w")),
+)
+KINDS = frozenset({"mount", "pid", "network", "ipc", "uts", "cgroup", "time"})
+STATE = ContainerState(id="c1", name="n", image="i", image_id="", command=("true",), status="created", created=1.0)
+
+
+def host(tier: str = "T0", **changes: Any) -> Host:
+    """A host as it may be."""
+    one = (IdMapping(container=0, host=1000, size=1),)
+    values: dict[str, Any] = {
+        "tier": tier,
+        "identity": of_host() if tier == "T0" else Identity(userns=True, uid_mappings=one, gid_mappings=one),
+        "hierarchy": Hierarchy(version="none"),
+        "capabilities": frozenset({"CAP_CHOWN", "CAP_KILL"}),
+        "namespaces": KINDS,
+        "checks": (),
+    }
+    return Host(**{**values, **changes})
+
+
+def plan(spec: RuntimeSpec | None = None, on: Host | None = None, rootfs: tuple[Mount, ...] = ROOT) -> Plan:
+    """The plan of a specification, the default one on T0 if nothing is said."""
+    on = on or host()
+    spec = spec or docker_spec(args=["true"], host=on)
+    return launch.compile(spec, rootfs, folder=Path("/c"), state=STATE, host=on, socket="/s")
+
+
+def test_a_plan_travels() -> None:
+    """It is made of numbers, text, bytes and containers of them: marshal takes it, and nothing else is in it."""
+    made = plan()
+    assert marshal.loads(marshal.dumps(dict(made))) == made
+
+
+def test_every_namespace_is_asked_for() -> None:
+    """Those of the specification, and time where the kernel has it; network is left out when it is the host's."""
+    flags = plan()["flags"]
+    for flag in ("NEWNS", "NEWPID", "NEWNET", "NEWIPC", "NEWUTS", "NEWTIME", "NEWCGROUP"):
+        assert flags & getattr(syscalls, f"CLONE_{flag}"), flag
+    assert not flags & syscalls.CLONE_NEWUSER
+    shared = plan(docker_spec(args=["true"], host=host(), network="host"))
+    assert not shared["flags"] & syscalls.CLONE_NEWNET
+    assert not shared["loopback"]
+    assert shared["sysctl"] == []
+    old = host(namespaces=KINDS - {"time"})
+    assert not plan(on=old)["flags"] & syscalls.CLONE_NEWTIME
+
+
+def test_groups_are_joined_the_cheap_way() -> None:
+    """v2 by birth, v1 through ``tasks``, and the cgroup namespace after that."""
+    hybrid = Hierarchy(
+        version="hybrid",
+        controllers=frozenset({"memory", "pids"}),
+        parents={"unified": "/cg/unified", "memory": "/cg/memory/mine", "pids": "/cg/pids"},
+    )
+    made = plan(on=host(hierarchy=hybrid))
+    assert made["into_cgroup"] == "/cg/unified/nbcontainers-c1"
+    assert made["join"] == ["/cg/memory/mine/nbcontainers-c1/tasks", "/cg/pids/nbcontainers-c1/tasks"]
+    assert made["late_flags"] == syscalls.CLONE_NEWCGROUP
+    assert not made["flags"] & syscalls.CLONE_NEWCGROUP
+    v2 = Hierarchy(version="v2", controllers=frozenset({"memory"}), parents={"unified": "/cg"})
+    made = plan(on=host(hierarchy=v2))
+    assert (made["into_cgroup"], made["join"], made["late_flags"]) == ("/cg/nbcontainers-c1", [], 0)
+
+
+def test_without_groups_others_watch() -> None:
+    """Processes by an rlimit, memory by the shim; processor time by nobody; each is named."""
+    limits = Resources(memory=1 << 26, pids=7, cpu_quota=5000, cpu_period=10000)
+    on = host("T2")
+    made = plan(docker_spec(args=["true"], host=on, resources=limits), on)
+    import resource
+
+    assert made["rlimits"] == [(resource.RLIMIT_NPROC, 7, 7)]
+    assert made["watched_memory"] == 1 << 26
+    assert made["limits"] == {"memory": 1 << 26, "pids": 7, "cpus": 0.5}
+    named = " ".join(made["state"]["not_enforced"])
+    assert all(words in named for words in ("watched", "RLIMIT_NPROC", "cpu is not limited", "other identities"))
+
+
+def test_one_id_is_mapped() -> None:
+    """On T2 root inside is the caller; groups are given up, as the kernel demands of who has no privilege."""
+    made = plan(on=host("T2"))
+    assert (made["uid_map"], made["gid_map"]) == ("0 1000 1\n", "0 1000 1\n")
+    assert made["flags"] & syscalls.CLONE_NEWUSER
+    assert made["bind_devices"]
+    terminals = next(entry for entry in made["mounts"] if entry[0] == "/dev/pts")
+    assert "gid" not in dict(terminals[5])
+    assert ("net.ipv4.ping_group_range", "0 0") in made["sysctl"]
+
+
+def test_images_cannot_bring_devices_where_no_rules_hold() -> None:
+    """Without device rules root's containers get a root without devices, and no CAP_MKNOD (see host)."""
+    assert plan(on=host())["root_attributes"] == syscalls.MOUNT_ATTR_NODEV
+    ruled = Hierarchy(version="v1", controllers=frozenset({"devices"}), parents={"devices": "/cg/devices"})
+    assert plan(on=host(hierarchy=ruled))["root_attributes"] == 0
+    assert plan(on=host("T2"))["root_attributes"] == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "folders"),
+    [("/a", ["/a"]), ("/a:/b", ["/a", "/b"]), (r"/a\:b:/c\\d", ["/a:b", r"/c\d"]), ("/ü ,x:/y", ["/ü ,x", "/y"])],
+)
+def test_lower_folders_are_split_where_overlay_splits_them(value: str, folders: list[str]) -> None:
+    """Colons and backslashes of names are escaped with a backslash."""
+    mounts = (Mount(destination="/", type="overlay", source="overlay", options=(f"lowerdir={value}", "userxattr")),)
+    assert plan(rootfs=mounts)["root"] == ("overlay", "overlay", folders, ["userxattr"])
+
+
+@pytest.mark.parametrize(
+    ("options", "set_", "cleared", "rest"),
+    [
+        (("ro", "nosuid", "size=1m"), 3, 0, [("size", "1m")]),
+        (("ro", "rw"), 0, 1, []),
+        (("rw", "ro"), 1, 0, []),
+        (("noatime",), 0x10, 0x70, []),
+        (("nodev", "dev", "noexec", "private", "x", "k=a=b"), 8, 4, [("x", ""), ("k", "a=b")]),
+    ],
+)
+def test_words_of_mount(options: tuple[str, ...], set_: int, cleared: int, rest: list[tuple[str, str]]) -> None:
+    """Attributes of the mount are told from options of the file system; the last word wins."""
+    mount = Mount(destination="/x", type="bind", source="/y", options=options)
+    made = plan(docker_spec(args=["true"], host=host(), mounts=[mount]))["mounts"][-1]
+    assert made == ("/x", "bind", "/y", set_, cleared, [], False)
+    mount = replace(mount, type="tmpfs")
+    made = plan(docker_spec(args=["true"], host=host(), mounts=[mount]))["mounts"][-1]
+    assert made == ("/x", "tmpfs", "/y", set_, 0, [("source", "/y"), *rest], False)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda spec: replace(spec, process=replace(spec.process, args=())), "no command"),
+        (lambda spec: replace(spec, process=replace(spec.process, terminal=True)), "terminal"),
+        (lambda spec: replace(spec, namespaces=(Namespace(type="network", path="/proc/1/ns/net"),)), "joining"),
+        (lambda spec: spec.without_namespace("pid"), "mount and pid"),
+        (lambda spec: replace(spec, sysctl={"net.core.somaxconn": "1"}).without_namespace("network"), "network of"),
+        (lambda spec: replace(spec, mounts=(Mount(destination="/..", type="tmpfs", source=""),)), "mounted on /"),
+        (
+            lambda spec: replace(
+                spec,
+                seccomp={
+                    "defaultAction": "SCMP_ACT_ALLOW",
+                    "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
+                },
+            ),
+            "NOTIFY",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_refused(change: Any, words: str) -> None:
+    """Nothing is parsed and then ignored."""
+    with pytest.raises(LaunchError, match=words):
+        plan(change(docker_spec(args=["true"], host=host())))
+    with pytest.raises(LaunchError, match="first mount"):
+        plan(rootfs=())
+
+
+@pytest.mark.parametrize("tier", ["T1", "T3", "T4"])
+def test_other_tiers_are_told(tier: str) -> None:
+    """Where containers cannot run, the error names the tier, the reason and what to do."""
+    poor = host(tier, checks=(Check(name="proc", holds=False, detail="Operation not permitted"),))
+    with pytest.raises(HostError, match=f"tier {tier}.*proc: Operation not permitted") as caught:
+        plan(on=poor)
+    assert caught.value.tier == tier
+
+
+def test_a_profile_is_compiled_once() -> None:
+    """Compiling takes longer than a start."""
+    first, second = plan()["seccomp"], plan()["seccomp"]
+    assert first is second
+    assert len(first) % 8 == 0

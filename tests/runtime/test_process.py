@@ -1,0 +1,462 @@
+"""Containers from start to end: codes, streams, logs, signals, limits, and many at once."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nbcontainers.errors import Conflict, LaunchError, NotFound
+from nbcontainers.events import Event, Output
+from nbcontainers.oci.runtime import Resources
+from nbcontainers.runtime import state as states
+from nbcontainers.runtime.process import Runtime
+from nbcontainers.runtime.running import logs
+
+from .conftest import Box, eventually, text
+
+
+class TestExitCodes:
+    """As Docker's."""
+
+    @pytest.mark.parametrize("code", [0, 1, 125, 255])
+    def test_a_commands_own_code(self, box: Box, code: int) -> None:
+        """The command's exit code is the container's."""
+        assert box.run("sh", "-c", f"exit {code}")[0] == code
+
+    def test_a_signal_is_128_and_its_number(self, box: Box) -> None:
+        """And the state says the same, to whoever reads it."""
+        running = box.start("sleep", "60")
+        running.signal(signal.SIGKILL)
+        assert running.wait() == 137
+        found = states.load_state(running.folder)
+        assert (found.status, found.exit_code, found.pid, found.out_of_memory) == ("exited", 137, 0, False)
+        assert found.created <= found.started <= found.finished
+
+    def test_waiting_has_an_end(self, box: Box) -> None:
+        """A timeout is a TimeoutError, and waiting again is possible, for others too."""
+        running = box.start("sleep", "60")
+        with pytest.raises(TimeoutError):
+            running.wait(0.05)
+        other = box.runtime.open(running.folder)
+        with pytest.raises(TimeoutError):
+            other.wait(0.05)
+        running.signal(signal.SIGKILL)
+        assert (running.wait(5), running.wait(5), other.wait(5)) == (137, 137, 137)
+
+    def test_a_container_that_never_ran_cannot_be_waited_for(self, box: Box) -> None:
+        """It is a Conflict; one that is not there at all is NotFound."""
+        folder, _ = box.prepare()
+        states.save_state(folder, box.state(folder, ("true",)))
+        for act in (box.runtime.open(folder).wait, lambda: box.runtime.open(folder).signal(9)):
+            with pytest.raises(Conflict):
+                act()
+        with pytest.raises(NotFound):
+            box.runtime.open(folder / "none").wait()
+
+
+class TestState:
+    """state.json tells the truth at every moment."""
+
+    def test_it_is_there_before_the_start_returns(self, box: Box) -> None:
+        """Running, with the pid that the host knows."""
+        running = box.start("sleep", "60")
+        found = states.load_state(running.folder)
+        assert (found.status, found.tier, found.detached) == ("running", box.host.tier, False)
+        assert Path(f"/proc/{found.pid}/cmdline").read_bytes() == b"sleep\x0060\x00"
+        assert found.not_enforced == box.host.notes()
+
+    def test_limits_that_nobody_enforces_are_named(self, box: Box) -> None:
+        """Each limit without a controller stands in the state, in plain words."""
+        wanted = Resources(memory=64 << 20, pids=10, cpu_quota=50_000, cpu_period=100_000)
+        running = box.start("true", resources=wanted)
+        running.wait()
+        named = " ".join(states.load_state(running.folder).not_enforced)
+        for controller, words in (
+            ("memory", "memory is watched"),
+            ("pids", "RLIMIT_NPROC"),
+            ("cpu", "cpu is not limited"),
+        ):
+            assert (words in named) == (controller not in box.host.hierarchy.controllers)
+
+
+class TestStreams:
+    """What a container writes and reads."""
+
+    def test_both_streams_are_told_apart(self, box: Box) -> None:
+        """stdout and stderr, complete."""
+        assert box.run("sh", "-c", "echo out; echo err >&2") == (0, "out\n", "err\n")
+
+    def test_nothing_is_lost_however_late_one_attaches(self, box: Box) -> None:
+        """Output of a container that has long ended is there for who started it."""
+        running = box.start("sh", "-c", "echo one; echo two")
+        assert running.wait() == 0
+        time.sleep(0.05)
+        events: list[Event] = []
+        assert running.attach(events.append) == 0
+        assert text(events, "stdout") == "one\ntwo\n"
+
+    def test_a_container_never_waits_for_its_reader(self, box: Box) -> None:
+        """Far more output than sockets hold: the container ends by itself, and everything is there afterwards."""
+        running = box.start("sh", "-c", "seq 1 300000; echo end >&2")
+        assert running.wait(30) == 0
+        events: list[Event] = []
+        running.attach(events.append)
+        wanted = "".join(f"{number}\n" for number in range(1, 300_001))
+        assert text(events, "stdout") == wanted
+        assert text(events, "stderr") == "end\n"
+        assert b"".join(entry.data for entry in logs(running.folder) if entry.stream == "stdout").decode() == wanted
+
+    def test_a_slow_reader_gets_everything(self, box: Box) -> None:
+        """Who reads slowly is served from the log, in order, without a gap and without a repetition."""
+        running = box.start("sh", "-c", "seq 1 200000")
+        received: list[bytes] = []
+
+        def slowly(event: Event) -> None:
+            assert isinstance(event, Output)
+            received.append(event.data)
+            if len(received) < 20:
+                time.sleep(0.01)
+
+        assert running.attach(slowly) == 0
+        assert b"".join(received) == b"".join(b"%d\n" % number for number in range(1, 200_001))
+
+    def test_bytes_come_as_they_were(self, box: Box, tmp_path: Path) -> None:
+        """Binary output is neither decoded nor cut."""
+        data = os.urandom(300_000)
+        code, out, _ = 0, b"", b""
+        running = box.start("cat", stdin=True)
+        events: list[Event] = []
+        assert running.attach(events.append, io.BytesIO(data)) == 0
+        assert b"".join(event.data for event in events if isinstance(event, Output)) == data
+        assert b"".join(entry.data for entry in logs(running.folder)) == data
+        assert (code, out) == (0, b"")
+
+    def test_input_has_an_end(self, box: Box) -> None:
+        """The end of the input reaches the program, which may write after it."""
+        code, out, _ = box.run("sh", "-c", "wc -c; echo after", stdin_bytes=b"x" * 100_000)
+        assert (code, out.split()) == (0, ["100000", "after"])
+
+    def test_input_from_a_descriptor(self, box: Box) -> None:
+        """A pipe or terminal is read as its bytes come."""
+        read, write = os.pipe()
+        running = box.start("sh", "-c", "while read line; do echo got $line; done", stdin=True)
+        received: list[bytes] = []
+
+        def answer(event: Event) -> None:
+            assert isinstance(event, Output)
+            received.append(event.data)
+            if b"".join(received) == b"got first\n":
+                os.write(write, b"second\n")
+                os.close(write)
+
+        os.write(write, b"first\n")
+        assert running.attach(answer, read) == 0
+        os.close(read)
+        assert b"".join(received) == b"got first\ngot second\n"
+
+    def test_input_that_nobody_reads_is_no_deadlock(self, box: Box) -> None:
+        """A program that ignores its input, and writes much meanwhile, runs to its end."""
+        code, out, _ = box.run("sh", "-c", "seq 1 100000; echo done", stdin_bytes=b"y\n" * 1_000_000)
+        assert code == 0
+        assert out.endswith("100000\ndone\n")
+
+    def test_without_input_there_is_none(self, box: Box) -> None:
+        """Reading ends at once."""
+        assert box.run("cat") == (0, "", "")
+
+    def test_an_observer_that_raises_stops_attaching_only(self, box: Box) -> None:
+        """The exception comes through, the container runs on, and attaching again goes on where it was."""
+        running = box.start("sh", "-c", "echo one; sleep 0.2; echo two")
+
+        def refuse(event: Event) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            running.attach(refuse)
+        assert states.load_state(running.folder).status == "running"
+        events: list[Event] = []
+        assert running.attach(events.append) == 0
+        assert text(events, "stdout") == "two\n"
+
+    def test_the_log_is_dockers(self, box: Box) -> None:
+        """One JSON object per line, with times; ``logs`` reads it back, with times."""
+        running = box.start("sh", "-c", "echo out; sleep 0.05; echo err >&2; sleep 0.05; printf unfinished")
+        assert running.wait() == 0
+        lines = [json.loads(line) for line in (running.folder / "log").read_text().splitlines()]
+        assert [(line["stream"], line["log"]) for line in lines][:2] == [("stdout", "out\n"), ("stderr", "err\n")]
+        found = list(logs(running.folder))
+        assert [entry.data for entry in found] == [b"out\n", b"err\n", b"unfinished"]
+        assert running.state.started - 1 < (found[0].time or 0) < (found[1].time or 0) < time.time()
+
+
+class TestDetached:
+    """Containers that outlive who started them."""
+
+    def test_it_outlives_its_engine(self, box: Box, run_dir: Path) -> None:
+        """After the Runtime is closed it runs on, its log holds everything, and another engine finds it."""
+        script = "echo begin; while [ ! -e /stop ]; do sleep 0.02; done; echo end; exit 3"
+        folder, rootfs = box.prepare()
+        with Runtime(run_dir, box.host) as first:
+            first.start(folder, box.spec("sh", "-c", script), rootfs, state=box.state(folder, ("sh",)), detach=True)
+            zygote = first.zygote_pid()
+        assert not os.path.exists(f"/proc/{zygote}")
+        other = box.runtime.open(folder)
+        assert other.state.status == "running"
+        assert other.state.detached
+        events: list[Event] = []
+        thread = threading.Thread(target=other.attach, args=(events.append,), kwargs={"from_begin": True})
+        thread.start()
+        assert eventually(lambda: text(events, "stdout") == "begin\n")
+        root = f"/proc/{other.state.pid}/root"
+        Path(root, "stop").touch()
+        assert other.wait(5) == 3
+        thread.join(5)
+        assert text(events, "stdout") == "begin\nend\n"
+        assert b"".join(entry.data for entry in logs(folder)) == b"begin\nend\n"
+
+    def test_several_can_attach(self, box: Box) -> None:
+        """Who asks for all gets all, who does not gets what comes; input from one reaches the container."""
+        running = box.start("sh", "-c", "echo before; read line; echo got $line", stdin=True, detach=True)
+        assert eventually(lambda: (running.folder / "log").stat().st_size)
+        everything: list[Event] = []
+        later: list[Event] = []
+        watcher = threading.Thread(target=running.attach, args=(everything.append,), kwargs={"from_begin": True})
+        watcher.start()
+        assert eventually(lambda: text(everything, "stdout") == "before\n")
+        assert box.runtime.open(running.folder).attach(later.append, io.BytesIO(b"hello\n")) == 0
+        watcher.join(5)
+        assert text(everything, "stdout") == "before\ngot hello\n"
+        assert text(later, "stdout") == "got hello\n"
+
+    def test_the_socket_is_private(self, box: Box) -> None:
+        """0600 in a folder that is 0700, with a path that fits; gone with the container."""
+        running = box.start("sleep", "60", detach=True)
+        path = states.load_extra(running.folder)["socket"]
+        assert eventually(lambda: os.path.exists(path))
+        assert os.stat(path).st_mode & 0o777 == 0o600
+        assert os.stat(os.path.dirname(path)).st_mode & 0o777 == 0o700
+        assert len(os.fsencode(path)) < 108
+        running.signal(9)
+        running.wait(5)
+        assert eventually(lambda: not os.path.exists(path))
+
+    def test_a_client_that_does_not_speak_the_protocol_harms_nobody(self, box: Box) -> None:
+        """It is dropped, and the container and others go on."""
+        running = box.start("sh", "-c", "read line; echo got $line", stdin=True, detach=True)
+        path = states.load_extra(running.folder)["socket"]
+        assert eventually(lambda: os.path.exists(path))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.settimeout(5)
+            assert client.recv(100) == b""
+        events: list[Event] = []
+        assert running.attach(events.append, io.BytesIO(b"me\n")) == 0
+        assert text(events, "stdout") == "got me\n"
+
+    def test_attaching_to_what_has_ended_is_a_conflict(self, box: Box) -> None:
+        """It does not run, says the error."""
+        running = box.start("true", detach=True)
+        assert running.wait(5) == 0
+        with pytest.raises(Conflict, match="not running"):
+            running.attach(lambda event: None)
+
+
+class TestSignals:
+    """stop, kill, and no other process."""
+
+    def test_stop_asks_first(self, box: Box) -> None:
+        """A program that handles SIGTERM ends as it likes."""
+        running = box.start("sh", "-c", "trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.02; done")
+        assert eventually(lambda: (running.folder / "log").stat().st_size)
+        assert running.stop(timeout=5) == 7
+
+    def test_stop_insists(self, box: Box) -> None:
+        """The first process of a container ignores what it does not handle: it is killed after the timeout."""
+        running = box.start("sleep", "60")
+        began = time.monotonic()
+        assert running.stop(timeout=0.2) == 137
+        assert 0.2 <= time.monotonic() - began < 5
+        assert running.stop() == 137
+
+    def test_another_process_with_the_pid_is_not_hit(self, box: Box) -> None:
+        """A state whose pid is somebody else's by now is repaired, and nobody is signalled."""
+        running = box.start("true")
+        running.wait()
+        import subprocess
+
+        victim = subprocess.Popen(["sleep", "60"])
+        try:
+            path = running.folder / "state.json"
+            data = json.loads(path.read_text())
+            data.update(status="running", pid=victim.pid)
+            data["runtime"]["shim"] = victim.pid
+            path.write_text(json.dumps(data))
+            with pytest.raises(Conflict, match="not running"):
+                box.runtime.open(running.folder).signal(signal.SIGKILL)
+            assert victim.poll() is None
+            found = states.load_state(running.folder)
+            assert (found.status, found.exit_code, found.pid) == ("exited", 137, 0)
+        finally:
+            victim.kill()
+            victim.wait()
+
+
+class TestLimits:
+    """Memory and processor time; see test_init for processes."""
+
+    HOG = "dd if=/dev/zero of=/dev/null bs=200M count=1"
+
+    def test_running_out_of_memory_is_told(self, box: Box) -> None:
+        """The container is ended with 137, and the state says that memory ran out, not only that it was killed."""
+        running = box.start("sh", "-c", f"{self.HOG}; sleep 0.5", resources=Resources(memory=32 << 20))
+        events: list[Event] = []
+        code = running.attach(events.append)
+        found = states.load_state(running.folder)
+        assert found.out_of_memory, (code, events)
+        other = box.start("sh", "-c", "kill -9 $$")
+        other.wait()
+        assert not states.load_state(other.folder).out_of_memory
+
+    def test_the_main_process_out_of_memory_is_137(self, box: Box) -> None:
+        """As ``dd`` itself is the container's command."""
+        running = box.start(*self.HOG.split(), "count=20000", resources=Resources(memory=32 << 20))
+        assert running.wait(30) == 137
+        assert running.state.out_of_memory
+
+    def test_usage_is_measured(self, box: Box) -> None:
+        """Memory, processes and processor time, with the limits; and who counted."""
+        limits = Resources(memory=256 << 20, pids=50)
+        running = box.start("sh", "-c", "sleep 60 & while :; do :; done", resources=limits)
+        time.sleep(0.3)
+        meter = running.meter()
+        first = meter.sample()
+        time.sleep(0.2)
+        second = meter.sample()
+        meter.close()
+        assert first.memory > 0
+        assert first.processes == 2
+        assert first.cpu_seconds < second.cpu_seconds
+        assert (first.memory_limit, first.processes_limit) == (256 << 20, 50)
+        has_cgroup = bool(box.host.hierarchy.parents)
+        assert first.source.startswith("cgroup" if has_cgroup else "process tree")
+        running.signal(9)
+        running.wait()
+        with pytest.raises(Conflict):
+            running.usage()
+
+
+class TestMany:
+    """Threads, and what one of them does to the others."""
+
+    def test_threads_start_containers_at_once(self, box: Box) -> None:
+        """Twenty at once each get their own output and code."""
+        results: dict[int, tuple[int, str, str]] = {}
+
+        def work(number: int) -> None:
+            results[number] = box.run("sh", "-c", f"echo {number}; exit {number}")
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert results == {number: (number, f"{number}\n", "") for number in range(20)}
+
+    def test_nothing_is_left_open(self, box: Box) -> None:
+        """After a hundred ends an engine has no more descriptors than before, and no more processes."""
+        box.run("true")
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            running = box.start("true")
+            running.wait()
+            running.close()
+        with pytest.raises(LaunchError):
+            box.start("nope")
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+    def test_closing_ends_what_runs_in_the_foreground(self, box: Box, run_dir: Path) -> None:
+        """A closed Runtime leaves no container of the foreground and no zygote."""
+        folder, rootfs = box.prepare()
+        with Runtime(run_dir, box.host) as runtime:
+            running = runtime.start(folder, box.spec("sleep", "60"), rootfs, state=box.state(folder, ("sleep",)))
+            pid = running.state.pid
+        assert not os.path.exists(f"/proc/{pid}")
+        found = states.load_state(folder)
+        assert (found.status, found.exit_code) == ("exited", 137)
+        assert "engine" in found.error
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Raise KeyboardInterrupt where the engine waits for a start."""
+
+    def arrange() -> None:
+        from nbcontainers.runtime import process
+
+        def interrupt(*_: object) -> int:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(process, "_await_exec", interrupt)
+
+    return arrange
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_an_interrupt_while_starting_leaves_nothing(box: Box, interrupted: Callable[[], None], detach: bool) -> None:
+    """No process and no cgroup is left of a container whose start was interrupted; the state says that it is not running."""
+    box.run("true")
+    interrupted()
+    folder, rootfs = box.prepare()
+    with pytest.raises(KeyboardInterrupt):
+        box.runtime.start(folder, box.spec("sleep", "4321"), rootfs, state=box.state(folder, ("sleep",)), detach=detach)
+    assert states.load_state(folder).status in {"exited", "created"}
+    assert eventually(lambda: not box.host.hierarchy.directories(folder.name))
+
+
+def test_a_container_can_be_started_again(box: Box) -> None:
+    """It finds the files that it left, its log goes on, and attaching tells only of this run."""
+    folder, rootfs = box.prepare()
+    spec = box.spec("sh", "-c", "echo run >> /runs; cat /runs")
+    for number in (1, 2):
+        running = box.runtime.start(folder, spec, rootfs, state=box.state(folder, ("sh",)))
+        events: list[Event] = []
+        assert running.attach(events.append) == 0
+        assert text(events, "stdout") == "run\n" * number
+        running.close()
+    assert b"".join(entry.data for entry in logs(folder)) == b"run\n" * 3
+
+
+def test_a_full_disk_stops_the_log_and_not_the_container(box: Box, tmp_path: Path) -> None:
+    """What does not fit in the log is told to who is attached, and the state says that the log is not whole."""
+    if os.geteuid() != 0:
+        pytest.skip("a file system of a chosen size needs root")
+    import shutil
+    import subprocess
+
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)], check=True)
+    try:
+        _, rootfs = box.prepare()
+        folder = small / "c1"
+        folder.mkdir()
+        running = box.runtime.start(folder, box.spec("seq", "1", "60000"), rootfs, state=box.state(folder, ("seq",)))
+        events: list[Event] = []
+        assert running.attach(events.append) == 0
+        assert text(events, "stdout").endswith("60000\n")
+        running.close()
+        assert "not whole" in states.load_state(folder).error
+        assert all(b"\n" in entry.data for entry in logs(folder))
+        shutil.rmtree(folder)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

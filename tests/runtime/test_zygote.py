@@ -1,0 +1,116 @@
+"""The process that forks: small, alone, and isolated from what the user has installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from nbcontainers.runtime import spawn
+
+from .conftest import Box, eventually
+
+HEAVY = {
+    "re",
+    "json",
+    "typing",
+    "dataclasses",
+    "enum",
+    "contextlib",
+    "collections",
+    "socket",
+    "subprocess",
+    "threading",
+    "site",
+}
+
+
+def resident(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no such process")
+
+
+def test_it_is_small(box: Box) -> None:
+    """At most 15 MB resident, after it has served, and so is the shim of a container that runs."""
+    for _ in range(3):
+        box.run("true")
+    zygote = box.runtime.zygote_pid()
+    assert zygote is not None
+    assert resident(zygote) <= 15 << 20
+    running = box.start("sleep", "60")
+    from nbcontainers.runtime import state as states
+
+    assert resident(states.load_extra(running.folder)["shim"]) <= 15 << 20
+
+
+def test_it_has_one_thread(box: Box) -> None:
+    """A fork of a process with threads is a gamble, and such a process may enter no user namespace."""
+    box.run("true")
+    zygote = box.runtime.zygote_pid()
+    assert os.listdir(f"/proc/{zygote}/task") == [str(zygote)]
+
+
+def test_it_imports_little() -> None:
+    """None of the modules that cost time and memory, and nothing of the package but what runs before exec."""
+    script = "import sys; sys.path.append(sys.argv[1]); import nbcontainers.runtime.zygote; print(*sys.modules)"
+    root = Path(spawn.__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script, str(root)], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert not loaded & HEAVY
+    ours = {name.removeprefix("nbcontainers.") for name in loaded if name.startswith("nbcontainers.")}
+    runtime = {"frames", "init", "log", "processes", "record", "rootfs", "shim", "streams", "user", "zygote"}
+    assert ours == {"linux", "linux.syscalls", "runtime", *(f"runtime.{name}" for name in runtime)}
+
+
+def test_it_is_isolated(box: Box, monkeypatch: object) -> None:
+    """No variable of the user's environment, no site-packages, no descriptor of the engine, a session of its own."""
+    box.run("true")
+    zygote = box.runtime.zygote_pid()
+    assert zygote is not None
+    words = Path(f"/proc/{zygote}/cmdline").read_bytes().split(b"\0")
+    assert {b"-I", b"-S"} <= set(words)
+    variables = {entry.split(b"=")[0] for entry in Path(f"/proc/{zygote}/environ").read_bytes().split(b"\0")}
+    assert variables <= {b"", b"LD_LIBRARY_PATH"}
+    assert os.getsid(zygote) == zygote
+    # 0 to 2 are /dev/null, one is the engine's socket, one waits for the shim in reserve.
+    assert eventually(lambda: len(os.listdir(f"/proc/{zygote}/fd")) == 5)
+
+
+def test_it_works_from_a_folder_with_another_name(tmp_path: Path) -> None:
+    """The package is found where it lies, whatever the current folder and PYTHONPATH of the engine say."""
+    near, far = __import__("socket").socketpair(1, 5)
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        process = spawn.start("zygote", stdin=far.fileno())
+    finally:
+        os.chdir(before)
+    far.close()
+    near.settimeout(10)
+    assert near.recv(64) == b"ready"
+    near.close()
+    assert process.wait(10) == 0
+
+
+def test_it_works_from_a_virtual_environment(tmp_path: Path) -> None:
+    """A venv's interpreter is a link, and its standard library lies elsewhere."""
+    import venv
+
+    venv.create(tmp_path / "env", with_pip=False, symlinks=True)
+    script = (
+        "import sys; sys.path.append(sys.argv[1])\n"
+        "import socket\nfrom nbcontainers.runtime import spawn\n"
+        "near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+        "process = spawn.start('zygote', stdin=far.fileno()); far.close(); near.settimeout(10)\n"
+        "print(near.recv(64)); near.close(); print(process.wait(10))\n"
+    )
+    python = tmp_path / "env/bin/python"
+    done = subprocess.run(
+        [str(python), "-c", script, str(Path(spawn.__file__).parents[2])], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["b'ready'", "0"], done.stderr

@@ -1,0 +1,110 @@
+"""Layers and trees as test data: written as a few words, read back as plain values."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from nbcontainers.linux import idmap
+from nbcontainers.oci.descriptor import LAYER_GZIP, Digest, Platform
+from nbcontainers.oci.image import Image, ImageConfig
+from nbcontainers.results import Entry
+from nbcontainers.store.layers import Limits, apply
+from nbcontainers.store.store import Store
+
+
+def here() -> idmap.Identity:
+    """The identity that this user's containers have."""
+    return idmap.of_host() if os.geteuid() == 0 else idmap.single()
+
+
+def member(name: str, data: bytes | None = None, **fields: object) -> tuple[tarfile.TarInfo, bytes]:
+    """An entry: a file if it has data, else what ``type`` says, else a folder."""
+    entry = tarfile.TarInfo(name)
+    entry.type = tarfile.REGTYPE if data is not None else tarfile.DIRTYPE
+    entry.mode = 0o644 if data is not None else 0o755
+    entry.mtime = 1_000_000_000
+    entry.size = len(data or b"")
+    for key, value in fields.items():
+        setattr(entry, key, value)
+    return entry, data or b""
+
+
+def link(name: str, target: str, **fields: object) -> tuple[tarfile.TarInfo, bytes]:
+    """A symbolic link."""
+    return member(name, type=tarfile.SYMTYPE, linkname=target, mode=0o777, **fields)
+
+
+def hard(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
+    """A hard link."""
+    return member(name, type=tarfile.LNKTYPE, linkname=target)
+
+
+def archive(*members: tuple[tarfile.TarInfo, bytes], format: int = tarfile.PAX_FORMAT) -> bytes:
+    """A tar archive of these entries."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=format) as opened:
+        for entry, data in members:
+            opened.addfile(entry, io.BytesIO(data) if data else None)
+    return out.getvalue()
+
+
+def unpack(layer: bytes, folder: Path, *parents: Path, limits: Limits = Limits()) -> tuple[Digest, list[Entry]]:
+    """Apply a layer in this process; the parents are from the base up."""
+    folder.mkdir()
+    index: list[Entry] = []
+    opened = [os.open(path, os.O_RDONLY) for path in (folder, *parents)]
+    try:
+        digest = apply(io.BytesIO(layer), opened[0], parents=opened[1:], index=index.append, limits=limits)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return digest, index
+
+
+def make_image(store: Store, layers: Sequence[bytes]) -> Image:
+    """An image of these uncompressed layers, from the base up."""
+    blobs = [store.content.write(gzip.compress(layer, 1, mtime=0), LAYER_GZIP) for layer in layers]
+    config = ImageConfig(platform=Platform.host(), diff_ids=tuple(Digest.of(layer) for layer in layers))
+    return store.images.create(config, blobs)
+
+
+def seen(folder: Path | str, *, times: bool = True, owners: bool = True) -> dict[str, tuple[object, ...]]:
+    """Every path below a folder, with all that a layer keeps of it."""
+    found: dict[str, tuple[object, ...]] = {}
+    inodes: dict[int, str] = {}
+    for path in _paths(str(folder)):
+        status = os.lstat(path)
+        name = os.path.relpath(path, folder)
+        kind = stat.S_IFMT(status.st_mode)
+        content: object = status.st_rdev if kind in (stat.S_IFCHR, stat.S_IFBLK) else None
+        if kind == stat.S_IFREG:
+            with open(path, "rb") as file:
+                content = file.read()
+        elif kind == stat.S_IFLNK:
+            content = os.readlink(path)
+        first = inodes.setdefault(status.st_ino, name)
+        xattrs = {}
+        if kind in (stat.S_IFREG, stat.S_IFDIR):
+            xattrs = {key: os.getxattr(path, key) for key in os.listxattr(path) if not key.startswith("user.overlay.o")}
+        found[name] = (
+            oct(status.st_mode),
+            (status.st_uid, status.st_gid) if owners else None,
+            status.st_mtime_ns if times and name != "." else None,
+            content,
+            first if kind != stat.S_IFDIR else None,
+            tuple(sorted(xattrs.items())),
+        )
+    return found
+
+
+def _paths(folder: str) -> Iterable[str]:
+    yield folder
+    for above, folders, files in os.walk(folder):
+        for name in sorted(folders + files):
+            yield os.path.join(above, name)
