@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import anywidget
@@ -22,7 +23,13 @@ PULSE = 0.1  # seconds between two looks at a build
 
 
 class Shown(anywidget.AnyWidget):
-    """A widget whose output also carries HTML and text."""
+    """A widget whose output also carries HTML and text; by its ``key`` its views in a page know each other."""
+
+    key = traitlets.Unicode().tag(sync=True)
+
+    @traitlets.default("key")
+    def _new_key(self) -> str:
+        return secrets.token_hex(8)
 
     def html(self) -> str:
         """The output where there are no widgets."""

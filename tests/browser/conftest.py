@@ -179,7 +179,7 @@ class Notebook:
         name = f"test-{time.monotonic_ns()}.ipynb"
         nbformat.write(made, self.lab.folder / name)
         self.page.evaluate(
-            "([path, kernel]) => window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook', kernel})",
+            "([path, kernel]) => window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook', kernel}).then(() => {})",
             [name, self.kernel or {"name": "python3"}],
         )
         self.page.wait_for_function(KERNEL, timeout=60_000)

@@ -1,18 +1,15 @@
 // BuildView: the steps of a build as they run, then what came of it.
 
-import { frame, h, icon, output, plural, seconds } from "./dom.js";
+import { forget, frame, h, icon, kept, output, plural, seconds } from "./dom.js";
 import { drawStack, instruction } from "./stack.js";
 
-// What has come so far, for every view of a model: step number -> step, and step number -> the end of its output.
-const kept = new WeakMap();
-
+/** What has come so far: step number -> step, and step number -> the end of its output. */
 function arrived(model) {
-  if (!kept.has(model)) kept.set(model, { steps: new Map(), tails: new Map() });
-  const { steps, tails } = kept.get(model);
+  const { steps, tails } = kept(model, () => ({ steps: new Map(), tails: new Map() }));
   for (const step of model.get("steps")) {
     const before = steps.get(step.number);
     steps.set(step.number, step);
-    step.began = before?.state === "running" ? before.began : performance.now() - step.seconds * 1000;
+    step.began ??= before?.state === "running" ? before.began : performance.now() - step.seconds * 1000;
   }
   return { steps, tails };
 }
@@ -28,6 +25,7 @@ export default {
     model.on("change:steps", () => arrived(model));
     model.on("change:tails", () => heard(tails, model.get("tails")));
     model.on("msg:custom", (message) => message.type === "tails" && heard(tails, message.tails));
+    return () => forget(model);
   },
 
   render({ model, el }) {
@@ -112,10 +110,13 @@ export default {
     }
 
     function hear(message) {
-      if (message.type === "tails") for (const number of Object.keys(message.tails)) if (steps.has(Number(number))) place(steps.get(Number(number)));
+      if (message.type !== "tails") return;
+      heard(tails, message.tails);
+      for (const number of Object.keys(message.tails)) if (steps.has(Number(number))) place(steps.get(Number(number)));
     }
 
     function moved() {
+      arrived(model);
       for (const step of steps.values()) place(step);
       summary();
     }
