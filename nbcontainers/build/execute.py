@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from ..errors import BuildError, Conflict, DockerfileError, LaunchError, NBContainersError, NotFound
 from ..events import Event, Observer, Output, Warned
@@ -18,7 +19,7 @@ from ..oci.descriptor import CONFIG, MANIFEST, Descriptor, Digest, Platform
 from ..oci.image import Image, ImageConfig, Manifest, chain_ids
 from ..oci.runtime import Mount, RuntimeSpec
 from ..results import ContainerState
-from ..runtime import defaults
+from ..runtime import defaults, namefiles
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..runtime.running import Running
@@ -295,14 +296,8 @@ def _document(folder: Path, name: str, text: str) -> str:
 
 def _mounts(folder: Path, step: Run) -> tuple[Mount, ...]:
     """What a command sees of this host: its name servers, names, and the script of a heredoc."""
-    with contextlib.suppress(OSError):
-        shutil.copyfile("/etc/resolv.conf", folder / "resolv.conf")
-    (folder / "hosts").write_text(f"127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n")
-    found = [
-        Mount(destination=f"/etc/{name}", type="bind", source=str(folder / name), options=("bind", "ro"))
-        for name in ("hosts", "resolv.conf")
-        if (folder / name).exists()
-    ]
+    network: Literal["none", "host"] = "none" if step.network == "none" else "host"
+    found = list(namefiles.write(folder, HOSTNAME, network, read_only=True))
     if step.document is not None:
         name, text = step.document
         pipes = folder / "pipes"

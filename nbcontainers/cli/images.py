@@ -9,10 +9,10 @@ import os
 import sys
 import time
 from argparse import Namespace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..engine import Engine
 from ..engine.options import pairs
 from ..errors import NBContainersError
@@ -208,7 +208,11 @@ def doctor(engine: Engine, values: Namespace, console: Console) -> int:
 
 def version(engine: Engine, values: Namespace, console: Console) -> int:
     """The version, and what it runs on."""
-    item = {"Version": __version__, "Python": sys.version.split()[0], "Platform": str(Platform.host())}
+    item = {
+        "Version": metadata.version("nbcontainers"),
+        "Python": sys.version.split()[0],
+        "Platform": str(Platform.host()),
+    }
     if values.format:
         console.print(form.rows([item], values.format, [(key, key) for key in item]))
     else:

@@ -8,6 +8,7 @@ import json
 import shutil
 import signal as signals
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import Conflict, NBContainersError, NotFound
@@ -167,9 +168,20 @@ class Container:
         return self._running.meter()
 
     def changes(self) -> tuple[Change, ...]:
-        """The paths that it changed on top of its image, sorted."""
+        """The paths that it changed on top of its image, sorted; what was made only to be mounted on is none of them."""
         self.state  # noqa: B018 - NotFound, if it is no more
-        return self._store.snapshots.changes(self.id)
+        changes = self._store.snapshots.changes(self.id)
+        stubs = {mount.destination for mount in self.spec.mounts}
+        real = [change for change in changes if change.path not in stubs]
+        # A folder that holds a stub counts as modified: unless something else in it changed, it did not.
+        touched = {str(PurePosixPath(path).parent) for path in stubs}
+        parents = {
+            str(parent)
+            for change in real
+            if change.path not in touched
+            for parent in PurePosixPath(change.path).parents
+        }
+        return tuple(change for change in real if change.path not in touched or change.path in parents)
 
     def export(self, stream: IO[bytes]) -> None:
         """Write its whole file system to a stream as a tar archive."""

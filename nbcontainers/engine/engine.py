@@ -174,7 +174,10 @@ class Engine:
             Conflict: a container was made from it, or it has several names and was called by its ID; ``force`` takes them away.
         """
         in_use = {container.state.image_id for container in self.containers(all=True)}
-        return self.store.images.remove(name, force=force, in_use={Digest(text) for text in in_use})
+        from ..build import records
+
+        cached = records.kept(self.store.root)
+        return self.store.images.remove(name, force=force, in_use={Digest(text) for text in in_use}, keep=cached)
 
     def inspect_image(self, name: str | Image) -> dict[str, Any]:
         """All that is known of an image, by Docker's keys."""
@@ -253,11 +256,8 @@ class Engine:
             readonly_root=options.get("read_only", False),
             no_new_privileges=no_new_privileges,
         )
-        spec = replace(
-            spec,
-            seccomp=spec.seccomp if filtered else None,
-            annotations={STOP_SIGNAL: config.stop_signal} if config.stop_signal else {},
-        )
+        annotations = {STOP_SIGNAL: config.stop_signal} if config.stop_signal else {}
+        spec = replace(spec, seccomp=spec.seccomp if filtered else None, annotations=annotations)
         state = ContainerState(
             id=identifier,
             name="",
@@ -278,7 +278,8 @@ class Engine:
         self, source: Image, spec: RuntimeSpec, state: ContainerState, *, name: str, take_over: bool
     ) -> Container:
         """A container's snapshot, folder and name: all of them, or after an error none."""
-        self.store.snapshots.unpack(source)
+        from ..runtime import namefiles
+
         if take_over and name:
             with contextlib.suppress(NotFound):
                 self.container(name).remove(force=True)
@@ -286,10 +287,16 @@ class Engine:
         folder = self._names.folder(state.id)
         folder.mkdir(mode=0o700)
         try:
-            name = self._names.claim(state.id, name)
-            self.store.snapshots.prepare(state.id, source.chain_ids)
-            container.write(spec, replace(state, name=name))
-            return container
+            with self.store.lease() as lease:  # the image is not collected while its container is made
+                lease.add(source.descriptor.digest, state.id)
+                self.store.snapshots.unpack(source)
+                self.store.snapshots.prepare(state.id, source.chain_ids)
+                name = self._names.claim(state.id, name)
+                own = namefiles.write(folder, spec.hostname, "none" if spec.namespace("network") else "host")
+                given = {mount.destination for mount in spec.mounts}
+                mounts = (*(mount for mount in own if mount.destination not in given), *spec.mounts)
+                container.write(replace(spec, mounts=mounts), replace(state, name=name))
+                return container
         except BaseException:
             self.store.snapshots.remove(state.id)
             shutil.rmtree(folder, ignore_errors=True)

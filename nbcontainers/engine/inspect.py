@@ -74,7 +74,8 @@ def container(state: ContainerState, spec: RuntimeSpec, folder: Path) -> dict[st
                 "RW": "ro" not in mount.options,
             }
             for mount in spec.mounts
-            if mount.type == "bind" or (mount.type == "tmpfs" and not mount.destination.startswith("/dev"))
+            if (mount.type == "bind" and not mount.source.startswith(f"{folder}/"))
+            or (mount.type == "tmpfs" and not mount.destination.startswith("/dev"))
         ],
         "Config": {
             "Hostname": spec.hostname,

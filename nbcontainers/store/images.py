@@ -208,9 +208,18 @@ class Images:
             self._content.size(image.descriptor.digest)
             self._content.size(image.id)
             self._complete(image)
-            self.tags.write(reference, image.descriptor)
-        self._metadata.add(Row(descriptor=image.descriptor, config=image.id))
+            if not self._is_tagged(
+                image, reference
+            ):  # a cached build tags what it tagged before: nothing to make durable
+                self.tags.write(reference, image.descriptor)
+                self._metadata.add(Row(descriptor=image.descriptor, config=image.id))
         return Image(reference=reference, descriptor=image.descriptor, manifest=image.manifest, config=image.config)
+
+    def _is_tagged(self, image: Image, reference: Reference) -> bool:
+        try:
+            return self.tags.read(reference).descriptor == image.descriptor
+        except (NotFound, IntegrityError):
+            return False
 
     def remove(
         self,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
+import threading
 from pathlib import Path
 from typing import Self
 
 from ..errors import Conflict, HostError
 from ..linux.idmap import Identity
-from . import snapshots
+from . import garbage, snapshots
 from .content import Content
 from .durable import replace, saying_when_full
 from .images import Images
@@ -49,20 +49,32 @@ class Store:
         _prepare(self.root)
         self.leases = Leases(self.root)
         self.content = Content(self.root, self.leases)
+        self.images = Images(self.root, self.content, self.leases, discard=self._discard)
         self.worker = Worker(self.root, identity)
-        self.images = Images(self.root, self.content, self.leases, discard=self.worker.remove)
+        self._mutex = threading.Lock()
+        self._snapshots: Snapshotter | None = None
 
-    @functools.cached_property
+    @property
     def snapshots(self) -> Snapshotter:
-        """Trees to write in, of the kind that this folder can hold: found by trying when it is first asked for."""
-        return snapshots.choose(self.root, self.content, self.worker)
+        """Trees to write in, made in the way that the host and the disk allow, which is found when it is first asked for."""
+        with self._mutex:
+            if self._snapshots is None:
+                self._snapshots = snapshots.choose(self.root, self.content, self.worker)
+            return self._snapshots
 
     def lease(self) -> contextlib.AbstractContextManager[Lease]:
         """Keep from the collector what the lease names, and every blob that this process writes while it is held."""
         return self.leases.hold()
 
+    def _discard(self, path: Path) -> None:
+        """Remove a tree; where its folders have other owners than this process, the worker does it."""
+        try:
+            garbage.discard(path)
+        except PermissionError:
+            self.worker.remove(path)
+
     def close(self) -> None:
-        """Let go of all that the store holds in this process; it can be used again."""
+        """End the worker's process, if there is one; the store can be used again."""
         self.worker.close()
 
     def __enter__(self) -> Self:

@@ -5,14 +5,19 @@ import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nbcontainers.errors import Conflict, HostError
 from nbcontainers.linux.idmap import of_host
+from nbcontainers.oci.reference import Reference
+from nbcontainers.store.garbage import unpacked
 from nbcontainers.store.store import Store
 from tests.store.random_images import random_image
+from tests.store.trees import here
+from tests.store.validate import validate, validate_store
 
 
 def opened(root: Path) -> Store:
@@ -93,3 +98,36 @@ with Store(pathlib.Path(sys.argv[1]), identity=of_host()) as store:
     assert [process.returncode for process in processes] == [0, 0, 0, 0]
     with opened(tmp_path / "store") as store:
         assert len(list(store.content)) == 4
+
+
+def test_a_store_unpacks_changes_and_forgets(tmp_path: Path) -> None:
+    """The parts are joined: an image is unpacked, a snapshot of it becomes a layer of a new image, and all of it goes again."""
+    with Store(tmp_path / "store", identity=here()) as store:
+        with store.lease():
+            image = store.images.tag(random_image(store, 1), Reference.parse("app"))
+            store.snapshots.unpack(image)
+            mounts = store.snapshots.prepare("step", image.chain_ids)
+            source = tmp_path / "file"
+            source.write_text("new")
+            store.worker.copy(mounts, [(str(source), "file")], "/", directory=True)
+            assert [change.path for change in store.snapshots.changes("step")] == ["/file"]
+            layer = store.snapshots.commit("step")
+            config = replace(image.config, diff_ids=(*image.config.diff_ids, layer.diff_id), history=())
+            child = store.images.create(config, [*image.layers, layer.descriptor])
+            assert child.chain_ids[-1] == layer.chain_id
+            store.images.tag(child, Reference.parse("child"))
+        validate(store, child)
+        store.snapshots.prepare("container", child.chain_ids)
+        (store.root / "containers" / "container").mkdir()
+        assert store.images.collect().layers == ()
+        assert set(unpacked(store.root)) == set(child.chain_ids)
+        assert store.images.remove("child") == (
+            "Untagged: child:latest",
+            f"Deleted: {child.id}",
+            f"Deleted: {layer.chain_id}",
+        )
+        store.images.remove("app")
+        store.snapshots.remove("container")
+        store.images.collect()
+        assert (unpacked(store.root), list(store.content)) == ((), [])
+        validate_store(store)

@@ -1,0 +1,205 @@
+"""The Python interface: what a program that embeds the engine can rely on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from nbcontainers import BuildError, Conflict, DockerfileError, Engine, LaunchError, NBContainersError, NotFound
+from nbcontainers.events import Event, Output, StepFinished, StepStarted
+
+
+def texts(events: list[Event]) -> bytes:
+    return b"".join(event.data for event in events if isinstance(event, Output))
+
+
+def test_output_and_exit_code_come_back(engine: Engine) -> None:
+    """``attach`` gives every byte and the exit code, however late it is called."""
+    container = engine.run("toolbox", "sh", "-c", "echo out; echo err >&2; exit 5")
+    time.sleep(0.3)
+    events: list[Event] = []
+    assert container.attach(events.append) == 5
+    assert sorted(texts(events).splitlines()) == [b"err", b"out"]
+    assert {event.stream for event in events if isinstance(event, Output)} == {"stdout", "stderr"}
+    assert container.state.status == "exited"
+    assert [output.data for output in container.logs(tail=1)] in ([b"out\n"], [b"err\n"])
+    container.remove()
+    with pytest.raises(NotFound):
+        _ = container.state
+
+
+def test_an_interrupt_ends_what_was_started_here(engine: Engine) -> None:
+    """KeyboardInterrupt goes straight through, and within a second nothing runs; the stopped container is kept."""
+    container = engine.run("toolbox", "sh", "-c", "echo up; sleep 600")
+
+    def interrupt(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        container.attach(interrupt)
+    assert time.monotonic() - begun < 3
+    assert container.state.status == "exited"
+    container.remove()
+
+
+def test_an_interrupted_container_that_was_not_to_be_kept_is_gone(engine: Engine) -> None:
+    """``rm=True`` leaves nothing behind after an interrupt either."""
+    container = engine.run("toolbox", "sh", "-c", "echo up; sleep 600", rm=True)
+
+    def interrupt(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        container.attach(interrupt)
+    assert container.id not in [other.id for other in engine.containers(all=True)]
+
+
+def test_two_containers_of_one_image_do_not_see_each_others_changes(engine: Engine) -> None:
+    """An image never changes: each container writes in a layer of its own, and keeps it when it is started again."""
+    first = engine.create("toolbox", "sh", "-c", "cat /mine 2>/dev/null; echo first >> /mine")
+    second = engine.create("toolbox", "cat", "/mine")
+    outputs: list[list[Event]] = [[], [], []]
+    first.start()
+    first.attach(outputs[0].append)
+    first.start()
+    first.attach(outputs[1].append)
+    second.start()
+    assert second.attach(outputs[2].append) == 1
+    assert [texts(events)[:6] for events in outputs] == [b"", b"first\n", b"cat: /"]
+    assert [(change.kind, change.path) for change in first.changes()] == [("added", "/mine")]
+    assert second.changes() == ()
+    first.remove()
+    second.remove()
+
+
+def test_threads_start_containers_at_once(engine: Engine) -> None:
+    """Eight threads, eight containers, eight answers."""
+    answers: dict[int, bytes] = {}
+
+    def run(number: int) -> None:
+        events: list[Event] = []
+        container = engine.run("toolbox", "sh", "-c", f"echo {number}", rm=True)
+        container.attach(events.append)
+        answers[number] = texts(events)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {number: f"{number}\n".encode() for number in range(8)}
+
+
+def test_a_second_engine_sees_and_controls_the_same_containers(engine: Engine) -> None:
+    """Truth is on disk: another engine on the same folder finds a detached container, and stops it."""
+    container = engine.run("toolbox", "sleep", "600", detach=True, name="shared")
+    with Engine(engine.store.root) as other:
+        assert [found.name for found in other.containers()] == ["shared"]
+        assert other.container("shared").usage().processes == 1
+        other.container("shared").kill()
+        assert other.container("shared").wait(10) == 137
+    assert container.state.status == "exited"
+    container.remove()
+
+
+def test_waiting_has_an_end(engine: Engine) -> None:
+    """``wait`` gives up after its timeout, and the container goes on."""
+    container = engine.run("toolbox", "sleep", "600")
+    with pytest.raises(TimeoutError):
+        container.wait(0.1)
+    assert container.state.status == "running"
+    with pytest.raises(Conflict, match="is running"):
+        container.remove()
+    container.remove(force=True)
+
+
+def test_a_name_can_be_taken_over(engine: Engine) -> None:
+    """``replace`` removes the container that has the name; without it the name is refused and nothing is left of the attempt."""
+    first = engine.run("toolbox", "sleep", "600", name="web")
+    before = {container.id for container in engine.containers(all=True)}
+    with pytest.raises(Conflict, match="taken"):
+        engine.run("toolbox", "true", name="web")
+    assert {container.id for container in engine.containers(all=True)} == before
+    second = engine.run("toolbox", "true", name="web", replace=True)
+    second.wait()
+    assert engine.container("web").id == second.id
+    assert first.id not in {container.id for container in engine.containers(all=True)}
+    second.remove()
+
+
+def test_what_cannot_be_started_leaves_nothing(engine: Engine) -> None:
+    """A LaunchError says at what stage, with Docker's code, and no container stays."""
+    with pytest.raises(LaunchError) as caught:
+        engine.run("toolbox", "no-such-program")
+    assert caught.value.exit_code == 127
+    assert "no-such-program" in caught.value.message
+    assert engine.containers(all=True) == ()
+
+
+def test_an_image_that_a_container_uses_is_kept(engine: Engine) -> None:
+    """Docker's rule: its last name is refused while a container was made from it."""
+    engine.build("FROM toolbox\nRUN echo one > /one\n", tag="used")
+    container = engine.create("used", "true")
+    with pytest.raises(Conflict):
+        engine.remove_image("used")
+    container.remove()
+    assert engine.remove_image("used")[0] == "Untagged: used:latest"
+
+
+def test_a_build_tells_its_steps_and_is_cached(engine: Engine, tmp_path: Path) -> None:
+    """Steps are counted over the whole build; the second build executes nothing and makes the same image."""
+    (tmp_path / "file").write_text("content\n")
+    dockerfile = "FROM toolbox\nCOPY file /file\nRUN cat /file\n"
+    events: list[Event] = []
+    first = engine.build(dockerfile, context=tmp_path, on_event=events.append)
+    started = [event for event in events if isinstance(event, StepStarted)]
+    assert [(event.number, event.total, event.lines) for event in started] == [
+        (1, 3, (1, 1)),
+        (2, 3, (2, 2)),
+        (3, 3, (3, 3)),
+    ]
+    assert texts(events) == b"content\n"
+    again: list[Event] = []
+    second = engine.build(dockerfile, context=tmp_path, on_event=again.append)
+    assert all(event.cached for event in again if isinstance(event, StepFinished))
+    assert second.image.id == first.image.id
+    (tmp_path / "file").write_text("changed\n")
+    third = engine.build(dockerfile, context=tmp_path)
+    assert [step.cached for step in third.steps] == [True, False, False]
+    diff = engine.image_diff(first.image, third.image)
+    assert [(change.kind, change.path) for change in diff.files] == [("modified", "/file")]
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "error", "lines"),
+    [
+        ("FROM toolbox\nRUN echo seen; false\n", BuildError, (2, 2)),
+        ("FROM toolbox\nRUNN true\n", DockerfileError, (2, 2)),
+        ("FROM nowhere-to-be-found\n", NBContainersError, None),
+        ("FROM toolbox\nCOPY missing /x\n", DockerfileError, (2, 2)),
+    ],
+)
+def test_a_build_that_fails_says_where(
+    engine: Engine, tmp_path: Path, dockerfile: str, error: type[NBContainersError], lines: tuple[int, int] | None
+) -> None:
+    """The lines of the Dockerfile, and nothing tagged."""
+    with pytest.raises(error) as caught:
+        engine.build(dockerfile, context=tmp_path, tag="never")
+    if lines:
+        assert caught.value.lines == lines  # type: ignore[attr-defined]
+    if isinstance(caught.value, BuildError):
+        assert caught.value.exit_code == 1
+        assert b"seen" in caught.value.output
+    with pytest.raises(NotFound):
+        engine.image("never")
+
+
+def test_options_that_mean_nothing_are_refused(engine: Engine) -> None:
+    """A misspelt keyword is an error with the nearest that there is."""
+    with pytest.raises(NBContainersError, match="memroy") as caught:
+        engine.run("toolbox", "true", memroy="64m")  # type: ignore[call-arg]
+    assert "memory" in caught.value.hint
