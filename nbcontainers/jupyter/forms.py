@@ -42,9 +42,9 @@ def stack_body(stack: LayerStack) -> Html:
         class_="head",
     )
     titles = [
-        ("", "n"),
+        ("No.", "n"),
         ("Instruction", "long"),
-        ("", ""),
+        ("Share", ""),
         ("Size", "n"),
         ("Stored", "n"),
         ("Files", "n"),
@@ -236,7 +236,7 @@ def host_report(report: HostReport) -> str:
     ]
     return page(
         head,
-        table([("", "k"), ("Tried", "k"), ("Found", "long")], checks),
+        table([("Holds", "k"), ("Tried", "k"), ("Found", "long")], checks),
         h("p", h("b", "Not enforced here")) if report.not_enforced else None,
         *(h("p", sentence, class_="w") for sentence in report.not_enforced),
         label="What this host allows",
@@ -300,7 +300,7 @@ def _steps(record: Record) -> Html:
             text = h("details", h("summary", text), output(step.tail.runs()))
         time = h("span", "cached", class_="d") if step.state == "cached" else f"{step.seconds:.2f} s"
         rows.append((h("span", sign, class_=mood), step.number, text, time))
-    return table([("", "k"), ("", "n"), ("Step", "long"), ("Time", "n")], rows)
+    return table([("State", "k"), ("No.", "n"), ("Step", "long"), ("Time", "n")], rows)
 
 
 def failure(failed: Failure) -> Html:

@@ -100,7 +100,7 @@ class ContainerMagics(Magics):
                 args=arguments(values.build_arg),
                 target=values.target or "",
                 no_cache=values.no_cache,
-                on_event=view.observe,
+                on_event=view.take,
             )
             record.finish(result, engine().layers(result.image))
         except NBContainersError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -47,8 +47,11 @@ class Step:
             "lines": self.lines,
             "state": self.state,
             "seconds": seconds,
-            "tail": {"lines": self.tail.runs(), "dropped": self.tail.dropped} if self.tail else None,
         }
+
+    def output(self) -> dict[str, Any]:
+        """The end of its output as the widget draws it."""
+        return {"lines": self.tail.runs(), "dropped": self.tail.dropped}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +99,8 @@ class Record:
         self.stack: LayerStack | None = None
         self.seconds = 0.0
         self._began = time.monotonic()
-        self._touched: set[int] = set()
+        self._moved = False
+        self._spoke: set[int] = set()
         self._lock = threading.Lock()
 
     @property
@@ -112,18 +116,18 @@ class Record:
                     self.steps[event.number] = Step(
                         number=event.number, total=event.total, text=event.text, stage=event.stage, lines=event.lines
                     )
-                    self._touched.add(event.number)
+                    self._moved = True
                 case StepFinished():
                     if event.number in self.steps:
                         step = self.steps[event.number]
                         step.state = "cached" if event.cached else "done"
                         step.seconds = event.seconds
-                        self._touched.add(event.number)
+                        self._moved = True
                 case Output():
                     number = event.step if event.step is not None else max(self.steps, default=0)
                     if number in self.steps:
                         self.steps[number].tail.feed(event.data)
-                        self._touched.add(number)
+                        self._spoke.add(number)
                 case Warned():
                     self.warnings.append(event)
                 case Progress():
@@ -150,13 +154,14 @@ class Record:
         for step in self.steps.values():
             if step.state == "running":
                 step.state, step.seconds = "failed", time.monotonic() - step.began
-                self._touched.add(step.number)
+                self._moved = True
 
-    def changed(self) -> list[dict[str, Any]]:
-        """The steps that changed since this was last asked, as JSON."""
+    def changed(self) -> tuple[bool, set[int]]:
+        """Since this was last asked: whether a step began or ended, and which steps wrote something."""
         with self._lock:
-            touched, self._touched = sorted(self._touched), set()
-            return [self.steps[number].to_json() for number in touched]
+            moved, spoke = self._moved, self._spoke
+            self._moved, self._spoke = False, set()
+            return moved, spoke
 
     def text(self) -> str:
         """The build as a terminal would show it: a line a step, then the layers of the image or what went wrong."""
@@ -181,7 +186,13 @@ class Record:
                 lines += ["", plain.failure(self._error, self.dockerfile)]
             return "\n".join(lines)
 
-    def all_steps(self) -> list[dict[str, Any]]:
-        """Every step as JSON."""
+    def steps_json(self) -> list[dict[str, Any]]:
+        """Every step, without its output."""
         with self._lock:
             return [self.steps[number].to_json() for number in sorted(self.steps)]
+
+    def tails_json(self, numbers: Iterable[int] | None = None) -> dict[str, Any]:
+        """The end of the output of these steps, or of all, by number; those that wrote nothing are left out."""
+        with self._lock:
+            chosen = sorted(self.steps if numbers is None else numbers)
+            return {str(number): self.steps[number].output() for number in chosen if self.steps[number].tail}

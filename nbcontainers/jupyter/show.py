@@ -114,7 +114,7 @@ class Build(Protocol):
 
     tells_failure: bool
 
-    def observe(self, event: Event) -> None:
+    def take(self, event: Event) -> None:
         """Take an event in."""
         ...
 
@@ -138,7 +138,7 @@ class _WidgetBuild:
 
         self._view = BuildView(record)
         self._place = display(self._view, display_id=True)
-        self.observe = self._view.observe
+        self.take = self._view.take
 
     def finish(self) -> None:
         self._view.finish()
@@ -156,11 +156,11 @@ class _FormsBuild:
         self._place = display(self._forms, display_id=True)
         self._pulse = Pulse(self._again, SLOW)
 
-    def observe(self, event: Event) -> None:
+    def take(self, event: Event) -> None:
         self._record.take(event)
 
     def _again(self) -> None:
-        if self._record.changed():
+        if any(self._record.changed()):
             self._place.update(self._forms)
 
     def finish(self) -> None:
@@ -177,7 +177,7 @@ class _LinesBuild:
         self._record = record
         self._lines = BuildProgress(Console())
 
-    def observe(self, event: Event) -> None:
+    def take(self, event: Event) -> None:
         self._record.take(event)
         self._lines(event)
 

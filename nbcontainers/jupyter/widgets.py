@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import anywidget
@@ -22,7 +23,13 @@ PULSE = 0.1  # seconds between two looks at a build
 
 
 class Shown(anywidget.AnyWidget):
-    """A widget whose output also carries HTML and text."""
+    """A widget whose output also carries HTML and text; by its ``key`` its views in a page know each other."""
+
+    key = traitlets.Unicode().tag(sync=True)
+
+    @traitlets.default("key")
+    def _new_key(self) -> str:
+        return secrets.token_hex(8)
 
     def html(self) -> str:
         """The output where there are no widgets."""
@@ -172,18 +179,21 @@ class BuildView(Shown):
     name = traitlets.Unicode().tag(sync=True)
     phase = traitlets.Unicode("running").tag(sync=True)
     steps: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    tails = traitlets.Dict().tag(sync=True)
     warnings: traitlets.List[Any] = traitlets.List().tag(sync=True)
     seconds = traitlets.Float(0.0).tag(sync=True)
-    stack: traitlets.Dict[str, Any] | Any = traitlets.Dict(None, allow_none=True).tag(sync=True)
-    failure: traitlets.Dict[str, Any] | Any = traitlets.Dict(None, allow_none=True).tag(sync=True)
+    stack: traitlets.Dict[str, Any] | Any = traitlets.Dict(default_value=None, allow_none=True).tag(sync=True)
+    failure: traitlets.Dict[str, Any] | Any = traitlets.Dict(default_value=None, allow_none=True).tag(sync=True)
     chosen = traitlets.Int(-1).tag(sync=True)
+
+    _pulse: Pulse | None = None
 
     def __init__(self, record: Record) -> None:
         self.record = record
         super().__init__(name=text.printable(record.name))
         self._pulse = Pulse(self.flush, PULSE)
 
-    def observe(self, event: Event) -> None:
+    def take(self, event: Event) -> None:
         """Note an event; it shows within a tenth of a second."""
         self.record.take(event)
 
@@ -194,32 +204,41 @@ class BuildView(Shown):
                 {"line": one.line, "message": text.printable(one.message), "hint": text.printable(one.hint)}
                 for one in list(self.record.warnings)
             ]
-        changed = self.record.changed()
-        if changed:
-            self.send({"type": "steps", "steps": changed})
+        moved, spoke = self.record.changed()
+        if moved:
+            # a trait, not a message: a page that is still loading this widget's script must not miss it
+            self.steps = self.record.steps_json()
+        if spoke:
+            self.send({"type": "tails", "tails": self.record.tails_json(spoke)})
 
     def finish(self) -> None:
         """Show how it ended; nothing changes after that."""
-        self._pulse.stop()
+        self._calm()
         self.flush()
         record = self.record
         with self.hold_sync():
+            self.tails = record.tails_json()
             self.stack = payload.stack(record.stack) if record.stack else None
             self.failure = record.failure.to_json() if record.failure else None
             self.seconds = record.seconds
             self.phase = record.phase
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
-        """The state, with every step where all of it is asked for."""
+        """The state, with the output so far where all of it is asked for: by a page that is loaded anew."""
         state = super().get_state(key, drop_defaults)
         if key is None:
-            state["steps"] = self.record.all_steps()
+            state["tails"] = self.record.tails_json()
         return state
 
     def close(self) -> None:
         """Take the widget from the page."""
-        self._pulse.stop()
+        self._calm()
         super().close()
+
+    def _calm(self) -> None:
+        if self._pulse is not None:
+            self._pulse.stop()
+            self._pulse = None
 
     def html(self) -> str:
         """Steps, failure and layers as tables."""

@@ -1,22 +1,36 @@
 // BuildView: the steps of a build as they run, then what came of it.
 
-import { frame, h, icon, output, plural, seconds } from "./dom.js";
+import { forget, frame, h, icon, kept, output, plural, seconds } from "./dom.js";
 import { drawStack, instruction } from "./stack.js";
 
-const kept = new WeakMap(); // model -> step number -> step: steps arrive once and are kept for every view
+/** What has come so far: step number -> step, and step number -> the end of its output. */
+function arrived(model) {
+  const { steps, tails } = kept(model, () => ({ steps: new Map(), tails: new Map() }));
+  for (const step of model.get("steps")) {
+    const before = steps.get(step.number);
+    steps.set(step.number, step);
+    step.began ??= before?.state === "running" ? before.began : performance.now() - step.seconds * 1000;
+  }
+  return { steps, tails };
+}
+
+function heard(tails, more) {
+  for (const [number, tail] of Object.entries(more)) tails.set(Number(number), tail);
+}
 
 export default {
   initialize({ model }) {
-    const steps = new Map(model.get("steps").map((step) => [step.number, received(step)]));
-    kept.set(model, steps);
-    model.on("msg:custom", (message) => {
-      if (message.type === "steps") for (const step of message.steps) steps.set(step.number, received(step));
-    });
+    const { tails } = arrived(model);
+    heard(tails, model.get("tails"));
+    model.on("change:steps", () => arrived(model));
+    model.on("change:tails", () => heard(tails, model.get("tails")));
+    model.on("msg:custom", (message) => message.type === "tails" && heard(tails, message.tails));
+    return () => forget(model);
   },
 
   render({ model, el }) {
     const root = frame(el, "nbc-build", "Build");
-    const steps = kept.get(model) || new Map();
+    const { steps, tails } = arrived(model);
     const rows = new Map();
     const pill = h("span.pill", { role: "status" });
     const figures = h("span.figures.num.dim");
@@ -45,7 +59,7 @@ export default {
         const after = [...rows.keys()].filter((number) => number > step.number).sort((one, two) => one - two)[0];
         list.insertBefore(row.element, after ? rows.get(after).element : null);
       }
-      row.draw(step, model.get("phase"));
+      row.draw(step, tails.get(step.number), model.get("phase"));
       if (step.state === "running" && !list.hidden) list.scrollTop = row.element.offsetTop + row.element.offsetHeight - list.clientHeight;
     }
 
@@ -95,9 +109,15 @@ export default {
       );
     }
 
-    function take(message) {
-      if (message.type !== "steps") return;
-      for (const step of message.steps) place(received(step));
+    function hear(message) {
+      if (message.type !== "tails") return;
+      heard(tails, message.tails);
+      for (const number of Object.keys(message.tails)) if (steps.has(Number(number))) place(steps.get(Number(number)));
+    }
+
+    function moved() {
+      arrived(model);
+      for (const step of steps.values()) place(step);
       summary();
     }
 
@@ -106,26 +126,21 @@ export default {
       finish();
     }
 
-    model.on("msg:custom", take);
+    model.on("msg:custom", hear);
+    model.on("change:steps", moved);
     model.on("change:phase", all);
     model.on("change:warnings", warn);
-    for (const step of steps.values()) place(step);
     all();
     warn();
     return () => {
       clearInterval(timer);
-      model.off("msg:custom", take);
+      model.off("msg:custom", hear);
+      model.off("change:steps", moved);
       model.off("change:phase", all);
       model.off("change:warnings", warn);
     };
   },
 };
-
-/** A step with the instant at which it began by this page's clock. */
-function received(step) {
-  if (step.began === undefined) step.began = performance.now() - step.seconds * 1000;
-  return step;
-}
 
 function stepRow() {
   const sign = h("span.sign");
@@ -152,8 +167,8 @@ function stepRow() {
     time(step) {
       clock.textContent = seconds((performance.now() - step.began) / 1000);
     },
-    draw(step, phase) {
-      const { state, tail } = step;
+    draw(step, tail, phase) {
+      const { state } = step;
       const stuck = state === "running" && phase !== "running"; // it was running when the build was stopped
       element.className = stuck ? "stopped" : state;
       sign.replaceChildren(...{ done: [icon("check")], failed: [icon("cross")], cached: [icon("again")], running: [h("span.spinner")] }[stuck ? "failed" : state]);

@@ -113,3 +113,18 @@ export function frame(el, name, label) {
   el.replaceChildren(root);
   return root;
 }
+
+/**
+ * What is kept for a widget beside its traits, shared by all its views; made by `make` when it is first asked for.
+ * Each view is given a model object of its own, so it is the widget's key that tells them to be one. `forget` drops it.
+ */
+export function kept(model, make) {
+  const all = (globalThis[Symbol.for("nbcontainers")] ??= new Map());
+  const key = model.get("key");
+  if (!all.has(key)) all.set(key, make());
+  return all.get(key);
+}
+
+export function forget(model) {
+  globalThis[Symbol.for("nbcontainers")]?.delete(model.get("key"));
+}

@@ -1,26 +1,28 @@
 // UsageWidget: what containers use, in lines that go on while they run.
 
 import { chart } from "./chart.js";
-import { frame, h, icon, memory, percent, seconds } from "./dom.js";
+import { forget, frame, h, icon, kept, memory, percent, seconds } from "./dom.js";
 
 const SPAN = 60;
 
-// A sample is [time, processors busy, memory, processes]; it arrives once and is kept here for every view of the model.
-const kept = new WeakMap();
+/** The samples so far, by container: [time, processors busy, memory, processes]. Each arrives once and is kept for every view. */
+function history(model) {
+  return kept(model, () => new Map(Object.entries(model.get("history")).map(([id, samples]) => [id, [...samples]])));
+}
 
 export default {
   initialize({ model }) {
-    const history = new Map(Object.entries(model.get("history")).map(([id, samples]) => [id, [...samples]]));
-    kept.set(model, history);
+    const all = history(model);
     model.on("msg:custom", (message) => {
       if (message.type !== "samples") return;
       for (const [id, sample] of Object.entries(message.samples)) {
-        if (!history.has(id)) history.set(id, []);
-        const samples = history.get(id);
+        if (!all.has(id)) all.set(id, []);
+        const samples = all.get(id);
         samples.push(sample);
         while (samples.length > 2 && samples[1][0] < sample[0] - SPAN) samples.shift();
       }
     });
+    return () => forget(model);
   },
 
   render({ model, el }) {
@@ -43,7 +45,7 @@ export default {
       containers.forEach((one, place) => {
         if (!shown.has(one.id)) {
           const added = card(one);
-          const samples = kept.get(model)?.get(one.id) || [];
+          const samples = history(model).get(one.id) || [];
           samples.forEach((sample, index) => added.take(sample, index === samples.length - 1));
           shown.set(one.id, added);
         }

@@ -1,0 +1,257 @@
+"""The widgets in a real page: drawn, walked through with the keyboard, accessible, and calm about hostile names."""
+
+from __future__ import annotations
+
+import pytest
+
+expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
+
+
+def test_layers_are_walked_with_the_keyboard(notebook, show):
+    """Arrow keys choose a layer and show what it holds; the notebook's own shortcuts stay out of it."""
+    show("widgets.LayersWidget(samples.stack())")
+    page = notebook.page
+    notebook.look("layers")
+    layers = page.get_by_role("listbox", name="Layers")
+    layers.focus()
+    for key in ("End", "ArrowUp", "ArrowUp"):
+        page.keyboard.press(key)
+    expect(layers.get_by_role("option", selected=True)).to_contain_text("RUN python3")
+    details = page.get_by_role("region", name="The chosen layer")
+    expect(details).to_contain_text("211 added, 44 changed, 3 removed")
+    expect(details).to_contain_text("typing.cpython-311.pyc")
+    expect(details.get_by_role("button", name="Copy sha256:").first).to_be_visible()
+    assert page.locator(".jp-Notebook .jp-Cell").count() == 1, "no shortcut of the notebook ran"
+
+
+def test_layers_are_chosen_with_the_mouse(notebook, show):
+    """A click on a line, or on its part of the strip."""
+    show("widgets.LayersWidget(samples.large_stack())")
+    page = notebook.page
+    page.get_by_role("option", name="Layer 3:").click()
+    expect(page.get_by_role("region", name="The chosen layer")).to_contain_text("Layer 3 of 60")
+    page.locator(".stratum").nth(40).click()
+    expect(page.get_by_role("region", name="The chosen layer")).to_contain_text("Layer 41 of 60")
+    notebook.look("layers-large")
+
+
+def test_a_narrow_page_keeps_what_matters(notebook, show):
+    """At the width of a telephone nothing overlaps and nothing is cut but text that says so."""
+    show("widgets.LayersWidget(samples.stack())")
+    notebook.page.set_viewport_size({"width": 520, "height": 900})
+    notebook.look("layers-narrow")
+    wide = notebook.page.evaluate(
+        "() => { const e = document.querySelector('.nbc'); return [e.scrollWidth, e.clientWidth]; }"
+    )
+    assert wide[0] <= wide[1] + 1
+
+
+def test_a_difference_is_opened_with_the_keyboard(notebook, show):
+    """Right opens, left closes and goes up; folders come from the kernel when they are opened."""
+    show("widgets.DiffWidget(samples.diff())")
+    page = notebook.page
+    notebook.look("diff")
+    tree = page.get_by_role("tree")
+    tree.focus()
+    page.keyboard.press("Home")
+    expect(page.get_by_role("treeitem", name="motd")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("treeitem", name="motd")).to_have_count(0)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("treeitem", selected=True)).to_contain_text("motd")
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("treeitem", selected=True)).to_contain_text("etc")
+
+
+def test_a_difference_is_filtered(notebook, show):
+    """By text and by kind; what is left adds up."""
+    show("widgets.DiffWidget(samples.diff())")
+    page = notebook.page
+    page.get_by_role("searchbox").fill("requests")
+    expect(page.get_by_role("status")).to_contain_text("12 files of 21", timeout=10_000)
+    expect(page.get_by_role("treeitem", name="sessions.py")).to_be_visible()
+    page.get_by_role("button", name="15 added").click()
+    expect(page.get_by_role("status")).to_contain_text("No file matches.")
+    page.get_by_role("searchbox").fill("")
+    expect(page.get_by_role("treeitem", name="motd")).to_be_visible()
+    expect(page.get_by_role("treeitem", name="logo.svg")).to_have_count(0)
+    page.get_by_role("button", name="Sorted by name").click()
+    expect(page.get_by_role("button", name="Sorted by size")).to_be_visible()
+
+
+def test_a_hundred_thousand_files_are_painted_at_once(notebook, show):
+    """What can be seen is drawn, nothing else; folders far down come by message, as they are opened."""
+    page = notebook.page
+    show("widgets.DiffWidget(samples.large_diff())")
+    expect(page.get_by_text("100,000 files")).to_be_visible()
+    took = page.evaluate(
+        "() => Math.min(...performance.getEntriesByName('nbcontainers:diff').map((one) => one.duration))"
+    )
+    assert page.get_by_role("treeitem").count() < 100, "no more is drawn than can be seen"
+    assert took < 3000, "a bound for a busy machine; alone it takes some tens of milliseconds"
+    page.get_by_role("treeitem", name="part-39").click()
+    page.get_by_role("treeitem", name="section-24").click()
+    expect(page.get_by_role("treeitem", name="file-").first).to_be_visible(timeout=10_000)
+    notebook.look("diff-large")
+
+
+def test_a_busy_kernel_is_said_to_be(notebook):
+    """A folder that the kernel has to give waits for the cell that runs, and the reader is told so."""
+    notebook.open(
+        "from tests.jupyter import samples\nfrom nbcontainers.jupyter import widgets\nwidgets.DiffWidget(samples.diff())",
+        "import time; time.sleep(4)",
+    )
+    notebook.start()
+    page = notebook.page
+    page.get_by_role("searchbox").fill("motd")
+    expect(page.get_by_role("status")).to_contain_text("Waiting for the kernel")
+    expect(page.get_by_role("status")).to_contain_text("1 file of 21", timeout=15_000)
+
+
+@pytest.mark.parametrize("widget", ["LayersWidget(samples.hostile_stack())", "DiffWidget(samples.hostile_diff())"])
+def test_hostile_names_are_text(notebook, show, widget):
+    """No element comes of them, and no script runs."""
+    show(f"widgets.{widget}")
+    page = notebook.page
+    expect(page.get_by_text("<img src=x onerror=alert(1)>").first).to_be_visible()
+    assert page.locator(".nbc img").count() == 0
+    notebook.look("hostile-" + widget.partition("Widget")[0].lower())
+
+
+BUILD = """
+from nbcontainers.jupyter.progress import Record
+from nbcontainers.events import StepStarted, StepFinished, Output, Warned
+from nbcontainers.errors import BuildError
+record = Record("demo:latest", samples.DOCKERFILE)
+view = widgets.BuildView(record)
+def step(number, text, end=True, cached=False):
+    view.take(StepStarted(number=number, total=4, text=text, stage="", lines=(number, number)))
+    if end: view.take(StepFinished(number=number, cached=cached, seconds=0.04))
+step(1, "FROM toolbox", cached=True); step(2, "ENV LANG=C.UTF-8", cached=True); step(3, "COPY main.py .")
+step(4, "RUN python3 -m compileall . && false", end=False)
+out = b"Listing '.'...\\nCompiling './main.py'...\\n\\x1b[32mok\\x1b[0m <b>not bold</b>\\n"
+view.take(Output(data=out, step=4))
+"""
+
+
+def test_a_build_is_shown_as_it_runs(notebook, show):
+    """Steps with their state, the output of the one that runs, and then the layers."""
+    show(BUILD + "display(view)")
+    page = notebook.page
+    expect(page.get_by_text("building")).to_be_visible()
+    expect(page.get_by_role("region", name="Output of the step").last).to_contain_text("ok <b>not bold</b>")
+    expect(page.get_by_role("button", name="Step 1: FROM toolbox, cached")).to_be_visible()
+    notebook.look("build-running")
+
+
+def test_a_finished_build_shows_the_layers_and_folds_its_steps(notebook, show):
+    """They are one click away."""
+    show(BUILD + "record.phase, record.seconds, record.stack = 'done', 2.31, samples.stack()\nview.finish()\nview")
+    page = notebook.page
+    expect(page.get_by_role("listbox", name="Layers")).to_be_visible()
+    expect(page.get_by_role("list", name="Steps of the build")).to_be_hidden()
+    page.get_by_role("button", name="Show the steps").click()
+    expect(page.get_by_role("list", name="Steps of the build")).to_be_visible()
+    notebook.look("build-done")
+
+
+def test_a_failed_build_marks_the_lines(notebook, show):
+    """The Dockerfile's lines, the end of the output, the hint."""
+    show(
+        BUILD + "record.fail(BuildError('step 4 of 4 failed with exit code 1', step='RUN', lines=(4, 5), exit_code=1, "
+        "output=out, hint='the last lines above say why'))\nview.finish()\nview"
+    )
+    alert = notebook.page.get_by_role("alert")
+    expect(alert).to_contain_text("failed with exit code 1")
+    expect(alert.locator(".marked")).to_have_count(2)
+    expect(alert).to_contain_text("not bold")
+    notebook.look("build-failed")
+
+
+USAGE = """
+import os, resource, threading, time
+from nbcontainers.jupyter.watching import Watch
+from nbcontainers.results import Usage
+class This:
+    "This kernel, as if it were a container: its own processor time and memory."
+    id = samples.state().id
+    state = samples.state()
+    def meter(self): return self
+    def close(self): pass
+    def sample(self):
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        pages = int(open("/proc/self/statm").read().split()[1])
+        return Usage(time=time.time(), cpu_seconds=own.ru_utime + own.ru_stime, memory=pages * 4096, processes=threading.active_count(),
+                     source=SOURCE, memory_limit=512 << 20, processes_limit=64, memory_peak=own.ru_maxrss * 1024)
+SOURCE = "process tree"
+this = This()
+watch = Watch(lambda: [this], lambda watch, samples: view.take(samples), rate=4)
+watch.glance()
+view = widgets.UsageWidget(watch)
+watch.start()
+view
+"""
+
+
+def test_usage_goes_on_while_another_cell_runs(notebook):
+    """The lines grow, and the figures change, while the kernel is busy; it ends when the container does."""
+    end = (
+        "This.state = dataclasses.replace(This.state, status='exited', exit_code=0, finished=This.state.started + 4.2)"
+    )
+    notebook.open(
+        "from tests.jupyter import samples\nfrom nbcontainers.jupyter import widgets\n" + USAGE,
+        "end = time.time() + 4\nwhile time.time() < end: sum(range(10000))",
+        "import dataclasses\n" + end,
+    )
+    notebook.start()
+    page = notebook.page
+    expect(page.get_by_text("watched, process tree")).to_be_visible(timeout=20_000)
+    cpu = page.get_by_role("img", name="Processor over the last minute")
+    page.wait_for_function(
+        "() => (document.querySelector('.nbc-usage .line')?.getAttribute('d') || '').split('L').length >= 8",
+        timeout=20_000,
+    )
+    expect(cpu).to_be_visible()
+    notebook.look("usage")
+    notebook.done(3)
+    expect(page.get_by_text("ended", exact=True)).to_be_visible(timeout=10_000)
+    expect(page.get_by_text("exited with 0")).to_be_visible()
+    page.wait_for_timeout(300)
+    notebook.look("usage-ended")
+
+
+def test_usage_survives_a_reload_of_the_page(notebook):
+    """A page that is loaded anew shows the samples so far."""
+    notebook.run("from tests.jupyter import samples\nfrom nbcontainers.jupyter import widgets\n" + USAGE)
+    page = notebook.page
+    page.wait_for_function(
+        "() => (document.querySelector('.nbc-usage .line')?.getAttribute('d') || '').split('L').length >= 8",
+        timeout=20_000,
+    )
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    notebook.reload()
+    page.wait_for_function(
+        "() => (document.querySelector('.nbc-usage .line')?.getAttribute('d') || '').split('L').length >= 8",
+        timeout=30_000,
+    )
+
+
+def test_watching_stops_when_the_button_is_pressed(notebook):
+    """The thread in the kernel ends."""
+    notebook.run("from tests.jupyter import samples\nfrom nbcontainers.jupyter import widgets\n" + USAGE)
+    page = notebook.page
+    page.get_by_role("button", name="Stop watching").click()
+    expect(page.get_by_text("ended", exact=True)).to_be_visible(timeout=10_000)
+
+
+@pytest.mark.parametrize("name", ["layers", "diff"])
+def test_a_stored_form_needs_no_widget(notebook, name):
+    """Where a notebook has no widget, its HTML is there: in both themes, accessible, and without a script."""
+    from nbcontainers.jupyter import forms
+    from tests.jupyter import samples
+
+    made = forms.layer_stack(samples.stack()) if name == "layers" else forms.image_diff(samples.diff())
+    notebook.run(f"from IPython.display import HTML\nHTML({made!r})")
+    notebook.page.wait_for_selector(".nbcf")
+    notebook.look(f"form-{name}", ".nbcf")
