@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .image import NAME, Base
-from .peers import CGROUP, LIMITS, Peer, last_line
+from .peers import CGROUP, LIMITS, Peer, last_words
 from .spawn import Unavailable
 
 
@@ -33,7 +33,8 @@ class Docker(Peer):
         words = [
             *("setpriv", "--pdeathsig", "TERM", self.path, f"--host={self.socket}"),
             *(f"--{place}={self.folder / place}" for place in places),
-            *("--iptables=false", "--ip6tables=false", "--bridge=none", "--exec-opt=native.cgroupdriver=cgroupfs"),
+            *("--iptables=false", "--ip6tables=false", "--bridge=none"),
+            *("--exec-opt=native.cgroupdriver=cgroupfs", f"--cgroup-parent=/{CGROUP}-docker"),
         ]
         log = self.folder / "log"
         with log.open("wb") as stream:
@@ -41,7 +42,7 @@ class Docker(Peer):
         deadline = time.monotonic() + 30
         while not (self.folder / "socket").exists() or not self._choose_client():
             if self._daemon.poll() is not None or time.monotonic() > deadline:
-                raise Unavailable(f"dockerd does not start: {last_line(log.read_text(errors='replace'))}")
+                raise Unavailable(f"dockerd does not start: {last_words(log.read_text(errors='replace'))}")
             time.sleep(0.05)
         self.run(self.command("load", "--input", str(Base.at(self.folder.parent).archive)))
 
@@ -81,7 +82,7 @@ class Docker(Peer):
 
     def _container(self, verb: str, program: str, *options: str) -> list[str]:
         # A cgroup namespace is not Docker's default on v1; with it there are the same six as ours.
-        place = ("--cgroup-parent", f"/{CGROUP}", "--cgroupns", "private", "--network", "none")
+        place = ("--cgroupns", "private", "--network", "none")
         return self.command(verb, *options, *place, *LIMITS, NAME, program)
 
     def config(self) -> dict[str, Any]:

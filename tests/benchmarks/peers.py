@@ -17,6 +17,7 @@ from typing import ClassVar, Self
 from .image import NAME, Base
 from .spawn import Elsewhere, Runner, Unavailable, hybrid, together
 
+# Each peer makes its cgroups below this one, but for dockerd, whose parent crun does not take for its own.
 CGROUP = f"nbc-bench-{os.getpid()}"
 # The limits that every container of the benchmarks has, in docker's words, which podman shares.
 LIMITS = ("--memory", "64m", "--cpus", "1", "--pids-limit", "64")
@@ -71,7 +72,7 @@ class Peer(AbstractContextManager["Peer"]):
         codes = self.runner(commands, {**self.env, **env}, str(self._errors))
         if any(codes):
             code = next(filter(None, codes))
-            raise Unavailable(f"exit code {code}: {last_line(self._errors.read_text(errors='replace'))}")
+            raise Unavailable(f"exit code {code}: {last_words(self._errors.read_text(errors='replace'))}")
 
     def ask(self, *words: str) -> str:
         """Run one command and return what it wrote."""
@@ -79,7 +80,7 @@ class Peer(AbstractContextManager["Peer"]):
             self.command(*words), env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise Unavailable(f"{words[0]}: exit code {done.returncode}: {last_line(done.stderr)}")
+            raise Unavailable(f"{words[0]}: exit code {done.returncode}: {last_words(done.stderr)}")
         return done.stdout.strip()
 
     def hide_unified(self) -> None:
@@ -182,14 +183,15 @@ class Umoci(Peer):
 
 
 def remove_cgroups() -> None:
-    """Remove the cgroups that peers left empty under this process's own name."""
+    """Remove the cgroups that peers left empty below this process's own names."""
     root = Path("/sys/fs/cgroup")
-    for top in (root / CGROUP, *(tree / CGROUP for tree in root.iterdir() if tree.is_dir())):
+    for top in (*root.glob(f"{CGROUP}*"), *root.glob(f"*/{CGROUP}*")):
         for folder, _, _ in os.walk(top, topdown=False):
             with suppress(OSError):
                 os.rmdir(folder)
 
 
-def last_line(text: str) -> str:
-    """The last line with something in it: where a program says what went wrong."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no words")
+def last_words(text: str) -> str:
+    """The last three lines with something in them: where a program says what went wrong, and what it was doing."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " / ".join(lines[-3:]) or "no words"
