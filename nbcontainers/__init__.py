@@ -5,9 +5,7 @@ The public names are imported when they are first used: importing the package co
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # not typing's: the zygote imports this package and must stay small
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -50,9 +48,11 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """A public name, imported now. Source: PEP 562."""
+    from importlib import import_module
+
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOMES.get(name, 'errors')}", __name__), name)
+    return getattr(import_module(f".{_HOMES.get(name, 'errors')}", __name__), name)
 
 
 def __dir__() -> list[str]:

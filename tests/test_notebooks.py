@@ -21,7 +21,9 @@ def read(path: Path) -> nbformat.NotebookNode:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
-@pytest.mark.filterwarnings("ignore:There is no current event loop:DeprecationWarning")  # jupyter_client, on its own thread
+@pytest.mark.filterwarnings(
+    "ignore:There is no current event loop:DeprecationWarning"
+)  # jupyter_client, on its own thread
 def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each cell does what its text says: none fails that is not marked as one that does."""
     monkeypatch.setenv("NBCONTAINERS_ROOT", str(tmp_path / "store"))

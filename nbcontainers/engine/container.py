@@ -73,6 +73,7 @@ class Container:
         (self._folder / CONFIG).write_text(json.dumps(spec.to_json()))
         states.save_state(self._folder, state)
         self.last_state = state
+        self.spec = spec  # the very object: a system call policy is compiled once for each
 
     # -- its life ------------------------------------------------------------------------------------------------------
 

@@ -212,14 +212,14 @@ def test_trees_of_any_depth_and_mode_are_removed(worker: Worker, tmp_path: Path)
 
 
 def test_files_of_a_context_are_copied_as_roots(worker: Worker, tree: Path, context: Path) -> None:
-    """Modes, times and links as they are; owner 0:0; folders on the way 0755; the bytes are counted."""
+    """Modes, times and links as they are; owner 0:0; folders that are made for them 0755; the bytes are counted."""
     rows = [(str(context / "sub"), ""), (str(context / "sub/prog"), "prog"), (str(context / "sub/link"), "link")]
     assert worker.copy(root_of(tree), rows, "/opt/app", directory=True) == 2
     made = (tree / "opt/app/prog").stat()
     assert (stat.S_IMODE(made.st_mode), made.st_mtime_ns) == (0o4711, 1_234_567_890_123_456_789)
     assert os.readlink(tree / "opt/app/link") == "../file"
     top = (tree / "opt/app").stat()
-    assert (stat.S_IMODE(top.st_mode), top.st_mtime_ns) == (0o750, 1_234_567_890_123_456_789)
+    assert stat.S_IMODE(top.st_mode) == 0o755  # as dockerd makes the folder that a COPY needs
     assert stat.S_IMODE((tree / "opt").stat().st_mode) == 0o755
     assert {os.lstat(tree / name).st_uid for name in ("opt", "opt/app", "opt/app/prog", "opt/app/link")} == {
         os.geteuid()
