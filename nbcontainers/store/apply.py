@@ -11,7 +11,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -123,11 +123,16 @@ class _Unpacking:
                     f"a layer of more than {limits.entries} entries or {limits.bytes} bytes",
                     hint="raise the limit if it is meant to be so large",
                 )
-            with _blaming(header.name):
+            try:
                 self._entry(header, body)
-        for path in tuple(self._waiting)[:1]:
-            with _blaming(path):
-                self._link_waiting()
+            except OSError as error:
+                _blame(error, header.name)
+                raise
+        try:
+            self._link_waiting()
+        except OSError as error:
+            _blame(error, next(iter(self._waiting), b""))
+            raise
         self._places.finish()
 
     def _entry(self, header: tar.Header, body: tar.Body) -> None:
@@ -289,14 +294,9 @@ class _Unpacking:
                 raise IntegrityError(f"a layer with a hard link to no file: {shown(link)} to {shown(path)}")
 
 
-@contextlib.contextmanager
-def _blaming(name: bytes) -> Iterator[None]:
-    """Errors of the kernel that come from what the archive says are the archive's."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _MALFORMED:
-            raise
+def _blame(error: OSError, name: bytes) -> None:
+    """Raise an error of the kernel's as the archive's if it comes from what that says."""
+    if error.errno in _MALFORMED:
         raise IntegrityError(f"a layer with an entry that cannot be made: {shown(name)}: {error.strerror}") from error
 
 
@@ -305,6 +305,8 @@ def _split(name: bytes) -> tuple[bytes, bytes]:
 
     What lies in a folder of AUFS's own is named as that folder, so that it is left out as that is.
     """
+    if name.startswith(b"./"):
+        name = name[2:]  # as tar writes every name if it is told to write "."
     if b"/." in name or b"//" in name or name[:1] in (b"/", b"."):
         parts: list[bytes] = []
         for part in name.split(b"/"):
@@ -328,7 +330,9 @@ def _split(name: bytes) -> tuple[bytes, bytes]:
 
 
 def _wanted(header: tar.Header) -> Attributes:
-    xattrs = {name: value for name, value in header.xattrs.items() if attributes.is_portable(name)}
+    xattrs = header.xattrs
+    if xattrs:
+        xattrs = {name: value for name, value in xattrs.items() if attributes.is_portable(name)}
     mode = _TYPES[header.type][1] | header.mode
     return Attributes(mode, header.uid, header.gid, header.size, header.mtime_ns, header.major, header.minor, xattrs)
 

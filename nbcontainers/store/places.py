@@ -30,7 +30,9 @@ class Places:
         self.lower = merged.Merged(parents)
         self._owners = owners
         self._open: dict[bytes, int] = {}
-        self._folders: dict[bytes, tuple[int, int]] = {}  # mode and mtime, to be set when nothing more is put in
+        self._folders: dict[
+            bytes, tuple[int, int]
+        ] = {}  # mode (0: it is right) and time, for when nothing more is put in
         self._root_is_opaque = False
 
     def close(self) -> None:
@@ -148,9 +150,11 @@ class Places:
             with contextlib.suppress(OSError):  # what an entry before this one said, or a lower layer
                 os.removexattr(folder, STAT)
         self._owners.give(folder, wanted)
+        mode = 0
         if wanted.mode & 0o700 != 0o700:
             os.fchmod(folder, 0o700)
-        self._folders[path] = (stat.S_IMODE(wanted.mode), wanted.mtime_ns)
+            mode = wanted.mode
+        self._folders[path] = (mode, wanted.mtime_ns)
 
     def place(self, path: bytes) -> tuple[int, bytes]:
         """The folder of a real path and the name in it."""
@@ -183,9 +187,10 @@ class Places:
         for path, (mode, time) in reversed(self._folders.items()):
             if len(self._open) > _MOST_OPEN:
                 self.close()
-            folder = self.opened(path)
-            os.fchmod(folder, mode)
-            os.utime(folder, ns=(time, time))
+            if mode:
+                os.fchmod(self.opened(path), stat.S_IMODE(mode))
+            here, base = self.place(path)
+            os.utime(base or b".", ns=(time, time), dir_fd=here, follow_symlinks=False)
 
 
 def shown(name: bytes) -> str:

@@ -129,16 +129,16 @@ class _Source:
 
     def record(self) -> bytes:
         """The next 512 bytes; empty at the end of the stream."""
-        end = self._at + RECORD
-        if end <= len(self._data):
-            found = self._data[self._at : end]
-            self._at = end
-            return found
         if self._at == len(self._data) and not self._fill():
             return b""
         return self.exactly(RECORD)
 
     def exactly(self, length: int) -> bytes:
+        end = self._at + length
+        if end <= len(self._data):
+            data = self._data[self._at : end]
+            self._at = end
+            return data
         found = bytearray()
         while len(found) < length:
             found += self.piece(length - len(found))
@@ -160,6 +160,9 @@ class _Source:
         return found
 
     def skip(self, length: int) -> None:
+        if self._at + length <= len(self._data):
+            self._at += length
+            return
         while length > 0:
             length -= len(self.piece(length))
 
