@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import nbcontainers
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "nbcontainers"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -43,6 +45,28 @@ def test_modules_are_named_for_what_they_hold() -> None:
     """No module is called utils, helpers, manager, base or common."""
     named = [path for path in MODULES if SAYS_NOTHING & set(path.with_suffix("").relative_to(PACKAGE).parts)]
     assert named == []
+
+
+def test_the_public_names_are_these() -> None:
+    """A name is added on purpose, and taken away with a line in the changelog."""
+    assert sorted(nbcontainers.__all__) == [
+        "BuildError",
+        "Conflict",
+        "Container",
+        "DockerfileError",
+        "Engine",
+        "HostError",
+        "Image",
+        "IntegrityError",
+        "InvalidReference",
+        "LaunchError",
+        "NBContainersError",
+        "NotFound",
+        "RegistryError",
+        "__version__",
+        "load_ipython_extension",
+    ]
+    assert all(getattr(nbcontainers, name) is not None for name in nbcontainers.__all__)
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
