@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..engine import Container, Engine
@@ -177,13 +177,17 @@ def logs(engine: Engine, values: Namespace, console: Console) -> int:
     return 0
 
 
-def each(names: Iterable[str], console: Console, act: Any) -> int:
-    """Do something with each name and print those it was done with; the errors of the others are told, and the code is 1."""
+def each(names: Iterable[str], console: Console, act: Callable[[str], object]) -> int:
+    """Do something with each name and print what it says it did, or the name.
+
+    The errors of some are told and do not keep the others from it; the code is then 1.
+    """
     failed = 0
     for name in names:
         try:
-            act(name)
-            console.print(name)
+            said = act(name)
+            for line in said if isinstance(said, tuple) else (name,):
+                console.print(line)
         except NBContainersError as error:
             console.note(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), style="red")
             failed = 1

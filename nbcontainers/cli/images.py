@@ -22,7 +22,7 @@ from ..oci.image import Image
 from . import format as form
 from . import text
 from .console import BuildProgress, Console
-from .containers import archive_target
+from .containers import archive_target, each
 
 COLUMNS = (
     ("REPOSITORY", "Repository"),
@@ -120,15 +120,7 @@ def tag(engine: Engine, values: Namespace, console: Console) -> int:
 
 def rmi(engine: Engine, values: Namespace, console: Console) -> int:
     """Remove images."""
-    failed = 0
-    for name in values.image:
-        try:
-            for line in engine.remove_image(name, force=values.force):
-                console.print(line)
-        except NBContainersError as error:
-            console.note(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), style="red")
-            failed = 1
-    return failed
+    return each(values.image, console, lambda name: engine.remove_image(name, force=values.force))
 
 
 def save(engine: Engine, values: Namespace, console: Console) -> int:
