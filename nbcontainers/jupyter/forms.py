@@ -282,6 +282,7 @@ def build(record: Record) -> str:
     ]
     return page(
         head,
+        h("p", record.work, class_="d") if record.work else None,
         steps if record.steps else None,
         *warnings,
         failure(record.failure) if record.failure else None,

@@ -36,6 +36,7 @@ export default {
     const figures = h("span.figures.num.dim");
     const done = h("span.fill");
     const list = h("ol.steps.scroll", { "aria-label": "Steps of the build" });
+    const work = h("p.work.dim", { role: "status", hidden: true });
     const warnings = h("div.warnings");
     const outcome = h("div.outcome");
     const title = h("span.title");
@@ -43,7 +44,7 @@ export default {
     let timer = 0;
     let last = null;
 
-    root.append(h("div.head", {}, title, pill, figures), h("div.progress", { "aria-hidden": "true" }, done), list, warnings, outcome);
+    root.append(h("div.head", {}, title, pill, figures), h("div.progress", { "aria-hidden": "true" }, done), work, list, warnings, outcome);
 
     function folded(hide) {
       list.hidden = hide;
@@ -121,8 +122,14 @@ export default {
       summary();
     }
 
+    function labour() {
+      work.hidden = !model.get("work") || model.get("phase") !== "running";
+      work.replaceChildren(h("span.spinner"), model.get("work"));
+    }
+
     function all() {
       summary();
+      labour();
       finish();
     }
 
@@ -130,6 +137,7 @@ export default {
     model.on("change:steps", moved);
     model.on("change:phase", all);
     model.on("change:warnings", warn);
+    model.on("change:work", labour);
     all();
     warn();
     return () => {
@@ -138,6 +146,7 @@ export default {
       model.off("change:steps", moved);
       model.off("change:phase", all);
       model.off("change:warnings", warn);
+      model.off("change:work", labour);
     };
   },
 };
