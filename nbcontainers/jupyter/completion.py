@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..cli.flags import VERBS, Verb
 from ..errors import NBContainersError
-from . import words
+
+if TYPE_CHECKING:
+    from ..cli.flags import Verb
+
+MAGICS = ("dockerfile", "run_container", "containers", "images", "layers", "image_diff", "cgroups", "nbc")
 
 _IMAGES = ("IMAGE", "BEFORE", "AFTER")
 _CONTAINERS = ("CONTAINER",)
@@ -17,6 +20,9 @@ _EITHER = ("NAME",)
 
 def complete(shell: Any, event: Any) -> list[str]:
     """The words that may stand where the cursor is, for IPython's hook ``complete_command``."""
+    from ..cli.flags import VERBS
+    from . import words
+
     magic = event.command.lstrip("%")
     before = event.line.split()[1:]
     if not event.line.endswith((" ", "\t")) and before:
@@ -72,13 +78,13 @@ def _containers() -> list[str]:
 
 def register(shell: Any) -> None:
     """Complete behind our magics."""
-    for magic in (*words.MAGICS, "nbc"):
+    for magic in MAGICS:
         for sign in ("%", "%%"):
             shell.set_hook("complete_command", complete, str_key=sign + magic)
 
 
 def unregister(shell: Any) -> None:
     """Take ``register`` back."""
-    for magic in (*words.MAGICS, "nbc"):
+    for magic in MAGICS:
         for sign in ("%", "%%"):
             shell.strdispatchers["complete_command"].strs.pop(sign + magic, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ from ..results import BuildResult, LayerStack
 from . import payload
 
 TAIL = 120  # lines of a step's output that are kept
+UNNAMED = re.compile(r"stage-\d+")  # what a stage without a name of its own is called
 END = 40  # lines of a failed step's output that are shown
 
 Phase = Literal["running", "done", "failed", "stopped"]
@@ -44,7 +46,7 @@ class Step:
             "number": self.number,
             "total": self.total,
             "text": payload.prose(self.text, payload.INSTRUCTION),
-            "stage": printable(self.stage),
+            "stage": "" if UNNAMED.fullmatch(self.stage) else printable(self.stage),
             "lines": self.lines,
             "state": self.state,
             "seconds": seconds,

@@ -157,7 +157,7 @@ function stepRow() {
   const tag = h("span.tag.dim");
   const clock = h("span.clock.num.dim");
   const twist = h("span.twist", {}, icon("right"));
-  const text = h("pre.output", { tabindex: "0", role: "region", "aria-label": "Output of the step" });
+  const text = h("pre.output", { tabindex: "0", role: "group", "aria-label": "Output of the step" });
   const head = h("button.step", { type: "button", onclick: () => open(text.hidden, true) });
   const element = h("li", {}, head, text);
   let chosen = false; // whether the reader opened or closed it: then it stays so
@@ -208,7 +208,7 @@ function failed(failure) {
     { role: "alert" },
     h("p.message.bad", {}, failure.message),
     lines.length ? h("div.excerpt.scroll", { role: "group", "aria-label": "The Dockerfile where it failed", tabindex: "0" }, lines) : null,
-    failure.output.length ? h("pre.output", { tabindex: "0", role: "region", "aria-label": "End of the output" }, output(failure.output).filter((part) => part !== null)) : null,
+    failure.output.length ? h("pre.output", { tabindex: "0", role: "group", "aria-label": "End of the output" }, output(failure.output).filter((part) => part !== null)) : null,
     failure.hint ? h("p.hint", {}, h("span.dim", {}, "Hint: "), failure.hint) : null,
   );
 }
