@@ -64,3 +64,10 @@ def load_ipython_extension(ipython: InteractiveShell) -> None:
     from .jupyter import magics
 
     magics.register(ipython)
+
+
+def unload_ipython_extension(ipython: InteractiveShell) -> None:
+    """``%unload_ext nbcontainers``: take the magics away again; containers in the foreground end."""
+    from .jupyter import magics
+
+    magics.unregister(ipython)

@@ -10,7 +10,7 @@ from typing import TextIO
 from ..events import Event, Output, Progress, StepFinished, StepStarted, Warned
 from . import format as form
 
-_WORK = {"toolbox": "making the offline base from this host's programs"}
+WORK = {"toolbox": "making the offline base from this host's programs"}
 
 
 class Console:
@@ -97,10 +97,10 @@ class BuildProgress:
         """On a terminal a line that counts; elsewhere one that says what begins."""
         err, share = self._console.err, f"{event.done / event.total:.0%}" if event.total else form.size(event.done)
         if err.isatty():
-            err.write(f"\r\033[K{_WORK.get(event.what, event.what)}: {share}")
+            err.write(f"\r\033[K{WORK.get(event.what, event.what)}: {share}")
             err.flush()
         elif event.what != self._counting:
-            self._console.note(f"{_WORK.get(event.what, event.what)} …", style="dim")
+            self._console.note(f"{WORK.get(event.what, event.what)} …", style="dim")
         self._counting = event.what
 
     def _end_progress(self) -> None:

@@ -101,6 +101,7 @@ def image_diff(diff: ImageDiff, tree: ChangeTree | None = None) -> str:
     head = h(
         "p",
         h("b", diff.before, " → ", diff.after),
+        " ",
         listed([*counts, growth(tree.growth), f"{plural(diff.shared_layers, 'layer')} shared"]),
         class_="head",
     )
@@ -226,6 +227,7 @@ def host_report(report: HostReport) -> str:
     head = h(
         "p",
         h("b", f"Tier {report.tier}"),
+        " ",
         report.summary,
         h("span", f" · kernel {report.kernel} · cgroups {report.cgroups}", class_="d"),
         class_="head",
@@ -257,6 +259,7 @@ def build(record: Record) -> str:
     head = h(
         "p",
         h("b", record.name or "Build"),
+        " ",
         h("span", word, class_=mood),
         " · ",
         listed(
@@ -282,6 +285,7 @@ def build(record: Record) -> str:
     ]
     return page(
         head,
+        h("p", record.work, class_="d") if record.work else None,
         steps if record.steps else None,
         *warnings,
         failure(record.failure) if record.failure else None,

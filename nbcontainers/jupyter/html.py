@@ -113,7 +113,7 @@ def listing(columns: Sequence[tuple[str, str]], rows: Iterable[Mapping[str, Any]
 
 def note(text: str, *, mood: str = "d") -> str:
     """One calm line; moods: ``d`` dim, ``g`` good, ``w`` a warning, ``r`` bad."""
-    return page(h("p", h("span", text, class_=mood)), kind="nbcf line")
+    return page(h("p", h("span", text, class_=mood or None)), kind="nbcf line")
 
 
 def output(lines: Sequence[Sequence[Run]]) -> Html:

@@ -245,8 +245,10 @@ class ContainerMagics(Magics):
             code = main.ACTS[verb.name](engine(), values, _console())
         except KeyboardInterrupt:
             raise Interrupted(f"{verb.name} was stopped") from None
+        if code and verb.name not in ("run", "start"):
+            raise NBContainersError(f"{verb.name} could not do all of it", hint="what failed is told above")
         if code:
-            exit_note(code)
+            exit_note(code)  # the container's own
 
 
 def _console() -> Any:
@@ -267,16 +269,18 @@ def _listing(columns: Any, rows: Any, *, empty: str) -> None:
 
 def register(shell: Any) -> None:
     """Make the magics and the forms of results known to a running IPython."""
-    from . import show
+    from . import completion, show
 
     shell.register_magics(ContainerMagics)
     show.register(shell)
+    completion.register(shell)
 
 
 def unregister(shell: Any) -> None:
     """Take the magics away, and close the engine."""
-    from . import session, show
+    from . import completion, session, show
 
+    completion.unregister(shell)
     for kind in ("line", "cell"):
         for name in ContainerMagics.magics[kind]:
             shell.magics_manager.magics[kind].pop(name, None)

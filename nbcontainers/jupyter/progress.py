@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..cli import text as plain
+from ..cli.console import WORK
 from ..cli.terminal import Cleaner, Run, Tail, lines
 from ..cli.text import excerpt, printable, shortened
 from ..errors import BuildError, DockerfileError, NBContainersError
@@ -17,6 +19,7 @@ from ..results import BuildResult, LayerStack
 from . import payload
 
 TAIL = 120  # lines of a step's output that are kept
+UNNAMED = re.compile(r"stage-\d+")  # what a stage without a name of its own is called
 END = 40  # lines of a failed step's output that are shown
 
 Phase = Literal["running", "done", "failed", "stopped"]
@@ -43,7 +46,7 @@ class Step:
             "number": self.number,
             "total": self.total,
             "text": payload.prose(self.text, payload.INSTRUCTION),
-            "stage": printable(self.stage),
+            "stage": "" if UNNAMED.fullmatch(self.stage) else printable(self.stage),
             "lines": self.lines,
             "state": self.state,
             "seconds": seconds,
@@ -100,6 +103,7 @@ class Record:
         self.seconds = 0.0
         self._began = time.monotonic()
         self._moved = False
+        self._work: Progress | None = None
         self._spoke: set[int] = set()
         self._lock = threading.Lock()
 
@@ -107,6 +111,14 @@ class Record:
     def total(self) -> int:
         """How many steps there are, as far as is known."""
         return max((step.total for step in self.steps.values()), default=0)
+
+    @property
+    def work(self) -> str:
+        """What goes on beside the steps, and how far it is; empty if nothing."""
+        work = self._work
+        if work is None or self.phase != "running" or (work.total is not None and work.done >= work.total):
+            return ""
+        return WORK.get(work.what, work.what) + (f" · {work.done / work.total:.0%}" if work.total else "")
 
     def take(self, event: Event) -> None:
         """Note what an event tells."""
@@ -116,7 +128,7 @@ class Record:
                     self.steps[event.number] = Step(
                         number=event.number, total=event.total, text=event.text, stage=event.stage, lines=event.lines
                     )
-                    self._moved = True
+                    self._moved, self._work = True, None
                 case StepFinished():
                     if event.number in self.steps:
                         step = self.steps[event.number]
@@ -131,12 +143,13 @@ class Record:
                 case Warned():
                     self.warnings.append(event)
                 case Progress():
-                    pass  # its steps tell how far a build is
+                    self._work = event
 
     def finish(self, result: BuildResult, stack: LayerStack | None) -> None:
         """The build made an image."""
         with self._lock:
             self.phase, self.seconds, self.stack = "done", result.seconds, stack
+            self.name = result.image.name
 
     def fail(self, error: NBContainersError) -> None:
         """The build ended with an error: the step that ran is the one that failed."""
@@ -173,7 +186,7 @@ class Record:
                 "failed": "failed",
                 "stopped": "stopped",
             }
-            lines = [f"{printable(self.name) or 'build'}: {words[self.phase]}"]
+            lines = [f"{printable(self.name) or 'build'}: {words[self.phase]}", *([self.work] if self.work else [])]
             for step in steps:
                 time_taken = step.state if step.state in ("cached", "running", "failed") else f"{step.seconds:.2f} s"
                 lines.append(f"[{step.number}/{step.total}] {shortened(step.text, plain.INSTRUCTION)}   {time_taken}")

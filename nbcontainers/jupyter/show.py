@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..cli import format as form
 from ..cli import text
 from ..events import Event
-from ..results import HostReport, ImageDiff, LayerStack
+from ..oci.image import Image
+from ..results import BuildResult, HostReport, ImageDiff, LayerStack
 from . import forms, html
 from .progress import Record
 
@@ -74,26 +76,44 @@ def host_report(result: HostReport, include: Any = None, exclude: Any = None) ->
     return Forms(lambda: forms.host_report(result), lambda: text.host_report(result))._repr_mimebundle_()
 
 
-TYPES: tuple[tuple[str, Callable[..., Bundle]], ...] = (
-    ("LayerStack", layer_stack),
-    ("ImageDiff", image_diff),
-    ("HostReport", host_report),
+def build_result(result: BuildResult, include: Any = None, exclude: Any = None) -> Bundle:
+    """What a build made, in one line."""
+    cached = sum(1 for step in result.steps if step.cached)
+    words = f"{_told(result.image)}, built in {result.seconds:.2f} s, {cached} of {text.plural(len(result.steps), 'step')} from the cache"
+    return Forms(lambda: html.note(words, mood="g"), lambda: words)._repr_mimebundle_()
+
+
+def image(result: Image, include: Any = None, exclude: Any = None) -> Bundle:
+    """An image in one line."""
+    return Forms(lambda: html.note(_told(result), mood=""), lambda: _told(result))._repr_mimebundle_()
+
+
+def _told(found: Image) -> str:
+    name = f"{found.name} {found.id.short}" if found.reference else found.id.short
+    return text.printable(f"{name}, {text.plural(len(found.layers), 'layer')}, {form.size(found.size)}")
+
+
+TYPES: tuple[tuple[str, str, Callable[..., Bundle]], ...] = (
+    ("nbcontainers.results", "LayerStack", layer_stack),
+    ("nbcontainers.results", "ImageDiff", image_diff),
+    ("nbcontainers.results", "HostReport", host_report),
+    ("nbcontainers.results", "BuildResult", build_result),
+    ("nbcontainers.oci.image", "Image", image),
 )
 
 
 def register(interactive: Any) -> None:
     """Let a result that is the value of a cell show itself; by name, so that nothing is imported for it."""
-    for name, shown in TYPES:
-        interactive.display_formatter.mimebundle_formatter.for_type_by_name("nbcontainers.results", name, shown)
+    for module, name, shown in TYPES:
+        interactive.display_formatter.mimebundle_formatter.for_type_by_name(module, name, shown)
 
 
 def unregister(interactive: Any) -> None:
     """Take ``register`` back."""
     formatter = interactive.display_formatter.mimebundle_formatter
-    for name, _ in TYPES:
-        key = ("nbcontainers.results", name)
-        formatter.deferred_printers.pop(key, None)
-        for kind in [kind for kind in formatter.type_printers if (kind.__module__, kind.__name__) == key]:
+    for module, name, _ in TYPES:
+        formatter.deferred_printers.pop((module, name), None)
+        for kind in [kind for kind in formatter.type_printers if (kind.__module__, kind.__name__) == (module, name)]:
             formatter.type_printers.pop(kind)
 
 
@@ -152,6 +172,7 @@ class _FormsBuild:
         from .pulse import Pulse
 
         self._record = record
+        self._work = ""
         self._forms = Forms(lambda: forms.build(record), record.text)
         self._place = display(self._forms, display_id=True)
         self._pulse = Pulse(self._again, SLOW)
@@ -160,7 +181,8 @@ class _FormsBuild:
         self._record.take(event)
 
     def _again(self) -> None:
-        if any(self._record.changed()):
+        work, self._work = self._work, self._record.work
+        if any(self._record.changed()) or work != self._work:
             self._place.update(self._forms)
 
     def finish(self) -> None:

@@ -178,6 +178,7 @@ class BuildView(Shown):
     _css = scripts.style("theme.css", "stack.css", "build.css")
     name = traitlets.Unicode().tag(sync=True)
     phase = traitlets.Unicode("running").tag(sync=True)
+    work = traitlets.Unicode().tag(sync=True)
     steps: traitlets.List[Any] = traitlets.List().tag(sync=True)
     tails = traitlets.Dict().tag(sync=True)
     warnings: traitlets.List[Any] = traitlets.List().tag(sync=True)
@@ -204,6 +205,7 @@ class BuildView(Shown):
                 {"line": one.line, "message": text.printable(one.message), "hint": text.printable(one.hint)}
                 for one in list(self.record.warnings)
             ]
+        self.work = self.record.work
         moved, spoke = self.record.changed()
         if moved:
             # a trait, not a message: a page that is still loading this widget's script must not miss it
@@ -217,6 +219,7 @@ class BuildView(Shown):
         self.flush()
         record = self.record
         with self.hold_sync():
+            self.name = text.printable(record.name)
             self.tails = record.tails_json()
             self.stack = payload.stack(record.stack) if record.stack else None
             self.failure = record.failure.to_json() if record.failure else None

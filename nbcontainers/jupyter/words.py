@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shlex
 from argparse import Namespace
@@ -90,8 +91,13 @@ def value(word: str, variables: Mapping[str, Any]) -> str:
     found = variables[match[1]]
     if isinstance(found, Image):
         return str(found.id)
-    identifier = getattr(found, "id", None) if type(found).__module__.startswith("nbcontainers.") else None
-    image = getattr(found, "image", None)
-    if isinstance(image, Image):
-        return str(image.id)  # what a build gave
-    return str(identifier or found)
+    if isinstance(getattr(found, "image", None), Image):
+        return str(found.image.id)  # what a build gave
+    if isinstance(found, str | int | float | os.PathLike):
+        return str(found)
+    if type(found).__module__.startswith("nbcontainers.") and isinstance(getattr(found, "id", None), str):
+        return str(found.id)
+    raise NBContainersError(
+        f"the variable {match[1]!r} holds no word but {type(found).__name__}",
+        hint="text, a number, a path, an image or a container is wanted",
+    )

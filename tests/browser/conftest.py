@@ -178,14 +178,47 @@ class Notebook:
         made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
         name = f"test-{time.monotonic_ns()}.ipynb"
         nbformat.write(made, self.lab.folder / name)
+        self.open_file(name)
+
+    def open_file(self, name: str, *, kernel: bool = True) -> None:
+        """Open a notebook of the folder, with the kernel that all share, or without one."""
+        wanted = (self.kernel or {"name": "python3"}) if kernel else {"shouldStart": False, "shutdownOnDispose": False}
         self.page.evaluate(
-            "([path, kernel]) => window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook', kernel}).then(() => {})",
-            [name, self.kernel or {"name": "python3"}],
+            "([path, kernel, shared]) => window.jupyterapp.commands.execute('docmanager:open',"
+            " {path, factory: 'Notebook', kernel, kernelPreference: shared ? undefined : kernel}).then(() => {})",
+            [name, wanted if kernel else None, kernel],
         )
+        if not kernel:
+            return
         self.page.wait_for_function(KERNEL, timeout=60_000)
         self.kernel["id"] = self.page.evaluate(
             "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.id"
         )
+
+    def finished(self, timeout: float) -> None:
+        """Wait until every code cell has run."""
+        self.page.wait_for_function(
+            "() => { const all = window.jupyterapp.shell.currentWidget.content.model.cells;"
+            " return [...Array(all.length).keys()].map((n) => all.get(n)).filter((c) => c.type === 'code')"
+            ".every((c) => c.executionCount !== null && c.executionState !== 'running'); }",
+            timeout=timeout,
+        )
+        self.page.wait_for_function(KERNEL, timeout=timeout)
+
+    def reveal(self, selector: str) -> None:
+        """Scroll until the element is there: a cell that is far away is not in the page at all."""
+        for _ in range(200):
+            if self.page.locator(selector).count():
+                self.page.locator(selector).first.scroll_into_view_if_needed()
+                return
+            self.page.evaluate("() => { document.querySelector('.jp-WindowedPanel-outer').scrollBy(0, 400); }")
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"no {selector}")
+
+    def shot(self, name: str, selector: str) -> None:
+        """Keep a picture."""
+        self.shots.mkdir(parents=True, exist_ok=True)
+        self.page.locator(selector).first.screenshot(path=self.shots / f"{name}.png", animations="disabled")
 
     def reload(self) -> None:
         """Load the page anew, with the notebook that is open."""
@@ -228,13 +261,10 @@ class Notebook:
         """Keep a picture of the element in both themes, and fail if it is not accessible in one of them."""
         from axe_playwright_python.sync_playwright import Axe
 
-        self.shots.mkdir(parents=True, exist_ok=True)
         for theme in ("Light", "Dark"):
             self.theme(theme)
             self.page.wait_for_timeout(200)  # colours fade from one theme to the other
-            self.page.locator(selector).first.screenshot(
-                path=self.shots / f"{name}-{theme.lower()}.png", animations="disabled"
-            )
+            self.shot(f"{name}-{theme.lower()}", selector)
             found = (
                 Axe().run(self.page, context=selector, options={"resultTypes": ["violations"]}).response["violations"]
             )

@@ -17,7 +17,7 @@ def test_layers_are_walked_with_the_keyboard(notebook, show):
     for key in ("End", "ArrowUp", "ArrowUp"):
         page.keyboard.press(key)
     expect(layers.get_by_role("option", selected=True)).to_contain_text("RUN python3")
-    details = page.get_by_role("region", name="The chosen layer")
+    details = page.get_by_role("group", name="The chosen layer")
     expect(details).to_contain_text("211 added, 44 changed, 3 removed")
     expect(details).to_contain_text("typing.cpython-311.pyc")
     expect(details.get_by_role("button", name="Copy sha256:").first).to_be_visible()
@@ -29,9 +29,9 @@ def test_layers_are_chosen_with_the_mouse(notebook, show):
     show("widgets.LayersWidget(samples.large_stack())")
     page = notebook.page
     page.get_by_role("option", name="Layer 3:").click()
-    expect(page.get_by_role("region", name="The chosen layer")).to_contain_text("Layer 3 of 60")
+    expect(page.get_by_role("group", name="The chosen layer")).to_contain_text("Layer 3 of 60")
     page.locator(".stratum").nth(40).click()
-    expect(page.get_by_role("region", name="The chosen layer")).to_contain_text("Layer 41 of 60")
+    expect(page.get_by_role("group", name="The chosen layer")).to_contain_text("Layer 41 of 60")
     notebook.look("layers-large")
 
 
@@ -140,7 +140,7 @@ def test_a_build_is_shown_as_it_runs(notebook, show):
     show(BUILD + "display(view)")
     page = notebook.page
     expect(page.get_by_text("building")).to_be_visible()
-    expect(page.get_by_role("region", name="Output of the step").last).to_contain_text("ok <b>not bold</b>")
+    expect(page.get_by_role("group", name="Output of the step").last).to_contain_text("ok <b>not bold</b>")
     expect(page.get_by_role("button", name="Step 1: FROM toolbox, cached")).to_be_visible()
     notebook.look("build-running")
 

@@ -56,12 +56,13 @@ def test_the_cell_is_the_dockerfile() -> None:
         ("run_container", "--cpus many toolbox", "not a number"),
         ("run_container", "--publish 80:80 toolbox", "unrecognized arguments|--publish|required"),
         ("image_diff", "a b c", "unrecognized"),
+        ("layers", "{many}", "holds no word but tuple"),
     ],
 )
 def test_words_that_mean_nothing_are_refused(magic: str, line: str, message: str) -> None:
     """By name, with what to do about it."""
     with pytest.raises(NBContainersError, match=message) as caught:
-        words.read(magic, line, {})
+        words.read(magic, line, {"many": ("a", "b")})
     assert caught.value.hint
 
 

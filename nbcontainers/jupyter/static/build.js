@@ -36,6 +36,7 @@ export default {
     const figures = h("span.figures.num.dim");
     const done = h("span.fill");
     const list = h("ol.steps.scroll", { "aria-label": "Steps of the build" });
+    const work = h("p.work.dim", { role: "status", hidden: true });
     const warnings = h("div.warnings");
     const outcome = h("div.outcome");
     const title = h("span.title");
@@ -43,7 +44,7 @@ export default {
     let timer = 0;
     let last = null;
 
-    root.append(h("div.head", {}, title, pill, figures), h("div.progress", { "aria-hidden": "true" }, done), list, warnings, outcome);
+    root.append(h("div.head", {}, title, pill, figures), h("div.progress", { "aria-hidden": "true" }, done), work, list, warnings, outcome);
 
     function folded(hide) {
       list.hidden = hide;
@@ -121,8 +122,14 @@ export default {
       summary();
     }
 
+    function labour() {
+      work.hidden = !model.get("work") || model.get("phase") !== "running";
+      work.replaceChildren(h("span.spinner"), model.get("work"));
+    }
+
     function all() {
       summary();
+      labour();
       finish();
     }
 
@@ -130,6 +137,7 @@ export default {
     model.on("change:steps", moved);
     model.on("change:phase", all);
     model.on("change:warnings", warn);
+    model.on("change:work", labour);
     all();
     warn();
     return () => {
@@ -138,6 +146,7 @@ export default {
       model.off("change:steps", moved);
       model.off("change:phase", all);
       model.off("change:warnings", warn);
+      model.off("change:work", labour);
     };
   },
 };
@@ -148,7 +157,7 @@ function stepRow() {
   const tag = h("span.tag.dim");
   const clock = h("span.clock.num.dim");
   const twist = h("span.twist", {}, icon("right"));
-  const text = h("pre.output", { tabindex: "0", role: "region", "aria-label": "Output of the step" });
+  const text = h("pre.output", { tabindex: "0", role: "group", "aria-label": "Output of the step" });
   const head = h("button.step", { type: "button", onclick: () => open(text.hidden, true) });
   const element = h("li", {}, head, text);
   let chosen = false; // whether the reader opened or closed it: then it stays so
@@ -199,7 +208,7 @@ function failed(failure) {
     { role: "alert" },
     h("p.message.bad", {}, failure.message),
     lines.length ? h("div.excerpt.scroll", { role: "group", "aria-label": "The Dockerfile where it failed", tabindex: "0" }, lines) : null,
-    failure.output.length ? h("pre.output", { tabindex: "0", role: "region", "aria-label": "End of the output" }, output(failure.output).filter((part) => part !== null)) : null,
+    failure.output.length ? h("pre.output", { tabindex: "0", role: "group", "aria-label": "End of the output" }, output(failure.output).filter((part) => part !== null)) : null,
     failure.hint ? h("p.hint", {}, h("span.dim", {}, "Hint: "), failure.hint) : null,
   );
 }

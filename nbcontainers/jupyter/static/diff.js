@@ -135,7 +135,7 @@ function settingsTable(settings) {
   return h(
     "div.settings",
     {},
-    h("h4", {}, "Settings"),
+    h("div.cap", {}, "Settings"),
     h(
       "div.scroll",
       { tabindex: "0", role: "group", "aria-label": "Settings that differ" },

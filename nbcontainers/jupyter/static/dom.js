@@ -109,7 +109,7 @@ export function moved(key, from, length) {
 
 /** The widget's outermost element. */
 export function frame(el, name, label) {
-  const root = h(`section.nbc.${name}`, { "aria-label": label });
+  const root = h(`div.nbc.${name}`, { role: "group", "aria-label": label });
   el.replaceChildren(root);
   return root;
 }

@@ -15,7 +15,7 @@ export function drawStack(root, stack, { named = true, chosen = -1, onchoose = (
     { role: "listbox", tabindex: "0", "aria-label": "Layers from the base up", "data-lm-suppress-shortcuts": "true", onkeydown: key },
     rows,
   );
-  const details = h("div.details.scroll", { role: "region", "aria-label": "The chosen layer", tabindex: "0" });
+  const details = h("div.details.scroll", { role: "group", "aria-label": "The chosen layer", tabindex: "0" });
   root.append(
     heading(stack, named),
     layers.length ? strata : null,
@@ -188,14 +188,14 @@ function about(layer, stack) {
   const fact = (name, ...value) => [h("dt.dim", {}, name), h("dd.num", {}, ...value)];
   if (!layer.diffId)
     return [
-      h("h4", {}, `Step ${layer.number} of ${stack.layers.length}`),
+      h("div.cap", {}, `Step ${layer.number} of ${stack.layers.length}`),
       h("pre.whole", {}, layer.instruction),
       h("p.dim", {}, "It changed the image’s settings and made no layer."),
     ];
   const files = layer.largest;
   const most = files.length ? Math.max(1, files[0].size) : 1;
   return [
-    h("h4", {}, `Layer ${layer.number} of ${stack.layers.length}`),
+    h("div.cap", {}, `Layer ${layer.number} of ${stack.layers.length}`),
     h("pre.whole", {}, layer.instruction),
     h(
       "dl",
@@ -207,7 +207,7 @@ function about(layer, stack) {
       layer.digest ? fact("Digest", digest(layer.digest)) : null,
       fact("Diff ID", digest(layer.diffId)),
     ),
-    files.length ? h("h4", {}, "Largest files") : null,
+    files.length ? h("div.cap", {}, "Largest files") : null,
     files.length
       ? h(
           "ol.files",

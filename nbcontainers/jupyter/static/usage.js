@@ -89,8 +89,8 @@ function card(container) {
   const status = h("span.status");
   const source = h("span.pill.source");
   const element = h(
-    "article.card",
-    { "aria-label": container.name },
+    "div.card",
+    { role: "group", "aria-label": container.name },
     h("div.who", {}, h("span.name.cut", { title: container.name }, container.name), h("span.dim.cut", {}, container.image), status, source),
     h("div.gauges", {}, cpu.element, ram.element, pids.element),
     h("div.unmeasured.dim", {}, "It ended before it could be measured."),
@@ -127,7 +127,7 @@ function gauge(name, { gentle = false } = {}) {
   const bound = h("span.dim.num");
   const note = h("span.note.dim.num");
   const drawing = chart(name, SPAN);
-  const element = h("div.gauge", {}, h("div.label", {}, h("h4", {}, name), note), h("div.reading", {}, value, " ", bound), drawing.svg);
+  const element = h("div.gauge", {}, h("div.label", {}, h("div.cap", {}, name), note), h("div.reading", {}, value, " ", bound), drawing.svg);
   return {
     element,
     limit(text, aside = "") {

@@ -1,0 +1,87 @@
+"""The first notebook as its reader meets it: stored, then run from its first cell to its last."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
+
+ROOT = Path(__file__).parent.parent.parent
+FIRST = ROOT / "notebooks" / "en" / "01-first-container.ipynb"
+
+
+def test_a_stored_notebook_shows_its_outputs_without_a_kernel(notebook):
+    """Opened as a stranger's, so that nothing in it is trusted: tables and text, no widget, and no error about one."""
+    shutil.copy(FIRST, notebook.lab.folder / "stored.ipynb")
+    notebook.open_file("stored.ipynb", kernel=False)
+    page = notebook.page
+    expect(page.get_by_text("efficient").first).to_be_visible()
+    assert page.get_by_text("Error displaying widget").count() == 0
+    assert page.locator(".nbc").count() == 0
+    notebook.shot("stored", ".jp-Notebook")
+
+
+def test_the_first_notebook_runs_in_the_page(notebook):
+    """Every cell: images are built, containers run, the widgets are there, live, and accessible in both themes."""
+    shutil.copy(FIRST, notebook.lab.folder / "first.ipynb")
+    notebook.open_file("first.ipynb")
+    page = notebook.page
+    cells = page.evaluate("() => window.jupyterapp.shell.currentWidget.content.model.cells.length")
+    count = page.evaluate(
+        "() => { const all = window.jupyterapp.shell.currentWidget.content.model.cells;"
+        " return [...Array(all.length).keys()].filter((n) => all.get(n).type === 'code').length; }"
+    )
+    assert cells > count > 15
+    notebook.start()
+    notebook.finished(120_000)
+    errors = page.evaluate(
+        "() => { const all = window.jupyterapp.shell.currentWidget.content.model.cells;"
+        " return [...Array(all.length).keys()].map((n) => all.get(n)).filter((c) => c.type === 'code')"
+        ".flatMap((c) => c.outputs.toJSON()).filter((o) => o.output_type === 'error'); }"
+    )
+    assert errors == []
+    for name, selector in (
+        ("build", ".nbc-build"),
+        ("layers", ".nbc-layers"),
+        ("diff", ".nbc-diff"),
+        ("cgroups", ".nbc-usage"),
+    ):
+        notebook.reveal(selector)
+        notebook.look(f"notebook-{name}", selector)
+    expect(page.locator(".nbc-usage .card", has_text="worker")).to_be_visible()
+    expect(page.locator(".nbc-usage .card", has_text="glutton")).to_contain_text("memory ran out")
+
+
+def test_a_failed_build_and_a_live_run_look_calm(notebook):
+    """What is seen most often by those who learn: an error, an exit code, an interrupt."""
+    notebook.open(
+        "%load_ext nbcontainers",
+        "%%dockerfile -t broken\nFROM toolbox\nENV A=1\nRUN echo compiling && \\\n    wc -l letters.txt",
+        "%run_container --rm toolbox sh -c 'printf \"\\033[32mgreen\\033[0m and plain\\n\"; exit 3'",
+        "%layers nothing",
+    )
+    page = notebook.page
+    for cell in range(4):
+        page.evaluate("n => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = n; }", cell)
+        page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell').then(() => {})")
+    expect(page.get_by_text("exited with code 3")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("no such image: nothing")).to_be_visible(timeout=30_000)
+    notebook.look("failure", ".nbc-build")
+    for theme in ("Light", "Dark"):
+        notebook.theme(theme)
+        page.wait_for_timeout(200)
+        notebook.shot(f"calm-{theme.lower()}", ".jp-Notebook")
+
+
+def test_the_interrupt_button_stops_a_run(notebook):
+    """As it is pressed in the toolbar; the reader sees one line."""
+    notebook.open("%load_ext nbcontainers", "%run_container --rm --name endless toolbox sleep 100")
+    notebook.start()
+    page = notebook.page
+    page.wait_for_timeout(2500)
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:interrupt-kernel').then(() => {})")
+    expect(page.get_by_text("endless was stopped")).to_be_visible(timeout=10_000)
+    assert page.get_by_text("Traceback").count() == 0

@@ -1,0 +1,312 @@
+"""The magics in a real kernel, with real images and containers."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.jupyter import samples
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def processes_with(word: str) -> list[str]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if word.encode() in (entry / "cmdline").read_bytes():
+                    found.append(entry.name)
+            except OSError:
+                continue
+    return found
+
+
+def test_loading_is_quick_and_imports_nothing_that_is_not_used() -> None:
+    """No widget, no network and no engine before a magic is used; a measure is kept in tests/benchmarks."""
+    code = (
+        "import sys, time\n"
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "shell = InteractiveShell.instance()\n"
+        "before = set(sys.modules); began = time.perf_counter()\n"
+        "shell.run_line_magic('load_ext', 'nbcontainers')\n"
+        "took = time.perf_counter() - began\n"
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "heavy = 'anywidget ipywidgets socket ssl http urllib requests asyncio elftools isal sqlite3'\n"
+        "print(sorted(new & set(heavy.split())))\n"
+        "own = tuple('nbcontainers.' + name for name in 'store runtime build engine linux analysis'.split())\n"
+        "print([name for name in sys.modules if name.startswith(own)])\n"
+        "print(took)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    foreign, own, took = done.stdout.strip().splitlines()[-3:]
+    assert foreign == "[]"
+    assert own == "[]"
+    assert float(took) < 1.0, "a bound for a busy machine: the target is 0.15"
+
+
+def test_a_build_shows_its_steps_and_then_the_layers(kernel) -> None:
+    """As a widget, as HTML and as text; the notebook keeps how it ended."""
+    built = kernel.run("%%dockerfile -t steps\nFROM hello\nRUN echo '\\033[32mgreen\\033[0m'\nENV A=1\n")
+    (output,) = built.outputs
+    assert {WIDGET, "text/html", "text/plain"} <= set(output)
+    assert re.search(r"steps:latest: built in \d", output["text/plain"])
+    assert "RUN echo" in output["text/plain"]
+    assert "efficiency" in output["text/plain"]
+    assert "efficient" in output["text/html"]
+    assert built.stdout == built.stderr == ""
+
+
+def test_a_build_reads_the_working_directory(kernel) -> None:
+    """``COPY`` finds what lies beside the notebook."""
+    assert kernel.run("%run_container --rm hello").stdout == "hello from a file\n"
+
+
+def test_a_failed_build_fails_the_cell_without_a_traceback(kernel) -> None:
+    """The reader sees the Dockerfile's lines, the end of the output and the hint, once."""
+    failed = kernel.run("%%dockerfile\nFROM hello\nRUN echo one; echo two >&2; \\\n    exit 4\n")
+    assert failed.error["ename"] == "BuildError"
+    assert "Traceback" not in failed.traceback
+    assert failed.traceback.count("\n") == 0
+    assert "> 3 |     exit 4" in failed.text
+    assert "    two" in failed.text
+    assert failed.html.count("<mark>") == 2
+    after = kernel.run("print('not run')") if failed.error is None else kernel.run("1")
+    assert after.error is None
+
+
+def test_a_dockerfile_that_is_none_says_where(kernel) -> None:
+    """Before anything runs."""
+    failed = kernel.run("%%dockerfile\nFROM hello\nRUNN true\n")
+    assert failed.error["ename"] == "DockerfileError"
+    assert "> 2 | RUNN true" in failed.text
+
+
+def test_the_output_comes_with_its_colours_and_no_other_escape(kernel) -> None:
+    """Standard output and error apart, in the order they came."""
+    ran = kernel.run(
+        "%run_container --rm hello sh -c 'printf \"\\033[31mred\\033[0m\\033[2J\\033]0;owned\\007 plain\\n\"; echo oops >&2'"
+    )
+    assert ran.stdout == "\x1b[31mred\x1b[0m plain\n"
+    assert ran.stderr == "oops\n"
+    assert ran.error is None
+
+
+def test_a_cell_is_a_script_on_standard_input(kernel) -> None:
+    """Whatever its size."""
+    ran = kernel.run(
+        "%%run_container --rm hello sh\nset -e\necho $((6 * 7))\nfor word in a b; do echo $word {x} ${HOME}; done"
+    )
+    assert ran.stdout == "42\na {x} /root\nb {x} /root\n"
+    big = kernel.run("%%run_container --rm hello wc -c\n" + "x" * 300_000)
+    assert big.stdout.strip() in ("300000", "300001")
+
+
+def test_an_exit_code_is_one_calm_line(kernel) -> None:
+    """The cell has not failed; a container's end is no error of the notebook."""
+    ran = kernel.run("%run_container --rm hello sh -c 'exit 3'")
+    assert ran.error is None
+    assert re.fullmatch(r"exited with code 3 after [\d.]+ s", ran.text)
+    assert "nbcf line" in ran.html
+
+
+def test_memory_that_ran_out_is_said_to_have(kernel) -> None:
+    """Not exit code 137 alone."""
+    ran = kernel.run("%run_container --rm -m 32m hello python3 -c 'x = \"a\" * 10**9'")
+    assert ran.error is None
+    if "not enforced" in ran.text or "watched" in ran.text:
+        pytest.skip("needs a memory cgroup")
+    assert "ran out of memory: its limit is 32MiB" in ran.text
+
+
+def test_the_interrupt_button_stops_a_container_within_a_second(kernel) -> None:
+    """No process is left; with --rm no container, without it a stopped one."""
+    word = "31.415926"
+    stopped = kernel.run(f"%run_container --rm --name gone hello sleep {word}", interrupt_after=1.5)
+    assert stopped.error["ename"] == "Interrupted"
+    assert stopped.traceback.count("\n") == 0
+    assert stopped.seconds < 1.5, "half a second to end by itself, and a busy machine"
+    assert processes_with(word) == []
+    kept = kernel.run(f"%run_container --name kept hello sleep {word}", interrupt_after=1.5)
+    assert "it is kept" in kept.traceback
+    listed = kernel.run("%containers -a").text
+    assert "gone" not in listed
+    assert re.search(r"Exited .* kept", listed)
+    again = kernel.run("%run_container --rm --replace --name kept hello true")
+    assert again.error is None
+
+
+def test_an_interrupted_build_is_stopped(kernel) -> None:
+    """In one line; the page shows how far it came."""
+    stopped = kernel.run("%%dockerfile\nFROM hello\nRUN sleep 27.1828\n", interrupt_after=1.5)
+    assert stopped.error["ename"] == "Interrupted"
+    assert "stopped" in stopped.text
+    assert processes_with("27.1828") == []
+
+
+def test_errors_are_told_in_two_lines(kernel) -> None:
+    """What was wanted, and what to do."""
+    for line, name in (
+        ("%layers nothing", "NotFound"),
+        ("%run_container", "UsageError"),
+        ("%run_container --rm hello nosuchprogram", "LaunchError"),
+        ("%nbc frobnicate", "UsageError"),
+        ("%run_container {unknown} true", "NBContainersError"),
+    ):
+        failed = kernel.run(line)
+        assert failed.error["ename"] == name, line
+        assert "Traceback" not in failed.traceback
+        assert failed.traceback.count("\n") <= 1
+
+
+def test_results_are_bound_to_variables(kernel) -> None:
+    """``--as`` gives Python what the magic made, and a variable in braces gives it back."""
+    kernel.run("%layers hello --as stack")
+    assert kernel.run("print(stack.name, len(stack.layers) > 2)").stdout == "hello:latest True\n"
+    assert kernel.run("%run_container --rm {made} echo same").stdout == "same\n"
+    kernel.run("%run_container -d --name counted hello sleep 30")
+    kernel.run("%containers --as running")
+    assert kernel.run("print([one.name for one in running])").stdout == "['counted']\n"
+    assert "holds no word" in kernel.run("%nbc rm -f {running}").traceback
+    assert kernel.run("%nbc rm nothing").error is not None
+    assert kernel.run("one = running[0]").error is None
+    assert kernel.run("%nbc rm -f {one}").error is None
+
+
+def test_results_show_themselves(kernel) -> None:
+    """A stack, a difference or a build that is the value of a cell looks as its magic shows it."""
+    for code in (
+        "stack",
+        "from nbcontainers import Engine\nwith Engine() as e: d = e.image_diff('toolbox', 'hello')\nd",
+    ):
+        (output,) = kernel.run(code).outputs
+        assert {WIDGET, "text/html", "text/plain"} <= set(output), code
+    (output,) = kernel.run("made").outputs
+    assert "hello:latest" in output["text/plain"]
+    assert WIDGET not in output
+
+
+def test_lists_are_tables(kernel) -> None:
+    """Docker's columns; ``--format`` and ``-q`` print."""
+    listed = kernel.run("%images")
+    assert "REPOSITORY" in listed.text
+    assert "<table>" in listed.html
+    assert kernel.run("%images --format '{{.Repository}}'").stdout.split().count("hello") == 1
+    assert kernel.run("%containers").text == "No container is running."
+
+
+def test_usage_returns_at_once_and_ends_with_the_container(kernel) -> None:
+    """The samples come from a thread, while other cells run; the notebook keeps the last."""
+    kernel.run(
+        "%run_container -d --rm --name busy hello sh -c 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; sleep 1'"
+    )
+    shown = kernel.run("%cgroups busy")
+    assert shown.seconds < 2
+    assert WIDGET in shown.outputs[0]
+    assert "busy" in shown.text
+    threads = "import threading; print([t.name for t in threading.enumerate() if t.name == 'nbcontainers-watch'])"
+    assert "nbcontainers-watch" in kernel.run(threads).stdout
+    end = time.monotonic() + 20
+    while "nbcontainers-watch" in kernel.run(threads).stdout:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    assert kernel.run("%cgroups nothing").error["ename"] == "NotFound"
+
+
+def test_the_command_line_is_there(kernel) -> None:
+    """Every verb, through the same parser; a code that is not zero is one calm line."""
+    assert kernel.run("%nbc version").stdout.startswith("nbcontainers ")
+    ran = kernel.run("%nbc run --rm hello sh -c 'printf \"\\033[2Jx\"; exit 7'")
+    assert ran.stdout == "x"
+    assert "exited with code 7" in ran.text
+    assert "usage: nbcontainers" in kernel.run("%nbc").stdout
+    assert "usage: %run_container" in kernel.run("%run_container --help").stdout
+
+
+def test_widgets_can_be_turned_off(kernel, tmp_path, environment) -> None:
+    """For notebooks that are executed without a reader: HTML and text are all that is kept."""
+    kernel.run("import os; os.environ['NBCONTAINERS_WIDGETS'] = 'off'")
+    try:
+        for code in ("%layers hello", "%image_diff toolbox hello", "%%dockerfile\nFROM hello\nENV B=2"):
+            (output,) = kernel.run(code).outputs
+            assert set(output) == {"text/html", "text/plain"}, code
+            assert "built" in output["text/html"] or "%%dockerfile" not in code
+        kernel.run("%run_container -d --rm --name quiet hello sleep 2")
+        assert set(kernel.run("%cgroups quiet").outputs[0]) == {"text/html", "text/plain"}
+        assert kernel.run("%nbc rm -f quiet").error is None
+    finally:
+        kernel.run("del os.environ['NBCONTAINERS_WIDGETS']")
+
+
+def test_in_a_terminal_there_is_text(kernel, environment, store) -> None:
+    """IPython without a kernel: the steps as lines, the layers as a table, and no widget is imported."""
+    code = (
+        "import sys\n"
+        "get_ipython().run_line_magic('load_ext', 'nbcontainers')\n"
+        "get_ipython().run_cell_magic('dockerfile', '-t term', 'FROM hello\\nENV C=3\\n')\n"
+        "get_ipython().run_line_magic('layers', 'term')\n"
+        "get_ipython().run_line_magic('run_container', '--rm hello')\n"
+        "get_ipython().run_line_magic('cgroups', '')\n"
+        "print('anywidget' in sys.modules)\n"
+        "get_ipython().run_line_magic('layers', 'nothing')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "--no-banner", "--no-confirm-exit", "--colors=nocolor", "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=60,
+    )
+    assert "[2/2]" in done.stderr or "[1/1]" in done.stderr
+    assert done.stdout.count("term:latest") == 2
+    assert "hello from a file" in done.stdout
+    assert "no container is running" in done.stdout
+    assert "False" in done.stdout
+    assert "NotFound" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_words_are_completed(kernel) -> None:
+    """Flags by the table, images where an image is wanted, containers where one is."""
+
+    def completed(line: str) -> set[str]:
+        reply = kernel.client.complete(line, len(line), reply=True, timeout=10)
+        return set(reply["content"]["matches"])
+
+    assert "--memory" in completed("%run_container --me")
+    assert "--build-arg" in completed("%%dockerfile --b")
+    assert "hello:latest" in completed("%layers he")
+    assert "hello:latest" in completed("%image_diff toolbox he")
+    assert "hello:latest" in completed("%run_container --rm he")
+    assert "hello:latest" not in completed("%run_container toolbox ls he")
+    assert "image-diff" in completed("%nbc image-")
+    assert "--no-stream" in completed("%nbc stats --no-s")
+
+
+def test_the_extension_can_be_unloaded_and_loaded_again(kernel) -> None:
+    """Nothing of it stays."""
+    assert kernel.run("%unload_ext nbcontainers").stdout == ""
+    assert kernel.run("%layers hello").stderr.startswith("UsageError: Line magic function `%layers` not found")
+    assert kernel.run("%load_ext nbcontainers").error is None
+    assert "hello:latest" in kernel.run("%layers hello").text
+
+
+def test_what_a_container_writes_is_never_markup(kernel) -> None:
+    """Neither its output, nor its name, nor a file's."""
+    written = kernel.run(f"%run_container --rm hello echo '{samples.HOSTILE}'")
+    assert written.stdout == samples.HOSTILE + "\n"
+    assert written.outputs == []
+    built = kernel.run(
+        f"%%dockerfile -t hostile\nFROM hello\nRUN echo '{samples.HOSTILE}' && touch '/{samples.HOSTILE}'\n"
+    )
+    assert built.error is None
+    assert "<img" not in built.html
+    assert "&lt;img src=x" in built.html
+    shown = kernel.run("%image_diff hello hostile")
+    assert "<img" not in shown.html
