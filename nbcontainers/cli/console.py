@@ -5,8 +5,10 @@ from __future__ import annotations
 import codecs
 import os
 import sys
-from typing import TextIO
+from collections.abc import Callable, Iterable
+from typing import IO, TextIO
 
+from ..errors import NBContainersError
 from ..events import Event, Output, Progress, StepFinished, StepStarted, Warned
 from . import format as form
 
@@ -112,3 +114,31 @@ class BuildProgress:
         if self._open:
             self._console.err.write("\n")
             self._open = False
+
+
+def each(names: Iterable[str], console: Console, act: Callable[[str], object]) -> int:
+    """Do something with each name and print what it says it did, or the name.
+
+    The errors of some are told and do not keep the others from it; the code is then 1.
+    """
+    failed = 0
+    for name in names:
+        try:
+            said = act(name)
+            for line in said if isinstance(said, tuple) else (name,):
+                console.print(line)
+        except NBContainersError as error:
+            console.note(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), style="red")
+            failed = 1
+    return failed
+
+
+def archive_target(path: str | None, console: Console) -> IO[bytes]:
+    """The file that an archive goes to: a terminal is refused."""
+    if path:
+        return open(path, "wb")
+    if console.out.isatty():
+        raise NBContainersError(
+            "an archive is not for a terminal", hint="name a file with -o, or send the output to a pipe"
+        )
+    return os.fdopen(os.dup(console.binary()), "wb")

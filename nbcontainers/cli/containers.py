@@ -1,4 +1,4 @@
-"""The verbs of containers."""
+"""The verbs that show containers."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import datetime
 import json
 import os
 import shlex
-import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..engine import Container, Engine
-from ..engine.options import RunOptions
-from ..errors import Conflict, NBContainersError, NotFound
+from ..engine import Engine
+from ..errors import Conflict, NotFound
 from ..results import ContainerState, Usage
 from . import format as form
-from .console import Console
+from .console import Console, archive_target
+from .flags import CONTAINER, FORMAT, NO_TRUNC, OUTPUT, QUIET, Command, Flag, Operand, whole
 
 PS_COLUMNS = (
     ("CONTAINER ID", "ID"),
@@ -36,83 +34,6 @@ STATS_COLUMNS = (
     ("PIDS", "PIDs"),
     ("SOURCE", "Source"),
 )
-
-
-def run_options(values: Namespace) -> RunOptions:
-    """The words of ``run`` and ``create`` as the engine takes them."""
-    return RunOptions(
-        name=values.name or "",
-        env=values.env,
-        workdir=values.workdir or "",
-        user=values.user or "",
-        volumes=values.volume,
-        tmpfs=values.tmpfs,
-        read_only=values.read_only,
-        rm=values.rm,
-        interactive=values.interactive,
-        memory=values.memory,
-        cpus=values.cpus,
-        pids_limit=values.pids_limit,
-        cap_add=values.cap_add,
-        cap_drop=values.cap_drop,
-        security_opt=values.security_opt,
-        hostname=values.hostname or "",
-        network=values.network or "none",
-        entrypoint=values.entrypoint,
-        labels=values.label,
-        replace=values.replace,
-    )
-
-
-def run(engine: Engine, values: Namespace, console: Console) -> int:
-    """Run a container: its exit code, 128 and the signal's number if one ended it, 125 to 127 if it could not start."""
-    if values.detach and values.interactive:
-        raise NBContainersError("both -d and -i", hint="a detached container has no one to read standard input from")
-    container = engine.run(values.image, *values.command, detach=values.detach, **run_options(values))
-    warn(container.state, console)
-    if values.detach:
-        console.print(container.id)
-        return 0
-    return follow(container, console, stdin=sys.stdin.buffer if values.interactive else None)
-
-
-def follow(container: Container, console: Console, *, stdin: Any = None) -> int:
-    """Show a container's output until it ends, and say why if it did not end by itself."""
-    code = container.attach(console.write, stdin=stdin)
-    ended = container.last_state
-    if ended is not None and ended.out_of_memory:
-        limit = container.spec.resources.memory
-        console.note(
-            f"{ended.name} ran out of memory" + (f": its limit is {form.binary_size(limit)}" if limit else ""),
-            style="red",
-        )
-    return code
-
-
-def warn(state: ContainerState, console: Console) -> None:
-    """Say what this host cannot enforce for a container."""
-    for sentence in state.not_enforced:
-        console.note(f"warning: {sentence}", style="yellow")
-
-
-def create(engine: Engine, values: Namespace, console: Console) -> int:
-    """Make a container and print its ID."""
-    console.print(engine.create(values.image, *values.command, **run_options(values)).id)
-    return 0
-
-
-def start(engine: Engine, values: Namespace, console: Console) -> int:
-    """Start containers that do not run."""
-    if values.attach:
-        if len(values.container) != 1:
-            raise NBContainersError("more than one container with --attach", hint="start one at a time")
-        container = engine.container(values.container[0])
-        container.start()
-        return follow(container, console)
-    for word in values.container:
-        engine.container(word).start(detach=True)
-        console.print(word)
-    return 0
 
 
 def ps(engine: Engine, values: Namespace, console: Console) -> int:
@@ -174,45 +95,6 @@ def logs(engine: Engine, values: Namespace, console: Console) -> int:
             stamp = datetime.datetime.fromtimestamp(output.time or 0, datetime.UTC).isoformat().replace("+00:00", "Z")
             (console.out if output.stream == "stdout" else console.err).write(stamp + " ")
         console.write(output)
-    return 0
-
-
-def each(names: Iterable[str], console: Console, act: Callable[[str], object]) -> int:
-    """Do something with each name and print what it says it did, or the name.
-
-    The errors of some are told and do not keep the others from it; the code is then 1.
-    """
-    failed = 0
-    for name in names:
-        try:
-            said = act(name)
-            for line in said if isinstance(said, tuple) else (name,):
-                console.print(line)
-        except NBContainersError as error:
-            console.note(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), style="red")
-            failed = 1
-    return failed
-
-
-def stop(engine: Engine, values: Namespace, console: Console) -> int:
-    """Ask containers to end."""
-    return each(values.container, console, lambda word: engine.container(word).stop(values.time))
-
-
-def kill(engine: Engine, values: Namespace, console: Console) -> int:
-    """Send a signal to containers."""
-    return each(values.container, console, lambda word: engine.container(word).kill(values.signal))
-
-
-def rm(engine: Engine, values: Namespace, console: Console) -> int:
-    """Remove containers."""
-    return each(values.container, console, lambda word: engine.container(word).remove(force=values.force))
-
-
-def wait(engine: Engine, values: Namespace, console: Console) -> int:
-    """Wait for containers and print their exit codes."""
-    for word in values.container:
-        console.print(str(engine.container(word).wait()))
     return 0
 
 
@@ -298,12 +180,44 @@ def export(engine: Engine, values: Namespace, console: Console) -> int:
     return 0
 
 
-def archive_target(path: str | None, console: Console) -> Any:
-    """The file that an archive goes to: a terminal is refused."""
-    if path:
-        return open(path, "wb")
-    if console.out.isatty():
-        raise NBContainersError(
-            "an archive is not for a terminal", hint="name a file with -o, or send the output to a pipe"
-        )
-    return os.fdopen(os.dup(console.binary()), "wb")
+VERBS = (
+    Command(
+        name="ps",
+        act=ps,
+        summary="list containers",
+        flags=(Flag(names=("-a", "--all"), help="also those that have ended"), QUIET, NO_TRUNC, FORMAT),
+    ),
+    Command(
+        name="logs",
+        act=logs,
+        summary="print what a container wrote",
+        flags=(
+            Flag(names=("-f", "--follow"), help="go on until the container ends"),
+            Flag(names=("-t", "--timestamps"), help="put the time before each line"),
+            Flag(names=("-n", "--tail"), metavar="N", convert=whole, help="only the last N lines"),
+        ),
+        operands=(CONTAINER,),
+    ),
+    Command(
+        name="inspect",
+        act=inspect,
+        summary="all that is known of containers or images, as JSON",
+        flags=(FORMAT,),
+        operands=(Operand(name="NAME", help="names or IDs of containers or images", count="+"),),
+    ),
+    Command(
+        name="stats",
+        act=stats,
+        summary="what running containers use",
+        flags=(Flag(names=("--no-stream",), help="print one sample"), FORMAT),
+        operands=(Operand(name="CONTAINER", help="names or IDs (else all that run)", count="*"),),
+    ),
+    Command(name="diff", act=diff, summary="the files that a container changed", operands=(CONTAINER,)),
+    Command(
+        name="export",
+        act=export,
+        summary="a container's file system as a tar archive",
+        flags=(OUTPUT,),
+        operands=(CONTAINER,),
+    ),
+)

@@ -13,6 +13,7 @@ from ..events import Event, Output
 from ..results import Usage
 from . import text
 from .console import BuildProgress, Console
+from .flags import Command
 
 IMAGE = "nbcontainers-demo"
 DOCKERFILE = """\
@@ -103,3 +104,6 @@ def sample_then_end(container: Container, console: Console) -> Usage:
 def heading(console: Console, title: str) -> None:
     """A line that stands out."""
     console.print("\n" + console.styled(title, "bold") + "\n" + "─" * len(title))
+
+
+VERBS = (Command(name="demo", act=demo, summary="build an image, run a container, and show what both are made of"),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import time
@@ -110,3 +111,11 @@ def duration(seconds: float) -> str:
             return f"{count} {unit}{'s' if count != 1 else ''}"
         below = {60: 60, 3600: 3600, 86400: 86400, 86400 * 14: 86400 * 7, 86400 * 60: 86400 * 30}.get(limit, limit)
     return f"{seconds // (86400 * 365)} years"
+
+
+def result(value: Any, chosen: str | None, as_text: Any) -> str:
+    """A result as its text, or as JSON, or by a template of fields."""
+    if chosen in (None, "", "table"):
+        return str(as_text(value))
+    data = dataclasses.asdict(value)
+    return json.dumps(data, ensure_ascii=False, default=str) if chosen == "json" else fields(data, str(chosen))

@@ -1,28 +1,20 @@
-"""The verbs of images and of the host."""
+"""The verbs of images."""
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
-import json
-import os
 import sys
 import time
 from argparse import Namespace
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from ..engine import Engine
-from ..engine.options import pairs
 from ..errors import NBContainersError
-from ..events import ignore
-from ..oci.descriptor import Platform
 from ..oci.image import Image
 from . import format as form
 from . import text
-from .console import BuildProgress, Console
-from .containers import archive_target, each
+from .console import Console, archive_target, each
+from .flags import FORMAT, IMAGE, NO_TRUNC, OUTPUT, QUIET, Command, Flag, Operand
 
 COLUMNS = (
     ("REPOSITORY", "Repository"),
@@ -38,44 +30,6 @@ HISTORY_COLUMNS = (
     ("SIZE", "Size"),
     ("COMMENT", "Comment"),
 )
-
-
-def build(engine: Engine, values: Namespace, console: Console) -> int:
-    """Make an image from a Dockerfile and print its ID."""
-    context = Path(values.context) if values.context else None
-    if values.file == "-":
-        dockerfile: str | Path = sys.stdin.read()
-    else:
-        dockerfile = Path(values.file) if values.file else (context or Path()) / "Dockerfile"
-        if not dockerfile.is_file():
-            raise NBContainersError(
-                f"no Dockerfile at {dockerfile}", hint="name it with -f, or the folder that holds it"
-            )
-    if context is not None and not context.is_dir():
-        raise NBContainersError(f"the context {values.context} is not a folder", hint="name the folder that COPY reads")
-    result = engine.build(
-        dockerfile,
-        context=context,
-        tag=values.tag or "",
-        args=arguments(values.build_arg),
-        target=values.target or "",
-        no_cache=values.no_cache,
-        on_event=ignore if values.quiet else BuildProgress(console),
-    )
-    if not values.quiet and values.tag:
-        console.note(f"{result.image.name} in {result.seconds:.2f} s", style="green")
-    console.print(str(result.image.id))
-    return 0
-
-
-def arguments(words: list[str]) -> dict[str, str]:
-    """``--build-arg NAME=VALUE``, where ``NAME`` alone takes this process's value if it has one."""
-    return {
-        name: value
-        for word in words
-        for name, value in (pairs([word], "build argument") if "=" in word else {word: os.environ.get(word)}).items()
-        if value is not None
-    }
 
 
 def images(engine: Engine, values: Namespace, console: Console) -> int:
@@ -174,47 +128,60 @@ def history(engine: Engine, values: Namespace, console: Console) -> int:
 def layers(engine: Engine, values: Namespace, console: Console) -> int:
     """What each layer of an image holds."""
     stack = engine.layers(values.image)
-    console.print(shown(stack, values.format, text.layer_stack))
+    console.print(form.result(stack, values.format, text.layer_stack))
     return 0
 
 
 def image_diff(engine: Engine, values: Namespace, console: Console) -> int:
     """In what two images differ."""
-    console.print(shown(engine.image_diff(values.before, values.after), values.format, text.image_diff))
+    console.print(form.result(engine.image_diff(values.before, values.after), values.format, text.image_diff))
     return 0
 
 
-def toolbox(engine: Engine, values: Namespace, console: Console) -> int:
-    """Make the offline base image."""
-    image = engine.toolbox(getattr(values, "with"), on_event=BuildProgress(console))
-    console.note(f"{image.name}: {form.size(image.size)} in {len(image.layers)} layers", style="green")
-    console.print(str(image.id))
-    return 0
-
-
-def doctor(engine: Engine, values: Namespace, console: Console) -> int:
-    """What this host allows, and what it cannot enforce."""
-    console.print(shown(engine.host(), values.format, text.host_report))
-    return 0
-
-
-def version(engine: Engine, values: Namespace, console: Console) -> int:
-    """The version, and what it runs on."""
-    item = {
-        "Version": metadata.version("nbcontainers"),
-        "Python": sys.version.split()[0],
-        "Platform": str(Platform.host()),
-    }
-    if values.format:
-        console.print(form.rows([item], values.format, [(key, key) for key in item]))
-    else:
-        console.print(f"nbcontainers {item['Version']} (Python {item['Python']}, {item['Platform']})")
-    return 0
-
-
-def shown(result: Any, chosen: str | None, as_text: Any) -> str:
-    """A result as its text, or as JSON, or by a template of fields."""
-    if chosen in (None, "", "table"):
-        return str(as_text(result))
-    data = dataclasses.asdict(result)
-    return json.dumps(data, ensure_ascii=False, default=str) if chosen == "json" else form.fields(data, str(chosen))
+VERBS = (
+    Command(name="images", act=images, summary="list images", flags=(QUIET, NO_TRUNC, FORMAT)),
+    Command(
+        name="tag",
+        act=tag,
+        summary="give an image another name",
+        operands=(IMAGE, Operand(name="NAME", help="the new name")),
+    ),
+    Command(
+        name="rmi",
+        act=rmi,
+        summary="remove images",
+        flags=(Flag(names=("-f", "--force"), help="also those that ended containers were made from"),),
+        operands=(Operand(name="IMAGE", help="names or IDs of images", count="+"),),
+    ),
+    Command(
+        name="save",
+        act=save,
+        summary="write images to an archive that Docker, Podman and skopeo read",
+        flags=(OUTPUT,),
+        operands=(Operand(name="IMAGE", help="names or IDs of images", count="+"),),
+    ),
+    Command(
+        name="load",
+        act=load,
+        summary="read images from an archive",
+        flags=(Flag(names=("-i", "--input"), metavar="FILE", help="where from (else standard input)"),),
+    ),
+    Command(
+        name="history",
+        act=history,
+        summary="the instructions that made an image",
+        flags=(NO_TRUNC, FORMAT),
+        operands=(IMAGE,),
+    ),
+    Command(name="layers", act=layers, summary="what each layer of an image holds", flags=(FORMAT,), operands=(IMAGE,)),
+    Command(
+        name="image-diff",
+        act=image_diff,
+        summary="in what two images differ",
+        flags=(FORMAT,),
+        operands=(
+            Operand(name="BEFORE", help="an image"),
+            Operand(name="AFTER", help="the image to compare it with"),
+        ),
+    ),
+)

@@ -4,44 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ..engine import Engine
 from ..errors import BuildError, DockerfileError, LaunchError, NBContainersError
-from . import containers, demo, images, parser
+from . import parser
 from .console import Console
 from .text import printable
-
-Act = Callable[..., int]
-
-ACTS: dict[str, Act] = {
-    "build": images.build,
-    "create": containers.create,
-    "demo": demo.demo,
-    "diff": containers.diff,
-    "doctor": images.doctor,
-    "export": containers.export,
-    "history": images.history,
-    "image-diff": images.image_diff,
-    "images": images.images,
-    "inspect": containers.inspect,
-    "kill": containers.kill,
-    "layers": images.layers,
-    "load": images.load,
-    "logs": containers.logs,
-    "ps": containers.ps,
-    "rm": containers.rm,
-    "rmi": images.rmi,
-    "run": containers.run,
-    "save": images.save,
-    "start": containers.start,
-    "stats": containers.stats,
-    "stop": containers.stop,
-    "tag": images.tag,
-    "toolbox": images.toolbox,
-    "version": images.version,
-    "wait": containers.wait,
-}
 
 
 def run(words: Sequence[str], *, engine: Engine | None = None, console: Console | None = None) -> int:
@@ -53,11 +22,11 @@ def run(words: Sequence[str], *, engine: Engine | None = None, console: Console 
         console: where to write; without one standard output and error.
     """
     console = console or Console()
-    own = Engine() if engine is None else None
+    using = engine or Engine()
     verb = words[0] if words else ""
     try:
         chosen, values = parser.parse(words)
-        return ACTS[chosen.name](engine or own, values, console)
+        return chosen.act(using, values, console)
     except parser.HelpAsked as asked:
         console.print(asked.message)
         return 0
@@ -67,8 +36,8 @@ def run(words: Sequence[str], *, engine: Engine | None = None, console: Console 
             return error.exit_code
         return 125 if verb in ("run", "create") else 1
     finally:
-        if own is not None:
-            own.close()
+        if engine is None:
+            using.close()
 
 
 def tell(error: NBContainersError, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""Words to a verb and its values, by the table in ``flags``: argparse does the work."""
+"""Words to a verb and its values, by the table in ``verbs``: argparse does the work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ..errors import NBContainersError
-from .flags import VERBS, Flag, Operand, Verb
+from .flags import Command, Flag, Operand, Verb
+from .verbs import VERBS
 
 PROGRAM = "nbcontainers"
 
@@ -33,7 +34,7 @@ class _Help(argparse.Action):
         raise HelpAsked(parser.format_help())
 
 
-def parse(words: Sequence[str]) -> tuple[Verb, argparse.Namespace]:
+def parse(words: Sequence[str]) -> tuple[Command, argparse.Namespace]:
     """The verb that the words begin with, and the values of its flags and operands.
 
     Raises:

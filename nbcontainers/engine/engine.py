@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import secrets
-import shutil
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +12,10 @@ from typing import IO, TYPE_CHECKING, Any, Unpack
 
 from ..errors import NotFound
 from ..events import Observer, ignore
-from ..linux import capabilities
 from ..oci.descriptor import Digest
 from ..oci.image import Image
 from ..oci.reference import Reference
-from ..oci.runtime import RuntimeSpec
-from ..results import BuildResult, ContainerState, HostReport, ImageDiff, LayerStack
+from ..results import BuildResult, HostReport, ImageDiff, LayerStack
 from . import inspect
 from . import options as words
 from .container import Container
@@ -32,7 +27,6 @@ if TYPE_CHECKING:
     from ..store.store import Store
 
 TOOLBOX = Reference.parse("toolbox")
-STOP_SIGNAL = "org.opencontainers.image.stopSignal"  # OCI image spec, "Conversion to OCI Runtime Configuration"
 
 
 class Engine:
@@ -234,74 +228,19 @@ class Engine:
 
     def create(self, image: str | Image, *command: str, **options: Unpack[words.RunOptions]) -> Container:
         """Make a container from an image and leave it to be started."""
-        from ..runtime import defaults
+        from . import creation
 
         words.check(options)
         source = self.image(image)
-        config = source.config.config
-        no_new_privileges, filtered = words.security(options.get("security_opt", ()))
-        identifier = secrets.token_hex(32)
-        spec = defaults.docker_spec(
-            host=self._host,
-            args=words.command(config, command, options.get("entrypoint")),
-            env=words.environment(config, options.get("env", ())),
-            cwd=options.get("workdir") or config.working_dir or "/",
-            hostname=options.get("hostname") or identifier[:12],
-            network=words.network(options.get("network") or "none"),
-            capabilities=capabilities.adjust(
-                capabilities.DOCKER, options.get("cap_add", ()), options.get("cap_drop", ())
-            ),
-            resources=words.resources(options),
-            mounts=(*map(words.bind, options.get("volumes", ())), *map(words.memory_folder, options.get("tmpfs", ()))),
-            readonly_root=options.get("read_only", False),
-            no_new_privileges=no_new_privileges,
+        return creation.create(
+            source,
+            image if isinstance(image, str) else source.name,
+            command,
+            options,
+            store=self.store,
+            names=self._names,
+            runtime=self._runtime,
         )
-        annotations = {STOP_SIGNAL: config.stop_signal} if config.stop_signal else {}
-        spec = replace(spec, seccomp=spec.seccomp if filtered else None, annotations=annotations)
-        state = ContainerState(
-            id=identifier,
-            name="",
-            image=image if isinstance(image, str) else source.name,
-            image_id=str(source.id),
-            command=tuple(command) or config.cmd or (),
-            status="created",
-            created=time.time(),
-            tier=self._host.tier,
-            user=options.get("user") or config.user,
-            interactive=options.get("interactive", False),
-            auto_remove=options.get("rm", False),
-            labels=tuple(sorted({**config.labels, **words.pairs(options.get("labels", ()), "label")}.items())),
-        )
-        return self._make(source, spec, state, name=options.get("name") or "", take_over=options.get("replace", False))
-
-    def _make(
-        self, source: Image, spec: RuntimeSpec, state: ContainerState, *, name: str, take_over: bool
-    ) -> Container:
-        """A container's snapshot, folder and name: all of them, or after an error none."""
-        from ..runtime import namefiles
-
-        if take_over and name:
-            with contextlib.suppress(NotFound):
-                self.container(name).remove(force=True)
-        container = Container(self.store, self._names, self._runtime, state.id)
-        folder = self._names.folder(state.id)
-        folder.mkdir(mode=0o700)
-        try:
-            with self.store.lease() as lease:  # the image is not collected while its container is made
-                lease.add(source.descriptor.digest, state.id)
-                self.store.snapshots.unpack(source)
-                self.store.snapshots.prepare(state.id, source.chain_ids)
-                name = self._names.claim(state.id, name)
-                own = namefiles.write(folder, spec.hostname, "none" if spec.namespace("network") else "host")
-                given = {mount.destination for mount in spec.mounts}
-                mounts = (*(mount for mount in own if mount.destination not in given), *spec.mounts)
-                container.write(replace(spec, mounts=mounts), replace(state, name=name))
-                return container
-        except BaseException:
-            self.store.snapshots.remove(state.id)
-            shutil.rmtree(folder, ignore_errors=True)
-            self._names.release(state.id, name)
-            raise
 
     def containers(self, *, all: bool = False) -> tuple[Container, ...]:
         """The running containers, or with ``all`` every one, newest first; those that only waited for their removal are removed."""

@@ -20,7 +20,7 @@ _EITHER = ("NAME",)
 
 def complete(shell: Any, event: Any) -> list[str]:
     """The words that may stand where the cursor is, for IPython's hook ``complete_command``."""
-    from ..cli.flags import VERBS
+    from ..cli.verbs import VERBS
     from . import words
 
     magic = event.command.lstrip("%")

@@ -84,7 +84,7 @@ class ContainerMagics(Magics):
 
         COPY reads from the working directory.
         """
-        from ..cli.images import arguments
+        from ..cli.build import arguments
         from . import show
         from .progress import Record
         from .session import engine
@@ -123,7 +123,7 @@ class ContainerMagics(Magics):
 
         As a cell magic the cell is the script on standard input.
         """
-        from ..cli.containers import run_options
+        from ..cli.running import run_options
         from .running import run
         from .session import engine
 
@@ -187,14 +187,14 @@ class ContainerMagics(Magics):
     @told
     def layers(self, line: str) -> None:
         """Show what each layer of an image holds: %layers IMAGE [--as NAME]."""
-        from ..cli import images as verbs
+        from ..cli import format as form
         from . import show
         from .session import engine
 
         values = self._read("layers", line)
         stack = engine().layers(values.image)
         if values.format:
-            _console().print(verbs.shown(stack, values.format, str))
+            _console().print(form.result(stack, values.format, str))
         else:
             show.display(stack)
         self._bind(values, stack)
@@ -204,14 +204,14 @@ class ContainerMagics(Magics):
     @told
     def image_diff(self, line: str) -> None:
         """Show in what two images differ: %image_diff BEFORE AFTER [--as NAME]."""
-        from ..cli import images as verbs
+        from ..cli import format as form
         from . import show
         from .session import engine
 
         values = self._read("image_diff", line)
         difference = engine().image_diff(values.before, values.after)
         if values.format:
-            _console().print(verbs.shown(difference, values.format, str))
+            _console().print(form.result(difference, values.format, str))
         else:
             show.display(difference)
         self._bind(values, difference)
@@ -231,8 +231,8 @@ class ContainerMagics(Magics):
     @told
     def nbc(self, line: str) -> None:
         """Any verb of the command line: %nbc VERB …; %nbc alone lists them."""
-        from ..cli import main, parser
-        from ..cli.flags import VERBS
+        from ..cli import parser
+        from ..cli.verbs import VERBS
         from . import words
         from .running import exit_note
         from .session import engine
@@ -242,7 +242,7 @@ class ContainerMagics(Magics):
             given = [given[0], *words.filled(VERBS[given[0]], given[1:], self._variables)]
         verb, values = parser.parse(given)
         try:
-            code = main.ACTS[verb.name](engine(), values, _console())
+            code = verb.act(engine(), values, _console())
         except KeyboardInterrupt:
             raise Interrupted(f"{verb.name} was stopped") from None
         if code and verb.name not in ("run", "start"):

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..cli import parser
-from ..cli.flags import VERBS, Flag, Operand, Verb
+from ..cli.flags import Flag, Operand, Verb
+from ..cli.verbs import VERBS
 from ..errors import NBContainersError
 from ..oci.image import Image
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbcontainers.cli import flags, parser
+from nbcontainers.cli import parser, verbs
 from nbcontainers.errors import NBContainersError
 
 
@@ -40,10 +40,10 @@ def test_words_that_mean_nothing_are_refused(words: list[str], message: str, hin
     assert hint in caught.value.hint
 
 
-@pytest.mark.parametrize("verb", sorted(flags.VERBS))
+@pytest.mark.parametrize("verb", sorted(verbs.VERBS))
 def test_every_verb_explains_itself(verb: str) -> None:
     """``VERB --help`` lists each of its flags."""
     with pytest.raises(parser.HelpAsked) as caught:
         parser.parse([verb, "--help"])
-    for flag in flags.VERBS[verb].flags:
+    for flag in verbs.VERBS[verb].flags:
         assert flag.names[-1] in caught.value.message
