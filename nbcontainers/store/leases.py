@@ -93,7 +93,8 @@ class Leases:
         """All that living leases of all processes protect; abandoned ones are removed. The caller holds the gate alone."""
         names: set[str] = set()
         for path in self.living():
-            names.update(path.read_text().splitlines())
+            with contextlib.suppress(FileNotFoundError):  # its holder has let go just now, which takes no gate
+                names.update(path.read_text().splitlines())
         return frozenset(names)
 
     def living(self) -> tuple[Path, ...]:
