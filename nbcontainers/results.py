@@ -187,6 +187,18 @@ class HostReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeState:
+    """A volume: where its files lie, and which containers (IDs) have it, running or not."""
+
+    name: str
+    path: str
+    created: float
+    labels: tuple[tuple[str, str], ...] = ()
+    anonymous: bool = False
+    users: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerState:
     """What is on disk of a container. Instants are 0 where they have not come; ``pid`` is 0 unless it runs.
 

@@ -15,8 +15,8 @@ from ..events import Observer, ignore
 from ..oci.descriptor import Digest
 from ..oci.image import Image
 from ..oci.reference import Reference
-from ..results import BuildResult, HostReport, ImageDiff, LayerStack
-from . import inspect
+from ..results import BuildResult, HostReport, ImageDiff, LayerStack, VolumeState
+from . import inspect, volumes
 from . import options as words
 from .container import Container
 from .names import ContainerNames
@@ -258,6 +258,30 @@ class Engine:
     def container(self, name: str) -> Container:
         """The container that a name, an ID or the beginning of an ID stands for."""
         return Container(self.store, self._names, self._runtime, self._names.find(name))
+
+    # -- volumes -------------------------------------------------------------------------------------------------------
+
+    def create_volume(self, name: str = "", *, labels: Mapping[str, str] | None = None) -> VolumeState:
+        """Make a volume, or take the one that has the name; without a name a new, anonymous one."""
+        volume, _ = self.store.volumes.create(name, labels=labels)
+        return self.volume(volume.name)
+
+    def volumes(self) -> tuple[VolumeState, ...]:
+        """Every volume, by name."""
+        return volumes.listed(self.store, self._names)
+
+    def volume(self, name: str) -> VolumeState:
+        """The volume of that name: NotFound where there is none."""
+        self.store.volumes.get(name)
+        return next(entry for entry in self.volumes() if entry.name == name)
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume with all that is in it: Conflict where a container has it."""
+        volumes.remove(self.store, self._names, name)
+
+    def prune_volumes(self, *, everything: bool = False) -> tuple[tuple[str, ...], int]:
+        """Remove the anonymous volumes (all, with ``everything``) that no container has: (their names, bytes that they took)."""
+        return volumes.prune(self.store, self._names, everything=everything)
 
     # -- this host -----------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class Runtime:
         *,
         state: ContainerState,
         user: str = "",
+        groups: Sequence[str] = (),
         stdin: bool = False,
         detach: bool = False,
     ) -> Running:
@@ -68,6 +70,7 @@ class Runtime:
             rootfs: how its root is mounted; the first is the root itself.
             state: what state.json says beside what only the start can tell.
             user: a Dockerfile's USER word, looked up inside; empty takes the specification's ids.
+            groups: further groups, names or numbers, looked up inside too.
             stdin: give it a standard input that ``attach`` feeds; else it reads nothing.
 
         Raises:
@@ -82,6 +85,7 @@ class Runtime:
             host=self.host,
             socket=rundir.socket_path(self._run_dir, folder.name),
             user=user,
+            groups=groups,
             stdin=stdin,
             detach=detach,
         )
