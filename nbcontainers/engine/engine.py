@@ -275,9 +275,10 @@ class Engine:
         self.store.volumes.get(name)
         return next(entry for entry in self.volumes() if entry.name == name)
 
-    def remove_volume(self, name: str) -> None:
-        """Remove a volume with all that is in it: Conflict where a container has it."""
-        volumes.remove(self.store, self._names, name)
+    def remove_volume(self, name: str, *, missing_ok: bool = False) -> None:
+        """Remove a volume with all that is in it: Conflict where a container has it, NotFound where there is none."""
+        with contextlib.suppress(*((NotFound,) if missing_ok else ())):
+            volumes.remove(self.store, self._names, name)
 
     def prune_volumes(self, *, everything: bool = False) -> tuple[tuple[str, ...], int]:
         """Remove the anonymous volumes (all, with ``everything``) that no container has: (their names, bytes that they took)."""

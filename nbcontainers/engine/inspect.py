@@ -83,6 +83,7 @@ def container(state: ContainerState, spec: RuntimeSpec, asked: Asked, folder: Pa
         "NBContainers": {
             "Tier": state.tier,
             "NotEnforced": list(state.not_enforced),
+            "Lacks": list(state.lacks),
             "Capabilities": sorted(process.capabilities),
         },
     }

@@ -132,7 +132,8 @@ def compile(  # noqa: A001 - it is what this does
         raise LaunchError("network parameters (sysctl net.*) need a network of the container's own", stage="sysctl")
     program, program_flags = _filter(spec.seccomp)
     state_json = states.to_json(state)
-    state_json.update(tier=host.tier, not_enforced=list(dict.fromkeys((*state.not_enforced, *notes))), detached=detach)
+    unenforced = dict.fromkeys((*state.not_enforced, *notes))  # some of it was known when it was made
+    state_json.update(tier=host.tier, not_enforced=list(unenforced), lacks=list(host.notes()), detached=detach)
     process = spec.process
     if groups and host.identity.userns:
         raise LaunchError(
@@ -225,7 +226,7 @@ def _fall_back(spec: RuntimeSpec, host: Host) -> tuple[list[tuple[int, int, int]
     limits: list[tuple[int, int, int]] = []
     watched = 0
     asked = spec.resources
-    notes = [*host.notes(), *host.hierarchy.unsupported(asked)]
+    notes = [*host.hierarchy.unsupported(asked)]
     for controller in sorted(rules.asked(asked) - host.hierarchy.controllers - {"devices"}):
         notes.append(host.without(controller))
         if controller == "memory":
