@@ -198,7 +198,7 @@ class Engine:
         return stack.layer_stack(self.store, self.image(name))
 
     def image_diff(self, before: str | Image, after: str | Image) -> ImageDiff:
-        """In what two images differ: files and settings."""
+        """In what two images differ: files, settings and packages."""
         from ..analysis import difference
 
         return difference.image_diff(self.store, self.image(before), self.image(after))
