@@ -32,7 +32,8 @@ def image_diff(store: Store, before: Image, after: Image) -> ImageDiff:
     packages: tuple[PackageChange, ...] = ()
     unread: list[str] = []
     if not shared == len(before.layers) == len(after.layers):
-        lower, upper = indexes(store, before), indexes(store, after)
+        lower = indexes(store, before)
+        upper = (*lower[:shared], *indexes(store, after, above=shared))
         old, new = trees(lower[:shared], lower[shared:], upper[shared:])
         paths = changed_paths(old, new)
         files = changes(old, new, paths)

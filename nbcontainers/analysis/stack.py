@@ -90,14 +90,14 @@ def layer_stack(store: Store, image: Image) -> LayerStack:
     )
 
 
-def indexes(store: Store, image: Image) -> tuple[Index, ...]:
-    """The indexes of an image's layers, from the base up; what is not unpacked is unpacked first.
+def indexes(store: Store, image: Image, *, above: int = 0) -> tuple[Index, ...]:
+    """The indexes of an image's layers, from the base up or ``above`` so many; what is not unpacked is unpacked first.
 
     Raises:
         IntegrityError: an index is torn, or a layer that had to be unpacked is not what its digests say.
 
     """
-    paths = [store.root / "layers" / chain.hex / "index" for chain in image.chain_ids]
+    paths = [store.root / "layers" / chain.hex / "index" for chain in image.chain_ids[above:]]
     if not all(path.exists() for path in paths):
         store.snapshots.unpack(image)
     return tuple(Index.from_bytes(path.read_bytes()) for path in paths)

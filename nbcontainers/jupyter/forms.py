@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..cli.folders import ROOT, ChangeTree, Folder, Row, what
 from ..cli.text import counted_by, plural, printable, shortened
 from ..results import ContainerState, HostReport, ImageDiff, Layer, LayerStack, Usage
 from .html import Html, code, growth, h, join, listed, memory, note, output, page, size, table
 from .progress import Failure, Record
-from .tree import ROOT, ChangeTree, Folder, Row, what
 
 ROWS = 300  # lines of a tree that a notebook keeps
 LARGEST = 8

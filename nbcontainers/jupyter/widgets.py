@@ -8,13 +8,14 @@ from typing import Any
 import anywidget
 import traitlets
 
-from ..cli import text
+from ..cli import difference, text
+from ..cli.folders import ChangeTree, Order
 from ..events import Event
 from ..results import ChangeKind, ImageDiff, LayerStack
 from . import forms, payload, scripts
 from .progress import Record
 from .pulse import Pulse
-from .tree import ChangeTree, Order, folder_of, opening, page
+from .tree import folder_of, opening, page
 from .watching import Sample, Watch
 
 VISIBLE = 24  # rows of a tree that are open at first
@@ -98,7 +99,7 @@ class DiffWidget(Shown):
 
     def text(self) -> str:
         """The same as ``nbcontainers image-diff`` prints, cut off where a notebook would grow too long."""
-        return text.image_diff(self.result, limit=50)
+        return difference.text(self.result)
 
     def _asked(self, _: Any, message: dict[str, Any], __: Any) -> None:
         """Answer a view: ``open`` a folder, or ``filter`` the tree. What is not understood is not answered."""

@@ -169,6 +169,7 @@ def test_a_database_that_nobody_may_read_is_read(store: Store) -> None:
     image_diff(store, before, after)
     for chain in (*before.chain_ids, *after.chain_ids):
         (store.root / "layers" / chain.hex / "fs/var/lib/dpkg/status").chmod(0)
+    assert image_diff(store, before, after).unread == ()
     assert told(store, before, after) == ["dpkg sed 1>2"]
 
 
