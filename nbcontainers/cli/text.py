@@ -6,9 +6,11 @@ called may move the cursor or colour the screen.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import signal
+from collections.abc import Iterable, Iterator
 
 from ..errors import BuildError, DockerfileError, NBContainersError
 from ..results import ContainerState, HostReport, LayerStack, Usage
@@ -70,11 +72,9 @@ def layer_stack(stack: LayerStack, *, width: int = 120) -> str:
         "",
         *_layer_lines(stack, width),
     ]
-    shared = list(
-        _shared([(number, layer.shared_with) for number, layer in enumerate(stack.layers, 1) if layer.diff_id])
-    )
-    if shared:
-        lines += ["", *(shortened(line, width) for line in shared)]
+    told = [shortened(line, width) for line in shared(stack)]
+    if told:
+        lines += ["", *told]
     numbers = (number for number, layer in enumerate(stack.layers, 1) for _ in layer.largest)
     files = zip(numbers, (entry for layer in stack.layers for entry in layer.largest), strict=True)
     largest = sorted(files, key=lambda pair: pair[1].size, reverse=True)[:LARGEST]
@@ -111,8 +111,9 @@ def _layer_lines(stack: LayerStack, width: int) -> list[str]:
     return form.table((*titles, "INSTRUCTION"), rows, right=range(len(titles))).split("\n")
 
 
-def _shared(layers: Sequence[tuple[int, tuple[str, ...]]]) -> Iterator[str]:
+def shared(stack: LayerStack) -> Iterator[str]:
     """Which layers are shared with which images: layers after one another that the same images share are one line."""
+    layers = [(number, layer.shared_with) for number, layer in enumerate(stack.layers, 1) if layer.diff_id]
     for names, group in itertools.groupby(layers, key=lambda pair: pair[1]):
         if not names:
             continue
@@ -144,17 +145,36 @@ def usage(items: Iterable[tuple[ContainerState, Usage | None, float | None]]) ->
     rows = []
     for state, sample, busy in items:
         if sample is None:
-            rows.append([printable(state.name), state.status, "", "", "", ""])
+            rows.append([printable(state.name), ended(state) or state.status, "", "", "", ""])
             continue
         memory = form.binary_size(sample.memory)
         if sample.memory_limit:
             memory += f" / {form.binary_size(sample.memory_limit)}"
         processes = str(sample.processes) + (f" / {sample.processes_limit}" if sample.processes_limit else "")
         cpu = "" if busy is None else f"{busy:.0%}" + (f" / {sample.cpu_limit:.0%}" if sample.cpu_limit else "")
-        rows.append([printable(state.name), state.status, cpu, memory, processes, counted_by(sample.source)])
+        rows.append(
+            [printable(state.name), ended(state) or state.status, cpu, memory, processes, counted_by(sample.source)]
+        )
     if not rows:
         return "no container is running"
     return form.table(("CONTAINER", "STATUS", "CPU", "MEMORY", "PROCESSES", "SOURCE"), rows)
+
+
+def ended(state: ContainerState) -> str:
+    """Why a container is not running any more, in some words: what the kernel did, a signal, an exit code; empty while it may run on."""
+    if state.status not in ("exited", "dead"):
+        return ""
+    if state.out_of_memory:
+        return "memory ran out"
+    if state.error:
+        return printable(state.error)
+    code = state.exit_code
+    if code is None:
+        return "removed"
+    if 128 < code < 128 + signal.NSIG:
+        with contextlib.suppress(ValueError):
+            return f"exit code {code}: {signal.Signals(code - 128).name}"
+    return f"exit code {code}"
 
 
 def counted_by(source: str) -> str:

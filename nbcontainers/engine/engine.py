@@ -15,7 +15,7 @@ from ..events import Observer, ignore
 from ..oci.descriptor import Digest
 from ..oci.image import Image
 from ..oci.reference import Reference
-from ..results import BuildResult, HostReport, ImageDiff, LayerStack
+from ..results import BuildResult, ContainerState, HostReport, ImageDiff, LayerStack
 from . import inspect
 from . import options as words
 from .container import Container
@@ -254,6 +254,11 @@ class Engine:
                 elif all or state.status in ("running", "paused"):
                     found.append((state.created, container))
         return tuple(container for _, container in sorted(found, key=lambda pair: pair[0], reverse=True))
+
+    @property
+    def departed(self) -> tuple[ContainerState, ...]:
+        """The last states of the containers that this engine has removed, the latest last; only so many are remembered."""
+        return tuple(self._names.departed)
 
     def container(self, name: str) -> Container:
         """The container that a name, an ID or the beginning of an ID stands for."""

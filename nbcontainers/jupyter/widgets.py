@@ -78,6 +78,9 @@ class DiffWidget(Shown):
     after = traitlets.Unicode().tag(sync=True)
     shared = traitlets.Int().tag(sync=True)
     settings: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    packages: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    totals = traitlets.Dict().tag(sync=True)
+    unread: traitlets.List[Any] = traitlets.List().tag(sync=True)
     tree = traitlets.Dict().tag(sync=True)
 
     def __init__(self, result: ImageDiff) -> None:
@@ -88,7 +91,10 @@ class DiffWidget(Shown):
             before=text.printable(result.before),
             after=text.printable(result.after),
             shared=result.shared_layers,
-            settings=[payload.setting(change) for change in result.settings],
+            settings=payload.bounded(map(payload.setting, result.settings)),
+            packages=payload.bounded(map(payload.package, result.packages)),
+            totals={"settings": len(result.settings), "packages": len(result.packages)},
+            unread=[text.shortened(sentence, 400) for sentence in result.unread[:20]],
             tree=opening(self._all, "name", visible=VISIBLE),
         )
         self.on_msg(self._asked)

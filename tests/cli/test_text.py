@@ -8,7 +8,7 @@ import pytest
 
 from nbcontainers.cli import difference, text
 from nbcontainers.errors import BuildError, DockerfileError, NotFound
-from nbcontainers.results import Check, HostReport
+from nbcontainers.results import Check, ContainerState, HostReport
 from tests.jupyter import samples
 
 LAYERS = """\
@@ -87,6 +87,29 @@ def test_usage_is_a_line_a_container() -> None:
     ]
     assert "watched, process tree" in text.usage([(samples.state(), samples.usage(3, source="process tree"), None)])
     assert text.usage([]) == "no container is running"
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (samples.state(), ""),
+        (samples.state(status="exited", exit_code=0), "exit code 0"),
+        (samples.state(status="exited", exit_code=3), "exit code 3"),
+        (samples.state(status="exited", exit_code=137), "exit code 137: SIGKILL"),
+        (samples.state(status="exited", exit_code=137, out_of_memory=True), "memory ran out"),
+        (samples.state(status="exited", exit_code=200), "exit code 200"),
+        (
+            samples.state(status="exited", exit_code=137, error="ended with the engine that ran it"),
+            "ended with the engine that ran it",
+        ),
+        (samples.state(status="dead"), "removed"),
+    ],
+)
+def test_a_container_that_ended_says_why(state: ContainerState, words: str) -> None:
+    """What the kernel did, who ended it, a signal, an exit code."""
+    assert text.ended(state) == words
+    if words:
+        assert words in text.usage([(state, None, None)])
 
 
 def test_a_failed_build_shows_the_lines_and_the_end_of_the_output() -> None:

@@ -204,6 +204,7 @@ function about(layer, stack) {
       fact("Stored", bytes(layer.stored), layer.size ? h("span.dim", {}, ` ${percent(Math.min(layer.stored / layer.size, 1), 0)} of its size`) : null),
       fact("Files", changes(layer)),
       layer.wasted ? fact("Wasted", h("span.warn", {}, bytes(layer.wasted)), h("span.dim", {}, " replaced later")) : null,
+      layer.sharedBy ? fact("Shared with", shared(layer)) : null,
       layer.digest ? fact("Digest", digest(layer.digest)) : null,
       fact("Diff ID", digest(layer.diffId)),
     ),
@@ -223,6 +224,12 @@ function about(layer, stack) {
         )
       : null,
   ].filter(Boolean);
+}
+
+/** The other images that have the same layer. */
+function shared(layer) {
+  const left = layer.sharedBy - layer.sharedWith.length;
+  return [layer.sharedWith.map((name, index) => h("div.sharer", {}, h("code", {}, name))), left ? h("div.dim", {}, `and ${count(left)} more`) : null].flat();
 }
 
 /** A path whose end stays readable when it is cut: the folder gives way, not the name. */
