@@ -61,7 +61,7 @@ def stack_body(stack: LayerStack) -> Html:
         (
             head,
             table(titles, [_layer(number, layer, most) for number, layer in enumerate(stack.layers, 1)]),
-            *(h("p", sentence, class_="d") for sentence in shared(stack)),
+            *(h("p", sentence[0].upper(), sentence[1:], class_="d") for sentence in shared(stack)),
             h(
                 "details",
                 h("summary", "Largest files"),

@@ -200,8 +200,8 @@ function about(layer, stack) {
     h(
       "dl",
       {},
-      fact("Size", bytes(layer.size), h("span.dim", {}, ` ${percent(layer.size / Math.max(1, stack.size), 0)} of the image`)),
-      fact("Stored", bytes(layer.stored), layer.size ? h("span.dim", {}, ` ${percent(Math.min(layer.stored / layer.size, 1), 0)} of its size`) : null),
+      fact("Size", bytes(layer.size), h("span.dim", {}, ` ${part(layer.size, stack.size)} of the image`)),
+      fact("Stored", bytes(layer.stored), layer.size ? h("span.dim", {}, ` ${part(Math.min(layer.stored, layer.size), layer.size)} of its size`) : null),
       fact("Files", changes(layer)),
       layer.wasted ? fact("Wasted", h("span.warn", {}, bytes(layer.wasted)), h("span.dim", {}, " replaced later")) : null,
       layer.sharedBy ? fact("Shared with", shared(layer)) : null,
@@ -224,6 +224,11 @@ function about(layer, stack) {
         )
       : null,
   ].filter(Boolean);
+}
+
+/** A share in whole percents, where a little is not nothing. */
+function part(size, of) {
+  return size && size * 200 < of ? "<\u202f1\u00a0%" : percent(size / Math.max(1, of), 0);
 }
 
 /** The other images that have the same layer. */
