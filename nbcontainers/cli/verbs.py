@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import build, containers, demo, host, images, running, volumes
+from . import build, containers, demo, host, images, running, upkeep, volumes
 from .flags import Command
 
-_MODULES = (build, running, containers, images, volumes, host, demo)
+_MODULES = (build, running, containers, images, volumes, upkeep, host, demo)
 
 VERBS: dict[str, Command] = {verb.name: verb for module in _MODULES for verb in module.VERBS}
 
 # Verbs of two words ("network create") share the first; what it stands for, for the help.
-GROUPS: dict[str, str] = {"volume": "folders that outlive the containers which show them"}
+GROUPS: dict[str, str] = {
+    "builder": "the build cache",
+    "container": "containers together",
+    "image": "images together",
+    "system": "the whole store",
+    "volume": "folders that outlive the containers which show them",
+}
 
 
 def find(words: Sequence[str]) -> tuple[Command | None, Sequence[str]]:

@@ -102,6 +102,14 @@ def _mount(entry: MountPoint, spec: RuntimeSpec) -> dict[str, Any]:
     return {**shown, "Mode": mode, "RW": is_writable, "Propagation": propagation}
 
 
+def created(subject: Image) -> float:
+    """When an image was made, in seconds since the epoch; 0 where it does not say."""
+    try:
+        return datetime.datetime.fromisoformat(subject.config.created).timestamp()
+    except ValueError:
+        return 0.0
+
+
 def moment(instant: float) -> str:
     """An instant in RFC 3339, UTC; Docker's zero time for one that has not come."""
     if not instant:
