@@ -13,6 +13,8 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import Conflict, Detached, NBContainersError, NotFound
 from ..events import Observer, Output, ignore
+from ..oci.image import Image
+from ..oci.reference import Reference
 from ..oci.runtime import RuntimeSpec
 from ..results import Change, ContainerState, Usage
 from . import entering, inspect
@@ -245,9 +247,20 @@ class Container:
         self.state  # noqa: B018 - NotFound, if it is no more
         self._store.worker.export(self._store.snapshots.mounts(self.id), stream.fileno())
 
-    def inspect(self) -> dict[str, Any]:
-        """All that is known of it, by Docker's keys."""
-        return inspect.container(self.state, self.spec, self._folder)
+    def commit(self, reference: Reference | None = None, **options: Any) -> Image:
+        """See ``Engine.commit``."""
+        from . import derived
+
+        return derived.commit(self._store, self._runtime, self._folder, self.state, self.spec, reference, **options)
+
+    def inspect(self, *, size: bool = False) -> dict[str, Any]:
+        """All that is known of it, by Docker's keys; with ``size`` also the bytes that it wrote, and that its files have in all."""
+        found = inspect.container(self.state, self.spec, self._folder)
+        if size:
+            from . import upkeep
+
+            found |= upkeep.sizes(self._store, self.id)
+        return found
 
     @property
     def _running(self) -> Running:
