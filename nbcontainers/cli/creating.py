@@ -23,6 +23,7 @@ IDENTITY = (
     Flag(names=("--name",), metavar="NAME", help="a name to call the container by"),
     Flag(names=("--rm",), help="remove the container, and its anonymous volumes, when it ends"),
     Flag(names=("-i", "--interactive"), help="keep standard input open"),
+    Flag(names=("-t", "--tty"), help="give the program a terminal"),
     Flag(names=("-h", "--hostname"), metavar="NAME", help="the host name inside (else the container's ID)"),
     Flag(names=("--domainname",), metavar="NAME", help="the NIS domain name inside"),
     Flag(names=("--entrypoint",), metavar="COMMAND", help="in place of the image's entry point"),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
-from typing import Any
 
-from ..engine import Container, Engine
+from ..engine import Engine
 from ..errors import NBContainersError
 from ..results import ContainerState
-from . import format as form
+from . import attached
 from .console import Console, each
 from .creating import CREATE, run_options
+from .entering import truth
 from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number
 
 DETACH = Flag(names=("-d", "--detach"), help="print the ID and leave the container running")
@@ -20,27 +19,19 @@ COMMAND = Operand(name="COMMAND", help="what to run in place of the image's comm
 
 def run(engine: Engine, values: Namespace, console: Console) -> int:
     """Run a container: its exit code, 128 and the signal's number if one ended it, 125 to 127 if it could not start."""
-    if values.detach and values.interactive:
-        raise NBContainersError("both -d and -i", hint="a detached container has no one to read standard input from")
+    attached.require_terminal(values)
     container = engine.run(values.image, *values.command, detach=values.detach, **run_options(values))
     warn(container.state, console)
     if values.detach:
         console.print(container.id)
         return 0
-    return follow(container, console, stdin=sys.stdin.buffer if values.interactive else None)
-
-
-def follow(container: Container, console: Console, *, stdin: Any = None) -> int:
-    """Show a container's output until it ends, and say why if it did not end by itself."""
-    code = container.attach(console.write, stdin=stdin)
-    ended = container.last_state
-    if ended is not None and ended.out_of_memory:
-        limit = container.spec.resources.memory
-        console.note(
-            f"{ended.name} ran out of memory" + (f": its limit is {form.binary_size(limit)}" if limit else ""),
-            style="red",
-        )
-    return code
+    return attached.follow(
+        container,
+        console,
+        stdin=values.interactive,
+        detach_keys=values.detach_keys or "",
+        proxy=truth(values.sig_proxy),
+    )
 
 
 def warn(state: ContainerState, console: Console) -> None:
@@ -62,7 +53,12 @@ def start(engine: Engine, values: Namespace, console: Console) -> int:
             raise NBContainersError("more than one container with --attach", hint="start one at a time")
         container = engine.container(values.container[0])
         container.start()
-        return follow(container, console)
+        return attached.follow(
+            container,
+            console,
+            stdin=values.interactive and container.state.interactive,
+            detach_keys=values.detach_keys or "",
+        )
     for word in values.container:
         engine.container(word).start(detach=True)
         console.print(word)
@@ -100,7 +96,7 @@ VERBS = (
         name="run",
         act=run,
         summary="make a container from an image and run it",
-        flags=(*CREATE, DETACH),
+        flags=(*CREATE, DETACH, attached.SIG_PROXY, attached.KEYS),
         operands=(IMAGE, COMMAND),
     ),
     Command(
@@ -114,7 +110,11 @@ VERBS = (
         name="start",
         act=start,
         summary="start containers that were created or have ended",
-        flags=(Flag(names=("-a", "--attach"), help="show the output and wait for the end"),),
+        flags=(
+            Flag(names=("-a", "--attach"), help="show the output and wait for the end"),
+            Flag(names=("-i", "--interactive"), help="send it what is typed (with -a)"),
+            attached.KEYS,
+        ),
         operands=(CONTAINERS,),
     ),
     Command(

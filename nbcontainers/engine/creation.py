@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import NotFound
-from ..oci.image import Image
+from ..oci.image import ContainerConfig, Image
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
 from ..runtime import defaults, namefiles
@@ -98,7 +98,7 @@ def specification(
     spec = defaults.docker_spec(
         host=host,
         args=words.command(config, command, options.get("entrypoint")),
-        env=words.environment(config, options.get("env", ())),
+        env=_environment(config, options),
         cwd=options.get("workdir") or config.working_dir or "/",
         hostname=options.get("hostname") or identifier[:12],
         network=words.network(options.get("network") or "none"),
@@ -121,8 +121,16 @@ def specification(
         devices=given.devices,
         domainname=options.get("domainname") or "",
         annotations=annotations,
+        process=replace(spec.process, terminal=options.get("tty", False)),
     )
     return security.apply(sharing.apply(spec, modes), options)
+
+
+def _environment(config: ContainerConfig, options: words.RunOptions) -> tuple[str, ...]:
+    """The variables; a program on a terminal is told of one that every image knows."""
+    given = words.environment(config, options.get("env", ()))
+    has_kind = not options.get("tty", False) or any(word.startswith("TERM=") for word in given)
+    return given if has_kind else (*given, "TERM=xterm")
 
 
 def _state(

@@ -59,6 +59,8 @@ class Runtime:
         groups: Sequence[str] = (),
         stdin: bool = False,
         detach: bool = False,
+        size: tuple[int, int] = (0, 0),
+        happenings: str = "",
     ) -> Running:
         """Start a container and return once its command has been executed.
 
@@ -72,6 +74,8 @@ class Runtime:
             user: a Dockerfile's USER word, looked up inside; empty takes the specification's ids.
             groups: further groups, names or numbers, looked up inside too.
             stdin: give it a standard input that ``attach`` feeds; else it reads nothing.
+            size: rows and columns of its terminal, if it has one; zeros where they are not known.
+            happenings: the file in which the shim notes what happens; none without it.
 
         Raises:
             LaunchError: it could not be started; nothing of it is left but state.json and log.
@@ -88,6 +92,8 @@ class Runtime:
             groups=groups,
             stdin=stdin,
             detach=detach,
+            size=size,
+            happenings=happenings,
         )
         self._forget_ended()
         control, stdio = self._send(plan)
@@ -125,6 +131,7 @@ class Runtime:
         with self._lock:
             ending, self._foreground = self._foreground, set()
             zygote_, self._zygote = self._zygote, None
+        ending = {running for running in ending if running.is_held()}
         for running in ending:
             running.hang_up()
         for running in ending:

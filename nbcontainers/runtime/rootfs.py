@@ -186,11 +186,11 @@ def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool) -> int
         syscalls.mount_setattr(tree, "", depth, set_=everywhere, propagation=propagation & ~MS_REC)
         if attributes or cleared:
             syscalls.mount_setattr(tree, "", AT_EMPTY_PATH, set_=attributes, clear=cleared)
-        _attach(tree, _make_target(root, destination, is_directory))
+        _attach(tree, make_target(root, destination, is_directory))
         return -1
     if kind == "tmpfs" and destination != "/dev" and not any(key == "mode" for key, _ in options):
         options = [*options, *_mode_of(root, destination)]
-    target = _make_target(root, destination, True)
+    target = make_target(root, destination, True)
     if kind == "cgroup":
         _mount_cgroups(target, source, options, attributes)
         return -1
@@ -295,7 +295,7 @@ def make_devices(root: int, devices: list[tuple[str, int, int, int, int, int]]) 
     """Make nodes inside: (path, type and mode, major, minor, uid, gid) each, wherever the path leads inside the root."""
     for path, mode, major, minor, uid, gid in devices:
         folder, _, name = path.rpartition("/")
-        parent = _make_target(root, folder, True) if folder else os.dup(root)
+        parent = make_target(root, folder, True) if folder else os.dup(root)
         try:
             held = syscalls.openat2(parent, ".", _O_PATH_DIR, resolve=_STRICT)
             try:
@@ -331,7 +331,7 @@ def _open(root: int, path: str) -> int:
         return -1
 
 
-def _make_target(root: int, path: str, is_directory: bool, links: int = 0) -> int:
+def make_target(root: int, path: str, is_directory: bool, links: int = 0) -> int:
     """A descriptor to mount on: what the path leads to inside the root, made (with its folders) where it is missing."""
     found = _open(root, path)
     if found >= 0:
@@ -354,7 +354,7 @@ def _make_target(root: int, path: str, is_directory: bool, links: int = 0) -> in
                         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path) from None
                     whole = link if link.startswith("/") else f"{walked.rpartition('/')[0]}/{link}"
                     rest = "/".join(names[number + 1 :])
-                    return _make_target(root, f"{whole}/{rest}" if rest else whole, is_directory, links + 1)
+                    return make_target(root, f"{whole}/{rest}" if rest else whole, is_directory, links + 1)
                 found = syscalls.openat2(parent, name, os.O_PATH | os.O_NOFOLLOW, resolve=_STRICT)
             os.close(parent)
             parent = found
