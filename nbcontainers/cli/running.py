@@ -9,10 +9,11 @@ from typing import Any
 from ..engine import Container, Engine
 from ..engine.options import RunOptions
 from ..errors import NBContainersError
+from ..events import Observer
 from ..results import ContainerState
 from . import format as form
 from .console import Console, each
-from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number, whole
+from .flags import CONTAINERS, IMAGE, PLATFORM, Command, Flag, Operand, number, whole
 
 CREATE = (
     Flag(
@@ -47,6 +48,8 @@ CREATE = (
     Flag(names=("--entrypoint",), metavar="COMMAND", help="in place of the image's entry point"),
     Flag(names=("-l", "--label"), metavar="KEY=VALUE", many=True, help="a label on the container"),
     Flag(names=("--replace",), help="take the name over from a container that has it"),
+    Flag(names=("--pull",), metavar="missing|always|never", default="missing", help="when to pull the image (missing)"),
+    PLATFORM,
 )
 DETACH = Flag(names=("-d", "--detach"), help="print the ID and leave the container running")
 COMMAND = Operand(name="COMMAND", help="what to run in place of the image's command", count="rest")
@@ -75,14 +78,23 @@ def run_options(values: Namespace) -> RunOptions:
         entrypoint=values.entrypoint,
         labels=values.label,
         replace=values.replace,
+        pull=values.pull,
+        platform=values.platform,
     )
+
+
+def pulling(values: Namespace, console: Console) -> Observer:
+    """What tells of an image that is pulled before it runs."""
+    return console.transfers(errors=True, missing=values.pull != "always")
 
 
 def run(engine: Engine, values: Namespace, console: Console) -> int:
     """Run a container: its exit code, 128 and the signal's number if one ended it, 125 to 127 if it could not start."""
     if values.detach and values.interactive:
         raise NBContainersError("both -d and -i", hint="a detached container has no one to read standard input from")
-    container = engine.run(values.image, *values.command, detach=values.detach, **run_options(values))
+    container = engine.run(
+        values.image, *values.command, detach=values.detach, on_event=pulling(values, console), **run_options(values)
+    )
     warn(container.state, console)
     if values.detach:
         console.print(container.id)
@@ -111,7 +123,8 @@ def warn(state: ContainerState, console: Console) -> None:
 
 def create(engine: Engine, values: Namespace, console: Console) -> int:
     """Make a container and print its ID."""
-    console.print(engine.create(values.image, *values.command, **run_options(values)).id)
+    made = engine.create(values.image, *values.command, on_event=pulling(values, console), **run_options(values))
+    console.print(made.id)
     return 0
 
 

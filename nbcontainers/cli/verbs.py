@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import build, containers, demo, host, images, running
+from . import build, containers, demo, host, images, registries, running
 from .flags import Command
 
-_MODULES = (build, running, containers, images, host, demo)
+_MODULES = (build, running, containers, images, registries, host, demo)
 
 VERBS: dict[str, Command] = {verb.name: verb for module in _MODULES for verb in module.VERBS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
 
 
-def image(subject: Image, tags: tuple[str, ...]) -> dict[str, Any]:
-    """An image, with the familiar names ``tags`` that it goes by. Source: Docker Engine API 1.45, ImageInspect."""
+def image(subject: Image, tags: Sequence[str], digests: Sequence[str]) -> dict[str, Any]:
+    """An image, with the familiar names that it goes by: those with a tag, and those with a digest.
+
+    Source: Docker Engine API 1.45, ImageInspect.
+    """
     return {
         "Id": str(subject.id),
         "RepoTags": list(tags),
-        "RepoDigests": [f"{tag.partition(':')[0]}@{subject.descriptor.digest}" for tag in tags],
+        "RepoDigests": list(digests),
         "Created": subject.config.created,
         "Author": subject.config.author,
         "Config": subject.config.config.to_json(),

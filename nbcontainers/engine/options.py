@@ -29,7 +29,8 @@ class RunOptions(TypedDict, total=False):
     """What ``Engine.run`` and ``Engine.create`` take beside the image and the command; docker's words and meanings.
 
     ``memory`` is in bytes, or a size such as ``64m``; ``cpus`` counts processors; ``volumes`` are ``HOST:INSIDE[:ro]`` and
-    ``tmpfs`` is ``FOLDER[:OPTIONS]``; ``labels`` and ``env`` are ``NAME=VALUE`` words or a mapping.
+    ``tmpfs`` is ``FOLDER[:OPTIONS]``; ``labels`` and ``env`` are ``NAME=VALUE`` words or a mapping. ``pull`` is ``missing``,
+    ``always`` or ``never``; ``platform`` is ``linux/arm64`` and the like.
     """
 
     name: str
@@ -52,6 +53,8 @@ class RunOptions(TypedDict, total=False):
     entrypoint: str | None
     labels: Sequence[str] | Mapping[str, str]
     replace: bool
+    pull: str
+    platform: str | None
 
 
 def check(options: Mapping[str, Any]) -> None:
