@@ -156,12 +156,72 @@ class BuildResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What the collector removed: images by ID, blobs by digest, unpacked layers by chain ID; ``size`` is that of the blobs."""
+    """What the collector removed: images by ID, blobs by digest, unpacked layers by chain ID, names as Docker shows them.
+
+    ``size`` is that of the blobs, ``unpacked`` that of the layers' files.
+    """
 
     images: tuple[Digest, ...] = ()
     blobs: tuple[Digest, ...] = ()
     layers: tuple[Digest, ...] = ()
     size: int = 0
+    unpacked: int = 0
+    untagged: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What ``prune`` removed: containers by ID, names and images, records of the build cache by key, unpacked layers by chain ID.
+
+    ``size`` is all the room that it gave back, in bytes.
+    """
+
+    containers: tuple[str, ...] = ()
+    untagged: tuple[str, ...] = ()
+    images: tuple[Digest, ...] = ()
+    cache: tuple[str, ...] = ()
+    layers: tuple[Digest, ...] = ()
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskUse:
+    """What one kind of thing takes of the disk: how many there are, how many are used, and the bytes of all and of the unused."""
+
+    kind: str
+    total: int
+    active: int
+    size: int
+    reclaimable: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something of a store that is not as it should be.
+
+    ``kind`` is blob, image, tag, layer, index, cache, container or name; ``images`` are the names (or IDs) of the images that it
+    hurts. ``repaired`` says what was done about it, and is empty if nothing was.
+    """
+
+    kind: str
+    name: str
+    problem: str
+    images: tuple[str, ...] = ()
+    repaired: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreCheck:
+    """What a check of a whole store looked at, and what it found."""
+
+    blobs: int
+    size: int
+    tags: int
+    images: int
+    layers: int
+    cache: int
+    containers: int
+    faults: tuple[Fault, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +251,8 @@ class ContainerState:
     """What is on disk of a container. Instants are 0 where they have not come; ``pid`` is 0 unless it runs.
 
     ``user`` is the word of USER or ``--user``, looked up inside at each start; ``interactive`` keeps standard input open.
-    ``tier`` and ``not_enforced`` say how well it was isolated; ``error`` says why it could not start, or how it was ended.
+    ``tier`` says how well it is isolated, ``lacks`` what no container of its host has, ``not_enforced`` what was asked for it and is
+    not enforced; ``error`` says why it could not start, or how it was ended.
     """
 
     id: str
@@ -209,6 +270,7 @@ class ContainerState:
     error: str = ""
     tier: str = ""
     not_enforced: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
     user: str = ""
     interactive: bool = False
     auto_remove: bool = False

@@ -119,6 +119,11 @@ class BuildProgress:
             self._console.err.write("\r\033[K")
         self._counting = ""
 
+    def close(self) -> None:
+        """Leave the cursor at the beginning of a line."""
+        self._end_progress()
+        self._end_line()
+
     def _end_line(self) -> None:
         if self._open:
             self._console.err.write("\n")

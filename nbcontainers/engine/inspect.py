@@ -95,9 +95,18 @@ def container(state: ContainerState, spec: RuntimeSpec, folder: Path) -> dict[st
         "NBContainers": {
             "Tier": state.tier,
             "NotEnforced": list(state.not_enforced),
+            "Lacks": list(state.lacks),
             "Capabilities": sorted(process.capabilities),
         },
     }
+
+
+def created(subject: Image) -> float:
+    """When an image was made, in seconds since the epoch; 0 where it does not say."""
+    try:
+        return datetime.datetime.fromisoformat(subject.config.created).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def moment(instant: float) -> str:
