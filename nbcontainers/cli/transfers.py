@@ -56,8 +56,9 @@ class Board:
         """Note what an event tells."""
         match event:
             case TransferStarted():
-                self.__init__()  # type: ignore[misc]  # the next image begins with nothing
                 self.name, self.pushing = event.name, event.direction == "push"
+                self.rows, self.finished, self._moved = {}, None, {}
+                self._samples.clear()
             case TransferFinished():
                 self.finished = event
             case Transfer():

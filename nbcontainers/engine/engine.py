@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Unpack
@@ -416,12 +416,20 @@ class Engine:
     def check(self, *, repair: bool = False, on_event: Observer = ignore) -> StoreCheck:
         """Read everything in the store and tell what is not as it should be; with ``repair`` make again what can be.
 
-        The index, unpacked layers and blobs of layers that were made here are made anew. A damaged blob that cannot be is put
-        aside, so that loading, pulling or building its image brings a good one.
+        The index, unpacked layers and blobs of layers that were made here are made anew, and blobs that a registry had are brought
+        from there. A damaged blob that cannot be is put aside, so that loading, pulling or building its image brings a good one.
         """
         from . import upkeep
 
-        return upkeep.check(self.store, self._every(), repair=repair, on_event=on_event)
+        return upkeep.check(self.store, self._every(), repair=repair, fetch=self._fetch(on_event), on_event=on_event)
+
+    def _fetch(self, on_event: Observer) -> Callable[[Digest], bool]:
+        def again(digest: Digest) -> bool:
+            from . import registries
+
+            return registries.fetch(self.store, digest, on_event=on_event)
+
+        return again
 
     def _every(self) -> tuple[Container, ...]:
         """All containers, also those whose state cannot be read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from ..oci.reference import Reference
 from ..store.registry import pull as pulling
 from ..store.registry import push as pushing
 from ..store.registry.access import Access, registry_name
+from ..store.registry.origins import Origins
 from ..store.store import Store
 
 PullPolicy = Literal["missing", "always", "never"]
@@ -71,6 +73,7 @@ def pushed(store: Store, name: str) -> Reference:
     reference = Reference.parse(name)
     if reference.digest:
         raise NBContainersError(f"cannot push {name!r} by its digest", hint="give it a tag, and push that")
+    store.images.resolve(name)  # names what is spelled like it, where there is none
     store.images.tags.read(reference)
     return reference
 
@@ -90,6 +93,19 @@ def referrers(store: Store, name: str, *, insecure: bool, on_event: Observer) ->
     with access(on_event).repository(reference, insecure=insecure) as repository:
         digest = reference.digest or repository.manifest(reference.tag).descriptor.digest
         return repository.referrers(Digest(digest))
+
+
+def fetch(store: Store, digest: Digest, *, on_event: Observer) -> bool:
+    """Bring a blob again from where it came from or went to; False if no registry has it any more."""
+    for host, repository in Origins(store.root).registries(digest):
+        reference = Reference(host, repository, digest=str(digest))
+        with (
+            contextlib.suppress(RegistryError),
+            access(on_event).repository(reference, mirrors=True) as source,
+        ):
+            if pulling.restore(store, source, digest):
+                return True
+    return False
 
 
 def login(registry: str, username: str, password: str, *, insecure: bool, on_event: Observer) -> str:

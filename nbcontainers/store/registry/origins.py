@@ -26,6 +26,12 @@ class Origins:
         names = (line.partition("/") for line in self._lines(digest))
         return tuple(repository for host, _, repository in names if host == registry)
 
+    def registries(self, digest: Digest) -> tuple[tuple[str, str], ...]:
+        """Every registry and repository that had the blob, the latest first."""
+        return tuple(
+            (host, repository) for host, _, repository in (line.partition("/") for line in self._lines(digest))
+        )
+
     def note(self, digests: Iterable[Digest], registry: str, repository: str) -> None:
         """Remember that a repository has these blobs, and forget the blobs that are gone."""
         self._folder.mkdir(mode=0o700, exist_ok=True)

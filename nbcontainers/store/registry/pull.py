@@ -13,6 +13,7 @@ from ...oci import platforms
 from ...oci.descriptor import CONFIG, DOCKER_CONFIG, Descriptor, Digest, Platform
 from ...oci.image import Image, Index
 from ...oci.reference import Reference
+from .. import garbage
 from ..images import pick
 from ..store import Store
 from . import documents, download
@@ -70,7 +71,7 @@ def pull(
         named = _whole(found, platform)
         fresh = fresh or known != named
         image = store.images.name(replace(image, descriptor=found.manifest.descriptor), reference, named)
-        blobs = (image.id, *(layer.digest for layer in image.layers))
+        blobs = (found.top.descriptor.digest, image.descriptor.digest, image.id, *(one.digest for one in image.layers))
         Origins(store.root).note(blobs, reference.registry, repository.name)
     on_event(
         TransferFinished(
@@ -207,12 +208,22 @@ def _stands_for(store: Store, reference: Reference) -> Descriptor | None:
         return None
 
 
-def restore(store: Store, repository: Repository, blobs: tuple[Descriptor, ...]) -> tuple[Digest, ...]:
-    """Bring blobs again, whatever is there under their digests: the way to heal a damaged store. Those that came are returned."""
-    healed = []
-    with store.lease():
-        for blob in blobs:
-            with contextlib.suppress(RegistryError, IntegrityError):
-                download.blob(repository, store.content, blob, lambda event: None)
-                healed.append(blob.digest)
-    return tuple(healed)
+def restore(store: Store, repository: Repository, digest: Digest) -> bool:
+    """Bring a blob that the store lacks or has damaged from where it was; False if it is not there any more."""
+    wanted = _descriptor(store, digest)
+    with store.lease(), contextlib.suppress(RegistryError, IntegrityError):
+        if wanted is not None:
+            download.blob(repository, store.content, wanted, lambda event: None)
+            return True
+        document = repository.manifest(digest)
+        return store.content.write(document.data, document.descriptor.media_type).digest == digest
+    return False
+
+
+def _descriptor(store: Store, digest: Digest) -> Descriptor | None:
+    """What some manifest says of a blob; None if none speaks of it, so it is a manifest or nothing that is needed."""
+    for manifest in garbage.documents(store.content).manifests.values():
+        for blob in (manifest.config, *manifest.layers):
+            if blob.digest == digest:
+                return blob
+    return None

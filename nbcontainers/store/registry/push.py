@@ -50,7 +50,7 @@ def push(store: Store, repository: Repository, reference: Reference, image: Imag
             repository.put_manifest(document.digest, store.content.read(document.digest), document.media_type)
         last = parts.documents[-1]
         repository.put_manifest(reference.tag, store.content.read(last.digest), last.media_type)
-        blobs = (*parts.configs, *parts.layers)
+        blobs = (*parts.documents, *parts.configs, *parts.layers)
         Origins(store.root).note((blob.digest for blob in blobs), reference.registry, repository.name)
     on_event(TransferFinished(name=reference.familiar, direction="push", digest=last.digest, size=last.size))
     return last

@@ -21,9 +21,7 @@ from nbcontainers.linux.idmap import of_host
 from nbcontainers.oci.descriptor import DOCKER_MANIFEST, INDEX, LAYER_GZIP, MANIFEST, Digest
 from nbcontainers.oci.image import Image
 from nbcontainers.oci.reference import Reference
-from nbcontainers.store.registry import pull as pulling
 from nbcontainers.store.registry import upload
-from nbcontainers.store.registry.access import Access
 from nbcontainers.store.registry.connections import Connections
 from nbcontainers.store.registry.endpoints import of
 from nbcontainers.store.registry.origins import Origins
@@ -330,10 +328,12 @@ def test_a_damaged_blob_is_not_sent_on(store: Store, registry: Registry) -> None
     Origins(store.root)._folder.joinpath(image.layers[0].digest.hex).unlink()
     with pytest.raises(IntegrityError, match="is damaged"):
         push(store, other)
-    reference = Reference.parse(name)
-    with Access(environ=os.environ, warn=lambda message, hint: None).repository(reference) as repository:
-        assert pulling.restore(store, repository, image.layers[:1]) == (image.layers[0].digest,)
+    Origins(store.root).note([image.layers[0].digest], registry.host, "damaged")
+    assert registries.fetch(store, image.layers[0].digest, on_event=ignore)
     assert path.read_bytes() == whole
+    store.content.delete(image.descriptor.digest)
+    assert registries.fetch(store, image.descriptor.digest, on_event=ignore)
+    assert not registries.fetch(store, Digest.of(b"never seen"), on_event=ignore)
 
 
 def test_a_name_that_is_not_there_says_so(store: Store, registry: Registry) -> None:
