@@ -10,6 +10,8 @@ from .oci.image import Image
 
 ChangeKind = Literal["added", "modified", "deleted"]
 FileKind = Literal["file", "directory", "symlink", "hardlink", "device", "fifo", "whiteout"]
+PackageChangeKind = Literal["added", "deleted", "upgraded", "downgraded"]
+Packaging = Literal["dpkg", "apk", "rpm", "python", "conda"]
 Status = Literal["creating", "created", "running", "paused", "exited", "dead"]
 
 
@@ -63,7 +65,7 @@ class Layer:
 
     ``size`` is what its files hold; ``stored_size`` is the compressed blob. An instruction that made no layer has ``digest``
     and ``diff_id`` None and counts nothing. ``largest`` holds its biggest files, largest first. ``wasted`` are the bytes of
-    it that later layers replace or remove.
+    it that later layers replace or remove. ``shared_with`` are the names of the other images in the store that have the same blob.
     """
 
     instruction: str
@@ -76,6 +78,7 @@ class Layer:
     deleted: int = 0
     wasted: int = 0
     largest: tuple[Entry, ...] = ()
+    shared_with: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,14 +121,34 @@ class SettingChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PackageChange:
+    """A package that differs between two images, with its versions; the side where it is not installed is None.
+
+    ``where`` is the folder of a Python or conda environment, for there may be several; elsewhere it is empty.
+    """
+
+    kind: PackageChangeKind
+    packaging: Packaging
+    name: str
+    before: str | None
+    after: str | None
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageDiff:
-    """Everything in which image ``after`` differs from image ``before``: files sorted by path, then settings."""
+    """Everything in which image ``after`` differs from image ``before``: files sorted by path, settings by key, packages by name.
+
+    ``unread`` says in plain words which package data were found and could not be read.
+    """
 
     before: str
     after: str
     files: tuple[FileChange, ...]
     settings: tuple[SettingChange, ...]
     shared_layers: int
+    packages: tuple[PackageChange, ...] = ()
+    unread: tuple[str, ...] = ()
 
     def count(self, kind: ChangeKind) -> int:
         """How many files were added, modified or deleted."""

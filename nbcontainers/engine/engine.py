@@ -294,7 +294,7 @@ class Engine:
         return stack.layer_stack(self.store, self.image(name))
 
     def image_diff(self, before: str | Image, after: str | Image) -> ImageDiff:
-        """In what two images differ: files and settings."""
+        """In what two images differ: files, settings and packages."""
         from ..analysis import difference
 
         return difference.image_diff(self.store, self.image(before), self.image(after))
@@ -357,6 +357,11 @@ class Engine:
                 elif all or state.status in ("running", "paused"):
                     found.append((state.created, container))
         return tuple(container for _, container in sorted(found, key=lambda pair: pair[0], reverse=True))
+
+    @property
+    def departed(self) -> tuple[ContainerState, ...]:
+        """The last states of the containers that this engine has removed, the latest last; only so many are remembered."""
+        return tuple(self._names.departed)
 
     def container(self, name: str) -> Container:
         """The container that a name, an ID or the beginning of an ID stands for."""

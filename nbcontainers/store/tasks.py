@@ -206,6 +206,11 @@ def read(work: Work, rootfs: list[dict[str, Any]], path: str, limit: int) -> byt
         return copying.read(root, os.fsencode(path), limit)
 
 
+def content(work: Work, chain: str, path: str, limit: int) -> bytes:
+    """See ``Worker.content``."""
+    return unpacked.content(work.root, Digest(chain), path, limit=limit)
+
+
 def lookup(work: Work, rootfs: list[dict[str, Any]], word: str) -> tuple[int, int]:
     """See ``Worker.lookup``."""
     with work.view(rootfs) as root:
@@ -316,6 +321,7 @@ _ALL: dict[str, Callable[..., Any]] = {
     "copy": copy,
     "copy_from": copy_from,
     "read": read,
+    "content": content,
     "lookup": lookup,
     "export": export,
     "verify": verify,

@@ -287,6 +287,10 @@ class Worker:
         """The content of a file in a tree: NotFound, or Conflict if it is no file or is longer than ``limit``."""
         return bytes(self._call("read", _plain(mounts), path, limit)[0])
 
+    def content(self, chain: Digest, path: str, *, limit: int) -> bytes:
+        """See ``unpacked.content``; also where only the containers' root may read the file."""
+        return bytes(self._call("content", str(chain), path, limit)[0])
+
     def lookup(self, mounts: Sequence[Mount], word: str) -> tuple[int, int]:
         """The ids that ``name|uid[:group|gid]`` means in a tree: NotFound if its /etc/passwd or /etc/group has no such name."""
         uid, gid = self._call("lookup", _plain(mounts), word)[0]
