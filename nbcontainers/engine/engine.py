@@ -123,7 +123,9 @@ class Engine:
                 runtime=self._runtime,
                 host=self._host,
                 resolve_toolbox=lambda: self.toolbox(on_event=on_event),
-                context=Context.open(Path(context), dockerfile=file, digests=digests) if context is not None else None,
+                contexts={"": Context.open(Path(context), dockerfile=file, digests=digests)}
+                if context is not None
+                else {},
                 arguments=args,
                 target=target,
                 no_cache=no_cache,

@@ -290,7 +290,12 @@ def _mount(entry: Mount) -> PlannedMount:
     if destination == "/":
         raise LaunchError("nothing can be mounted on /", stage="mount /")
     if bind is not None or entry.type == "bind":
-        return destination, "bind", os.path.abspath(entry.source), set_, cleared, [], bool(bind)
+        below = [pair for pair in options if pair[0] == "subpath"]
+        return destination, "bind", os.path.abspath(entry.source), set_, cleared, below, bool(bind)
+    if entry.type == "overlay":
+        folders = [("lowerdir", path) for key, value in options if key == "lowerdir" for path in _split(value)]
+        rest = [pair for pair in options if pair[0] != "lowerdir"]
+        return destination, "overlay", "", set_, cleared, [*folders, *rest], False
     # A new mount has no attributes to clear, and no time of access but relatime unless one is named.
     return destination, entry.type, entry.source, set_, 0, [("source", entry.source or entry.type), *options], False
 

@@ -65,10 +65,9 @@ def build(plan: Plan, at: Callable[[str], None]) -> tuple[int, int]:
     at("mount namespace")
     syscalls.mount("", "/", "", MS_REC | MS_PRIVATE)
     taken = []
-    for destination, kind, source, _, _, _, recursive in plan["mounts"]:
-        at(f"mount {destination}")
-        depth = AT_RECURSIVE if recursive else 0
-        taken.append(syscalls.open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | depth) if kind == "bind" else -1)
+    for entry in plan["mounts"]:
+        at(f"mount {entry[0]}")
+        taken.append(_take(plan["folder"], entry) if entry[1] in {"bind", "overlay"} else -1)
     at("root file system")
     _mount_root(plan)
     root = os.open(plan["folder"], _O_PATH_DIR)
@@ -144,6 +143,34 @@ def freeze_root(root: int) -> None:
     syscalls.mount_setattr(root, "", AT_EMPTY_PATH, set_=MOUNT_ATTR_RDONLY)
 
 
+def _take(folder: str, entry: PlannedMount) -> int:
+    """A detached copy of what a bind or an overlay shows: of its ``subpath`` only, found inside it whatever its links say.
+
+    An overlay is mounted over the container's folder for as long as that takes.
+    """
+    _, kind, source, _, _, options, recursive = entry
+    depth = AT_RECURSIVE if recursive else 0
+    below = next((value for key, value in options if key == "subpath"), "")
+    if kind == "bind" and not below:
+        return syscalls.open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | depth)
+    if kind == "overlay":
+        lowers = [value for key, value in options if key == "lowerdir"]
+        rest = [f"{key}={value}" if value else key for key, value in options if key not in {"lowerdir", "subpath"}]
+        _mount_overlay(folder, lowers, rest)
+        source = folder
+    place = os.open(source, _O_PATH_DIR)
+    try:
+        found = syscalls.openat2(place, below or ".", os.O_PATH, resolve=_INSIDE)
+        try:
+            return syscalls.open_tree(found, "", OPEN_TREE_CLONE | AT_EMPTY_PATH | depth)
+        finally:
+            os.close(found)
+    finally:
+        os.close(place)
+        if kind == "overlay":
+            syscalls.umount(folder, MNT_DETACH)
+
+
 def _mount_root(plan: Plan) -> None:
     kind, source, lowers, options = plan["root"]
     folder = plan["folder"]
@@ -152,6 +179,10 @@ def _mount_root(plan: Plan) -> None:
         target = os.open(folder, _O_PATH_DIR)
         _attach(tree, target)
         return
+    _mount_overlay(folder, lowers, options)
+
+
+def _mount_overlay(folder: str, lowers: list[str], options: list[str]) -> None:
     # Descriptors' short names stand for the paths: many layers then fit in mount(2)'s one page, no character needs an
     # escape, and the container does not read the host's paths in its mount table.
     opened = [os.open(path, _O_PATH_DIR) for path in lowers]
@@ -173,7 +204,7 @@ def _mount_root(plan: Plan) -> None:
 def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool) -> int:
     """Do one mount (``tree`` is what a bind shows); where it is /dev, fill it and return its descriptor, else -1."""
     destination, kind, source, attributes, cleared, options, recursive = entry
-    if kind == "bind":
+    if tree >= 0:
         is_directory = stat.S_ISDIR(os.stat(tree).st_mode)
         depth = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
         syscalls.mount_setattr(tree, "", depth, set_=attributes, clear=cleared, propagation=MS_PRIVATE)

@@ -52,7 +52,7 @@ class Builder:
             runtime=self.runtime,
             host=self.host,
             resolve_toolbox=self.no_toolbox,
-            context=opened if context else None,
+            contexts={"": opened} if context else {},
             arguments=arguments,
             target=target,
             no_cache=no_cache,
