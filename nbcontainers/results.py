@@ -191,7 +191,8 @@ class ContainerState:
     """What is on disk of a container. Instants are 0 where they have not come; ``pid`` is 0 unless it runs.
 
     ``user`` is the word of USER or ``--user``, looked up inside at each start; ``interactive`` keeps standard input open.
-    ``tier`` and ``not_enforced`` say how well it was isolated; ``error`` says why it could not start, or how it was ended.
+    ``tier`` says how well it is isolated, ``lacks`` what no container of its host has, ``not_enforced`` what was asked for it and is
+    not enforced; ``error`` says why it could not start, or how it was ended.
     """
 
     id: str
@@ -209,6 +210,7 @@ class ContainerState:
     error: str = ""
     tier: str = ""
     not_enforced: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
     user: str = ""
     interactive: bool = False
     auto_remove: bool = False

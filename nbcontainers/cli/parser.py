@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from ..errors import NBContainersError
 from .flags import Command, Flag, Operand, Verb
-from .verbs import VERBS
+from .verbs import GROUPS, VERBS, find, members
 
 PROGRAM = "nbcontainers"
 
@@ -45,12 +45,18 @@ def parse(words: Sequence[str]) -> tuple[Command, argparse.Namespace]:
         raise HelpAsked(overview())
     if words[0] == "--version":
         words = ["version"]
-    verb = VERBS.get(words[0])
-    if verb is None:
-        near = difflib.get_close_matches(words[0], VERBS, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"see '{PROGRAM} --help'"
-        raise UsageError(f"unknown command {words[0]!r}", hint=hint)
-    return verb, parse_verb(verb, words[1:])
+    verb, rest = find(words)
+    if verb is not None:
+        return verb, parse_verb(verb, rest)
+    if words[0] in GROUPS:
+        known, wanted, called = list(members(words[0])), " ".join(words[:2]), f"{PROGRAM} {words[0]}"
+        if len(words) == 1 or words[1] in ("--help", "-h", "help"):
+            raise HelpAsked(_group_overview(words[0]))
+    else:
+        known, wanted, called = [*GROUPS, *(name for name in VERBS if " " not in name)], words[0], PROGRAM
+    near = difflib.get_close_matches(wanted.rpartition(" ")[2], known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"see '{called} --help'"
+    raise UsageError(f"unknown command {wanted!r}", hint=hint)
 
 
 def parse_verb(verb: Verb, words: Sequence[str], *, extra: Sequence[Flag] = (), called: str = "") -> argparse.Namespace:
@@ -63,19 +69,36 @@ def parse_verb(verb: Verb, words: Sequence[str], *, extra: Sequence[Flag] = (), 
 
 def overview() -> str:
     """The help of the whole program."""
-    width = max(len(name) for name in VERBS)
-    lines = [f"  {verb.name:<{width}}  {verb.summary}" for verb in VERBS.values()]
+    single = {name: verb.summary for name, verb in VERBS.items() if " " not in name}
     return "\n".join(
         [
             f"usage: {PROGRAM} COMMAND [FLAGS] …",
             "",
             "Build, run and look inside containers: no daemon, and no privilege where the host gives none.",
             "",
-            *lines,
+            *_listed({**single, **GROUPS}),
             "",
             f"'{PROGRAM} COMMAND --help' tells a command's flags.",
         ]
     )
+
+
+def _group_overview(group: str) -> str:
+    """The help of the verbs that share a first word."""
+    return "\n".join(
+        [
+            f"usage: {PROGRAM} {group} COMMAND [FLAGS] …",
+            "",
+            *_listed({name: verb.summary for name, verb in members(group).items()}),
+            "",
+            f"'{PROGRAM} {group} COMMAND --help' tells a command's flags.",
+        ]
+    )
+
+
+def _listed(summaries: dict[str, str]) -> list[str]:
+    width = max(map(len, summaries))
+    return [f"  {name:<{width}}  {summary}" for name, summary in summaries.items()]
 
 
 def _build(verb: Verb, extra: Sequence[Flag], called: str) -> _Parser:

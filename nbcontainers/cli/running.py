@@ -104,7 +104,7 @@ def follow(container: Container, console: Console, *, stdin: Any = None) -> int:
 
 
 def warn(state: ContainerState, console: Console) -> None:
-    """Say what this host cannot enforce for a container."""
+    """Say what was asked for a container and is not enforced here."""
     for sentence in state.not_enforced:
         console.note(f"warning: {sentence}", style="yellow")
 

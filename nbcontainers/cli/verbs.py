@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from . import build, containers, demo, host, images, running
 from .flags import Command
 
 _MODULES = (build, running, containers, images, host, demo)
 
 VERBS: dict[str, Command] = {verb.name: verb for module in _MODULES for verb in module.VERBS}
+
+# Verbs of two words ("network create") share the first; what it stands for, for the help.
+GROUPS: dict[str, str] = {}
+
+
+def find(words: Sequence[str]) -> tuple[Command | None, Sequence[str]]:
+    """The verb that the words begin with, None where there is none, and the words behind it."""
+    for count in (2, 1):
+        verb = VERBS.get(" ".join(words[:count]))
+        if verb is not None:
+            return verb, words[count:]
+    return None, words
+
+
+def members(group: str) -> dict[str, Command]:
+    """The verbs of a group by their second word."""
+    return {name.removeprefix(f"{group} "): verb for name, verb in VERBS.items() if name.startswith(f"{group} ")}

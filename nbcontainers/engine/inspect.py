@@ -91,6 +91,7 @@ def container(state: ContainerState, spec: RuntimeSpec, folder: Path) -> dict[st
         "NBContainers": {
             "Tier": state.tier,
             "NotEnforced": list(state.not_enforced),
+            "Lacks": list(state.lacks),
             "Capabilities": sorted(process.capabilities),
         },
     }

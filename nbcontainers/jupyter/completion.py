@@ -20,7 +20,7 @@ _EITHER = ("NAME",)
 
 def complete(shell: Any, event: Any) -> list[str]:
     """The words that may stand where the cursor is, for IPython's hook ``complete_command``."""
-    from ..cli.verbs import VERBS
+    from ..cli.verbs import GROUPS, VERBS, find, members
     from . import words
 
     magic = event.command.lstrip("%")
@@ -30,8 +30,11 @@ def complete(shell: Any, event: Any) -> list[str]:
     with contextlib.suppress(NBContainersError, OSError):
         if magic == "nbc":
             if not before:
-                return _beginning(VERBS, event.symbol)
-            return _words(VERBS[before[0]], before[1:], event.symbol) if before[0] in VERBS else []
+                return _beginning([*(name for name in VERBS if " " not in name), *GROUPS], event.symbol)
+            if len(before) == 1 and before[0] in GROUPS:
+                return _beginning(members(before[0]), event.symbol)
+            verb, rest = find(before)
+            return _words(verb, list(rest), event.symbol) if verb else []
         return _words(words.MAGICS[magic], before, event.symbol)
     return []
 

@@ -232,14 +232,15 @@ class ContainerMagics(Magics):
     def nbc(self, line: str) -> None:
         """Any verb of the command line: %nbc VERB …; %nbc alone lists them."""
         from ..cli import parser
-        from ..cli.verbs import VERBS
+        from ..cli.verbs import find
         from . import words
         from .running import exit_note
         from .session import engine
 
         given = words.split(line)
-        if given and given[0] in VERBS:
-            given = [given[0], *words.filled(VERBS[given[0]], given[1:], self._variables)]
+        named, rest = find(given)
+        if named is not None:
+            given = [*named.name.split(), *words.filled(named, rest, self._variables)]
         verb, values = parser.parse(given)
         try:
             code = verb.act(engine(), values, _console())

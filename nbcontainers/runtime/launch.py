@@ -138,7 +138,7 @@ def compile(  # noqa: A001 - it is what this does
         raise LaunchError("network parameters (sysctl net.*) need a network of the container's own", stage="sysctl")
     program, program_flags = _filter(spec.seccomp)
     state_json = states.to_json(state)
-    state_json.update(tier=host.tier, not_enforced=list(notes), detached=detach)
+    state_json.update(tier=host.tier, not_enforced=list(notes), lacks=list(host.notes()), detached=detach)
     process = spec.process
     return Plan(
         folder=str(folder),
@@ -209,7 +209,7 @@ def _fall_back(spec: RuntimeSpec, host: Host) -> tuple[list[tuple[int, int, int]
     """What stands in for limits that no cgroup holds: (rlimits, what to tell the user, bytes of memory to watch)."""
     limits: list[tuple[int, int, int]] = []
     watched = 0
-    notes = list(host.notes())
+    notes: list[str] = []
     asked = spec.resources
     for controller, value in (
         ("memory", asked.memory),

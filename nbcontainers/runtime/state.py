@@ -151,7 +151,8 @@ def _parse(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
             raise KeyError(min(missing))
         values = {key: value for key, value in data.items() if key in _NAMES}
         values["command"] = tuple(values["command"])
-        values["not_enforced"] = tuple(values.get("not_enforced") or ())
+        for name in ("not_enforced", "lacks"):
+            values[name] = tuple(values.get(name) or ())
         values["labels"] = tuple((key, value) for key, value in values.get("labels") or ())
         return ContainerState(**values), data.get("runtime") or {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nbcontainers.cli import parser, verbs
+from nbcontainers.cli.flags import Command, Operand
 from nbcontainers.errors import NBContainersError
 
 
@@ -44,6 +45,23 @@ def test_words_that_mean_nothing_are_refused(words: list[str], message: str, hin
 def test_every_verb_explains_itself(verb: str) -> None:
     """``VERB --help`` lists each of its flags."""
     with pytest.raises(parser.HelpAsked) as caught:
-        parser.parse([verb, "--help"])
+        parser.parse([*verb.split(), "--help"])
     for flag in verbs.VERBS[verb].flags:
         assert flag.names[-1] in caught.value.message
+
+
+def test_verbs_can_share_a_first_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``thing make NAME`` is one verb of two words; ``thing`` alone lists its verbs, and a wrong second word is refused."""
+    command = Command(
+        name="thing make", act=lambda *_: 0, summary="make one", operands=(Operand(name="NAME", help="of it"),)
+    )
+    monkeypatch.setitem(verbs.VERBS, command.name, command)
+    monkeypatch.setitem(verbs.GROUPS, "thing", "things")
+    verb, values = parser.parse(["thing", "make", "one"])
+    assert (verb.name, values.name) == ("thing make", "one")
+    with pytest.raises(parser.HelpAsked, match="make  make one"):
+        parser.parse(["thing"])
+    with pytest.raises(NBContainersError) as caught:
+        parser.parse(["thing", "mak"])
+    assert (caught.value.message, caught.value.hint) == ("unknown command 'thing mak'", "did you mean 'make'?")
+    assert "things" in parser.overview()

@@ -26,6 +26,7 @@ STATE = ContainerState(
     created=1.5,
     labels=(("a", "b"),),
     not_enforced=("x",),
+    lacks=("y",),
 )
 
 values = st.recursive(
