@@ -32,7 +32,8 @@ class Selected:
 
     ``name`` is the path as it was found (its last part names the copy in a folder), ``path`` the same with links followed,
     both relative to the context ("" is the context itself). ``excluded`` are the paths below a folder that are ignored; of the
-    rest only what ``include`` and ``exclude`` pick is meant (see ``store.picking``), with the folders that lead there. ``digest`` stands for all of it: names, types, modes, contents and link targets, but neither times nor owners.
+    rest only what ``include`` and ``exclude`` pick is meant (see ``store.picking``), with the folders that lead there.
+    ``digest`` stands for all of it: names, types, modes, contents and link targets, but neither times nor owners.
     """
 
     name: str

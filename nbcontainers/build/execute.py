@@ -8,7 +8,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -78,7 +78,7 @@ class Tree:
 class Settings:
     """What the caller of a build says of all its commands: what it lends them, the size of /dev/shm in bytes (0: the usual), limits."""
 
-    offers: Offers = Offers()
+    offers: Offers = field(default_factory=Offers)
     shm_size: int = 0
     rlimits: tuple[Rlimit, ...] = ()
 

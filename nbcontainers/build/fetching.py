@@ -83,7 +83,23 @@ def file(remote: Remote, folder: Path, on_event: Observer = ignore) -> Fetched:
 
 
 def commit_of(remote: Remote) -> str:
-    """The commit that a repository's ref is now. NotFound where it has none of that name."""
+    """The commit that a repository's ref is now.
+
+    Raises:
+        NotFound: the repository has none of that name.
+        IntegrityError: it is not the commit of the checksum.
+
+    """
+    commit = _named(remote)
+    if remote.checksum and not commit.startswith(remote.checksum):
+        raise IntegrityError(
+            f"{remote.ref or 'HEAD'} of {remote.url} is {commit}, and the checksum is {remote.checksum}",
+            hint="the branch or tag has moved: name the commit that is meant",
+        )
+    return commit
+
+
+def _named(remote: Remote) -> str:
     if _COMMIT.fullmatch(remote.ref):
         return remote.ref
     wanted = remote.ref or "HEAD"
@@ -100,16 +116,8 @@ def commit_of(remote: Remote) -> str:
 def repository(remote: Remote, commit: str, folder: Path) -> Fetched:
     """Fetch a repository at a commit: its files (a folder of it, where one is named), with .git only if that is kept.
 
-    Raises:
-        NotFound: no such repository, commit or folder.
-        IntegrityError: the commit is not the one of the checksum.
-
+    NotFound for no such repository, commit or folder.
     """
-    if remote.checksum and not commit.startswith(remote.checksum):
-        raise IntegrityError(
-            f"{remote.ref or 'HEAD'} of {remote.url} is {commit}, and the checksum is {remote.checksum}",
-            hint="the branch or tag has moved: name the commit that is meant",
-        )
     place = folder / "repository"
     place.mkdir(mode=0o755)
     _git("-c", "init.defaultBranch=master", "init", "--quiet", str(place))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import DockerfileError, NotFound
+from ..errors import DockerfileError, IntegrityError, NotFound
 from ..events import Observer, Warned
 from ..oci.descriptor import Digest
 from ..store.store import Store
@@ -73,7 +73,7 @@ class Sources:
                     return self._of_copy(node, node.step, chains)
                 case _:
                     return Inputs()
-        except NotFound as error:
+        except (NotFound, IntegrityError) as error:
             raise DockerfileError(f"{node.place}: {error.message}", lines=node.lines, hint=error.hint) from error
         except ValueError as error:
             message = f"{node.place}: a pattern that cannot be read: {error}"

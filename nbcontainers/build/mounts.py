@@ -20,7 +20,11 @@ _NAMES = {
         for name in ("type", "from", "source", "target", "id", "sharing", "mode", "uid", "gid", "size", "env")
     },
     **{name: name for name in ("readonly", "readwrite", "required")},
-    "src": "source", "dst": "target", "destination": "target", "ro": "readonly", "rw": "readwrite",
+    "src": "source",
+    "dst": "target",
+    "destination": "target",
+    "ro": "readonly",
+    "rw": "readwrite",
 }
 _SWITCHES = {"readonly", "readwrite", "required"}
 _TRUE, _FALSE = ("1", "t", "true"), ("0", "f", "false")

@@ -158,6 +158,8 @@ def _parent(folder: int, path: bytes) -> int:
         try:
             os.mkdir(base, 0o755, dir_fd=here)
             return os.open(base, FOLDER, dir_fd=here)
+        except FileExistsError:
+            raise IntegrityError(f"an archive with an entry below a link to nothing: {os.fsdecode(path)!r}") from None
         finally:
             os.close(here)
     except OSError as error:

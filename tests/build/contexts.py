@@ -60,7 +60,13 @@ FILES = {
     "deep/one/other": "other\n",
     "private/key": "key\n",
 }
-MODES = {"docker-entrypoint.sh": 0o755, "scripts/start.sh": 0o755, "private": 0o700, "private/key": 0o600, "b.txt": 0o640}
+MODES = {
+    "docker-entrypoint.sh": 0o755,
+    "scripts/start.sh": 0o755,
+    "private": 0o700,
+    "private/key": 0o600,
+    "b.txt": 0o640,
+}
 LINKS = {"link-to-file": "a.txt", "link-to-folder": "src", "src/relative": "../a.txt", "broken": "nowhere"}
 TIME = 1_000_000_000
 

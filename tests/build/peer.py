@@ -53,7 +53,9 @@ def cases(path: Path) -> list[Case]:
         name, *options = shlex.split(head)
         text, *files = (text + "\n").split("\n--- ")
         written = [file.partition("\n") for file in files]
-        found.append(Case(name, tuple(options), text.rstrip("\n") + "\n", tuple((file[0], file[2]) for file in written)))
+        found.append(
+            Case(name, tuple(options), text.rstrip("\n") + "\n", tuple((file[0], file[2]) for file in written))
+        )
     return found
 
 
@@ -71,7 +73,11 @@ class Dockerd:
         """Why it cannot run here; empty if it can."""
         if os.geteuid() != 0:
             return "dockerd needs root"
-        return "" if shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/sbin") else "needs dockerd (Debian: docker.io)"
+        return (
+            ""
+            if shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/sbin")
+            else "needs dockerd (Debian: docker.io)"
+        )
 
     def start(self) -> None:
         words = [
@@ -142,7 +148,9 @@ def described(stream: IO[bytes]) -> dict[str, Any]:
         for name in manifest["Layers"]:
             with tarfile.open(fileobj=archive.extractfile(name)) as layer:
                 _apply(tree, layer)
-    inner = {key: value for key, value in (config.get("config") or {}).items() if value not in (None, "", [], {}, False)}
+    inner = {
+        key: value for key, value in (config.get("config") or {}).items() if value not in (None, "", [], {}, False)
+    }
     return {
         "author": config.get("author", ""),
         "config": inner,
