@@ -10,6 +10,8 @@ from .oci.image import Image
 
 ChangeKind = Literal["added", "modified", "deleted"]
 FileKind = Literal["file", "directory", "symlink", "hardlink", "device", "fifo", "whiteout"]
+PackageChangeKind = Literal["added", "deleted", "upgraded", "downgraded"]
+Packaging = Literal["dpkg", "apk", "rpm", "python", "conda"]
 Status = Literal["creating", "created", "running", "paused", "exited", "dead"]
 
 
@@ -63,7 +65,7 @@ class Layer:
 
     ``size`` is what its files hold; ``stored_size`` is the compressed blob. An instruction that made no layer has ``digest``
     and ``diff_id`` None and counts nothing. ``largest`` holds its biggest files, largest first. ``wasted`` are the bytes of
-    it that later layers replace or remove.
+    it that later layers replace or remove. ``shared_with`` are the names of the other images in the store that have the same blob.
     """
 
     instruction: str
@@ -76,6 +78,7 @@ class Layer:
     deleted: int = 0
     wasted: int = 0
     largest: tuple[Entry, ...] = ()
+    shared_with: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,14 +121,34 @@ class SettingChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PackageChange:
+    """A package that differs between two images, with its versions; the side where it is not installed is None.
+
+    ``where`` is the folder of a Python or conda environment, for there may be several; elsewhere it is empty.
+    """
+
+    kind: PackageChangeKind
+    packaging: Packaging
+    name: str
+    before: str | None
+    after: str | None
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageDiff:
-    """Everything in which image ``after`` differs from image ``before``: files sorted by path, then settings."""
+    """Everything in which image ``after`` differs from image ``before``: files sorted by path, settings by key, packages by name.
+
+    ``unread`` says in plain words which package data were found and could not be read.
+    """
 
     before: str
     after: str
     files: tuple[FileChange, ...]
     settings: tuple[SettingChange, ...]
     shared_layers: int
+    packages: tuple[PackageChange, ...] = ()
+    unread: tuple[str, ...] = ()
 
     def count(self, kind: ChangeKind) -> int:
         """How many files were added, modified or deleted."""
@@ -156,12 +179,72 @@ class BuildResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What the collector removed: images by ID, blobs by digest, unpacked layers by chain ID; ``size`` is that of the blobs."""
+    """What the collector removed: images by ID, blobs by digest, unpacked layers by chain ID, names as Docker shows them.
+
+    ``size`` is that of the blobs, ``unpacked`` that of the layers' files.
+    """
 
     images: tuple[Digest, ...] = ()
     blobs: tuple[Digest, ...] = ()
     layers: tuple[Digest, ...] = ()
     size: int = 0
+    unpacked: int = 0
+    untagged: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What ``prune`` removed: containers by ID, names and images, records of the build cache by key, unpacked layers by chain ID.
+
+    ``size`` is all the room that it gave back, in bytes.
+    """
+
+    containers: tuple[str, ...] = ()
+    untagged: tuple[str, ...] = ()
+    images: tuple[Digest, ...] = ()
+    cache: tuple[str, ...] = ()
+    layers: tuple[Digest, ...] = ()
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskUse:
+    """What one kind of thing takes of the disk: how many there are, how many are used, and the bytes of all and of the unused."""
+
+    kind: str
+    total: int
+    active: int
+    size: int
+    reclaimable: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something of a store that is not as it should be.
+
+    ``kind`` is blob, image, tag, layer, index, cache, container or name; ``images`` are the names (or IDs) of the images that it
+    hurts. ``repaired`` says what was done about it, and is empty if nothing was.
+    """
+
+    kind: str
+    name: str
+    problem: str
+    images: tuple[str, ...] = ()
+    repaired: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreCheck:
+    """What a check of a whole store looked at, and what it found."""
+
+    blobs: int
+    size: int
+    tags: int
+    images: int
+    layers: int
+    cache: int
+    containers: int
+    faults: tuple[Fault, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

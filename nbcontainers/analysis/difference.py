@@ -1,4 +1,4 @@
-"""In what two images differ: files and settings."""
+"""In what two images differ: files, settings and packages."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..oci.image import Image, ImageConfig
-from ..results import FileChange, ImageDiff, SettingChange
+from ..results import FileChange, ImageDiff, PackageChange, SettingChange
 from ..store.entries import RECORD, Index
+from .packages import Side, package_changes
 from .stack import indexes
 from .tree import FILE, HARDLINK, Tree
 
@@ -27,17 +28,25 @@ def image_diff(store: Store, before: Image, after: Image) -> ImageDiff:
 
     """
     shared = shared_layers(before, after)
-    if shared == len(before.layers) == len(after.layers):
-        files: tuple[FileChange, ...] = ()
-    else:
-        old, new = indexes(store, before), indexes(store, after)
-        files = file_changes(old[:shared], old[shared:], new[shared:])
+    files: tuple[FileChange, ...] = ()
+    packages: tuple[PackageChange, ...] = ()
+    unread: list[str] = []
+    if not shared == len(before.layers) == len(after.layers):
+        lower = indexes(store, before)
+        upper = (*lower[:shared], *indexes(store, after, above=shared))
+        old, new = trees(lower[:shared], lower[shared:], upper[shared:])
+        paths = changed_paths(old, new)
+        files = changes(old, new, paths)
+        sides = Side(store, before, lower, old, {}, unread), Side(store, after, upper, new, {}, unread)
+        packages = package_changes(*sides, paths)
     return ImageDiff(
         before=before.name,
         after=after.name,
         files=files,
         settings=setting_changes(before.config, after.config),
         shared_layers=shared,
+        packages=packages,
+        unread=tuple(unread),
     )
 
 
@@ -49,6 +58,12 @@ def shared_layers(before: Image, after: Image) -> int:
 
 def file_changes(base: Iterable[Index], before: Iterable[Index], after: Iterable[Index]) -> tuple[FileChange, ...]:
     """The files that differ between two trees on a common base, each given as layers from the bottom up; sorted by path."""
+    old, new = trees(base, before, after)
+    return changes(old, new, changed_paths(old, new))
+
+
+def trees(base: Iterable[Index], before: Iterable[Index], after: Iterable[Index]) -> tuple[Tree, Tree]:
+    """Two trees on a common base, each given as layers from the bottom up."""
     old = Tree()
     for layer in base:
         old.apply(layer)
@@ -56,8 +71,17 @@ def file_changes(base: Iterable[Index], before: Iterable[Index], after: Iterable
     for tree, layers in ((old, before), (new, after)):
         for layer in layers:
             tree.apply(layer)
-    changed = {path for path, _ in old.records.items() ^ new.records.items()}
-    return tuple(_change(path, old, new) for path in sorted(changed))
+    return old, new
+
+
+def changed_paths(old: Tree, new: Tree) -> set[str]:
+    """The paths whose records differ."""
+    return {path for path, _ in old.records.items() ^ new.records.items()}
+
+
+def changes(old: Tree, new: Tree, paths: Iterable[str]) -> tuple[FileChange, ...]:
+    """What became of some paths, sorted."""
+    return tuple(_change(path, old, new) for path in sorted(paths))
 
 
 def _change(path: str, old: Tree, new: Tree) -> FileChange:

@@ -39,6 +39,9 @@ class Efficiency:
 
     A file that is removed counts as one of no bytes; a folder that is removed as one more path, with the bytes of all below it.
 
+    A whiteout of something that is not there counts nothing; dive itself takes a byte off for it, and what else is in its layer is
+    then not counted.
+
     Source: github.com/wagoodman/dive, dive/filetree/efficiency.go.
     """
 
@@ -74,7 +77,7 @@ def layer_stack(store: Store, image: Image) -> LayerStack:
 
     """
     effects, efficiency = effects_of(indexes(store, image))
-    layers = join(store.images.history(image), image, effects)
+    layers = join(store.images.history(image), image, effects, sharing(image, store.images.list()))
     return LayerStack(
         name=image.name,
         id=image.id,
@@ -87,14 +90,14 @@ def layer_stack(store: Store, image: Image) -> LayerStack:
     )
 
 
-def indexes(store: Store, image: Image) -> tuple[Index, ...]:
-    """The indexes of an image's layers, from the base up; what is not unpacked is unpacked first.
+def indexes(store: Store, image: Image, *, above: int = 0) -> tuple[Index, ...]:
+    """The indexes of an image's layers, from the base up or ``above`` so many; what is not unpacked is unpacked first.
 
     Raises:
         IntegrityError: an index is torn, or a layer that had to be unpacked is not what its digests say.
 
     """
-    paths = [store.root / "layers" / chain.hex / "index" for chain in image.chain_ids]
+    paths = [store.root / "layers" / chain.hex / "index" for chain in image.chain_ids[above:]]
     if not all(path.exists() for path in paths):
         store.snapshots.unpack(image)
     return tuple(Index.from_bytes(path.read_bytes()) for path in paths)
@@ -148,10 +151,25 @@ def _freed(whiteouts: Iterable[str], removed: Iterable[str], held: Mapping[str, 
     return freed
 
 
+def sharing(image: Image, images: Iterable[Image]) -> dict[str, tuple[str, ...]]:
+    """By each of an image's blobs the names of the other images that have it too; those without a tag go by the beginning of their ID."""
+    found: dict[str, dict[str, None]] = {str(layer.digest): {} for layer in image.layers}
+    for other in images:
+        if other.id == image.id:
+            continue
+        name = other.reference.familiar if other.reference else other.id.short
+        for digest in found.keys() & {str(layer.digest) for layer in other.layers}:
+            found[digest][name] = None
+    return {digest: tuple(names) for digest, names in found.items()}
+
+
 def join(
-    history: Iterable[tuple[History, Descriptor | None]], image: Image, effects: Sequence[Effect]
+    history: Iterable[tuple[History, Descriptor | None]],
+    image: Image,
+    effects: Sequence[Effect],
+    shared: Mapping[str, tuple[str, ...]],
 ) -> tuple[Layer, ...]:
-    """Each line of an image's history with the layer that it made and what that did."""
+    """Each line of an image's history with the layer that it made, what that did, and who shares it."""
     made = zip(image.config.diff_ids, effects, strict=True)
     layers: list[Layer] = []
     for line, descriptor in history:
@@ -171,6 +189,7 @@ def join(
                 deleted=effect.deleted,
                 wasted=effect.wasted,
                 largest=effect.largest,
+                shared_with=shared.get(str(descriptor.digest), ()),
             )
         )
     return tuple(layers)

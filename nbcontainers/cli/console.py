@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from typing import IO, TextIO
@@ -23,6 +24,15 @@ class Console:
         self.err = err or sys.stderr
         self.colours = self.err.isatty() and not os.environ.get("NO_COLOR")
         self._decoders = {name: codecs.getincrementaldecoder("utf-8")("replace") for name in ("stdout", "stderr")}
+
+    @property
+    def width(self) -> int:
+        """How many characters a line of a table may have: a terminal's width, and no less than 80."""
+        return (
+            max(80, shutil.get_terminal_size((120, 24)).columns)
+            if self.out.isatty() or "COLUMNS" in os.environ
+            else 120
+        )
 
     def print(self, text: str) -> None:
         """A line, or several, on standard output."""
@@ -109,6 +119,11 @@ class BuildProgress:
         if self._counting and self._console.err.isatty():
             self._console.err.write("\r\033[K")
         self._counting = ""
+
+    def close(self) -> None:
+        """Leave the cursor at the beginning of a line."""
+        self._end_progress()
+        self._end_line()
 
     def _end_line(self) -> None:
         if self._open:

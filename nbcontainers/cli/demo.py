@@ -55,7 +55,7 @@ def demo(engine: Engine, values: Namespace, console: Console) -> int:
     console.print(f"{result.image.name} {result.image.id.short}, built in {result.seconds:.2f} s")
 
     heading(console, "2. An image is a stack of layers that never change")
-    console.print(text.layer_stack(engine.layers(result.image)))
+    console.print(text.layer_stack(engine.layers(result.image), width=console.width))
 
     heading(console, "3. A container is a process with a view and limits of its own")
     words = f"run -i -m {LIMITS['memory']} --cpus {LIMITS['cpus']:g} --pids-limit {LIMITS['pids_limit']} {IMAGE}"

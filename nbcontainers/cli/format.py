@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..errors import NBContainersError
@@ -14,6 +14,7 @@ from ..errors import NBContainersError
 Row = Mapping[str, Any]
 
 _FIELD = re.compile(r"\{\{\s*(json\s+)?((?:\.\w+)+|\.)\s*\}\}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _AGES = (
     (60, "second"),
     (3600, "minute"),
@@ -113,9 +114,17 @@ def duration(seconds: float) -> str:
     return f"{seconds // (86400 * 365)} years"
 
 
-def result(value: Any, chosen: str | None, as_text: Any) -> str:
+def result(
+    value: Any, chosen: str | None, as_text: Callable[[Any], str], as_json: Callable[[Any], Any] = dataclasses.asdict
+) -> str:
     """A result as its text, or as JSON, or by a template of fields."""
     if chosen in (None, "", "table"):
         return str(as_text(value))
-    data = dataclasses.asdict(value)
-    return json.dumps(data, ensure_ascii=False, default=str) if chosen == "json" else fields(data, str(chosen))
+    data = as_json(value)
+    return written(data) if chosen == "json" else fields(data, str(chosen))
+
+
+def written(data: Any) -> str:
+    """JSON that can be sent anywhere: what is no UTF-8 in a name (surrogateescape) is written as an escape."""
+    text = json.dumps(data, ensure_ascii=False, default=str)
+    return text if text.isprintable() else _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

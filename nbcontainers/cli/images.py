@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import sys
 import time
 from argparse import Namespace
@@ -11,8 +12,8 @@ from typing import Any
 from ..engine import Engine
 from ..errors import NBContainersError
 from ..oci.image import Image
+from . import difference, text
 from . import format as form
-from . import text
 from .console import Console, archive_target, each
 from .flags import FORMAT, IMAGE, NO_TRUNC, OUTPUT, QUIET, Command, Flag, Operand
 
@@ -128,13 +129,15 @@ def history(engine: Engine, values: Namespace, console: Console) -> int:
 def layers(engine: Engine, values: Namespace, console: Console) -> int:
     """What each layer of an image holds."""
     stack = engine.layers(values.image)
-    console.print(form.result(stack, values.format, text.layer_stack))
+    console.print(form.result(stack, values.format, functools.partial(text.layer_stack, width=console.width)))
     return 0
 
 
 def image_diff(engine: Engine, values: Namespace, console: Console) -> int:
     """In what two images differ."""
-    console.print(form.result(engine.image_diff(values.before, values.after), values.format, text.image_diff))
+    found = engine.image_diff(values.before, values.after)
+    as_text = functools.partial(difference.text, everything=values.all, width=console.width)
+    console.print(form.result(found, values.format, as_text, difference.json_of))
     return 0
 
 
@@ -177,8 +180,8 @@ VERBS = (
     Command(
         name="image-diff",
         act=image_diff,
-        summary="in what two images differ",
-        flags=(FORMAT,),
+        summary="in what two images differ: files, packages, settings",
+        flags=(Flag(names=("-a", "--all"), help="every file and package on a line of its own"), FORMAT),
         operands=(
             Operand(name="BEFORE", help="an image"),
             Operand(name="AFTER", help="the image to compare it with"),

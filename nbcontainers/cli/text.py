@@ -6,16 +6,18 @@ called may move the cursor or colour the screen.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
-from collections.abc import Iterable, Sequence
+import signal
+from collections.abc import Iterable, Iterator
 
 from ..errors import BuildError, DockerfileError, NBContainersError
-from ..results import ContainerState, FileChange, HostReport, ImageDiff, Layer, LayerStack, Usage
+from ..results import ContainerState, HostReport, LayerStack, Usage
 from . import format as form
 from .terminal import plain
 
-MARKS = {"added": "A", "modified": "C", "deleted": "D"}  # as ``docker diff`` marks them
-INSTRUCTION = 72  # characters of an instruction that a table shows
+INSTRUCTION = 72  # characters of an instruction in a line about it
 LARGEST = 5
 CONTEXT = 2  # lines of a Dockerfile before and after the failing ones
 TAIL = 12  # lines of a failed step's output
@@ -44,6 +46,11 @@ def shortened(text: str, width: int) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
+def ending(text: str, width: int) -> str:
+    """The end of a line that is longer than ``width``: of a path that is what tells it from others."""
+    return text if len(text) <= width else "…" + text[len(text) - width + 1 :]
+
+
 def plural(count: int, one: str, many: str = "") -> str:
     """``1 layer``, ``2 layers``, ``12,000 layers``."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
@@ -54,71 +61,65 @@ def signed(count: int) -> str:
     return f"{'+' if count > 0 else '-' if count < 0 else ''}{form.size(abs(count))}"
 
 
-def layer_stack(stack: LayerStack) -> str:
-    """What each layer of an image holds, from the base up, and the largest files."""
+def layer_stack(stack: LayerStack, *, width: int = 120) -> str:
+    """What each layer of an image holds, from the base up, who shares it, and the largest files; no line is longer than ``width``."""
     made = [layer for layer in stack.layers if layer.diff_id]
     summary = f"{plural(len(made), 'layer')}, {form.size(stack.size)} of files, {form.size(stack.stored_size)} stored"
     waste = f", {form.size(stack.wasted)} wasted" if stack.wasted else ""
     lines = [
-        f"{printable(stack.name)}   {stack.id.short}   {stack.platform}",
+        f"{printable(stack.name)}   {stack.id.short}   {printable(stack.platform)}",
         f"{summary}{waste}, efficiency {stack.efficiency:.1%}",
         "",
-        form.table(
-            ("LAYER", "SIZE", "STORED", "ADDED", "CHANGED", "REMOVED", "WASTED", "INSTRUCTION"),
-            _layer_rows(stack.layers),
-            right=(0, 1, 2, 3, 4, 5, 6),
-        ),
+        *_layer_lines(stack, width),
     ]
+    told = [shortened(line, width) for line in shared(stack)]
+    if told:
+        lines += ["", *told]
     numbers = (number for number, layer in enumerate(stack.layers, 1) for _ in layer.largest)
     files = zip(numbers, (entry for layer in stack.layers for entry in layer.largest), strict=True)
     largest = sorted(files, key=lambda pair: pair[1].size, reverse=True)[:LARGEST]
     if largest:
-        rows = [[form.size(entry.size), str(number), printable(entry.path)] for number, entry in largest]
-        lines += ["", form.table(("SIZE", "LAYER", "LARGEST FILES"), rows, right=(0, 1))]
+        room = max(20, width - 20)
+        rows = [
+            [str(number), form.size(entry.size), ending(printable("/" + entry.path.lstrip("/")), room)]
+            for number, entry in largest
+        ]
+        lines += ["", form.table(("LAYER", "SIZE", "LARGEST FILES"), rows, right=(0, 1))]
     return "\n".join(lines)
 
 
-def _layer_rows(layers: Sequence[Layer]) -> list[list[str]]:
+def _layer_lines(stack: LayerStack, width: int) -> list[str]:
+    """The table of the layers: columns that say nothing are left out, and the instruction has what is left of the width."""
+    titles = ["LAYER", "SIZE", "STORED", "WASTED", "FILES"]
     rows = []
-    for number, layer in enumerate(layers, 1):
-        counts = (layer.added, layer.modified, layer.deleted)
-        figures = [form.size(layer.size), form.size(layer.stored_size), *map(str, counts), form.size(layer.wasted)]
+    for number, layer in enumerate(stack.layers, 1):
         if layer.diff_id is None:
-            figures = ["-", "", "", "", "", ""]
-        rows.append([str(number), *figures, shortened(layer.instruction, INSTRUCTION)])
-    return rows
+            rows.append([str(number), "", "", "", ""])
+            continue
+        counts = (("+", layer.added), ("~", layer.modified), ("-", layer.deleted))
+        files = " ".join(f"{sign}{count:,}" for sign, count in counts if count)
+        wasted = form.size(layer.wasted) if layer.wasted else "-"
+        rows.append([str(number), form.size(layer.size), form.size(layer.stored_size), wasted, files or "-"])
+    if not stack.wasted:
+        del titles[3]
+        for row in rows:
+            del row[3]
+    wide = sum(max(len(row[column]) for row in (titles, *rows)) + 3 for column in range(len(titles)))
+    room = max(24, width - wide)
+    for row, layer in zip(rows, stack.layers, strict=True):
+        row.append(shortened(layer.instruction, room))
+    return form.table((*titles, "INSTRUCTION"), rows, right=range(len(titles))).split("\n")
 
 
-def image_diff(diff: ImageDiff, *, limit: int | None = None) -> str:
-    """In what two images differ: files by path, then settings; no more than ``limit`` files where one is given."""
-    growth = sum(change.growth for change in diff.files)
-    counted = f"{diff.count('added'):,} added, {diff.count('modified'):,} changed, {diff.count('deleted'):,} removed"
-    lines = [
-        f"{printable(diff.before)} -> {printable(diff.after)}",
-        f"files: {counted}, {signed(growth)}; {plural(diff.shared_layers, 'layer')} shared",
-    ]
-    if not diff.files and not diff.settings:
-        return "\n".join([*lines, "no difference"])
-    shown = diff.files if limit is None else diff.files[:limit]
-    if shown:
-        lines += ["", form.table(("", "GROWTH", "PATH"), [_change_row(change) for change in shown], right=(1,))]
-    if len(shown) < len(diff.files):
-        lines.append(f"… and {plural(len(diff.files) - len(shown), 'file')} more")
-    if diff.settings:
-        lines.append("")
-        for setting in diff.settings:
-            lines.append(printable(setting.key))
-            lines += [
-                f"  {mark} {printable(value)}"
-                for mark, value in (("-", setting.before), ("+", setting.after))
-                if value is not None
-            ]
-    return "\n".join(lines)
-
-
-def _change_row(change: FileChange) -> list[str]:
-    what = f" ({', '.join(change.what)})" if change.what and change.what != ("content",) else ""
-    return [MARKS[change.kind], signed(change.growth), printable(change.path) + what]
+def shared(stack: LayerStack) -> Iterator[str]:
+    """Which layers are shared with which images: layers after one another that the same images share are one line."""
+    layers = [(number, layer.shared_with) for number, layer in enumerate(stack.layers, 1) if layer.diff_id]
+    for names, group in itertools.groupby(layers, key=lambda pair: pair[1]):
+        if not names:
+            continue
+        numbers = [number for number, _ in group]
+        which = f"layer {numbers[0]}" if len(numbers) == 1 else f"layers {numbers[0]} to {numbers[-1]}"
+        yield f"{which} shared with {', '.join(map(printable, names))}"
 
 
 def host_report(report: HostReport) -> str:
@@ -144,17 +145,36 @@ def usage(items: Iterable[tuple[ContainerState, Usage | None, float | None]]) ->
     rows = []
     for state, sample, busy in items:
         if sample is None:
-            rows.append([printable(state.name), state.status, "", "", "", ""])
+            rows.append([printable(state.name), ended(state) or state.status, "", "", "", ""])
             continue
         memory = form.binary_size(sample.memory)
         if sample.memory_limit:
             memory += f" / {form.binary_size(sample.memory_limit)}"
         processes = str(sample.processes) + (f" / {sample.processes_limit}" if sample.processes_limit else "")
         cpu = "" if busy is None else f"{busy:.0%}" + (f" / {sample.cpu_limit:.0%}" if sample.cpu_limit else "")
-        rows.append([printable(state.name), state.status, cpu, memory, processes, counted_by(sample.source)])
+        rows.append(
+            [printable(state.name), ended(state) or state.status, cpu, memory, processes, counted_by(sample.source)]
+        )
     if not rows:
         return "no container is running"
     return form.table(("CONTAINER", "STATUS", "CPU", "MEMORY", "PROCESSES", "SOURCE"), rows)
+
+
+def ended(state: ContainerState) -> str:
+    """Why a container is not running any more, in some words: what the kernel did, a signal, an exit code; empty while it may run on."""
+    if state.status not in ("exited", "dead"):
+        return ""
+    if state.out_of_memory:
+        return "memory ran out"
+    if state.error:
+        return printable(state.error)
+    code = state.exit_code
+    if code is None:
+        return "removed"
+    if 128 < code < 128 + signal.NSIG:
+        with contextlib.suppress(ValueError):
+            return f"exit code {code}: {signal.Signals(code - 128).name}"
+    return f"exit code {code}"
 
 
 def counted_by(source: str) -> str:

@@ -145,6 +145,8 @@ class Container:
                     hint=f"stop it first, or use force: 'nbcontainers rm -f {state.name}'",
                 )
             self._running.stop(0)
+            state = self.state
+        self._names.departed.append(state)  # before it is gone: who watches it finds out how it ended
         if self._started is not None:
             self._started.close()
             self._started = None

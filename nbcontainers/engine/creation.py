@@ -45,10 +45,12 @@ def create(
         with contextlib.suppress(NotFound):
             Container(store, names, runtime, names.find(name)).remove(force=True)
     folder = names.folder(identifier)
-    folder.mkdir(mode=0o700)
     try:
-        with store.lease() as lease:  # the image is not collected while its container is made
+        with (
+            store.lease() as lease
+        ):  # the image is not collected while its container is made, nor what there is of that
             lease.add(source.descriptor.digest, identifier)
+            folder.mkdir(mode=0o700)
             store.snapshots.unpack(source)
             store.snapshots.prepare(identifier, source.chain_ids)
             name = names.claim(identifier, name)

@@ -15,7 +15,7 @@ from ..events import Observer, ignore
 from ..oci.descriptor import Digest
 from ..oci.image import Image
 from ..oci.reference import Reference
-from ..results import BuildResult, HostReport, ImageDiff, LayerStack
+from ..results import BuildResult, ContainerState, DiskUse, HostReport, ImageDiff, LayerStack, Pruned, StoreCheck
 from . import inspect
 from . import options as words
 from .container import Container
@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from ..store.store import Store
 
 TOOLBOX = Reference.parse("toolbox")
+
+
+def _held(root: Path) -> frozenset[str]:
+    """What containers and the build cache need of a store."""
+    from ..build import records
+    from . import upkeep
+
+    return upkeep.held(root) | records.kept(root)
 
 
 class Engine:
@@ -54,7 +62,7 @@ class Engine:
         from ..store import root
         from ..store.store import Store
 
-        return Store(self._root or root.choose(os.environ).path, identity=self._host.identity)
+        return Store(self._root or root.choose(os.environ).path, identity=self._host.identity, holders=(_held,))
 
     @functools.cached_property
     def _runtime(self) -> Runtime:
@@ -132,7 +140,10 @@ class Engine:
                 epoch=words.source_date_epoch(os.environ),
                 on_event=on_event,
             )
-            return replace(result, image=self.store.images.tag(result.image, reference)) if reference else result
+            if reference:
+                result = replace(result, image=self.store.images.tag(result.image, reference))
+        self.keep_within(on_event=on_event)
+        return result
 
     def image(self, name: str | Image) -> Image:
         """The image that a name, an ID or a digest stands for; ``toolbox`` is made when it is first asked for.
@@ -163,17 +174,18 @@ class Engine:
         """Give an image another name; an image that had it keeps its other names."""
         return self.store.images.tag(self.image(image), Reference.parse(name))
 
-    def remove_image(self, name: str, *, force: bool = False) -> tuple[str, ...]:
+    def remove_image(self, name: str, *, force: bool = False, prune: bool = True) -> tuple[str, ...]:
         """Take a name away, and with the last one the image; what was done, in Docker's words.
+
+        Without ``prune`` its layers stay in the store until something else prunes it.
 
         Raises:
             Conflict: a container was made from it, or it has several names and was called by its ID; ``force`` takes them away.
         """
-        in_use = {container.state.image_id for container in self.containers(all=True)}
-        from ..build import records
+        from . import upkeep
 
-        cached = records.kept(self.store.root)
-        return self.store.images.remove(name, force=force, in_use={Digest(text) for text in in_use}, keep=cached)
+        in_use = {Digest(text) for text in upkeep.held(self.store.root)}
+        return self.store.images.remove(name, force=force, in_use=in_use, keep_layers=not prune)
 
     def inspect_image(self, name: str | Image) -> dict[str, Any]:
         """All that is known of an image, by Docker's keys."""
@@ -191,7 +203,9 @@ class Engine:
         """Read the images of an archive (OCI layout or Docker's format); nothing is tagged unless every blob is whole."""
         from ..store import archive
 
-        return archive.load(self.store, stream, on_event=on_event)
+        images = archive.load(self.store, stream, on_event=on_event)
+        self.keep_within(on_event=on_event)
+        return images
 
     def layers(self, name: str | Image) -> LayerStack:
         """What each layer of an image holds."""
@@ -200,7 +214,7 @@ class Engine:
         return stack.layer_stack(self.store, self.image(name))
 
     def image_diff(self, before: str | Image, after: str | Image) -> ImageDiff:
-        """In what two images differ: files and settings."""
+        """In what two images differ: files, settings and packages."""
         from ..analysis import difference
 
         return difference.image_diff(self.store, self.image(before), self.image(after))
@@ -257,9 +271,79 @@ class Engine:
                     found.append((state.created, container))
         return tuple(container for _, container in sorted(found, key=lambda pair: pair[0], reverse=True))
 
+    @property
+    def departed(self) -> tuple[ContainerState, ...]:
+        """The last states of the containers that this engine has removed, the latest last; only so many are remembered."""
+        return tuple(self._names.departed)
+
     def container(self, name: str) -> Container:
         """The container that a name, an ID or the beginning of an ID stands for."""
         return Container(self.store, self._names, self._runtime, self._names.find(name))
+
+    # -- the store's upkeep --------------------------------------------------------------------------------------------
+
+    def prune(
+        self,
+        kinds: Sequence[str] = ("containers", "images", "cache"),
+        *,
+        all: bool = False,
+        filters: Sequence[str] = (),
+    ) -> Pruned:
+        """Remove what is not used, and what killed processes left.
+
+        Args:
+            kinds: of ``containers`` those that do not run, of ``images`` those without a name, of the build ``cache`` the steps whose
+                layers no image has.
+            all: every image that no container was made from, and the whole build cache.
+            filters: Docker's ``until=24h``, ``label=KEY[=VALUE]`` and ``label!=KEY[=VALUE]``. What is older than ``until`` goes: by when
+                it was made, a step of a build by when it was last used. The build cache has no labels, so that with those it stays.
+
+        Raises:
+            IntegrityError: an image is damaged, so what it needs cannot be told; no image is removed.
+        """
+        from . import upkeep
+
+        return upkeep.prune(self.store, self._every(), kinds=kinds, all=all, filters=filters)
+
+    def disk_use(self) -> tuple[DiskUse, ...]:
+        """What images, containers, unpacked layers and the build cache take of the disk, and what of that is not used."""
+        from . import upkeep
+
+        return upkeep.disk_use(self.store, self._every())
+
+    def sizes(self) -> tuple[tuple[ContainerState, int], ...]:
+        """Every container's state with the bytes that it has written, newest first."""
+        states = [container.state for container in self.containers(all=True)]
+        return (
+            tuple(zip(states, self.store.worker.measure([state.id for state in states]), strict=True)) if states else ()
+        )
+
+    def keep_within(self, limit: int | None = None, *, on_event: Observer = ignore) -> Pruned:
+        """Remove what can be made again, until the store takes no more than ``limit`` bytes.
+
+        Without a limit that of $NBCONTAINERS_DISK_LIMIT holds, and with neither nothing is done. Whatever brings an image into the
+        store calls it at its end.
+        """
+        if limit is None and not os.environ.get("NBCONTAINERS_DISK_LIMIT"):
+            return Pruned()
+        from . import upkeep
+
+        most = upkeep.limit_of(os.environ) if limit is None else limit
+        return upkeep.keep_within(self.store, most or 0, on_event=on_event)
+
+    def check(self, *, repair: bool = False, on_event: Observer = ignore) -> StoreCheck:
+        """Read everything in the store and tell what is not as it should be; with ``repair`` make again what can be.
+
+        The index, unpacked layers and blobs of layers that were made here are made anew. A damaged blob that cannot be is put
+        aside, so that loading, pulling or building its image brings a good one.
+        """
+        from . import upkeep
+
+        return upkeep.check(self.store, self._every(), repair=repair, on_event=on_event)
+
+    def _every(self) -> tuple[Container, ...]:
+        """All containers, also those whose state cannot be read."""
+        return tuple(Container(self.store, self._names, self._runtime, identifier) for identifier in self._names.ids())
 
     # -- this host -----------------------------------------------------------------------------------------------------
 

@@ -97,6 +97,14 @@ def container(state: ContainerState, spec: RuntimeSpec, folder: Path) -> dict[st
     }
 
 
+def created(subject: Image) -> float:
+    """When an image was made, in seconds since the epoch; 0 where it does not say."""
+    try:
+        return datetime.datetime.fromisoformat(subject.config.created).timestamp()
+    except ValueError:
+        return 0.0
+
+
 def moment(instant: float) -> str:
     """An instant in RFC 3339, UTC; Docker's zero time for one that has not come."""
     if not instant:

@@ -9,10 +9,14 @@ import contextlib
 import difflib
 import os
 import secrets
+from collections import deque
 from pathlib import Path
 
 from ..errors import Conflict, NotFound
+from ..results import ContainerState
 from . import options
+
+DEPARTED = 32  # containers that are remembered when they are gone
 
 _MOODS = (
     "able agile amber apt bold brave bright brisk calm candid civil clear clever cosy deft eager early fair fine fleet fond frank free "
@@ -28,9 +32,13 @@ _MINDS = (
 
 
 class ContainerNames:
-    """The containers of one store: ``ROOT/containers/ID`` and ``ROOT/names/NAME``."""
+    """The containers of one store: ``ROOT/containers/ID`` and ``ROOT/names/NAME``.
+
+    ``departed`` are the last states of those that this process has removed, the latest last: nothing on disk tells of them.
+    """
 
     def __init__(self, root: Path) -> None:
+        self.departed: deque[ContainerState] = deque(maxlen=DEPARTED)
         self.folders = root / "containers"
         self._names = root / "names"
         self.folders.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""The Tab key behind a magic: its flags, and the names of images and containers where one is wanted."""
+"""The Tab key behind a magic and in a Dockerfile: flags, and the names of images and containers where one is wanted."""
 
 from __future__ import annotations
 
@@ -11,32 +11,44 @@ from ..errors import NBContainersError
 if TYPE_CHECKING:
     from ..cli.flags import Verb
 
-MAGICS = ("dockerfile", "run_container", "containers", "images", "layers", "image_diff", "cgroups", "nbc")
+IDENTIFIER = "nbcontainers"
 
 _IMAGES = ("IMAGE", "BEFORE", "AFTER")
 _CONTAINERS = ("CONTAINER",)
 _EITHER = ("NAME",)
 
 
-def complete(shell: Any, event: Any) -> list[str]:
-    """The words that may stand where the cursor is, for IPython's hook ``complete_command``."""
+def complete(text: str, line: str) -> tuple[str, list[str]]:
+    """The beginning of a word that stands at the cursor, and what it may become.
+
+    ``text`` is the cell up to the cursor, ``line`` the cursor's line up to there.
+    """
+    with contextlib.suppress(NBContainersError, OSError):
+        if line.lstrip().startswith("%"):
+            words = line.split()
+            symbol = "" if line[-1:].isspace() else words.pop()
+            return symbol, _magic(words[0].lstrip("%"), words[1:], symbol) if words else []
+        first, newline, rest = text.lstrip("\n").partition("\n")
+        if newline and first.split()[:1] == ["%%dockerfile"]:
+            from . import dockerfile
+
+            found = dockerfile.complete(rest, _images)
+            return found.fragment, list(found.words)
+    return "", []
+
+
+def _magic(magic: str, before: list[str], symbol: str) -> list[str]:
     from ..cli.verbs import GROUPS, VERBS, find, members
     from . import words
 
-    magic = event.command.lstrip("%")
-    before = event.line.split()[1:]
-    if not event.line.endswith((" ", "\t")) and before:
-        before.pop()
-    with contextlib.suppress(NBContainersError, OSError):
-        if magic == "nbc":
-            if not before:
-                return _beginning([*(name for name in VERBS if " " not in name), *GROUPS], event.symbol)
-            if len(before) == 1 and before[0] in GROUPS:
-                return _beginning(members(before[0]), event.symbol)
-            verb, rest = find(before)
-            return _words(verb, list(rest), event.symbol) if verb else []
-        return _words(words.MAGICS[magic], before, event.symbol)
-    return []
+    if magic == "nbc":
+        if not before:
+            return _beginning([*(name for name in VERBS if " " not in name), *GROUPS], symbol)
+        if len(before) == 1 and before[0] in GROUPS:
+            return _beginning(members(before[0]), symbol)
+        verb, rest = find(before)
+        return _words(verb, list(rest), symbol) if verb else []
+    return _words(words.MAGICS[magic], before, symbol) if magic in words.MAGICS else []
 
 
 def _words(verb: Verb, before: list[str], symbol: str) -> list[str]:
@@ -81,13 +93,21 @@ def _containers() -> list[str]:
 
 def register(shell: Any) -> None:
     """Complete behind our magics."""
-    for magic in MAGICS:
-        for sign in ("%", "%%"):
-            shell.set_hook("complete_command", complete, str_key=sign + magic)
+    from IPython.core.completer import SimpleCompletion, context_matcher
+
+    @context_matcher(identifier=IDENTIFIER)  # type: ignore[untyped-decorator]  # IPython types it in part
+    def matcher(context: Any) -> dict[str, Any]:
+        above = context.full_text.split("\n")[: context.cursor_line]
+        fragment, words = complete("\n".join([*above, context.text_until_cursor]), context.text_until_cursor)
+        found = [SimpleCompletion(text=word, type="magic") for word in words]
+        # what Python's own completers know of such a line is of no use
+        return {"completions": found, "matched_fragment": fragment, "suppress": bool(found), "ordered": True}
+
+    unregister(shell)
+    shell.Completer.custom_matchers.append(matcher)
 
 
 def unregister(shell: Any) -> None:
     """Take ``register`` back."""
-    for magic in MAGICS:
-        for sign in ("%", "%%"):
-            shell.strdispatchers["complete_command"].strs.pop(sign + magic, None)
+    matchers = shell.Completer.custom_matchers
+    matchers[:] = [one for one in matchers if getattr(one, "matcher_identifier", "") != IDENTIFIER]

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..cli.text import counted_by, plural, printable, shortened
-from ..results import ContainerState, HostReport, ImageDiff, Layer, LayerStack, Usage
+from ..cli.folders import ROOT, ChangeTree, Folder, Row, what
+from ..cli.text import counted_by, ended, plural, printable, shared, shortened
+from ..results import ContainerState, HostReport, ImageDiff, Layer, LayerStack, PackageChange, Usage
 from .html import Html, code, growth, h, join, listed, memory, note, output, page, size, table
 from .progress import Failure, Record
-from .tree import ROOT, ChangeTree, Folder, Row, what
 
 ROWS = 300  # lines of a tree that a notebook keeps
 LARGEST = 8
 STEPS = 12  # steps of a build that show unasked
+PACKAGES = 200
+_PACKAGE_KINDS = {"added": ("+", "g"), "deleted": ("−", "r"), "upgraded": ("↑", "g"), "downgraded": ("↓", "w")}
 _KINDS = {"added": ("+", "g"), "modified": ("~", "w"), "deleted": ("−", "r")}
 
 
@@ -59,6 +61,7 @@ def stack_body(stack: LayerStack) -> Html:
         (
             head,
             table(titles, [_layer(number, layer, most) for number, layer in enumerate(stack.layers, 1)]),
+            *(h("p", sentence[0].upper(), sentence[1:], class_="d") for sentence in shared(stack)),
             h(
                 "details",
                 h("summary", "Largest files"),
@@ -102,7 +105,15 @@ def image_diff(diff: ImageDiff, tree: ChangeTree | None = None) -> str:
         "p",
         h("b", diff.before, " → ", diff.after),
         " ",
-        listed([*counts, growth(tree.growth), f"{plural(diff.shared_layers, 'layer')} shared"]),
+        listed(
+            [
+                *counts,
+                growth(tree.growth),
+                plural(len(diff.packages), "package") if diff.packages else None,
+                plural(len(diff.settings), "setting") if diff.settings else None,
+                f"{plural(diff.shared_layers, 'layer')} shared",
+            ]
+        ),
         class_="head",
     )
     settings = [
@@ -117,8 +128,26 @@ def image_diff(diff: ImageDiff, tree: ChangeTree | None = None) -> str:
         head,
         same,
         _tree(tree, ROOT, _Budget(ROWS)) if diff.files else None,
+        _packages(diff.packages) if diff.packages else None,
         table([("Setting", "long"), ("Before", "long"), ("After", "long")], settings) if settings else None,
+        *(h("p", sentence, class_="w") for sentence in diff.unread),
         label=f"In what {printable(diff.before)} and {printable(diff.after)} differ",
+    )
+
+
+def _packages(packages: Sequence[PackageChange]) -> Html:
+    rows = []
+    for one in packages[:PACKAGES]:
+        sign, mood = _PACKAGE_KINDS[one.kind]
+        name = join((h("span", sign, " ", class_=mood), code(one.name)))
+        where = h("span", one.packaging, f" in {one.where}" if one.where else "", class_="d")
+        rows.append((name, code(one.before) if one.before else "", code(one.after) if one.after else "", where))
+    left = len(packages) - len(rows)
+    return join(
+        (
+            table([("Package", "long"), ("Before", "long"), ("After", "long"), ("Managed by", "long")], rows),
+            h("p", f"… {left:,} more not kept here", class_="d") if left else None,
+        )
     )
 
 
@@ -182,8 +211,10 @@ def usage(items: Iterable[tuple[ContainerState, Usage | None, float | None, Sequ
     rows: list[Sequence[object]] = []
     for state, sample, busy, history in items:
         name = join((h("b", state.name), " ", h("span", state.image, class_="d")))
+        mood = "d" if state.exit_code == 0 else "r"
+        status = h("span", ended(state), class_=mood) if ended(state) else state.status
         if sample is None:
-            rows.append((name, state.status, "", "", "", ""))
+            rows.append((name, status, "", "", "", ""))
             continue
         cpu = "" if busy is None else f"{busy:.0%}" + (f" of {sample.cpu_limit:.0%}" if sample.cpu_limit else "")
         ram = listed([memory(sample.memory), memory(sample.memory_limit) if sample.memory_limit else None], " of ")
@@ -191,7 +222,7 @@ def usage(items: Iterable[tuple[ContainerState, Usage | None, float | None, Sequ
         rows.append(
             (
                 name,
-                h("span", "memory ran out", class_="r") if state.out_of_memory else state.status,
+                status,
                 join((_line(history, 1, sample.cpu_limit), " ", cpu)),
                 join((_line(history, 2, sample.memory_limit), " ", ram)),
                 join((_line(history, 3, sample.processes_limit), " ", pids)),

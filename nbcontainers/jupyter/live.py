@@ -30,7 +30,11 @@ def usage(engine: Engine, names: Sequence[str]) -> Watch:
         return chosen or engine.containers()
 
     watch = Watch(
-        find, lambda watch, samples: tell(samples), rate=RATE if show.with_widgets() else SLOW, forever=not chosen
+        find,
+        lambda watch, samples: tell(samples),
+        departed=lambda: engine.departed,
+        rate=RATE if show.with_widgets() else SLOW,
+        forever=not chosen,
     )
     watch.glance()
     take, view = _view(watch)

@@ -204,17 +204,19 @@ class ContainerMagics(Magics):
     @told
     def image_diff(self, line: str) -> None:
         """Show in what two images differ: %image_diff BEFORE AFTER [--as NAME]."""
+        from ..cli import difference as shown
         from ..cli import format as form
         from . import show
         from .session import engine
 
         values = self._read("image_diff", line)
-        difference = engine().image_diff(values.before, values.after)
-        if values.format:
-            _console().print(form.result(difference, values.format, str))
+        found = engine().image_diff(values.before, values.after)
+        if values.format or values.all:
+            as_text = functools.partial(shown.text, everything=values.all)
+            _console().print(form.result(found, values.format, as_text, shown.json_of))
         else:
-            show.display(difference)
-        self._bind(values, difference)
+            show.display(found)
+        self._bind(values, found)
 
     @no_var_expand
     @line_magic

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from ..cli.text import printable
-from ..results import ContainerState, Entry, Layer, LayerStack, SettingChange
+from ..cli.text import ended, ending, printable, shortened
+from ..results import ContainerState, Entry, Layer, LayerStack, PackageChange, SettingChange
 
 LARGEST = 12  # files of a layer that are told
+SHARED = 20  # images that share a layer that are told by name
 INSTRUCTION = 4000  # characters of an instruction: a heredoc can be a whole program
 VALUE = 2000  # characters of a setting
+NAME = 120  # characters of a package's name, version or folder
+PATH = 400  # characters of a path: its end, where it is longer
+MANY = 150_000  # characters of all packages, or of all settings
 
 
 def stack(result: LayerStack) -> dict[str, Any]:
@@ -39,11 +44,13 @@ def _layer(number: int, layer: Layer) -> dict[str, Any]:
         "deleted": layer.deleted,
         "wasted": layer.wasted,
         "largest": [_file(entry) for entry in layer.largest[:LARGEST]],
+        "sharedWith": [shortened(name, NAME) for name in layer.shared_with[:SHARED]],
+        "sharedBy": len(layer.shared_with),
     }
 
 
 def _file(entry: Entry) -> dict[str, Any]:
-    return {"path": printable("/" + entry.path.lstrip("/")), "size": entry.size}
+    return {"path": ending(printable("/" + entry.path.lstrip("/")), PATH), "size": entry.size}
 
 
 def prose(text: str, limit: int) -> str:
@@ -61,6 +68,29 @@ def setting(change: SettingChange) -> dict[str, Any]:
     }
 
 
+def package(change: PackageChange) -> dict[str, Any]:
+    """A package that differs."""
+    return {
+        "kind": change.kind,
+        "packaging": change.packaging,
+        "name": shortened(change.name, NAME),
+        "before": None if change.before is None else shortened(change.before, NAME),
+        "after": None if change.after is None else shortened(change.after, NAME),
+        "where": ending(printable(change.where), NAME),
+    }
+
+
+def bounded(rows: Iterable[dict[str, Any]], size: int = MANY) -> list[dict[str, Any]]:
+    """The first rows, as many as so many characters hold: an image may have a million labels."""
+    held = []
+    for row in rows:
+        size -= 60 + sum(len(value) for value in row.values() if isinstance(value, str))
+        if size < 0:
+            break
+        held.append(row)
+    return held
+
+
 def container(state: ContainerState) -> dict[str, Any]:
     """What is shown of a container beside its usage."""
     return {
@@ -70,6 +100,6 @@ def container(state: ContainerState) -> dict[str, Any]:
         "status": state.status,
         "started": state.started,
         "finished": state.finished,
-        "exitCode": state.exit_code,
-        "outOfMemory": state.out_of_memory,
+        "ended": ended(state),
+        "calm": state.exit_code == 0 and not state.out_of_memory,
     }

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..cli import difference, text
 from ..cli import format as form
-from ..cli import text
 from ..events import Event
 from ..oci.image import Image
 from ..results import BuildResult, HostReport, ImageDiff, LayerStack
@@ -68,7 +68,7 @@ def image_diff(result: ImageDiff, include: Any = None, exclude: Any = None) -> B
         from .widgets import DiffWidget
 
         return DiffWidget(result)._repr_mimebundle_()
-    return Forms(lambda: forms.image_diff(result), lambda: text.image_diff(result, limit=50))._repr_mimebundle_()
+    return Forms(lambda: forms.image_diff(result), lambda: difference.text(result))._repr_mimebundle_()
 
 
 def host_report(result: HostReport, include: Any = None, exclude: Any = None) -> Bundle:

@@ -1,138 +1,15 @@
-"""The files in which two images differ as a tree that is opened folder by folder.
-
-Nothing is built for the folders that nobody looks at: the paths are sorted, so a folder is a range of them, and what it adds
-up to is the difference of two running sums. A hundred thousand files are ready in some tens of milliseconds.
-"""
+"""The tree of a difference as the widget takes it: folder by folder, in messages that are never large."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from ..cli.folders import ROOT, ChangeTree, Folder, Order, Row, kinds_of, what
 from ..cli.text import printable
-from ..results import ChangeKind, FileChange
 
-Order = Literal["name", "size"]
-Folder = tuple[int, int]
-"""A folder, as the place of its first file and the length of its path: names may be no text that a message can carry."""
-
-ROOT: Folder = (0, 0)
 PAGE = 400  # rows of one folder in one message
 NAME = 300  # characters of a row's name
-_BEYOND = chr(ord("/") + 1)  # sorts just behind everything in a folder
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of the tree: a file (``change`` alone), a folder (``folder`` alone), or a folder that changed itself (both).
-
-    ``name`` may hold several folders, where each holds nothing but the next. ``counts`` are files added, modified, deleted.
-    """
-
-    name: str
-    growth: int
-    counts: tuple[int, int, int]
-    change: FileChange | None = None
-    folder: Folder | None = None
-
-
-class ChangeTree:
-    """Changes by folder; ``counts`` and ``growth`` are those of all."""
-
-    def __init__(self, changes: Sequence[FileChange]) -> None:
-        paths = [change.path.strip("/") for change in changes]
-        order = sorted(range(len(paths)), key=paths.__getitem__)
-        self._paths = [paths[place] for place in order]
-        self._changes = [changes[place] for place in order]
-        self._lower: list[str] | None = None
-        growth, added, deleted = [0], [0], [0]
-        grown = more = less = 0
-        for change in self._changes:  # a plain loop: it is what a hundred thousand files wait for
-            before, after = change.before, change.after
-            if before is None:
-                more += 1
-            else:
-                grown -= before.size
-            if after is None:
-                less += 1
-            else:
-                grown += after.size
-            growth.append(grown)
-            added.append(more)
-            deleted.append(less)
-        self._growth, self._added, self._deleted = growth, added, deleted
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    @property
-    def counts(self) -> tuple[int, int, int]:
-        """How many were added, modified and deleted."""
-        return self._counts(0, len(self))
-
-    @property
-    def growth(self) -> int:
-        """Bytes that all of it adds."""
-        return self._growth[-1]
-
-    def matching(self, text: str, kinds: Collection[ChangeKind]) -> ChangeTree:
-        """The tree of the files of these kinds whose path holds the text, whatever its case."""
-        if self._lower is None:
-            self._lower = [path.lower() for path in self._paths]
-        wanted = text.strip().lower()
-        found = (place for place, path in enumerate(self._lower) if wanted in path) if wanted else range(len(self))
-        return ChangeTree([self._changes[place] for place in found if self._changes[place].kind in kinds])
-
-    def rows(self, folder: Folder = ROOT, order: Order = "name") -> list[Row]:
-        """What a folder holds: folders first by name, or the largest growth or loss first. IndexError if there is no such folder."""
-        first, length = folder
-        prefix = self._paths[first][:length] if length else ""
-        last = bisect_left(self._paths, prefix[:-1] + _BEYOND) if length else len(self)
-        own: dict[str, FileChange] = {}
-        folders: dict[str, tuple[int, int]] = {}
-        place = first
-        while place < last:
-            path = self._paths[place]
-            slash = path.find("/", length)
-            if slash == -1:
-                own[path[length:]] = self._changes[place]
-                place += 1
-            else:
-                end = bisect_left(self._paths, path[:slash] + _BEYOND, place, last)
-                folders[path[length:slash]] = (place, end)
-                place = end
-        rows = [self._folder(length, *places, own.pop(name, None)) for name, places in folders.items()]
-        rows += [Row(name, change.growth, _counted(change), change) for name, change in own.items()]
-        if order == "size":
-            return sorted(rows, key=lambda row: (-abs(row.growth), row.name))
-        return sorted(rows, key=lambda row: (row.folder is None, row.name))
-
-    def _folder(self, length: int, first: int, last: int, change: FileChange | None) -> Row:
-        path = self._paths[first]
-        end = path.index("/", length)
-        while change is None:
-            # a folder that holds one folder and nothing else is told in one line with it
-            deeper = path.find("/", end + 1)
-            if deeper == -1 or deeper - length > NAME or not self._paths[last - 1].startswith(path[: deeper + 1]):
-                break
-            end = deeper
-        growth = self._growth[last] - self._growth[first] + (change.growth if change else 0)
-        counts = self._counts(first, last)
-        if change:
-            added, modified, deleted = (ours + own for ours, own in zip(counts, _counted(change), strict=True))
-            counts = (added, modified, deleted)
-        return Row(path[length:end], growth, counts, change, (first, end + 1))
-
-    def _counts(self, first: int, last: int) -> tuple[int, int, int]:
-        added, deleted = self._added[last] - self._added[first], self._deleted[last] - self._deleted[first]
-        return added, last - first - added - deleted, deleted
-
-
-def _counted(change: FileChange) -> tuple[int, int, int]:
-    return int(change.kind == "added"), int(change.kind == "modified"), int(change.kind == "deleted")
 
 
 def page(tree: ChangeTree, folder: Folder, order: Order, start: int = 0) -> dict[str, Any]:
@@ -145,7 +22,7 @@ def written(row: Row) -> list[Any]:
     """A row as JSON: name, kind, what of it changed, growth, counts, the sizes before and after, the folder's key."""
     change = row.change
     sizes = [None if side is None else side.size for side in (change.before, change.after)] if change else None
-    if change and "directory" in _kinds(change):
+    if change and "directory" in kinds_of(change):
         sizes = None
     return [
         printable(row.name)[:NAME],
@@ -167,29 +44,6 @@ def folder_of(word: str) -> Folder:
     """The folder that ``key`` gave the word for."""
     first, _, length = word.partition(":")
     return int(first), int(length)
-
-
-def what(change: FileChange) -> str:
-    """What of a file changed, in words: ``mode 0644 → 0755``; nothing where only its bytes did."""
-    before, after = change.before, change.after
-    told = []
-    kinds = _kinds(change)
-    if len(kinds) > 1:
-        told.append(" → ".join(kinds))
-    elif kinds and kinds[0] not in ("file", "directory"):
-        told.append(kinds[0])
-    if before and after:
-        if before.mode != after.mode:
-            told.append(f"mode {before.mode & 0o7777:04o} → {after.mode & 0o7777:04o}")
-        if (before.uid, before.gid) != (after.uid, after.gid):
-            told.append(f"owner {before.uid}:{before.gid} → {after.uid}:{after.gid}")
-        if not told:
-            told += [word for word in change.what if word != "content"]
-    return printable(", ".join(told))
-
-
-def _kinds(change: FileChange) -> list[str]:
-    return list(dict.fromkeys(side.kind for side in (change.before, change.after) if side))
 
 
 def opening(tree: ChangeTree, order: Order, *, visible: int, ahead: int = 1200, size: int = 500_000) -> dict[str, Any]:

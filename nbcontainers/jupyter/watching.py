@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from ..cli.text import counted_by
-from ..errors import NBContainersError
+from ..errors import Conflict, NBContainersError
 from ..results import ContainerState, Usage
 from . import payload
 
@@ -49,6 +49,22 @@ class Source(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """A container that ran and was removed before it could be looked at; its last state is all that there is."""
+
+    state: ContainerState
+
+    @property
+    def id(self) -> str:
+        """Its ID."""
+        return self.state.id
+
+    def meter(self) -> Meter:
+        """Nothing is left to measure."""
+        raise Conflict(f"container {self.state.name} is removed")
+
+
 @dataclass(slots=True)
 class Watched:
     """A container that is or was watched, with the samples of the last minute."""
@@ -65,6 +81,11 @@ class Watched:
     def ended(self) -> bool:
         """Whether it will not run on."""
         return self.state.status in ("exited", "dead")
+
+    def depart(self, last: ContainerState) -> None:
+        """Take in the last state of one that was removed."""
+        if not self.ended or self.state.status == "dead":
+            self.state = last if last.status in ("exited", "dead") else replace(last, status="dead", pid=0)
 
     def sample(self) -> Sample | None:
         """Take a sample; None when there is nothing to measure (any more)."""
@@ -118,9 +139,10 @@ class Watched:
 class Watch:
     """Looks at containers several times a second until they have ended, or until it is stopped.
 
-    ``find`` is called in the watch's own thread, about once a second: it gives the containers to watch. With ``forever`` it
-    goes on when none of them runs, and shows those that start. ``tell`` is called in the same thread, with the samples
-    just taken by container ID, and a last time when ``live`` is not true any more; the watch itself has everything else.
+    ``find`` is called in the watch's own thread, about once a second: it gives the containers to watch. ``departed`` gives the
+    last states of those that were removed, so that each is said to have ended as it did, however short it was there. With
+    ``forever`` it goes on when none of them runs, and shows those that start. ``tell`` is called in the same thread, with the
+    samples just taken by container ID, and a last time when ``live`` is not true any more; the watch itself has everything else.
     """
 
     def __init__(
@@ -128,6 +150,7 @@ class Watch:
         find: Callable[[], Sequence[Source]],
         tell: Callable[[Watch, dict[str, Sample]], None],
         *,
+        departed: Callable[[], Sequence[ContainerState]] = tuple,
         rate: float = 4.0,
         forever: bool = False,
     ) -> None:
@@ -135,6 +158,8 @@ class Watch:
         self.live = True
         self._find = find
         self._tell = tell
+        self._departed = departed
+        self._began = time.time()
         self._pause = 1 / rate
         self._forever = forever
         self._stop = threading.Event()
@@ -193,8 +218,17 @@ class Watch:
         for one in self.seen:
             if not one.ended:
                 one.look()
+        self._learn()
         if self._forever and len(self.watched) > 12:
             # of those that have ended only the latest stay in sight
             over = sorted((one.state.finished, key) for key, one in self.watched.items() if one.ended)
             for _, key in over[: len(self.watched) - 12]:
                 del self.watched[key]
+
+    def _learn(self) -> None:
+        """How those ended that were removed; also of those that came and went between two looks."""
+        for last in self._departed():
+            if last.id in self.watched:
+                self.watched[last.id].depart(last)
+            elif self._forever and last.started >= self._began:
+                self.watched[last.id] = Watched(Departed(last), last)

@@ -8,13 +8,14 @@ from typing import Any
 import anywidget
 import traitlets
 
-from ..cli import text
+from ..cli import difference, text
+from ..cli.folders import ChangeTree, Order
 from ..events import Event
 from ..results import ChangeKind, ImageDiff, LayerStack
 from . import forms, payload, scripts
 from .progress import Record
 from .pulse import Pulse
-from .tree import ChangeTree, Order, folder_of, opening, page
+from .tree import folder_of, opening, page
 from .watching import Sample, Watch
 
 VISIBLE = 24  # rows of a tree that are open at first
@@ -77,6 +78,9 @@ class DiffWidget(Shown):
     after = traitlets.Unicode().tag(sync=True)
     shared = traitlets.Int().tag(sync=True)
     settings: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    packages: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    totals = traitlets.Dict().tag(sync=True)
+    unread: traitlets.List[Any] = traitlets.List().tag(sync=True)
     tree = traitlets.Dict().tag(sync=True)
 
     def __init__(self, result: ImageDiff) -> None:
@@ -87,7 +91,10 @@ class DiffWidget(Shown):
             before=text.printable(result.before),
             after=text.printable(result.after),
             shared=result.shared_layers,
-            settings=[payload.setting(change) for change in result.settings],
+            settings=payload.bounded(map(payload.setting, result.settings)),
+            packages=payload.bounded(map(payload.package, result.packages)),
+            totals={"settings": len(result.settings), "packages": len(result.packages)},
+            unread=[text.shortened(sentence, 400) for sentence in result.unread[:20]],
             tree=opening(self._all, "name", visible=VISIBLE),
         )
         self.on_msg(self._asked)
@@ -98,7 +105,7 @@ class DiffWidget(Shown):
 
     def text(self) -> str:
         """The same as ``nbcontainers image-diff`` prints, cut off where a notebook would grow too long."""
-        return text.image_diff(self.result, limit=50)
+        return difference.text(self.result)
 
     def _asked(self, _: Any, message: dict[str, Any], __: Any) -> None:
         """Answer a view: ``open`` a folder, or ``filter`` the tree. What is not understood is not answered."""

@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import get_args
 
 from ..errors import IntegrityError
@@ -24,6 +25,8 @@ KINDS: tuple[FileKind, ...] = get_args(FileKind)
 _MAGIC = b"nbcontainers index 1\n"
 _HEAD = struct.Struct("<QQQI")  # rows, bytes of the paths, bytes of the links, CRC-32 of all that follows
 RECORD = struct.Struct("<BxHIIQ32s")  # kind, mode, uid, gid, size, sha256 of the content or of the link's target
+
+_WHOLE = struct.Struct(f"{RECORD.size}s")
 
 
 @dataclass(slots=True)
@@ -78,7 +81,7 @@ class Index:
         words = _decoded(data[start + paths : end]).split("\0") if links else []
         return cls(
             _decoded(data[start : start + paths]).split("\0") if rows else [],
-            [data[at : at + RECORD.size] for at in range(end, len(data), RECORD.size)],
+            list(map(itemgetter(0), _WHOLE.iter_unpack(memoryview(data)[end:]))),
             dict(zip(words[::2], words[1::2], strict=True)),
         )
 

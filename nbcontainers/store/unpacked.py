@@ -9,7 +9,9 @@ from pathlib import Path
 
 from ..errors import IntegrityError, NotFound
 from ..oci.descriptor import Digest
+from . import copying
 from .entries import Index
+from .merged import FOLDER
 
 SETTLED = "settled"  # beside a layer's tree once all of it was brought to the disk
 _FILLED = "filled"  # beside a copied snapshot's tree once it was complete
@@ -33,6 +35,14 @@ def usable(layer: Path) -> bool:
     return (layer / SETTLED).exists() or meta.get("boot") == boot()
 
 
+def size(layer: Path) -> int:
+    """The bytes of a layer's files, as they were counted when it was unpacked; 0 where that cannot be read."""
+    try:
+        return int(json.loads((layer / "meta").read_text())["size"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
 def index(root: Path, chain: Digest) -> Index:
     """The index of an unpacked layer: NotFound if it is not unpacked, IntegrityError if it is torn."""
     path = root / "layers" / chain.hex / "index"
@@ -40,6 +50,25 @@ def index(root: Path, chain: Digest) -> Index:
         return Index.from_bytes(path.read_bytes())
     except FileNotFoundError:
         raise NotFound(f"no unpacked layer {chain.short}", hint="unpack its image first") from None
+
+
+def content(root: Path, chain: Digest, path: str, *, limit: int) -> bytes:
+    """The content of a file that an unpacked layer holds (``/etc/passwd``), whatever links are on the way.
+
+    Raises:
+        NotFound: the layer is not unpacked, or has no such file.
+        Conflict: it is no regular file, or is longer than ``limit`` bytes.
+        PermissionError: only the containers' root may read it; the worker can.
+
+    """
+    try:
+        tree = os.open(root / "layers" / chain.hex / "fs", FOLDER)
+    except FileNotFoundError:
+        raise NotFound(f"no unpacked layer {chain.short}", hint="unpack its image first") from None
+    try:
+        return copying.read(tree, os.fsencode(path), limit)
+    finally:
+        os.close(tree)
 
 
 def mark_filled(snapshot: Path) -> None:

@@ -1,40 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from nbcontainers.analysis.difference import image_diff
 from nbcontainers.analysis.stack import layer_stack
 from nbcontainers.errors import IntegrityError
-from nbcontainers.linux.idmap import of_host
 from nbcontainers.oci.descriptor import Platform
-from nbcontainers.oci.image import ContainerConfig, History, Image, ImageConfig
+from nbcontainers.oci.reference import Reference
 from nbcontainers.store.entries import Index
 from nbcontainers.store.store import Store
-from tests.analysis.test_dive import archived
-from tests.store.random_images import add_layer
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path / "store", identity=of_host()) as opened:
-        yield opened
-
-
-def image(store: Store, *layers: dict[str, int], **settings: object) -> Image:
-    """An image of layers given as names and sizes; nothing of it is unpacked."""
-    made = [add_layer(store, archived(files)) for files in layers]
-    lines = [History(created_by=f"/bin/sh -c step {number}") for number in range(len(layers))]
-    config = ImageConfig(
-        platform=Platform.host(),
-        config=ContainerConfig(**settings),  # type: ignore[arg-type]
-        diff_ids=tuple(diff_id for _, diff_id in made),
-        history=(*lines[:1], History(created_by="/bin/sh -c #(nop)  USER me", empty_layer=True), *lines[1:]),
-    )
-    with store.lease():
-        return store.images.create(config, [descriptor for descriptor, _ in made])
+from tests.analysis.archives import image
 
 
 def test_a_stack_joins_layers_with_their_instructions(store: Store) -> None:
@@ -58,6 +33,18 @@ def test_a_stack_joins_layers_with_their_instructions(store: Store) -> None:
     assert (stack.id, stack.platform) == (made.id, str(Platform.host()))
     assert stack.layers[2].largest[0].path == "/a/x"
     assert 0 < stack.efficiency < 1
+
+
+def test_a_layer_tells_which_other_images_share_it(store: Store) -> None:
+    """By their names, or the beginning of their IDs; the same image by another name is no other one."""
+    base = {"a/x": 100}
+    one, two, alone = image(store, base, {"b": 1}), image(store, base, {"c": 1}, {"b": 1}), image(store, {"z": 1})
+    store.images.tag(one, Reference.parse("one"))
+    store.images.tag(one, Reference.parse("one:again"))
+    shared = [layer.shared_with for layer in layer_stack(store, two).layers if layer.digest]
+    assert [sorted(names) for names in shared] == [["one:again", "one:latest"], [], ["one:again", "one:latest"]]
+    assert [layer.shared_with for layer in layer_stack(store, one).layers if layer.digest] == [(two.id.short,)] * 2
+    assert not any(layer.shared_with for layer in layer_stack(store, alone).layers)
 
 
 def test_images_on_one_base_differ_in_what_is_above_it(store: Store) -> None:

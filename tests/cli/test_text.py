@@ -2,60 +2,62 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from nbcontainers.cli import text
+from nbcontainers.cli import difference, text
 from nbcontainers.errors import BuildError, DockerfileError, NotFound
-from nbcontainers.results import Check, HostReport
+from nbcontainers.results import Check, ContainerState, HostReport
 from tests.jupyter import samples
 
 LAYERS = """\
 demo:latest   3d554be01af0   linux/amd64
 4 layers, 71MB of files, 26MB stored, 812kB wasted, efficiency 98.9%
 
-LAYER     SIZE   STORED   ADDED   CHANGED   REMOVED   WASTED   INSTRUCTION
-    1   61.2MB   22.4MB    2914         0         0    812kB   toolbox: programs and libraries of this host
-    2        -                                                 ENV LANG=C.UTF-8 APP_HOME=/srv/app
-    3       0B     112B       1         0         0       0B   WORKDIR /srv/app
-    4   18.2kB    6.8kB       2         0         0       0B   COPY requirements.txt main.py ./
-    5   9.81MB   3.53MB     211        44         3       0B   RUN python3 -m compileall -q /usr/lib/python3.11 && find / -xdev -name …
-    6        -                                                 USER 1000
-    7        -                                                 CMD ["python3", "main.py"]
+LAYER     SIZE   STORED   WASTED         FILES   INSTRUCTION
+    1   61.2MB   22.4MB    812kB        +2,914   toolbox: programs and librarie…
+    2                                            ENV LANG=C.UTF-8 APP_HOME=/srv…
+    3       0B     112B        -            +1   WORKDIR /srv/app
+    4   18.2kB    6.8kB        -            +2   COPY requirements.txt main.py …
+    5   9.81MB   3.53MB        -   +211 ~44 -3   RUN python3 -m compileall -q /…
+    6                                            USER 1000
+    7                                            CMD ["python3", "main.py"]
 
-  SIZE   LAYER   LARGEST FILES
-6.83MB       1   usr/bin/python3.11
-4.73MB       1   usr/lib/x86_64-linux-gnu/libcrypto.so.3
-1.93MB       1   usr/lib/x86_64-linux-gnu/libc.so.6
-1.27MB       1   usr/bin/bash
- 412kB       1   usr/lib/python3.11/lib-dynload/_decimal.cpython-311-x86_64-linux-gnu.so"""
+layer 1 shared with toolbox:latest, hello:latest
+
+LAYER     SIZE   LARGEST FILES
+    1   6.83MB   /usr/bin/python3.11
+    1   4.73MB   /usr/lib/x86_64-linux-gnu/libcrypto.so.3
+    1   1.93MB   /usr/lib/x86_64-linux-gnu/libc.so.6
+    1   1.27MB   /usr/bin/bash
+    1    412kB   …on3.11/lib-dynload/_decimal.cpython-311-x86_64-linux-gnu.so"""
 
 
 def test_a_layer_stack_is_a_table_and_its_largest_files() -> None:
-    """What ``nbcontainers layers`` prints."""
-    assert text.layer_stack(samples.stack()) == LAYERS
+    """What ``nbcontainers layers`` prints on a terminal of 80 columns."""
+    assert text.layer_stack(samples.stack(), width=80) == LAYERS
 
 
-def test_a_difference_lists_files_then_settings() -> None:
-    """What ``nbcontainers image-diff`` prints."""
-    shown = text.image_diff(samples.diff())
-    assert shown.startswith("demo:1 -> demo:2\nfiles: 15 added, 4 changed, 2 removed, -19.5kB; 2 layers shared\n")
-    rows = [line.split(maxsplit=2) for line in shown.splitlines()]
-    assert ["C", "+68B", "etc/motd"] in rows
-    assert ["C", "0B", "etc/passwd (mode)"] in rows
-    assert ["D", "-4B", "srv/app/count"] in rows
-    assert shown.endswith("Labels.maintainer\n  - someone")
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_line_of_a_layer_stack_is_too_long(width: int) -> None:
+    """Long instructions, long paths and long names of images are cut off, and say so."""
+    shown = text.layer_stack(samples.large_stack(), width=width).splitlines()
+    assert max(map(len, shown[2:])) <= width
+    assert sum(line.endswith("…") for line in shown) > 20
 
 
-def test_a_long_difference_is_cut_off_where_that_is_asked_for() -> None:
-    """A notebook keeps some lines, the command line prints all."""
-    assert text.image_diff(samples.large_diff(100), limit=10).count("usr/share") == 10
-    assert "… and 90 files more" in text.image_diff(samples.large_diff(100), limit=10)
-    assert text.image_diff(samples.large_diff(100)).count("usr/share") == 100
+def test_columns_that_say_nothing_are_left_out() -> None:
+    """Of an image that wastes nothing none is shown."""
+    assert "WASTED" not in text.layer_stack(samples.stack(samples.DEMO[3:]))
 
 
-def test_images_that_do_not_differ_are_said_not_to() -> None:
-    """An empty answer is an answer."""
-    assert text.image_diff(samples.diff((), ())).endswith("no difference")
+def test_layers_that_the_same_images_share_are_one_line() -> None:
+    """The base's layers, mostly."""
+    layers = [dataclasses.replace(one, shared_with=("a:1", "b:1")) for one in samples.large_stack(4).layers]
+    layers[2] = dataclasses.replace(layers[2], shared_with=())
+    shown = text.layer_stack(samples.stack(tuple(layers)))
+    assert "layers 1 to 2 shared with a:1, b:1\nlayer 4 shared with a:1, b:1\n" in shown
 
 
 def test_a_host_report_says_what_holds_and_what_does_not() -> None:
@@ -85,6 +87,29 @@ def test_usage_is_a_line_a_container() -> None:
     ]
     assert "watched, process tree" in text.usage([(samples.state(), samples.usage(3, source="process tree"), None)])
     assert text.usage([]) == "no container is running"
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (samples.state(), ""),
+        (samples.state(status="exited", exit_code=0), "exit code 0"),
+        (samples.state(status="exited", exit_code=3), "exit code 3"),
+        (samples.state(status="exited", exit_code=137), "exit code 137: SIGKILL"),
+        (samples.state(status="exited", exit_code=137, out_of_memory=True), "memory ran out"),
+        (samples.state(status="exited", exit_code=200), "exit code 200"),
+        (
+            samples.state(status="exited", exit_code=137, error="ended with the engine that ran it"),
+            "ended with the engine that ran it",
+        ),
+        (samples.state(status="dead"), "removed"),
+    ],
+)
+def test_a_container_that_ended_says_why(state: ContainerState, words: str) -> None:
+    """What the kernel did, who ended it, a signal, an exit code."""
+    assert text.ended(state) == words
+    if words:
+        assert words in text.usage([(state, None, None)])
 
 
 def test_a_failed_build_shows_the_lines_and_the_end_of_the_output() -> None:
@@ -142,7 +167,7 @@ def test_names_are_written_out(name: str, shown: str) -> None:
     assert text.printable(name) == shown
 
 
-@pytest.mark.parametrize("form", [text.layer_stack(samples.hostile_stack()), text.image_diff(samples.hostile_diff())])
+@pytest.mark.parametrize("form", [text.layer_stack(samples.hostile_stack()), difference.text(samples.hostile_diff())])
 def test_hostile_images_print_as_text(form: str) -> None:
     """Whatever is in an image, its tables hold no control but the line feed, and can be encoded."""
     assert "\x1b" not in form

@@ -13,6 +13,7 @@ from nbcontainers.results import (
     ImageDiff,
     Layer,
     LayerStack,
+    PackageChange,
     SettingChange,
     Usage,
 )
@@ -65,6 +66,7 @@ DEMO = (
         stored_size=22_417_910,
         added=2914,
         wasted=812_044,
+        shared_with=("toolbox:latest", "hello:latest"),
         largest=files(
             ("usr/bin/python3.11", 6_831_704),
             ("usr/lib/x86_64-linux-gnu/libcrypto.so.3", 4_734_648),
@@ -148,7 +150,11 @@ def folder(path: str) -> FileChange:
     return FileChange(kind="added", path=path, before=None, after=Entry(path=path, kind="directory", mode=0o755))
 
 
-def diff(changes: tuple[FileChange, ...] | None = None, settings: tuple[SettingChange, ...] | None = None) -> ImageDiff:
+def diff(
+    changes: tuple[FileChange, ...] | None = None,
+    settings: tuple[SettingChange, ...] | None = None,
+    packages: tuple[PackageChange, ...] | None = None,
+) -> ImageDiff:
     """Two versions of a small image."""
     return ImageDiff(
         before="demo:1",
@@ -156,6 +162,7 @@ def diff(changes: tuple[FileChange, ...] | None = None, settings: tuple[SettingC
         files=tuple(sorted(changes if changes is not None else DIFF, key=lambda one: one.path)),
         settings=settings if settings is not None else SETTINGS,
         shared_layers=2,
+        packages=packages if packages is not None else PACKAGES if changes is None else (),
     )
 
 
@@ -197,6 +204,17 @@ SETTINGS = (
     ),
     SettingChange(key="Labels.maintainer", before="someone", after=None),
 )
+SITE = "/usr/lib/python3.11/site-packages"
+PACKAGES = (
+    PackageChange(
+        kind="upgraded", packaging="dpkg", name="libssl3", before="3.0.11-1~deb12u2", after="3.0.15-1~deb12u1"
+    ),
+    PackageChange(kind="deleted", packaging="dpkg", name="netcat-openbsd", before="1.219-1", after=None),
+    PackageChange(
+        kind="downgraded", packaging="python", name="charset-normalizer", before="3.4.0", after="3.3.2", where=SITE
+    ),
+    PackageChange(kind="added", packaging="python", name="requests", before=None, after="2.32.3", where=SITE),
+)
 
 
 def large_diff(number: int = 100_000) -> ImageDiff:
@@ -216,6 +234,7 @@ def hostile_diff() -> ImageDiff:
     return diff(
         (change(f"srv/{HOSTILE}/x", None, 10), change(f"srv/{ESCAPE}", 10, 12), change("srv/bad\udcff\nname", 1, None)),
         (SettingChange(key=f"Env.{HOSTILE}", before=HOSTILE, after=ESCAPE),),
+        (PackageChange(kind="added", packaging="dpkg", name=HOSTILE, before=None, after=ESCAPE, where=f"/{HOSTILE}"),),
     )
 
 

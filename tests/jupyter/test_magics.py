@@ -279,6 +279,10 @@ def test_words_are_completed(kernel) -> None:
         reply = kernel.client.complete(line, len(line), reply=True, timeout=10)
         return set(reply["content"]["matches"])
 
+    def whole(line: str) -> str:
+        reply = kernel.client.complete(line, len(line), reply=True, timeout=10)["content"]
+        return line[: reply["cursor_start"]] + reply["matches"][0]
+
     assert "--memory" in completed("%run_container --me")
     assert "--build-arg" in completed("%%dockerfile --b")
     assert "hello:latest" in completed("%layers he")
@@ -287,6 +291,13 @@ def test_words_are_completed(kernel) -> None:
     assert "hello:latest" not in completed("%run_container toolbox ls he")
     assert "image-diff" in completed("%nbc image-")
     assert "--no-stream" in completed("%nbc stats --no-s")
+    assert whole("%layers hello:la") == "%layers hello:latest"
+    assert whole("%nbc image-diff --f") == "%nbc image-diff --format"
+    assert whole("%%dockerfile -t x\nfr") == "%%dockerfile -t x\nFROM"
+    assert whole("%%dockerfile -t x\nFROM hello:la") == "%%dockerfile -t x\nFROM hello:latest"
+    assert whole("%%dockerfile\nFROM hello AS one\nCOPY --from=o") == "%%dockerfile\nFROM hello AS one\nCOPY --from=one"
+    assert whole("%%dockerfile\nFROM hello\nCOPY gre") == "%%dockerfile\nFROM hello\nCOPY greet.txt"
+    assert completed("impor") >= {"import"}, "Python's own are as they were"
 
 
 def test_the_extension_can_be_unloaded_and_loaded_again(kernel) -> None:

@@ -133,3 +133,31 @@ def test_a_container_that_is_removed_is_gone_not_an_error(told: list) -> None:
     until(lambda: not watching.live)
     assert watching.seen[0].state.status == "dead"
     watching.stop()
+
+
+def test_one_that_was_removed_is_said_to_have_ended_as_it_did(told: list) -> None:
+    """The engine that removed it remembers, whatever was seen of it before."""
+    last: list[ContainerState] = []
+    source = Burner()
+    watching = watch([source], told, departed=lambda: last)
+    watching.start()
+    until(lambda: len(told) > 2)
+    last.append(samples.state(status="exited", exit_code=137, out_of_memory=True, finished=time.time()))
+    source.state = replace(source.state, status="dead")
+    until(lambda: not watching.live)
+    assert watching.seen[0].to_json()["ended"] == "memory ran out"
+    watching.stop()
+
+
+def test_one_that_came_and_went_between_two_looks_is_shown(told: list) -> None:
+    """With the reason of its end, and nothing measured; one that ended before the watch began is not."""
+    last: list[ContainerState] = [samples.state("before", "exited", exit_code=0)]
+    watching = watch([], told, departed=lambda: last, forever=True)
+    watching.start()
+    now = time.time()
+    last.append(replace(samples.state("short", "exited", exit_code=143), started=now, finished=now))
+    until(lambda: watching.seen)
+    (one,) = watching.seen
+    assert (one.state.name, one.to_json()["ended"]) == ("short", "exit code 143: SIGTERM")
+    assert not one.history
+    watching.stop()

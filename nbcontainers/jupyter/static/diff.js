@@ -9,12 +9,22 @@ const KINDS = [
   ["deleted", "\u2212", "bad", "removed"],
 ];
 
+const CHANGES = {
+  added: ["+", "good", "added"],
+  deleted: ["\u2212", "bad", "removed"],
+  upgraded: ["\u2191", "good", "upgraded"],
+  downgraded: ["\u2193", "warn", "downgraded"],
+};
+
 export default {
   render({ model, el }) {
     const began = performance.now();
     const root = frame(el, "nbc-diff", `In what ${model.get("before")} and ${model.get("after")} differ`);
     const first = model.get("tree");
     const settings = model.get("settings");
+    const packages = model.get("packages");
+    const totals = model.get("totals");
+    const unread = model.get("unread");
     const shared = model.get("shared");
     root.append(
       h(
@@ -26,7 +36,8 @@ export default {
           {},
           h("span", {}, h("b", {}, count(first.files)), first.files === 1 ? " file" : " files"),
           h("span", {}, h("b", {}, signed(first.growth))),
-          settings.length ? h("span", {}, h("b", {}, count(settings.length)), settings.length === 1 ? " setting" : " settings") : null,
+          figure(totals.packages, "package"),
+          figure(totals.settings, "setting"),
           h("span", {}, h("b", {}, count(shared)), shared === 1 ? " layer shared" : " layers shared"),
         ),
       ),
@@ -34,7 +45,9 @@ export default {
     let leave = () => {};
     if (first.files) leave = files(root, model, first);
     else root.append(h("div.empty", {}, settings.length ? "All files are the same; only settings differ." : "No difference: the same files and the same settings."));
-    if (settings.length) root.append(settingsTable(settings));
+    if (packages.length) root.append(packagesTable(packages, totals.packages));
+    if (settings.length) root.append(settingsTable(settings, totals.settings));
+    for (const sentence of unread) root.append(h("div.unread.warn", {}, sentence));
     // what the tests hold: from here to the next frame that is painted
     requestAnimationFrame(() => setTimeout(() => performance.measure("nbcontainers:diff", { start: began })));
     return leave;
@@ -129,7 +142,51 @@ function files(root, model, first) {
   return () => model.off("msg:custom", answer);
 }
 
-function settingsTable(settings) {
+function figure(number, word) {
+  return number ? h("span", {}, h("b", {}, count(number)), ` ${word}${number === 1 ? "" : "s"}`) : null;
+}
+
+/** Packages by what manages them, each with its versions before and after. */
+function packagesTable(packages, total) {
+  const groups = new Map();
+  for (const one of packages) {
+    const group = one.where ? `${one.packaging} in ${one.where}` : one.packaging;
+    if (!groups.has(group)) groups.set(group, []);
+    groups.get(group).push(one);
+  }
+  const row = (one) => {
+    const [sign, mood, word] = CHANGES[one.kind];
+    return h(
+      "tr",
+      {},
+      h(`td.sign.${mood}`, {}, h("span", { "aria-hidden": "true" }, sign), h("span.spoken", {}, word)),
+      h("th.name", { scope: "row" }, h("code", {}, one.name)),
+      h("td.before", {}, one.before === null ? null : h("code", {}, one.before)),
+      h("td.arrow.dim", { "aria-hidden": "true" }, one.before !== null && one.after !== null ? "\u2192" : null),
+      h("td.after", {}, one.after === null ? null : h("code", {}, one.after)),
+    );
+  };
+  return h(
+    "div.packages",
+    {},
+    h("div.cap", {}, "Packages"),
+    h(
+      "div.scroll",
+      { tabindex: "0", role: "group", "aria-label": "Packages that differ" },
+      h(
+        "table",
+        {},
+        h("thead.spoken", {}, h("tr", {}, ["Change", "Package", "Before", "", "After"].map((title) => (title ? h("th", { scope: "col" }, title) : h("td"))))),
+        [...groups].map(([group, members]) =>
+          h("tbody", {}, h("tr", {}, h("th.group.dim", { scope: "rowgroup", colspan: "5" }, group)), members.map(row)),
+        ),
+      ),
+      total > packages.length ? h("div.left.dim", {}, `${count(total - packages.length)} more are not shown here.`) : null,
+    ),
+  );
+}
+
+function settingsTable(settings, total) {
   const value = (text, mood, sign, word) =>
     text === null ? null : h(`code.${mood}`, {}, h("span.sign", { "aria-hidden": "true" }, sign), h("span.spoken", {}, word), h("span.value", {}, text));
   return h(
@@ -142,6 +199,7 @@ function settingsTable(settings) {
       h("dl", {}, settings.map((one) =>
         h("div.setting", {}, h("dt", {}, h("code", {}, one.key)), h("dd", {}, value(one.before, "bad", "\u2212", "before: "), value(one.after, "good", "+", "after: "))),
       )),
+      total > settings.length ? h("div.left.dim", {}, `${count(total - settings.length)} more are not shown here.`) : null,
     ),
   );
 }

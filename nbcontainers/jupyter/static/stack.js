@@ -200,10 +200,11 @@ function about(layer, stack) {
     h(
       "dl",
       {},
-      fact("Size", bytes(layer.size), h("span.dim", {}, ` ${percent(layer.size / Math.max(1, stack.size), 0)} of the image`)),
-      fact("Stored", bytes(layer.stored), layer.size ? h("span.dim", {}, ` ${percent(Math.min(layer.stored / layer.size, 1), 0)} of its size`) : null),
+      fact("Size", bytes(layer.size), h("span.dim", {}, ` ${part(layer.size, stack.size)} of the image`)),
+      fact("Stored", bytes(layer.stored), layer.size ? h("span.dim", {}, ` ${part(Math.min(layer.stored, layer.size), layer.size)} of its size`) : null),
       fact("Files", changes(layer)),
       layer.wasted ? fact("Wasted", h("span.warn", {}, bytes(layer.wasted)), h("span.dim", {}, " replaced later")) : null,
+      layer.sharedBy ? fact("Shared with", shared(layer)) : null,
       layer.digest ? fact("Digest", digest(layer.digest)) : null,
       fact("Diff ID", digest(layer.diffId)),
     ),
@@ -223,6 +224,17 @@ function about(layer, stack) {
         )
       : null,
   ].filter(Boolean);
+}
+
+/** A share in whole percents, where a little is not nothing. */
+function part(size, of) {
+  return size && size * 200 < of ? "<\u202f1\u00a0%" : percent(size / Math.max(1, of), 0);
+}
+
+/** The other images that have the same layer. */
+function shared(layer) {
+  const left = layer.sharedBy - layer.sharedWith.length;
+  return [layer.sharedWith.map((name, index) => h("div.sharer", {}, h("code", {}, name))), left ? h("div.dim", {}, `and ${count(left)} more`) : null].flat();
 }
 
 /** A path whose end stays readable when it is cut: the folder gives way, not the name. */

@@ -109,6 +109,15 @@ export function drawTree({ fetch }) {
       folders.set(folder, held);
     }
     expandNow(target, []);
+    unfold(target, node);
+  }
+
+  /** Scroll so far that what was opened is seen, and no farther than to the folder itself. */
+  function unfold(target, node) {
+    let last = target;
+    while (last.nextElementSibling && nodes.get(last.nextElementSibling).level > node.level) last = last.nextElementSibling;
+    const wanted = last.offsetTop + last.offsetHeight - element.clientHeight;
+    if (wanted > element.scrollTop) element.scrollTop = Math.min(wanted, target.offsetTop);
   }
 
   function close(target, node) {

@@ -93,7 +93,7 @@ function card(container) {
     { role: "group", "aria-label": container.name },
     h("div.who", {}, h("span.name.cut", { title: container.name }, container.name), h("span.dim.cut", {}, container.image), status, source),
     h("div.gauges", {}, cpu.element, ram.element, pids.element),
-    h("div.unmeasured.dim", {}, "It ended before it could be measured."),
+    h("div.unmeasured.dim", {}, "It was too short-lived to be measured."),
   );
   let now = container;
 
@@ -151,8 +151,6 @@ function told(container) {
   if (status === "running") return ["good", "running"];
   if (status === "paused") return ["warn", "paused"];
   if (status === "created" || status === "creating") return ["dim", "not started yet"];
-  const after = started && finished ? ` after ${seconds(finished - started)}` : "";
-  if (container.outOfMemory) return ["bad", `memory ran out${after}`];
-  if (status === "exited") return [container.exitCode ? "bad" : "dim", `exited with ${container.exitCode ?? 0}${after}`];
-  return ["dim", "gone"];
+  const after = started && finished > started ? ` after ${seconds(finished - started)}` : "";
+  return [container.calm || status === "dead" ? "dim" : "bad", `${container.ended}${after}`];
 }
