@@ -83,6 +83,8 @@ def status(state: ContainerState) -> str:
             return f"Exited ({state.exit_code}) {form.age(state.finished)}" + (
                 " (out of memory)" if state.out_of_memory else ""
             )
+        case "restarting":
+            return f"Restarting ({state.exit_code}) {form.age(state.finished)}"
         case "created" | "creating":
             return "Created"
         case "dead":
