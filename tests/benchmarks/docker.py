@@ -29,6 +29,11 @@ class Docker(Peer):
         self._client = ""
 
     def prepare(self) -> None:
+        self.begin()
+        self.run(self.command("load", "--input", str(Base.at(self.folder.parent).archive)))
+
+    def begin(self) -> None:
+        """Start the daemon, and wait until it answers."""
         places = ("data-root", "exec-root", "pidfile")
         words = [
             *("setpriv", "--pdeathsig", "TERM", self.path, f"--host={self.socket}"),
@@ -44,7 +49,6 @@ class Docker(Peer):
             if self._daemon.poll() is not None or time.monotonic() > deadline:
                 raise Unavailable(f"dockerd does not start: {last_words(log.read_text(errors='replace'))}")
             time.sleep(0.05)
-        self.run(self.command("load", "--input", str(Base.at(self.folder.parent).archive)))
 
     def _choose_client(self) -> bool:
         """Of the clients in PATH, take one of the daemon's version: another may want plug-ins to build."""
