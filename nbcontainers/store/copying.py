@@ -201,6 +201,19 @@ def from_tree(copying: Copying, tree: int, sources: list[bytes], *, directory: b
             _content(copying, opened)
 
 
+def fill(tree: int, path: bytes, place: int) -> Owners:
+    """Copy a folder of a tree, itself and all that is in it, over an open, empty one; nothing where the tree has no such folder."""
+    try:
+        folder = syscalls.openat2(tree, path, _FOLDER, resolve=_INSIDE)
+    except (FileNotFoundError, NotADirectoryError):
+        return Owners()
+    with merged.Folder((folder,)) as opened, contextlib.closing(Copying(place, b"/", None, None)) as target:
+        wanted = attributes.read(folder)
+        _content(target, opened)
+    transfer.finish(place, wanted, target.owners)
+    return target.owners
+
+
 def _content(copying: Copying, folder: merged.Folder) -> None:
     for path, found in folder.walk():
         known = transfer.known(found.directory, found.name, found.status)

@@ -200,6 +200,18 @@ def copy_from(
         return target.size
 
 
+def fill_volume(work: Work, rootfs: list[dict[str, Any]], path: str, volume: str) -> None:
+    """See ``Worker.fill_volume``."""
+    with contextlib.ExitStack() as opened:
+        place = os.open(volume, FOLDER)
+        opened.callback(os.close, place)
+        if os.listdir(place):
+            return
+        tree = opened.enter_context(work.view(rootfs))
+        owners = copying.fill(tree, os.fsencode(path), place)
+        work.warn(owners.lost)
+
+
 def read(work: Work, rootfs: list[dict[str, Any]], path: str, limit: int) -> bytes:
     """See ``Worker.read``."""
     with work.view(rootfs) as root:
@@ -320,6 +332,7 @@ _ALL: dict[str, Callable[..., Any]] = {
     "changes": differences,
     "copy": copy,
     "copy_from": copy_from,
+    "fill_volume": fill_volume,
     "read": read,
     "content": content,
     "lookup": lookup,
