@@ -72,6 +72,8 @@ class Docker(Peer):
             except subprocess.TimeoutExpired:
                 self._daemon.kill()
                 self._daemon.wait()
+            # It mounts its own folder on itself, and a daemon that did not start well leaves it so.
+            subprocess.run(["umount", "--lazy", f"{self.folder}/data-root"], capture_output=True, check=False)
         super().__exit__()
 
     def version(self) -> str:

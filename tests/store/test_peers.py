@@ -268,8 +268,6 @@ def docker(tmp_path: Path, written: Path) -> Iterator[Docker]:
                 yield opened
         except Unavailable as error:
             pytest.skip(f"dockerd: {error}")
-        finally:
-            subprocess.run(["umount", "--lazy", f"{folder}/data-root"], capture_output=True, check=False)
 
 
 @needs("dockerd")
