@@ -33,6 +33,7 @@ def build(
     runtime: Runtime,
     host: Host,
     resolve_toolbox: Callable[[], oci.Image],
+    find: Callable[[str], oci.Image] | None = None,
     context: Context | None = None,
     arguments: Mapping[str, str] | None = None,
     target: str = "",
@@ -45,6 +46,7 @@ def build(
     Args:
         dockerfile: its text.
         resolve_toolbox: makes the offline base where the store has no ``toolbox`` and a FROM asks for it.
+        find: gives the other images; without it those of the store.
         context: where COPY and ADD take files; None for nowhere.
         arguments: build arguments by name.
         target: the stage to build, by name or number; the last one when empty.
@@ -66,7 +68,7 @@ def build(
 
     def resolve(name: str) -> oci.Image:
         if name not in TOOLBOX:
-            return store.images.resolve(name)
+            return find(name) if find else store.images.resolve(name)
         try:
             return store.images.resolve(TOOLBOX[0])
         except NotFound:

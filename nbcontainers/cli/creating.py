@@ -8,7 +8,7 @@ from typing import Any, NoReturn, cast
 
 from ..engine.options import RunOptions
 from ..errors import NBContainersError
-from .flags import Flag, number, whole
+from .flags import PLATFORM, Flag, number, whole
 
 IDENTITY = (
     Flag(
@@ -29,7 +29,8 @@ IDENTITY = (
     Flag(names=("--entrypoint",), metavar="COMMAND", help="in place of the image's entry point"),
     Flag(names=("-l", "--label"), metavar="KEY=VALUE", many=True, help="a label on the container"),
     Flag(names=("--annotation",), metavar="KEY=VALUE", many=True, help="an annotation in its runtime specification"),
-    Flag(names=("--platform",), metavar="OS/ARCH", help="refuse an image that is for another platform"),
+    PLATFORM,
+    Flag(names=("--pull",), metavar="missing|always|never", default="missing", help="when to pull the image (missing)"),
     Flag(names=("--disable-content-trust",), help="image signatures are not asked for (they never are)"),
     Flag(names=("--replace",), help="take the name over from a container that has it"),
 )
@@ -133,7 +134,7 @@ LATER: dict[str, str] = {
     **dict.fromkeys(
         (
             "-a --attach --cidfile --detach-keys --env-file --health-cmd --health-interval --health-retries --health-start-interval "
-            "--health-start-period --health-timeout --label-file --log-driver --log-opt --pull --restart --stop-signal --stop-timeout"
+            "--health-start-period --health-timeout --label-file --log-driver --log-opt --restart --stop-signal --stop-timeout"
         ).split(),
         "it is not there yet",
     ),

@@ -7,6 +7,7 @@ from argparse import Namespace
 from ..engine import Engine
 from ..engine.updating import WORDS
 from ..errors import NBContainersError
+from ..events import Observer
 from ..results import ContainerState
 from . import attached
 from .console import Console, each
@@ -18,10 +19,17 @@ DETACH = Flag(names=("-d", "--detach"), help="print the ID and leave the contain
 COMMAND = Operand(name="COMMAND", help="what to run in place of the image's command", count="rest")
 
 
+def pulling(values: Namespace, console: Console) -> Observer:
+    """What tells of an image that is pulled before it runs."""
+    return console.transfers(errors=True, missing=values.pull != "always")
+
+
 def run(engine: Engine, values: Namespace, console: Console) -> int:
     """Run a container: its exit code, 128 and the signal's number if one ended it, 125 to 127 if it could not start."""
     attached.require_terminal(values)
-    container = engine.run(values.image, *values.command, detach=values.detach, **run_options(values))
+    container = engine.run(
+        values.image, *values.command, detach=values.detach, on_event=pulling(values, console), **run_options(values)
+    )
     warn(container.state, console)
     if values.detach:
         console.print(container.id)
@@ -43,7 +51,8 @@ def warn(state: ContainerState, console: Console) -> None:
 
 def create(engine: Engine, values: Namespace, console: Console) -> int:
     """Make a container and print its ID."""
-    console.print(engine.create(values.image, *values.command, **run_options(values)).id)
+    made = engine.create(values.image, *values.command, on_event=pulling(values, console), **run_options(values))
+    console.print(made.id)
     return 0
 
 

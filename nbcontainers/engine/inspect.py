@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from .asked import Asked
 from .mounts import MountPoint
 
 
-def image(subject: Image, tags: tuple[str, ...], tagged: float = 0.0) -> dict[str, Any]:
-    """An image, with the familiar names ``tags`` that it goes by. Source: Docker Engine API 1.45, ImageInspect."""
+def image(subject: Image, tags: Sequence[str], digests: Sequence[str], tagged: float = 0.0) -> dict[str, Any]:
+    """An image, with the familiar names that it goes by: those with a tag, and those with a digest.
+
+    Source: Docker Engine API 1.45, ImageInspect.
+    """
     return {
         "Id": str(subject.id),
         "RepoTags": list(tags),
-        "RepoDigests": [f"{tag.partition(':')[0]}@{subject.descriptor.digest}" for tag in tags],
+        "RepoDigests": list(digests),
         "Created": subject.config.created,
         "Author": subject.config.author,
         "Config": subject.config.config.to_json(),

@@ -27,7 +27,8 @@ class RunOptions(TypedDict, total=False):
 
     ``memory`` and the other sizes are in bytes, or words such as ``64m``; ``cpus`` counts processors; ``volumes`` are
     ``HOST:INSIDE[:ro]`` or ``NAME:INSIDE[:ro]``, ``mount`` is ``type=…,source=…,target=…`` and ``tmpfs`` is ``FOLDER[:OPTIONS]``;
-    ``labels``, ``env`` and ``sysctl`` are ``NAME=VALUE`` words or a mapping.
+    ``labels``, ``env`` and ``sysctl`` are ``NAME=VALUE`` words or a mapping. ``pull`` is
+    ``missing``, ``always`` or ``never``; ``platform`` is ``linux/arm64`` and the like.
     """
 
     name: str
@@ -85,8 +86,9 @@ class RunOptions(TypedDict, total=False):
     network: str
     entrypoint: str | None
     labels: Sequence[str] | Mapping[str, str]
-    platform: str
     replace: bool
+    pull: str
+    platform: str | None
 
 
 def check(options: Mapping[str, Any]) -> None:

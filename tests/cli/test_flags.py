@@ -72,7 +72,7 @@ def test_flags_that_ask_for_what_is_so() -> None:
     """Some of docker's flags have one value that can be had: that one is taken, and what it says is nothing new."""
     words = ["--isolation", "default", "--runtime=nbcontainers", "--volume-driver", "local", "--disable-content-trust"]
     _, values = parser.parse(["run", *words, "image"])
-    assert run_options(values) == {}
+    assert run_options(values) == run_options(parser.parse(["run", "image"])[1])
     for flag, value in (("--isolation", "hyperv"), ("--runtime", "runc"), ("--volume-driver", "nfs")):
         with pytest.raises(NBContainersError, match=f"{flag} cannot be had: ") as caught:
             parser.parse(["run", flag, value, "image"])

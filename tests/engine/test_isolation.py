@@ -263,8 +263,9 @@ def test_the_cgroup_namespace_is_private_unless_it_is_asked_for(shell: Shell) ->
 
 def test_an_image_for_another_platform_is_refused(engine: Engine) -> None:
     """``--platform`` names what the image must be for."""
-    own = engine.image("toolbox").config.platform
-    engine.create("toolbox", "true", platform=f"linux/{own.architecture}")
-    engine.create("toolbox", "true", platform=own.architecture)
+    image = engine.image("toolbox")
+    own = image.config.platform
+    engine.create(image, "true", platform=f"linux/{own.architecture}")
+    engine.create(image, "true", platform=own.architecture)
     with pytest.raises(NBContainersError, match="linux/s390x was asked for"):
-        engine.create("toolbox", "true", platform="linux/s390x")
+        engine.create(image, "true", platform="linux/s390x")
