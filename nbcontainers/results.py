@@ -12,7 +12,8 @@ ChangeKind = Literal["added", "modified", "deleted"]
 FileKind = Literal["file", "directory", "symlink", "hardlink", "device", "fifo", "whiteout"]
 PackageChangeKind = Literal["added", "deleted", "upgraded", "downgraded"]
 Packaging = Literal["dpkg", "apk", "rpm", "python", "conda"]
-Status = Literal["creating", "created", "running", "paused", "exited", "dead"]
+Status = Literal["creating", "created", "running", "paused", "restarting", "exited", "dead"]
+HealthStatus = Literal["starting", "healthy", "unhealthy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,12 +180,72 @@ class BuildResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What the collector removed: images by ID, blobs by digest, unpacked layers by chain ID; ``size`` is that of the blobs."""
+    """What the collector removed: images by ID, blobs by digest, unpacked layers by chain ID, names as Docker shows them.
+
+    ``size`` is that of the blobs, ``unpacked`` that of the layers' files.
+    """
 
     images: tuple[Digest, ...] = ()
     blobs: tuple[Digest, ...] = ()
     layers: tuple[Digest, ...] = ()
     size: int = 0
+    unpacked: int = 0
+    untagged: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What ``prune`` removed: containers by ID, names and images, records of the build cache by key, unpacked layers by chain ID.
+
+    ``size`` is all the room that it gave back, in bytes.
+    """
+
+    containers: tuple[str, ...] = ()
+    untagged: tuple[str, ...] = ()
+    images: tuple[Digest, ...] = ()
+    cache: tuple[str, ...] = ()
+    layers: tuple[Digest, ...] = ()
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskUse:
+    """What one kind of thing takes of the disk: how many there are, how many are used, and the bytes of all and of the unused."""
+
+    kind: str
+    total: int
+    active: int
+    size: int
+    reclaimable: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something of a store that is not as it should be.
+
+    ``kind`` is blob, image, tag, layer, index, cache, container or name; ``images`` are the names (or IDs) of the images that it
+    hurts. ``repaired`` says what was done about it, and is empty if nothing was.
+    """
+
+    kind: str
+    name: str
+    problem: str
+    images: tuple[str, ...] = ()
+    repaired: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreCheck:
+    """What a check of a whole store looked at, and what it found."""
+
+    blobs: int
+    size: int
+    tags: int
+    images: int
+    layers: int
+    cache: int
+    containers: int
+    faults: tuple[Fault, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,8 +271,42 @@ class HostReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """How a container's health is found: the command, and times in seconds; ``retries`` failures in a row make it unhealthy."""
+
+    test: tuple[str, ...]
+    interval: float = 30.0
+    timeout: float = 30.0
+    retries: int = 3
+    start_period: float = 0.0
+    start_interval: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthResult:
+    """What one check gave: 0 is healthy, -1 that it could not be run or took too long."""
+
+    start: float
+    end: float
+    exit_code: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How a container is, and its last results, the newest last."""
+
+    status: HealthStatus
+    failing_streak: int = 0
+    log: tuple[HealthResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerState:
     """What is on disk of a container. Instants are 0 where they have not come; ``pid`` is 0 unless it runs.
+
+    ``restart`` is the policy (``no``, ``on-failure``, ``always``, ``unless-stopped``) with how often at most (0: ever), and
+    ``restarts`` how often that happened; ``stop_timeout`` is None for ten seconds.
 
     ``user`` is the word of USER or ``--user``, looked up inside at each start; ``interactive`` keeps standard input open.
     ``tier`` says how well it is isolated, ``lacks`` what no container of its host has, ``not_enforced`` what was asked for it and is
@@ -239,3 +334,8 @@ class ContainerState:
     auto_remove: bool = False
     detached: bool = False
     labels: tuple[tuple[str, str], ...] = ()
+    restart: tuple[str, int] = ("no", 0)
+    restarts: int = 0
+    stop_timeout: float | None = None
+    check: HealthCheck | None = None
+    health: Health | None = None

@@ -5,7 +5,9 @@ A record whose blob is gone is no record. Builds of every notebook and of the co
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,11 +40,16 @@ class Records:
 
     def find(self, key: Digest) -> Made | None:
         """What a step of this key made, if it is still there."""
-        made = _read(self._folder / key.hex)
+        path = self._folder / key.hex
+        made = _read(path)
         if made is None:
             return None
         self._lease.add(made.descriptor.digest, made.chain_id)
-        return made if self._store.content.has(made.descriptor.digest) else None
+        if not self._store.content.has(made.descriptor.digest):
+            return None
+        with contextlib.suppress(FileNotFoundError):  # pruned just now: what it names is leased
+            os.utime(path)  # what was not used for longest is pruned first
+        return made
 
     def keep(self, key: Digest, made: Made) -> None:
         """Remember what a step made; a reader sees the old record or the whole new one."""
@@ -77,6 +84,25 @@ def every(root: Path) -> Iterator[tuple[Path, Made]]:
         made = _read(path) if len(path.name) == 64 else None
         if made is not None:
             yield path, made
+
+
+@dataclass(frozen=True, slots=True)
+class Spoilt:
+    """A record that is of no use, and why."""
+
+    path: Path
+    problem: str
+
+
+def spoilt(store: Store) -> Iterator[Spoilt]:
+    """The records that cannot be read, or whose blob is gone: a build passes them over."""
+    for path in sorted((store.root / "cache").iterdir()):
+        if len(path.name) == 64:
+            made = _read(path)
+            if made is None and path.exists():
+                yield Spoilt(path, "cannot be read")
+            elif made is not None and not store.content.has(made.descriptor.digest):
+                yield Spoilt(path, f"names a blob that is gone: {made.descriptor.digest}")
 
 
 def _read(path: Path) -> Made | None:

@@ -4,15 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import build, containers, demo, host, images, running
+from . import (
+    archives,
+    build,
+    containers,
+    demo,
+    entering,
+    host,
+    images,
+    running,
+    upkeep,
+)
 from .flags import Command
 
-_MODULES = (build, running, containers, images, host, demo)
+_MODULES = (  # in the order of the help
+    build,
+    running,
+    entering,
+    containers,
+    images,
+    archives,
+    upkeep,
+    host,
+    demo,
+)
 
 VERBS: dict[str, Command] = {verb.name: verb for module in _MODULES for verb in module.VERBS}
 
 # Verbs of two words ("network create") share the first; what it stands for, for the help.
-GROUPS: dict[str, str] = {}
+GROUPS: dict[str, str] = {
+    "builder": "the build cache",
+    "container": "containers together",
+    "image": "images together",
+    "system": "the whole store",
+}
 
 
 def find(words: Sequence[str]) -> tuple[Command | None, Sequence[str]]:

@@ -12,10 +12,10 @@ from typing import IO, TYPE_CHECKING, Any, Unpack
 
 from ..errors import NotFound
 from ..events import Observer, ignore
-from ..oci.descriptor import Digest
-from ..oci.image import Image
+from ..oci.descriptor import Descriptor, Digest
+from ..oci.image import History, Image
 from ..oci.reference import Reference
-from ..results import BuildResult, ContainerState, HostReport, ImageDiff, LayerStack
+from ..results import BuildResult, ContainerState, DiskUse, HostReport, ImageDiff, LayerStack, Pruned, StoreCheck
 from . import inspect
 from . import options as words
 from .container import Container
@@ -24,9 +24,18 @@ from .names import ContainerNames
 if TYPE_CHECKING:
     from ..runtime.host import Host
     from ..runtime.process import Runtime
+    from ..store.compression import Compression
     from ..store.store import Store
 
 TOOLBOX = Reference.parse("toolbox")
+
+
+def _held(root: Path) -> frozenset[str]:
+    """What containers and the build cache need of a store."""
+    from ..build import records
+    from . import upkeep
+
+    return upkeep.held(root) | records.kept(root)
 
 
 class Engine:
@@ -54,7 +63,7 @@ class Engine:
         from ..store import root
         from ..store.store import Store
 
-        return Store(self._root or root.choose(os.environ).path, identity=self._host.identity)
+        return Store(self._root or root.choose(os.environ).path, identity=self._host.identity, holders=(_held,))
 
     @functools.cached_property
     def _runtime(self) -> Runtime:
@@ -130,7 +139,10 @@ class Engine:
                 epoch=words.source_date_epoch(os.environ),
                 on_event=on_event,
             )
-            return replace(result, image=self.store.images.tag(result.image, reference)) if reference else result
+            if reference:
+                result = replace(result, image=self.store.images.tag(result.image, reference))
+        self.keep_within(on_event=on_event)
+        return result
 
     def image(self, name: str | Image) -> Image:
         """The image that a name, an ID or a digest stands for; ``toolbox`` is made when it is first asked for.
@@ -147,9 +159,17 @@ class Engine:
                 raise
             return self.toolbox()
 
-    def images(self) -> tuple[Image, ...]:
-        """Every tag, newest first, then the images without one."""
-        return self.store.images.list()
+    def images(self, name: str = "", *, filters: Sequence[str] = ()) -> tuple[Image, ...]:
+        """Every tag, newest first, then the images without one; only those of a name or pattern, and that all filters fit.
+
+        ``filters`` are docker's: dangling=, label=, before=, since=, until=, reference=.
+        """
+        found = self.store.images.list()
+        if not name and not filters:
+            return found
+        from . import listing
+
+        return listing.select(found, name, filters, self.store.images.resolve)
 
     def toolbox(self, extra: Sequence[str] = (), *, on_event: Observer = ignore) -> Image:
         """Make the offline base image from this host's own programs, and those of ``extra``; tagged ``toolbox``."""
@@ -161,23 +181,25 @@ class Engine:
         """Give an image another name; an image that had it keeps its other names."""
         return self.store.images.tag(self.image(image), Reference.parse(name))
 
-    def remove_image(self, name: str, *, force: bool = False) -> tuple[str, ...]:
+    def remove_image(self, name: str, *, force: bool = False, prune: bool = True) -> tuple[str, ...]:
         """Take a name away, and with the last one the image; what was done, in Docker's words.
+
+        Without ``prune`` its layers stay in the store until something else prunes it.
 
         Raises:
             Conflict: a container was made from it, or it has several names and was called by its ID; ``force`` takes them away.
         """
-        in_use = {container.state.image_id for container in self.containers(all=True)}
-        from ..build import records
+        from . import upkeep
 
-        cached = records.kept(self.store.root)
-        return self.store.images.remove(name, force=force, in_use={Digest(text) for text in in_use}, keep=cached)
+        in_use = {Digest(text) for text in upkeep.held(self.store.root)}
+        return self.store.images.remove(name, force=force, in_use=in_use, keep_layers=not prune)
 
     def inspect_image(self, name: str | Image) -> dict[str, Any]:
         """All that is known of an image, by Docker's keys."""
         subject = self.store.images.resolve(name) if isinstance(name, str) else name
         tags = sorted(image.reference.familiar for image in self.images() if image.reference and image.id == subject.id)
-        return inspect.image(subject, tuple(tags))
+        tagged = max((tag.tagged for tag in self.store.images.tags if tag.reference.familiar in tags), default=0)
+        return inspect.image(subject, tuple(tags), tagged)
 
     def save(self, names: Iterable[str | Image], stream: IO[bytes]) -> None:
         """Write images to an archive that is an OCI layout and Docker's format at once."""
@@ -185,11 +207,100 @@ class Engine:
 
         archive.save(self.store, [self.image(name) for name in names], stream)
 
-    def load(self, stream: IO[bytes], *, on_event: Observer = ignore) -> tuple[Image, ...]:
-        """Read the images of an archive (OCI layout or Docker's format); nothing is tagged unless every blob is whole."""
+    def load(self, source: IO[bytes] | Path, *, on_event: Observer = ignore) -> tuple[Image, ...]:
+        """Read the images of an archive (OCI layout or Docker's format), or of an OCI layout in a folder.
+
+        The archive may be compressed by gzip, zstd, bzip2 or xz. Nothing is tagged unless every blob is whole.
+        """
         from ..store import archive
 
-        return archive.load(self.store, stream, on_event=on_event)
+        images = archive.load(self.store, source, on_event=on_event)
+        self.keep_within(on_event=on_event)
+        return images
+
+    def import_(
+        self,
+        source: str | Path | IO[bytes],
+        tag: str = "",
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str = "",
+        compression: Compression = "gzip",
+        on_event: Observer = ignore,
+    ) -> Image:
+        """Make an image of one layer from a tar of a root file system, as ``export`` writes it.
+
+        Args:
+            source: a file, an http or https address, or a stream; compressed or not.
+            tag: what to call the image.
+            changes: instructions that set its configuration, such as ``CMD ["sh"]``.
+            message: stands in its history.
+            platform: what it is for, ``linux/arm64``; this host without it.
+            compression: of its layer.
+            on_event: told of the progress, in this thread.
+
+        Raises:
+            IntegrityError: it is no archive of files, or a hostile one.
+            DockerfileError: a change cannot be read.
+        """
+        from . import derived
+
+        reference = Reference.parse(tag) if tag else None
+        image = derived.import_(
+            self.store,
+            source,
+            reference,
+            changes=changes,
+            message=message,
+            platform=platform,
+            compression=compression,
+            on_event=on_event,
+        )
+        self.keep_within(on_event=on_event)
+        return image
+
+    def commit(
+        self,
+        container: str | Container,
+        tag: str = "",
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+        compression: Compression = "gzip",
+        on_event: Observer = ignore,
+    ) -> Image:
+        """Make an image of a container, running or not: what it was made from, and one more layer of what it changed since.
+
+        Args:
+            container: the container, or what stands for it.
+            tag: what to call the image.
+            author: who made it.
+            message: stands in its history.
+            changes: instructions that change its configuration, such as ``ENV A=1``.
+            pause: keep its processes from writing meanwhile.
+            compression: of the new layer.
+            on_event: told of the progress, and where the container could not be paused.
+        """
+        subject = self.container(container) if isinstance(container, str) else container
+        reference = Reference.parse(tag) if tag else None
+        image = subject.commit(
+            reference,
+            author=author,
+            message=message,
+            changes=changes,
+            pause=pause,
+            compression=compression,
+            on_event=on_event,
+        )
+        self.keep_within(on_event=on_event)
+        return image
+
+    def history(self, name: str | Image) -> tuple[tuple[History, Descriptor | None], ...]:
+        """Each line of an image's history with the layer that it made, from the base up; a layer without a line has an empty one."""
+        return self.store.images.history(self.image(name))
 
     def layers(self, name: str | Image) -> LayerStack:
         """What each layer of an image holds."""
@@ -263,6 +374,71 @@ class Engine:
     def container(self, name: str) -> Container:
         """The container that a name, an ID or the beginning of an ID stands for."""
         return Container(self.store, self._names, self._runtime, self._names.find(name))
+
+    # -- the store's upkeep --------------------------------------------------------------------------------------------
+
+    def prune(
+        self,
+        kinds: Sequence[str] = ("containers", "images", "cache"),
+        *,
+        all: bool = False,
+        filters: Sequence[str] = (),
+    ) -> Pruned:
+        """Remove what is not used, and what killed processes left.
+
+        Args:
+            kinds: of ``containers`` those that do not run, of ``images`` those without a name, of the build ``cache`` the steps whose
+                layers no image has.
+            all: every image that no container was made from, and the whole build cache.
+            filters: Docker's ``until=24h``, ``label=KEY[=VALUE]`` and ``label!=KEY[=VALUE]``. What is older than ``until`` goes: by when
+                it was made, a step of a build by when it was last used. The build cache has no labels, so that with those it stays.
+
+        Raises:
+            IntegrityError: an image is damaged, so what it needs cannot be told; no image is removed.
+        """
+        from . import upkeep
+
+        return upkeep.prune(self.store, self._every(), kinds=kinds, all=all, filters=filters)
+
+    def disk_use(self) -> tuple[DiskUse, ...]:
+        """What images, containers, unpacked layers and the build cache take of the disk, and what of that is not used."""
+        from . import upkeep
+
+        return upkeep.disk_use(self.store, self._every())
+
+    def sizes(self) -> tuple[tuple[ContainerState, int], ...]:
+        """Every container's state with the bytes that it has written, newest first."""
+        states = [container.state for container in self.containers(all=True)]
+        return (
+            tuple(zip(states, self.store.worker.measure([state.id for state in states]), strict=True)) if states else ()
+        )
+
+    def keep_within(self, limit: int | None = None, *, on_event: Observer = ignore) -> Pruned:
+        """Remove what can be made again, until the store takes no more than ``limit`` bytes.
+
+        Without a limit that of $NBCONTAINERS_DISK_LIMIT holds, and with neither nothing is done. Whatever brings an image into the
+        store calls it at its end.
+        """
+        if limit is None and not os.environ.get("NBCONTAINERS_DISK_LIMIT"):
+            return Pruned()
+        from . import upkeep
+
+        most = upkeep.limit_of(os.environ) if limit is None else limit
+        return upkeep.keep_within(self.store, most or 0, on_event=on_event)
+
+    def check(self, *, repair: bool = False, on_event: Observer = ignore) -> StoreCheck:
+        """Read everything in the store and tell what is not as it should be; with ``repair`` make again what can be.
+
+        The index, unpacked layers and blobs of layers that were made here are made anew. A damaged blob that cannot be is put
+        aside, so that loading, pulling or building its image brings a good one.
+        """
+        from . import upkeep
+
+        return upkeep.check(self.store, self._every(), repair=repair, on_event=on_event)
+
+    def _every(self) -> tuple[Container, ...]:
+        """All containers, also those whose state cannot be read."""
+        return tuple(Container(self.store, self._names, self._runtime, identifier) for identifier in self._names.ids())
 
     # -- this host -----------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from ..oci.descriptor import CONFIG, DOCKER_CONFIG, INDEXES, Descriptor, Digest
 from ..oci.image import ImageConfig, Index, Manifest, chain_ids, parse
 from ..results import Collected
 from . import removal
+from . import unpacked as trees
 from .content import Content
 from .durable import abandoned
 from .metadata import Row
@@ -119,20 +120,29 @@ def sweep(
     for digest in blobs:
         size += content.size(digest)
         content.delete(digest)
-    layers = []
-    for digest in unpacked(root):
-        # Who makes a layer keeps its lock until a lease names it.
-        making = not abandoned(root / "ingest" / f"{digest.hex}.lock")
-        if digest not in keep and not making and (only is None or digest in only):
-            _throw_away(root, root / "layers" / digest.hex)
-            layers.append(digest)
+    layers = drop_layers(
+        root, [digest for digest in unpacked(root) if digest not in keep and (only is None or digest in only)]
+    )
     images = {found.manifests[digest].config.digest for digest in blobs if digest in found.manifests}
     return Collected(
         images=tuple(sorted(image for image in images if not content.has(image))),
         blobs=tuple(blobs),
-        layers=tuple(layers),
+        layers=layers.layers,
         size=size,
+        unpacked=layers.unpacked,
     )
+
+
+def drop_layers(root: Path, chains: Iterable[Digest]) -> Collected:
+    """Move unpacked layers to ROOT/trash, but for those that are being made."""
+    gone, size = [], 0
+    for digest in chains:
+        # Who makes a layer keeps its lock until a lease names it.
+        if abandoned(root / "ingest" / f"{digest.hex}.lock"):
+            size += trees.size(root / "layers" / digest.hex)
+            _throw_away(root, root / "layers" / digest.hex)
+            gone.append(digest)
+    return Collected(layers=tuple(gone), unpacked=size)
 
 
 def unpacked(root: Path) -> tuple[Digest, ...]:

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import re
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,16 +28,23 @@ class Images:
     """The images of one store.
 
     An image is safe from the collector from the moment a lease of this process or a tag names it: hold a lease from its first
-    blob to its tag. ``discard`` removes an unpacked layer's tree.
+    blob to its tag. ``discard`` removes an unpacked layer's tree; ``held`` tells what others need: image IDs, blobs, chain IDs.
     """
 
     def __init__(
-        self, root: Path, content: Content, leases: Leases, *, discard: Callable[[Path], object] = garbage.discard
+        self,
+        root: Path,
+        content: Content,
+        leases: Leases,
+        *,
+        discard: Callable[[Path], object] = garbage.discard,
+        held: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self._root = root
         self._content = content
         self._leases = leases
         self._discard = discard
+        self._held = held
         self.tags = Tags(root)
         self._metadata = Metadata(root, lambda: tuple(garbage.documents(content).rows(content)))
 
@@ -228,11 +236,13 @@ class Images:
         force: bool = False,
         in_use: Collection[Digest] = (),
         keep: Collection[Digest] = (),
+        keep_layers: bool = False,
     ) -> tuple[str, ...]:
         """Take a name away, and with its last name the image; the lines that Docker prints are returned.
 
         An image that a container uses (``in_use`` holds image IDs) keeps its last name unless forced, and its blobs and layers
-        until no container uses it. ``keep`` are further blobs and layers that stay, such as those of the build cache.
+        until no container uses it. ``keep`` are further blobs and layers that stay; with ``keep_layers`` all of the image's
+        do, until the next collection.
 
         Raises:
             NotFound: there is no such image.
@@ -240,13 +250,13 @@ class Images:
 
         """
         with self._leases.exclusive():
-            lines, gone = self._remove(name, force, in_use, keep)
+            lines, gone = self._remove(name, force, in_use, keep, keep_layers)
             self._metadata.remove(*(digest for digest in gone.blobs if not self._content.has(digest)))
         garbage.empty_trash(self._root, self._discard)
         return lines
 
     def _remove(
-        self, name: str, force: bool, in_use: Collection[Digest], keep: Collection[Digest]
+        self, name: str, force: bool, in_use: Collection[Digest], keep: Collection[Digest], keep_layers: bool
     ) -> tuple[tuple[str, ...], Collected]:
         try:
             image = self.resolve(name)
@@ -277,7 +287,8 @@ class Images:
         for reference in tags:
             self.tags.remove(reference)
         lines = tuple(f"Untagged: {reference.familiar}" for reference in tags)
-        gone = Collected() if used else self._sweep(keep=(*in_use, *keep), only=image)
+        layers = (*image.chain_ids, *(layer.digest for layer in image.layers)) if keep_layers else ()
+        gone = Collected() if used else self._sweep(keep=(*in_use, *keep, *layers), only=image)
         deleted = [image.id] if not self._content.has(image.id) else []
         deleted += [chain for chain in reversed(image.chain_ids) if chain in gone.layers]
         return (*lines, *(f"Deleted: {digest}" for digest in deleted)), gone
@@ -312,17 +323,26 @@ class Images:
             return Collected()
 
     def _reachable(self, found: garbage.Documents, keep: Collection[str]) -> set[str]:
+        # Leases first: whoever ends one has by then written what needs the same, and needs no gate for either.
         roots: set[str] = {*keep, *self._leases.names()}
+        roots.update(self._held())
         for tag in self.tags:
             garbage.readable(found, tag.descriptor)
             roots.add(tag.descriptor.digest)
         return garbage.reachable(self._content, found, roots)
 
-    def collect(self, *, keep: Collection[str] = (), only: Collection[str] | None = None) -> Collected:
+    def collect(
+        self,
+        *,
+        keep: Collection[str] = (),
+        only: Collection[str] | None = None,
+        doomed: Callable[[Image], bool] = lambda image: image.reference is None,
+    ) -> Collected:
         """Remove every blob and layer that no tag, no lease and nothing in ``keep`` needs, and what killed processes left.
 
-        ``keep`` holds image IDs (those of containers), digests of blobs and manifests, and chain IDs; ``only`` the candidates,
-        None for all.
+        ``keep`` holds image IDs, digests of blobs and manifests, and chain IDs; ``only`` the candidates, None for all. ``doomed``
+        is asked of each image, under each of its names, whether it goes; by default those without a name do. It is called while
+        nothing can get a name; whatever it says, what is needed stays.
 
         Raises:
             IntegrityError: a named image is damaged, so what it needs cannot be told; nothing is removed.
@@ -331,10 +351,15 @@ class Images:
         with self._leases.exclusive():
             if damaged := self.tags.damaged():
                 raise IntegrityError(
-                    f"the tag {damaged[0]} is damaged, so what it names cannot be told", hint="remove the file"
+                    f"the tag {damaged[0]} is damaged, so what it names cannot be told",
+                    hint="'nbcontainers check --repair' puts it aside",
                 )
             found = garbage.documents(self._content)
-            collected = garbage.sweep(self._root, self._content, found, self._reachable(found, keep), only=only)
+            self._reachable(found, keep)  # or raises, before anything is gone
+            untagged, kept = self._untag(doomed) if only is None else ((), frozenset[str]())
+            collected = garbage.sweep(
+                self._root, self._content, found, self._reachable(found, {*keep, *kept}), only=only
+            )
             garbage.sweep_scratch(self._root, busy=bool(self._leases.living()))
             self._metadata.remove(
                 *(
@@ -344,7 +369,34 @@ class Images:
                 )
             )
         garbage.empty_trash(self._root, self._discard)
-        return collected
+        return replace(collected, untagged=untagged)
+
+    def _untag(self, doomed: Callable[[Image], bool]) -> tuple[tuple[str, ...], frozenset[str]]:
+        """Take the names of doomed images away; which they were, and the images without a name that stay."""
+        busy, untagged, kept = self._leases.names(), [], set[str]()
+        for image in self.list():
+            if image.descriptor.digest in busy or image.id in busy or not doomed(image):
+                kept.add(image.descriptor.digest)
+            elif image.reference:
+                self.tags.remove(image.reference)
+                untagged.append(image.reference.familiar)
+        return tuple(untagged), frozenset(kept)
+
+    def drop(self, chains: Collection[Digest], used: Callable[[], Collection[str]]) -> Collected:
+        """Throw unpacked layers away, but for those that are leased or ``used``; they can be unpacked again from their blobs."""
+        with self._leases.exclusive():
+            busy = {*self._leases.names(), *used()}
+            gone = garbage.drop_layers(self._root, [chain for chain in chains if chain not in busy])
+        garbage.empty_trash(self._root, self._discard)
+        return gone
+
+    def rows(self) -> tuple[Row, ...]:
+        """What the index lists, whether it is true or not."""
+        return self._metadata.find("sha256:")
+
+    def reindex(self) -> None:
+        """Make the index anew from the blobs."""
+        self._metadata.rebuild()
 
 
 def _of_other_size(descriptor: Descriptor, size: int) -> IntegrityError:

@@ -78,6 +78,11 @@ class Metadata:
         if manifests:
             self._ask(strike)
 
+    def rebuild(self) -> None:
+        """Make the index anew from the blobs, whatever there is of it."""
+        with locked(self._lock, exclusive=True):
+            self._make()
+
     def _ask(self, question: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
         """Answer from the index, made anew if it cannot answer."""
         try:
@@ -107,6 +112,9 @@ class Metadata:
         with contextlib.suppress(sqlite3.Error), self._connect() as connection:
             if connection.execute("PRAGMA user_version").fetchone() == (VERSION,) and _is_whole(connection):
                 return  # another process was faster
+        self._make()
+
+    def _make(self) -> None:
         for suffix in ("", "-journal", "-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         rows = tuple(self._scan())

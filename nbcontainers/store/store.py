@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Self
 
 from ..errors import Conflict, HostError
 from ..linux.idmap import Identity
+from ..oci.descriptor import Digest
 from . import garbage, snapshots
 from .content import Content
 from .durable import replace, saying_when_full
@@ -19,6 +21,7 @@ from .snapshots import Snapshotter
 from .worker import Worker
 
 VERSION = 1
+Holder = Callable[[Path], Collection[str]]
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _FOLDERS = (
     "blobs/sha256",
@@ -37,19 +40,23 @@ _FOLDERS = (
 class Store:
     """The store in a folder, opened or made; several processes may hold it open at once.
 
+    ``holders`` are asked, with that folder, for what others than tags and leases need: image IDs, digests of blobs and manifests,
+    chain IDs. Nobody but this engine's upper layers knows of containers and of the build cache.
+
     Raises:
         HostError: the folder belongs to another user, or cannot be made.
         Conflict: a newer nbcontainers has made it.
 
     """
 
-    def __init__(self, root: Path, *, identity: Identity) -> None:
+    def __init__(self, root: Path, *, identity: Identity, holders: Sequence[Holder] = ()) -> None:
         self.root = root.absolute()
         self.identity = identity
+        self._holders = tuple(holders)
         _prepare(self.root)
         self.leases = Leases(self.root)
         self.content = Content(self.root, self.leases)
-        self.images = Images(self.root, self.content, self.leases, discard=self._discard)
+        self.images = Images(self.root, self.content, self.leases, discard=self._discard, held=self.held)
         self.worker = Worker(self.root, identity)
         self._mutex = threading.Lock()
         self._snapshots: Snapshotter | None = None
@@ -65,6 +72,14 @@ class Store:
     def lease(self) -> contextlib.AbstractContextManager[Lease]:
         """Keep from the collector what the lease names, and every blob that this process writes while it is held."""
         return self.leases.hold()
+
+    def layers(self) -> tuple[Digest, ...]:
+        """The chain IDs of the unpacked layers."""
+        return garbage.unpacked(self.root)
+
+    def held(self) -> frozenset[str]:
+        """What the holders need."""
+        return frozenset().union(*(holder(self.root) for holder in self._holders))
 
     def _discard(self, path: Path) -> None:
         """Remove a tree; where its folders have other owners than this process, the worker does it."""

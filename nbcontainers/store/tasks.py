@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
 import secrets
 from collections.abc import Callable
@@ -14,13 +15,14 @@ from ..errors import IntegrityError
 from ..linux import mounts
 from ..oci.descriptor import Digest
 from ..oci.image import chain_ids
-from . import changes, compression, copying, layers, removal, tar, unpacked
+from . import audit, changes, compression, copying, layers, removal, tar, unpacked
 from .entries import Index
 from .merged import FOLDER, Merged
 from .work import Answer, Work
 
 _RATIO = 200  # bytes that one byte of a blob may become, beyond the first GiB
 _ALLOWED = 1 << 30
+_MOST_FAULTS = 1000  # of one layer, beyond which more tell nothing new
 
 
 class _Counted(io.FileIO):
@@ -229,6 +231,47 @@ def export(work: Work, rootfs: list[dict[str, Any]], descriptor: int) -> None:
         writer.close()
 
 
+def verify(work: Work, chain: str) -> list[tuple[str, str]]:
+    """See ``Worker.verify``."""
+    layer = work.layer(chain)
+    with work.opened([chain]) as (tree,):
+        listed = Index.from_bytes((layer / "index").read_bytes())
+        return list(itertools.islice(audit.faults(tree, listed), _MOST_FAULTS))
+
+
+def repack(work: Work, chain: str, parents: list[str], kind: compression.Compression) -> Answer:
+    """See ``Worker.repack``."""
+    with work.opened([*parents, chain]) as trees:
+        path, blob = work.blob()
+        try:
+            below = trees[-2] if parents else None
+            packed = layers.pack(trees[-1], blob, lambda entry: None, below=below, compression=kind)
+        except BaseException:
+            os.close(blob)
+            path.unlink(missing_ok=True)
+            raise
+    about = packed.descriptor
+    return Answer((str(path), about.media_type, str(about.digest), about.size), (blob,))
+
+
+def measure(work: Work, keys: list[str]) -> list[int]:
+    """See ``Worker.measure``."""
+    return [_taken(work.root / "snapshots" / key / "upper") for key in keys]
+
+
+def _taken(tree: Path) -> int:
+    """The blocks of a tree's files, in bytes, a file with several names once; 0 where it is gone."""
+    seen, size = set[tuple[int, int]](), 0
+    for _, _, names, folder in os.fwalk(tree):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if status.st_nlink == 1 or (status.st_dev, status.st_ino) not in seen:
+                    seen.add((status.st_dev, status.st_ino))
+                    size += status.st_blocks * 512
+    return size
+
+
 def remove(work: Work, path: str) -> None:
     """See ``Worker.remove``."""
     if not Path(path).is_relative_to(work.root) or ".." in Path(path).parts:
@@ -281,6 +324,9 @@ _ALL: dict[str, Callable[..., Any]] = {
     "content": content,
     "lookup": lookup,
     "export": export,
+    "verify": verify,
+    "repack": repack,
+    "measure": measure,
     "remove": remove,
     "probe_overlay": probe_overlay,
 }

@@ -35,6 +35,14 @@ def usable(layer: Path) -> bool:
     return (layer / SETTLED).exists() or meta.get("boot") == boot()
 
 
+def size(layer: Path) -> int:
+    """The bytes of a layer's files, as they were counted when it was unpacked; 0 where that cannot be read."""
+    try:
+        return int(json.loads((layer / "meta").read_text())["size"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
 def index(root: Path, chain: Digest) -> Index:
     """The index of an unpacked layer: NotFound if it is not unpacked, IntegrityError if it is torn."""
     path = root / "layers" / chain.hex / "index"

@@ -300,6 +300,35 @@ class Worker:
         """Write a whole tree to an open file or pipe as a tar archive."""
         self._call("export", _plain(mounts), descriptors=[descriptor])
 
+    def verify(self, chain: Digest) -> tuple[tuple[str, str], ...]:
+        """The paths of an unpacked layer that are not as its index says, each with what is wrong: every file is read.
+
+        Raises:
+            IntegrityError: the index is torn.
+            FileNotFoundError: the layer or its index is not there.
+
+        """
+        return tuple((path, problem) for path, problem in self._call("verify", str(chain))[0])
+
+    def repack(
+        self,
+        chain: Digest,
+        parents: Sequence[Digest],
+        compression: Compression,
+        adopt: Callable[[Path, Descriptor], object],
+    ) -> None:
+        """Make a blob of an unpacked layer, for ``adopt`` to take or to remove; one that was committed here has its old bytes."""
+        value, descriptors = self._call("repack", str(chain), _texts(parents), compression)
+        with contextlib.ExitStack() as held:
+            for descriptor in descriptors:
+                held.callback(os.close, descriptor)
+            path, media_type, digest, size = value
+            adopt(Path(path), Descriptor(media_type=media_type, digest=Digest(digest), size=size))
+
+    def measure(self, keys: Sequence[str]) -> tuple[int, ...]:
+        """The bytes on the disk of what was written in snapshots, of each by its key; 0 for one that is gone."""
+        return tuple(self._call("measure", list(keys))[0])
+
     def remove(self, path: Path) -> None:
         """Remove a file or a tree below ROOT, whatever owners, modes and depth it has; nothing if it is not there."""
         self._call("remove", str(path))

@@ -1,0 +1,399 @@
+"""What keeps a store small and whole: pruning, the count of what it takes, the cap on that, and the check of everything."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..build import records
+from ..errors import IntegrityError, NBContainersError, NotFound
+from ..events import Observer, Progress, Warned, ignore
+from ..oci.descriptor import Digest
+from ..oci.image import Image
+from ..results import DiskUse, Fault, Pruned, StoreCheck
+from ..store import check as checking
+from ..store import unpacked
+from ..store.store import Store
+from . import inspect
+from .selection import Selection, moment
+
+if TYPE_CHECKING:
+    from .container import Container
+
+LIMIT = "NBCONTAINERS_DISK_LIMIT"
+KINDS = ("containers", "images", "cache")
+FILTERS = ("until", "label", "label!")
+_LIVE = ("running", "paused", "creating")
+
+
+# What containers need ---------------------------------------------------------------------------------------------------
+
+
+def held(root: Path) -> frozenset[str]:
+    """The image IDs and chain IDs that the containers of a store's folder stand on, for the collector."""
+    found: set[str] = set()
+    for container in _folders(root):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found.add(str(json.loads((container / "state.json").read_bytes())["image_id"]))
+        found.update(_parents(root, container.name))
+    return frozenset(found)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in (root / "containers").iterdir() if not path.name.startswith("."))
+
+
+def _parents(root: Path, key: str) -> tuple[str, ...]:
+    """The layers that a snapshot was made on."""
+    try:
+        return tuple(json.loads((root / "snapshots" / key / "about").read_bytes())["parents"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def _standing(store: Store, containers: Iterable[Container]) -> dict[Digest, bool]:
+    """The layers below containers; true where one of these runs."""
+    found: dict[Digest, bool] = {}
+    for container in containers:
+        with contextlib.suppress(NBContainersError):
+            runs = container.state.status in _LIVE
+            for chain in _parents(store.root, container.id):
+                found[Digest(chain)] = found.get(Digest(chain), False) or runs
+    return found
+
+
+# Pruning ----------------------------------------------------------------------------------------------------------------
+
+
+def prune(
+    store: Store,
+    containers: Sequence[Container],
+    *,
+    kinds: Sequence[str] = KINDS,
+    all: bool = False,
+    filters: Sequence[str] = (),
+) -> Pruned:
+    """Remove what is not used; see ``Engine.prune``."""
+    chosen = Selection.parse(filters, FILTERS)
+    for word in chosen.get("until"):
+        moment(word)  # or raises, before anything is gone
+    gone, size = _containers(store, containers, chosen) if "containers" in kinds else ((), 0)
+    _tidy(store)
+    used = _image_ids(store)
+
+    def doomed(image: Image) -> bool:
+        if "images" not in kinds or (image.reference is not None and not all) or image.id in used():
+            return False
+        return chosen.is_before(inspect.created(image)) and chosen.has_labels(image.config.config.labels)
+
+    collected = store.images.collect(doomed=doomed)
+    size += collected.size + collected.unpacked
+    keys: tuple[str, ...] = ()
+    layers = collected.layers
+    if "cache" in kinds and not chosen.get("label") and not chosen.get("label!"):
+        keys = _cache(store, chosen, all=all)
+        if keys:
+            after = store.images.collect(doomed=lambda image: False)
+            layers, size = (*layers, *after.layers), size + after.size + after.unpacked
+    return Pruned(
+        containers=gone,
+        untagged=collected.untagged,
+        images=collected.images,
+        cache=keys,
+        layers=layers,
+        size=size,
+    )
+
+
+def _image_ids(store: Store) -> Callable[[], frozenset[str]]:
+    """What containers hold, read once, when it is first asked for: nothing can get a name by then."""
+    known: list[frozenset[str]] = []
+
+    def ask() -> frozenset[str]:
+        if not known:
+            known.append(held(store.root))
+        return known[0]
+
+    return ask
+
+
+def _containers(store: Store, containers: Sequence[Container], chosen: Selection) -> tuple[tuple[str, ...], int]:
+    """Remove the containers that do not run; which they were, and what they had written."""
+    doomed: list[Container] = []
+    for container in containers:
+        with contextlib.suppress(NBContainersError):
+            state = container.state
+            if state.status not in _LIVE and chosen.is_before(state.created) and chosen.has_labels(dict(state.labels)):
+                doomed.append(container)
+    gone, size = [], 0
+    taken = store.worker.measure([container.id for container in doomed]) if doomed else ()
+    for container, bytes_ in zip(doomed, taken, strict=True):
+        with contextlib.suppress(NBContainersError):  # it was started or removed meanwhile
+            container.remove()
+            gone.append(container.id)
+            size += bytes_
+    return tuple(gone), size
+
+
+def _tidy(store: Store) -> None:
+    """Throw away what a killed process left of a container that it was making, names of none, and what was put aside."""
+    with store.leases.exclusive():
+        busy = store.leases.names()
+        for folder in _folders(store.root):
+            if not (folder / "state.json").exists() and folder.name not in busy:
+                _throw_away(store, folder)
+        for link in (store.root / "names").iterdir():
+            if link.is_symlink() and not (store.root / "containers" / os.readlink(link)).exists():
+                link.unlink(missing_ok=True)
+        _throw_away(store, store.root / checking.QUARANTINE)
+
+
+def _throw_away(store: Store, path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(store.root / "trash" / secrets.token_hex(16))
+
+
+def _cache(store: Store, chosen: Selection, *, all: bool) -> tuple[str, ...]:
+    """Forget steps of builds: those whose layers no image has, or with ``all`` every one."""
+    wanted = (
+        frozenset[Digest]()
+        if all
+        else frozenset(layer.digest for image in store.images.list() for layer in image.layers)
+    )
+    gone = []
+    for path, made in tuple(records.every(store.root)):
+        with contextlib.suppress(FileNotFoundError):
+            if made.descriptor.digest not in wanted and chosen.is_before(path.stat().st_mtime):
+                path.unlink()
+                gone.append(path.name)
+    for spoilt in records.spoilt(store):
+        spoilt.path.unlink(missing_ok=True)
+    if all:
+        shutil.rmtree(
+            store.root / "cache" / "digests", ignore_errors=True
+        )  # of files of contexts, hashed again when read
+    return tuple(gone)
+
+
+# What it takes, and the cap on that ----------------------------------------------------------------------------------------
+
+
+def disk_use(store: Store, containers: Sequence[Container]) -> tuple[DiskUse, ...]:
+    """What the images, containers, unpacked layers and build cache of a store take, in bytes."""
+    used = held(store.root)
+    images = {image.id: image for image in store.images.list()}
+    everything, needed = _blobs(images.values()), _blobs(image for image in images.values() if image.id in used)
+    states = []
+    for container in containers:
+        with contextlib.suppress(NBContainersError):
+            states.append(container.state)
+    written = store.worker.measure([state.id for state in states]) if states else ()
+    runs = [state.status in _LIVE for state in states]
+    trees = {chain: unpacked.size(store.root / "layers" / chain.hex) for chain in store.layers()}
+    cache = {path.name: made.descriptor for path, made in records.every(store.root)}
+    own = {blob.digest: blob.size for blob in cache.values() if blob.digest not in everything}
+    return (
+        DiskUse(
+            kind="Images",
+            total=len(images),
+            active=sum(image in used for image in images),
+            size=sum(everything.values()),
+            reclaimable=sum(size for digest, size in everything.items() if digest not in needed),
+        ),
+        DiskUse(
+            kind="Containers",
+            total=len(states),
+            active=sum(runs),
+            size=sum(written),
+            reclaimable=sum(size for size, live in zip(written, runs, strict=True) if not live),
+        ),
+        DiskUse(
+            kind="Unpacked Layers",
+            total=len(trees),
+            active=sum(chain in used for chain in trees),
+            size=sum(trees.values()),
+            reclaimable=sum(size for chain, size in trees.items() if chain not in used),
+        ),
+        DiskUse(
+            kind="Build Cache",
+            total=len(cache),
+            active=sum(blob.digest in everything for blob in cache.values()),
+            size=sum(own.values()),
+            reclaimable=sum(own.values()),
+        ),
+    )
+
+
+def sizes(store: Store, container: str) -> dict[str, int]:
+    """Docker's ``SizeRw`` and ``SizeRootFs`` of a container: what it wrote, and that with the layers below."""
+    (written,) = store.worker.measure([container])
+    below = sum(unpacked.size(store.root / "layers" / Digest(chain).hex) for chain in _parents(store.root, container))
+    return {"SizeRw": written, "SizeRootFs": written + below}
+
+
+def _blobs(images: Iterable[Image]) -> dict[Digest, int]:
+    return {
+        part.digest: part.size for image in images for part in (image.descriptor, image.manifest.config, *image.layers)
+    }
+
+
+def keep_within(store: Store, limit: int, *, on_event: Observer = ignore) -> Pruned:
+    """Remove what can be made again until the store takes ``limit`` bytes at most, the longest unused first.
+
+    Unpacked layers go first, those of images without a name before others, then steps of builds. Images and containers stay: if
+    they are more than the limit, that is said.
+    """
+    over = _taken(store) - limit
+    layers: list[Digest] = []
+    keys: list[str] = []
+    freed = 0
+    steps = _removable(store) if over > 0 else iter(())
+    while freed < over and (step := next(steps, None)):
+        size, chains, key = step()
+        freed, layers = freed + size, [*layers, *chains]
+        keys += [key] if key else []
+    if freed < over:
+        on_event(
+            Warned(
+                message=f"the store takes {limit + over - freed} bytes, and {LIMIT} allows {limit}",
+                hint="what is left cannot be made again: remove images or containers, or raise the limit",
+            )
+        )
+    return Pruned(layers=tuple(layers), cache=tuple(keys), size=freed)
+
+
+_Step = Callable[[], tuple[int, tuple[Digest, ...], str]]
+
+
+def _removable(store: Store) -> Iterator[_Step]:
+    """Steps that each give some room back: how much, the layers that are gone, and the key of the record that is."""
+    named = {chain for image in store.images.list() if image.reference for chain in image.chain_ids}
+    folders = {chain: store.root / "layers" / chain.hex for chain in store.layers()}
+    ages = {chain: (chain in named, _mtime(folder)) for chain, folder in folders.items()}
+
+    def tree(chain: Digest) -> tuple[int, tuple[Digest, ...], str]:
+        gone = store.images.drop([chain], lambda: held(store.root))
+        return gone.unpacked, gone.layers, ""
+
+    def record(path: Path) -> tuple[int, tuple[Digest, ...], str]:
+        path.unlink(missing_ok=True)
+        gone = store.images.collect(doomed=lambda image: False)
+        return gone.size + gone.unpacked, gone.layers, path.name
+
+    for chain in sorted(ages, key=lambda chain: ages[chain]):
+        yield lambda chain=chain: tree(chain)  # type: ignore[misc]
+    for _, path in sorted((_mtime(path), path) for path, _ in records.every(store.root)):
+        yield lambda path=path: record(path)  # type: ignore[misc]
+
+
+def _mtime(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _taken(store: Store) -> int:
+    blobs = 0
+    for digest in store.content:
+        with contextlib.suppress(NotFound):
+            blobs += store.content.size(digest)
+    trees = sum(unpacked.size(store.root / "layers" / chain.hex) for chain in store.layers())
+    keys = [path.name for path in (store.root / "snapshots").iterdir()]
+    return blobs + trees + (sum(store.worker.measure(keys)) if keys else 0)
+
+
+# The check --------------------------------------------------------------------------------------------------------------
+
+
+def check(
+    store: Store,
+    containers: Sequence[Container],
+    *,
+    repair: bool = False,
+    fetch: Callable[[Digest], bool] | None = None,
+    on_event: Observer = ignore,
+) -> StoreCheck:
+    """Look at everything in a store, and with ``repair`` make again what can be; see ``Engine.check``."""
+    if repair:
+        sources = {} if fetch is None else {"fetch": fetch}
+        found = checking.repair(store, used=lambda: _standing(store, containers), on_event=on_event, **sources)
+    else:
+        found = checking.check(store, on_event=on_event)
+    on_event(Progress(what="checking containers", done=0, total=len(containers)))
+    cached = sum(1 for _ in records.every(store.root))
+    faults = (*found.faults, *_cache_faults(store, repair), *_container_faults(store, containers, repair))
+    return StoreCheck(
+        blobs=found.blobs,
+        size=found.size,
+        tags=found.tags,
+        images=found.images,
+        layers=found.layers,
+        cache=cached,
+        containers=len(containers),
+        faults=faults,
+    )
+
+
+def _cache_faults(store: Store, repair: bool) -> Iterator[Fault]:
+    for spoilt in records.spoilt(store):
+        if repair:
+            spoilt.path.unlink(missing_ok=True)
+        done = "forgotten: the step is executed again" if repair else ""
+        yield Fault(kind="cache", name=spoilt.path.name, problem=spoilt.problem, repaired=done)
+
+
+def _container_faults(store: Store, containers: Sequence[Container], repair: bool) -> Iterator[Fault]:
+    busy = frozenset[str]()
+    with store.leases.exclusive():
+        busy = store.leases.names()
+    for container in containers:
+        if container.id in busy:
+            continue  # it is being made
+        for problem in _problems(store, container):
+            yield Fault(kind="container", name=container.id, problem=problem)
+    for link in sorted((store.root / "names").iterdir()):
+        target = os.readlink(link) if link.is_symlink() else ""
+        if not target or not (store.root / "containers" / target).exists():
+            if repair:
+                link.unlink(missing_ok=True)
+            done = "taken away" if repair else ""
+            yield Fault(kind="name", name=link.name, problem="is the name of no container", repaired=done)
+
+
+def _problems(store: Store, container: Container) -> Iterator[str]:
+    """What is wrong with a container: its state, its specification, its tree, or the layers below that."""
+    try:
+        state = container.state
+    except NotFound:
+        yield "has no state: it was being made when its maker was killed, and 'nbcontainers prune' removes it"
+        return
+    except IntegrityError as error:
+        yield f"{error.message}; {error.hint}"
+        return
+    try:
+        _ = container.spec
+    except (OSError, ValueError, KeyError, TypeError, NBContainersError) as error:
+        yield f"has a specification that cannot be read: {error}"
+    try:
+        store.snapshots.mounts(container.id)
+    except NBContainersError:
+        yield f"has no tree of files any more: 'nbcontainers rm {state.name}' removes the rest of it"
+        return
+    for chain in _parents(store.root, container.id):
+        if not unpacked.usable(store.root / "layers" / Digest(chain).hex):
+            yield f"stands on the layer {Digest(chain).short}, which is not there"
+
+
+def limit_of(environ: Mapping[str, str]) -> int | None:
+    """The cap that $NBCONTAINERS_DISK_LIMIT sets, in bytes; None without it."""
+    from . import options
+
+    word = environ.get(LIMIT, "").strip()
+    return options.size(word) if word else None

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+from nbcontainers import Engine
+from tests.cli.saying import said, tag
+from tests.store.test_check import flip
+
+
+def test_prune_says_what_is_gone_as_docker_does(engine: Engine) -> None:
+    """Containers, images and the room they gave back; a second time there is nothing."""
+    loose = tag(engine, 1)
+    tag(engine, 2, "app")
+    container = engine.create("app", "true").id
+    told = said(engine, "prune --force")
+    assert f"Deleted Containers:\n{container}\n\nDeleted Images:\ndeleted: {loose}\n\n" in told
+    assert said(engine, "system prune -f") == "Total reclaimed space: 0B\n"
+    told = said(engine, "image prune -af")
+    assert "untagged: app:latest\n" in told
+    assert said(engine, "images -q") == ""
+
+
+def test_nothing_is_removed_where_nobody_can_be_asked(engine: Engine) -> None:
+    """Without a terminal, ``prune`` wants ``--force``."""
+    loose = tag(engine, 1)
+    told = said(engine, "prune", code=1)
+    assert "say --force (-f)" in told
+    assert engine.image(loose)
+
+
+def test_a_person_is_asked(engine: Engine) -> None:
+    """At a terminal the question tells what would go, and only yes removes it."""
+    tag(engine, 1)
+    for answer, count in ((b"n\n", 1), (b"y\n", 0)):
+        ours, theirs = pty.openpty()
+        os.write(ours, answer)
+        environ = {**os.environ, "NBCONTAINERS_ROOT": str(engine.store.root)}
+        done = subprocess.run(
+            [sys.executable, "-m", "nbcontainers", "image", "prune"],
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            env=environ,
+            check=False,
+        )
+        os.close(theirs)
+        assert b"all images without a name" in os.read(ours, 10_000)
+        os.close(ours)
+        assert done.returncode == (1 if count else 0)
+        assert len(engine.images()) == count
+
+
+def test_df_has_dockers_columns(engine: Engine) -> None:
+    """One line a kind; the verbose form one an image, with what it shares."""
+    tag(engine, 1, "a")
+    tag(engine, 2, "b")
+    lines = said(engine, "system df").splitlines()
+    assert lines[0].split() == ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]
+    assert [line[:15].rstrip() for line in lines[1:]] == ["Images", "Containers", "Unpacked Layers", "Build Cache"]
+    assert said(engine, "system df --format {{.Type}}:{{.TotalCount}}").startswith("Images:2\n")
+    assert "UNIQUE SIZE   CONTAINERS" in said(engine, "system df -v")
+
+
+def test_check_tells_what_is_damaged_and_fails(engine: Engine) -> None:
+    """One flipped byte: exit code 1, the digest and the images; after the repair the blob is put aside, and said to be missing."""
+    tag(engine, 1, "app")
+    assert said(engine, "check").endswith("all whole\n")
+    layer = engine.image("app").layers[1].digest
+    flip(engine.store.content.path(layer))
+    told = said(engine, "check", code=1)
+    assert f"blob {layer} is damaged" in told
+    assert "hurts app:latest" in told
+    assert "put aside in quarantine" in said(engine, "check --repair")
+    assert f"blob {layer} is missing" in said(engine, "check", code=1)
+    engine.remove_image("app")
+    assert "all whole" in said(engine, "check")
+
+
+def test_keep_storage_goes_alone(engine: Engine) -> None:
+    """A size is wanted, and no other choice beside it."""
+    assert said(engine, "prune -f --keep-storage 1g") == "Total reclaimed space: 0B\n"
+    assert "by age alone" in said(engine, "prune -af --keep-storage 1g", code=1)
+    assert "not a size" in said(engine, "prune -f --keep-storage much", code=1)
