@@ -89,6 +89,7 @@ def truth(text: str) -> bool:
 QUIET = Flag(names=("-q", "--quiet"), help="print only the IDs")
 FORMAT = Flag(names=("--format",), metavar="FORMAT", help="table, json, or fields such as '{{.ID}} {{.Names}}'")
 NO_TRUNC = Flag(names=("--no-trunc",), help="print whole IDs and commands")
+PLATFORM = Flag(names=("--platform",), metavar="OS/ARCH[/VARIANT]", help="which image, where there are several")
 IMAGE = Operand(name="IMAGE", help="name, ID or digest of an image")
 CONTAINERS = Operand(name="CONTAINER", help="names or IDs of containers", count="+")
 CONTAINER = Operand(name="CONTAINER", help="name or ID of a container")

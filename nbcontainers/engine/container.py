@@ -17,7 +17,9 @@ from ..oci.image import Image
 from ..oci.reference import Reference
 from ..oci.runtime import RuntimeSpec
 from ..results import Change, ContainerState, Usage
-from . import entering, inspect
+from . import entering, inspect, sharing
+from . import volumes as volumes_
+from .asked import Asked
 from .names import ContainerNames
 
 if TYPE_CHECKING:
@@ -69,6 +71,11 @@ class Container:
         """The runtime specification that it was made with."""
         return RuntimeSpec.from_json(json.loads((self._folder / CONFIG).read_bytes()))
 
+    @property
+    def asked(self) -> Asked:
+        """What was asked for when it was made, beside what the specification says."""
+        return Asked.load(self._folder)
+
     def write(self, spec: RuntimeSpec, state: ContainerState) -> None:
         """Write what the container is, once, when it is made: its config.json, then the state that makes it one."""
         from ..runtime import state as states
@@ -97,10 +104,11 @@ class Container:
             )
         self._started = self._runtime.start(
             self._folder,
-            self.spec,
+            sharing.resolve(self.spec, self._other),
             self._store.snapshots.mounts(self.id),
             state=state,
             user=state.user,
+            groups=self.asked.host_config.get("GroupAdd") or (),
             stdin=state.interactive,
             detach=detach,
             size=entering.window(),
@@ -191,9 +199,13 @@ class Container:
         """Send a signal to its first process: Conflict if it does not run."""
         self._running.signal(signal_number(signal))
 
-    def remove(self, *, force: bool = False) -> None:
-        """Remove it with all that it changed; with ``force`` also if it runs, else Conflict."""
+    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove it with all that it changed; with ``force`` also if it runs, else Conflict.
+
+        ``volumes`` takes its anonymous volumes along, as those of a container under ``rm`` always are.
+        """
         state = self.state
+        points = self.asked.mounts if volumes or state.auto_remove else ()
         if state.status in LIVE:
             if not force:
                 raise Conflict(
@@ -209,6 +221,7 @@ class Container:
         self._store.snapshots.remove(self.id)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._names.release(self.id, state.name)
+        volumes_.forget(self._store, self._names, points)
 
     # -- what it does and is -------------------------------------------------------------------------------------------
 
@@ -255,12 +268,16 @@ class Container:
 
     def inspect(self, *, size: bool = False) -> dict[str, Any]:
         """All that is known of it, by Docker's keys; with ``size`` also the bytes that it wrote, and that its files have in all."""
-        found = inspect.container(self.state, self.spec, self._folder)
+        found = inspect.container(self.state, self.spec, self.asked, self._folder)
         if size:
             from . import upkeep
 
             found |= upkeep.sizes(self._store, self.id)
         return found
+
+    def _other(self, identifier: str) -> tuple[ContainerState, str]:
+        other = Container(self._store, self._names, self._runtime, identifier)
+        return other.state, other.asked.host_config.get("IpcMode", "")
 
     @property
     def _running(self) -> Running:

@@ -149,7 +149,7 @@ class ContainerMagics(Magics):
         "%run_container --help" lists every flag.
 
         """
-        from ..cli.running import run_options
+        from ..cli.creating import run_options
         from .running import run
         from .session import engine
 
