@@ -12,6 +12,8 @@ ChangeKind = Literal["added", "modified", "deleted"]
 FileKind = Literal["file", "directory", "symlink", "hardlink", "device", "fifo", "whiteout"]
 PackageChangeKind = Literal["added", "deleted", "upgraded", "downgraded"]
 Packaging = Literal["dpkg", "apk", "rpm", "python", "conda"]
+ENDED_FOR = "ended for it "
+"""How the error of a container begins that went beyond a limit which its shim holds: of time, or of output."""
 Status = Literal["creating", "created", "running", "paused", "restarting", "exited", "dead"]
 HealthStatus = Literal["starting", "healthy", "unhealthy"]
 
