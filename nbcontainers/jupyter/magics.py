@@ -175,6 +175,32 @@ class ContainerMagics(Magics):
         )
 
     @no_var_expand
+    @cell_magic
+    @told
+    def sandbox(self, line: str, cell: str) -> None:
+        """Run a cell that is not trusted: %%sandbox [FLAGS] [COMMAND …]; Python, or what COMMAND reads from standard input.
+
+        No network, no capability, nothing to write to but /tmp; memory, processes, processors, time and output have limits that
+        docker run's flags (and --timeout, --output-limit) change. Nothing of it is left at its end.
+        """
+        from ..cli.creating import CREATE, run_options
+        from .running import run
+        from .session import engine
+
+        values = self._read("sandbox", line)
+        known = [flag for flag in CREATE if hasattr(values, flag.key)]
+        options = run_options(values, known)
+        options |= {"profile": "sandbox", "rm": True, "interactive": True}
+        run(
+            engine(),
+            values.image,
+            values.command or ("python3", "-"),
+            options,
+            script=cell.encode(),
+            bind=functools.partial(self._bind, values),
+        )
+
+    @no_var_expand
     @line_magic
     @told
     def containers(self, line: str) -> None:
