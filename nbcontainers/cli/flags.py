@@ -79,6 +79,13 @@ def number(text: str) -> float:
     return value
 
 
+def truth(text: str) -> bool:
+    """``true`` or ``false`` of a command line."""
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise NBContainersError(f"not true or false: {text!r}", hint="write true or false")
+    return text.lower() in ("true", "1")
+
+
 QUIET = Flag(names=("-q", "--quiet"), help="print only the IDs")
 FORMAT = Flag(names=("--format",), metavar="FORMAT", help="table, json, or fields such as '{{.ID}} {{.Names}}'")
 NO_TRUNC = Flag(names=("--no-trunc",), help="print whole IDs and commands")

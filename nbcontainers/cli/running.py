@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
-from typing import Any
 
-from ..engine import Container, Engine
+from ..engine import Engine
 from ..engine.options import RunOptions
 from ..errors import NBContainersError
 from ..results import ContainerState
-from . import format as form
+from . import attached
 from .console import Console, each
+from .entering import truth
 from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number, whole
 
 CREATE = (
@@ -34,6 +33,7 @@ CREATE = (
     Flag(names=("--name",), metavar="NAME", help="a name to call the container by"),
     Flag(names=("--rm",), help="remove the container when it ends"),
     Flag(names=("-i", "--interactive"), help="keep standard input open"),
+    Flag(names=("-t", "--tty"), help="give the program a terminal"),
     Flag(names=("-m", "--memory"), metavar="BYTES", help="memory limit: 64m, 1.5g"),
     Flag(names=("--cpus",), metavar="N", convert=number, help="processor limit: 0.5, 2"),
     Flag(names=("--pids-limit",), metavar="N", convert=whole, help="process limit; -1 for none"),
@@ -64,6 +64,7 @@ def run_options(values: Namespace) -> RunOptions:
         read_only=values.read_only,
         rm=values.rm,
         interactive=values.interactive,
+        tty=values.tty,
         memory=values.memory,
         cpus=values.cpus,
         pids_limit=values.pids_limit,
@@ -80,27 +81,19 @@ def run_options(values: Namespace) -> RunOptions:
 
 def run(engine: Engine, values: Namespace, console: Console) -> int:
     """Run a container: its exit code, 128 and the signal's number if one ended it, 125 to 127 if it could not start."""
-    if values.detach and values.interactive:
-        raise NBContainersError("both -d and -i", hint="a detached container has no one to read standard input from")
+    attached.require_terminal(values)
     container = engine.run(values.image, *values.command, detach=values.detach, **run_options(values))
     warn(container.state, console)
     if values.detach:
         console.print(container.id)
         return 0
-    return follow(container, console, stdin=sys.stdin.buffer if values.interactive else None)
-
-
-def follow(container: Container, console: Console, *, stdin: Any = None) -> int:
-    """Show a container's output until it ends, and say why if it did not end by itself."""
-    code = container.attach(console.write, stdin=stdin)
-    ended = container.last_state
-    if ended is not None and ended.out_of_memory:
-        limit = container.spec.resources.memory
-        console.note(
-            f"{ended.name} ran out of memory" + (f": its limit is {form.binary_size(limit)}" if limit else ""),
-            style="red",
-        )
-    return code
+    return attached.follow(
+        container,
+        console,
+        stdin=values.interactive,
+        detach_keys=values.detach_keys or "",
+        proxy=truth(values.sig_proxy),
+    )
 
 
 def warn(state: ContainerState, console: Console) -> None:
@@ -122,7 +115,12 @@ def start(engine: Engine, values: Namespace, console: Console) -> int:
             raise NBContainersError("more than one container with --attach", hint="start one at a time")
         container = engine.container(values.container[0])
         container.start()
-        return follow(container, console)
+        return attached.follow(
+            container,
+            console,
+            stdin=values.interactive and container.state.interactive,
+            detach_keys=values.detach_keys or "",
+        )
     for word in values.container:
         engine.container(word).start(detach=True)
         console.print(word)
@@ -156,7 +154,7 @@ VERBS = (
         name="run",
         act=run,
         summary="make a container from an image and run it",
-        flags=(*CREATE, DETACH),
+        flags=(*CREATE, DETACH, attached.SIG_PROXY, attached.KEYS),
         operands=(IMAGE, COMMAND),
     ),
     Command(
@@ -170,7 +168,11 @@ VERBS = (
         name="start",
         act=start,
         summary="start containers that were created or have ended",
-        flags=(Flag(names=("-a", "--attach"), help="show the output and wait for the end"),),
+        flags=(
+            Flag(names=("-a", "--attach"), help="show the output and wait for the end"),
+            Flag(names=("-i", "--interactive"), help="send it what is typed (with -a)"),
+            attached.KEYS,
+        ),
         operands=(CONTAINERS,),
     ),
     Command(

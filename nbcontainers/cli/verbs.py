@@ -4,10 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import build, containers, demo, host, images, running, upkeep
+from . import (
+    archives,
+    build,
+    containers,
+    demo,
+    entering,
+    host,
+    images,
+    running,
+    upkeep,
+)
 from .flags import Command
 
-_MODULES = (build, running, containers, images, upkeep, host, demo)
+_MODULES = (  # in the order of the help
+    build,
+    running,
+    entering,
+    containers,
+    images,
+    archives,
+    upkeep,
+    host,
+    demo,
+)
 
 VERBS: dict[str, Command] = {verb.name: verb for module in _MODULES for verb in module.VERBS}
 

@@ -7,18 +7,21 @@ import functools
 import json
 import shutil
 import signal as signals
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
-from ..errors import Conflict, NBContainersError, NotFound
+from ..errors import Conflict, Detached, NBContainersError, NotFound
 from ..events import Observer, Output, ignore
+from ..oci.image import Image
+from ..oci.reference import Reference
 from ..oci.runtime import RuntimeSpec
 from ..results import Change, ContainerState, Usage
-from . import inspect
+from . import entering, inspect
 from .names import ContainerNames
 
 if TYPE_CHECKING:
+    from ..runtime.execution import Execution
     from ..runtime.process import Runtime
     from ..runtime.running import Meter, Running
     from ..store.store import Store
@@ -27,7 +30,7 @@ CONFIG = "config.json"
 INTERRUPT_GRACE = (
     0.5  # seconds that an interrupted container has to end by itself: a notebook's cell should stop within one
 )
-LIVE = ("running", "paused")
+LIVE = ("running", "paused", "restarting")
 
 
 class Container:
@@ -84,6 +87,8 @@ class Container:
             Conflict: it runs already.
             LaunchError: it could not be started.
         """
+        from ..runtime import happenings
+
         state = self.state
         if state.status in LIVE:
             raise Conflict(
@@ -98,17 +103,27 @@ class Container:
             user=state.user,
             stdin=state.interactive,
             detach=detach,
+            size=entering.window(),
+            happenings=str(self._store.root / happenings.NAME),
         )
 
-    def attach(self, on_event: Observer = ignore, *, stdin: BinaryIO | int | None = None) -> int:
+    def attach(self, on_event: Observer = ignore, *, stdin: BinaryIO | int | None = None, detach_keys: str = "") -> int:
         """Tell the observer what it writes until it ends, and return its exit code.
 
         Whoever started it gets everything from the first byte on, others what comes from now on. An interrupt, or any other
         exception of the observer, ends a container that was started here: first asked, and killed after half a second.
+
+        Raises:
+            Detached: ``detach_keys`` (``ctrl-p,ctrl-q``) were read from ``stdin``: it goes on by itself, whoever started it.
         """
+        from ..runtime import keys
+
         running = self._running
         try:
-            code = running.attach(on_event, stdin)
+            code = running.attach(on_event, stdin, detach_keys=keys.parse(detach_keys))
+        except Detached:
+            self._started = None
+            raise
         except BaseException:
             if self._started is not None:
                 with contextlib.suppress(NBContainersError):
@@ -117,6 +132,47 @@ class Container:
             raise
         self._end()
         return code
+
+    def exec(
+        self,
+        *command: str,
+        env: Sequence[str] | Mapping[str, str] = (),
+        workdir: str = "",
+        user: str = "",
+        interactive: bool = False,
+        tty: bool = False,
+        privileged: bool = False,
+        detach: bool = False,
+    ) -> Execution:
+        """Run a further command in it, with what it was given: namespaces, limits, capabilities, system call policy.
+
+        ``attach`` streams its output, ``wait`` gives its exit code; it ends when this process lets go of it, unless ``detach``
+        is set. ``env``, ``workdir`` and ``user`` are the container's own where they are not given. ``interactive`` gives it
+        a standard input, ``tty`` a terminal, ``privileged`` every capability that this host can give.
+
+        Raises:
+            Conflict: the container does not run, or is paused.
+            LaunchError: it could not be started; ``exit_code`` is Docker's 126 or 127.
+        """
+        wish = entering.wish(
+            command,
+            self._runtime.host,
+            env=env,
+            workdir=workdir,
+            user=user,
+            tty=tty,
+            privileged=privileged,
+            detach=detach,
+        )
+        return self._running.exec(wish, stdin=interactive)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Say how large the window of its terminal is; nothing happens if it has none."""
+        self._running.resize(rows, columns)
+
+    def handles(self, signal: str | int) -> bool:
+        """Whether its first process has a handler for a signal: if not, the kernel keeps the signal from it."""
+        return entering.handles(self.state, signal_number(signal))
 
     def wait(self, timeout: float | None = None) -> int:
         """Its exit code, once it has ended: TimeoutError if that is not within ``timeout`` seconds."""
@@ -191,9 +247,20 @@ class Container:
         self.state  # noqa: B018 - NotFound, if it is no more
         self._store.worker.export(self._store.snapshots.mounts(self.id), stream.fileno())
 
-    def inspect(self) -> dict[str, Any]:
-        """All that is known of it, by Docker's keys."""
-        return inspect.container(self.state, self.spec, self._folder)
+    def commit(self, reference: Reference | None = None, **options: Any) -> Image:
+        """See ``Engine.commit``."""
+        from . import derived
+
+        return derived.commit(self._store, self._runtime, self._folder, self.state, self.spec, reference, **options)
+
+    def inspect(self, *, size: bool = False) -> dict[str, Any]:
+        """All that is known of it, by Docker's keys; with ``size`` also the bytes that it wrote, and that its files have in all."""
+        found = inspect.container(self.state, self.spec, self._folder)
+        if size:
+            from . import upkeep
+
+            found |= upkeep.sizes(self._store, self.id)
+        return found
 
     @property
     def _running(self) -> Running:

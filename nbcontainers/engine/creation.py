@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ..errors import NotFound
 from ..linux import capabilities
-from ..oci.image import Image
+from ..oci.image import ContainerConfig, Image
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
 from ..runtime import defaults, namefiles
@@ -75,7 +75,7 @@ def specification(
     spec = defaults.docker_spec(
         host=host,
         args=words.command(config, command, options.get("entrypoint")),
-        env=words.environment(config, options.get("env", ())),
+        env=_environment(config, options),
         cwd=options.get("workdir") or config.working_dir or "/",
         hostname=options.get("hostname") or identifier[:12],
         network=words.network(options.get("network") or "none"),
@@ -86,7 +86,19 @@ def specification(
         no_new_privileges=no_new_privileges,
     )
     annotations = {STOP_SIGNAL: config.stop_signal} if config.stop_signal else {}
-    return replace(spec, seccomp=spec.seccomp if filtered else None, annotations=annotations)
+    return replace(
+        spec,
+        seccomp=spec.seccomp if filtered else None,
+        annotations=annotations,
+        process=replace(spec.process, terminal=options.get("tty", False)),
+    )
+
+
+def _environment(config: ContainerConfig, options: words.RunOptions) -> tuple[str, ...]:
+    """The variables; a program on a terminal is told of one that every image knows."""
+    given = words.environment(config, options.get("env", ()))
+    has_kind = not options.get("tty", False) or any(word.startswith("TERM=") for word in given)
+    return given if has_kind else (*given, "TERM=xterm")
 
 
 def _state(

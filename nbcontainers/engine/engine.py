@@ -12,8 +12,8 @@ from typing import IO, TYPE_CHECKING, Any, Unpack
 
 from ..errors import NotFound
 from ..events import Observer, ignore
-from ..oci.descriptor import Digest
-from ..oci.image import Image
+from ..oci.descriptor import Descriptor, Digest
+from ..oci.image import History, Image
 from ..oci.reference import Reference
 from ..results import BuildResult, ContainerState, DiskUse, HostReport, ImageDiff, LayerStack, Pruned, StoreCheck
 from . import inspect
@@ -24,6 +24,7 @@ from .names import ContainerNames
 if TYPE_CHECKING:
     from ..runtime.host import Host
     from ..runtime.process import Runtime
+    from ..store.compression import Compression
     from ..store.store import Store
 
 TOOLBOX = Reference.parse("toolbox")
@@ -160,9 +161,17 @@ class Engine:
                 raise
             return self.toolbox()
 
-    def images(self) -> tuple[Image, ...]:
-        """Every tag, newest first, then the images without one."""
-        return self.store.images.list()
+    def images(self, name: str = "", *, filters: Sequence[str] = ()) -> tuple[Image, ...]:
+        """Every tag, newest first, then the images without one; only those of a name or pattern, and that all filters fit.
+
+        ``filters`` are docker's: dangling=, label=, before=, since=, until=, reference=.
+        """
+        found = self.store.images.list()
+        if not name and not filters:
+            return found
+        from . import listing
+
+        return listing.select(found, name, filters, self.store.images.resolve)
 
     def toolbox(self, extra: Sequence[str] = (), *, on_event: Observer = ignore) -> Image:
         """Make the offline base image from this host's own programs, and those of ``extra``; tagged ``toolbox``."""
@@ -191,7 +200,8 @@ class Engine:
         """All that is known of an image, by Docker's keys."""
         subject = self.store.images.resolve(name) if isinstance(name, str) else name
         tags = sorted(image.reference.familiar for image in self.images() if image.reference and image.id == subject.id)
-        return inspect.image(subject, tuple(tags))
+        tagged = max((tag.tagged for tag in self.store.images.tags if tag.reference.familiar in tags), default=0)
+        return inspect.image(subject, tuple(tags), tagged)
 
     def save(self, names: Iterable[str | Image], stream: IO[bytes]) -> None:
         """Write images to an archive that is an OCI layout and Docker's format at once."""
@@ -199,13 +209,100 @@ class Engine:
 
         archive.save(self.store, [self.image(name) for name in names], stream)
 
-    def load(self, stream: IO[bytes], *, on_event: Observer = ignore) -> tuple[Image, ...]:
-        """Read the images of an archive (OCI layout or Docker's format); nothing is tagged unless every blob is whole."""
+    def load(self, source: IO[bytes] | Path, *, on_event: Observer = ignore) -> tuple[Image, ...]:
+        """Read the images of an archive (OCI layout or Docker's format), or of an OCI layout in a folder.
+
+        The archive may be compressed by gzip, zstd, bzip2 or xz. Nothing is tagged unless every blob is whole.
+        """
         from ..store import archive
 
-        images = archive.load(self.store, stream, on_event=on_event)
+        images = archive.load(self.store, source, on_event=on_event)
         self.keep_within(on_event=on_event)
         return images
+
+    def import_(
+        self,
+        source: str | Path | IO[bytes],
+        tag: str = "",
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str = "",
+        compression: Compression = "gzip",
+        on_event: Observer = ignore,
+    ) -> Image:
+        """Make an image of one layer from a tar of a root file system, as ``export`` writes it.
+
+        Args:
+            source: a file, an http or https address, or a stream; compressed or not.
+            tag: what to call the image.
+            changes: instructions that set its configuration, such as ``CMD ["sh"]``.
+            message: stands in its history.
+            platform: what it is for, ``linux/arm64``; this host without it.
+            compression: of its layer.
+            on_event: told of the progress, in this thread.
+
+        Raises:
+            IntegrityError: it is no archive of files, or a hostile one.
+            DockerfileError: a change cannot be read.
+        """
+        from . import derived
+
+        reference = Reference.parse(tag) if tag else None
+        image = derived.import_(
+            self.store,
+            source,
+            reference,
+            changes=changes,
+            message=message,
+            platform=platform,
+            compression=compression,
+            on_event=on_event,
+        )
+        self.keep_within(on_event=on_event)
+        return image
+
+    def commit(
+        self,
+        container: str | Container,
+        tag: str = "",
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+        compression: Compression = "gzip",
+        on_event: Observer = ignore,
+    ) -> Image:
+        """Make an image of a container, running or not: what it was made from, and one more layer of what it changed since.
+
+        Args:
+            container: the container, or what stands for it.
+            tag: what to call the image.
+            author: who made it.
+            message: stands in its history.
+            changes: instructions that change its configuration, such as ``ENV A=1``.
+            pause: keep its processes from writing meanwhile.
+            compression: of the new layer.
+            on_event: told of the progress, and where the container could not be paused.
+        """
+        subject = self.container(container) if isinstance(container, str) else container
+        reference = Reference.parse(tag) if tag else None
+        image = subject.commit(
+            reference,
+            author=author,
+            message=message,
+            changes=changes,
+            pause=pause,
+            compression=compression,
+            on_event=on_event,
+        )
+        self.keep_within(on_event=on_event)
+        return image
+
+    def history(self, name: str | Image) -> tuple[tuple[History, Descriptor | None], ...]:
+        """Each line of an image's history with the layer that it made, from the base up; a layer without a line has an empty one."""
+        return self.store.images.history(self.image(name))
 
     def layers(self, name: str | Image) -> LayerStack:
         """What each layer of an image holds."""

@@ -11,7 +11,7 @@ from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
 
 
-def image(subject: Image, tags: tuple[str, ...]) -> dict[str, Any]:
+def image(subject: Image, tags: tuple[str, ...], tagged: float = 0.0) -> dict[str, Any]:
     """An image, with the familiar names ``tags`` that it goes by. Source: Docker Engine API 1.45, ImageInspect."""
     return {
         "Id": str(subject.id),
@@ -26,6 +26,12 @@ def image(subject: Image, tags: tuple[str, ...]) -> dict[str, Any]:
         "Size": subject.size,
         "RootFS": {"Type": "layers", "Layers": [str(diff_id) for diff_id in subject.config.diff_ids]},
         "Descriptor": subject.descriptor.to_json(),
+        "Parent": "",
+        "Comment": subject.config.history[-1].comment if subject.config.history else "",
+        "DockerVersion": "",
+        "VirtualSize": subject.size,
+        "GraphDriver": {"Name": "overlay", "Data": {"Layers": [chain.hex for chain in subject.chain_ids]}},
+        "Metadata": {"LastTagTime": moment(tagged)},
     }
 
 
@@ -99,10 +105,16 @@ def container(state: ContainerState, spec: RuntimeSpec, folder: Path) -> dict[st
 
 def created(subject: Image) -> float:
     """When an image was made, in seconds since the epoch; 0 where it does not say."""
+    return instant(subject.config.created)
+
+
+def instant(text: str) -> float:
+    """An RFC 3339 time in seconds since the epoch; 0 where it is none."""
     try:
-        return datetime.datetime.fromisoformat(subject.config.created).timestamp()
+        found = datetime.datetime.fromisoformat(text)
     except ValueError:
         return 0.0
+    return found.replace(tzinfo=found.tzinfo or datetime.UTC).timestamp()
 
 
 def moment(instant: float) -> str:

@@ -41,6 +41,7 @@ class RunOptions(TypedDict, total=False):
     read_only: bool
     rm: bool
     interactive: bool
+    tty: bool
     memory: int | str | None
     cpus: float | None
     pids_limit: int | None
@@ -109,22 +110,33 @@ def pairs(words: Sequence[str] | Mapping[str, str], what: str) -> dict[str, str]
 
 def environment(config: ContainerConfig, words: Sequence[str] | Mapping[str, str]) -> tuple[str, ...]:
     """The image's variables with those of ``words`` over them; ``NAME`` alone takes this process's value, or is left out."""
-    variables = {"PATH": DEFAULT_PATH.removeprefix("PATH=")}
-    variables.update(pairs(config.env, "variable"))
+    given = variables(words)
+    known = {"PATH": DEFAULT_PATH.removeprefix("PATH="), **pairs(config.env, "variable")}
+    for name in unset(words):
+        known.pop(name, None)
+    return tuple(f"{name}={value}" for name, value in {**known, **given}.items())
+
+
+def variables(words: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    """The variables of ``NAME=VALUE`` words; ``NAME`` alone takes this process's value, and is left out where it has none."""
     if isinstance(words, Mapping):
-        variables.update(words)
-    else:
-        for word in words:
-            name, equals, value = word.partition("=")
-            if not name:
-                raise NBContainersError(f"variable without a name: {word!r}", hint="write NAME=VALUE")
-            if equals:
-                variables[name] = value
-            elif name in os.environ:
-                variables[name] = os.environ[name]
-            else:
-                variables.pop(name, None)
-    return tuple(f"{name}={value}" for name, value in variables.items())
+        return dict(words)
+    read = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name:
+            raise NBContainersError(f"variable without a name: {word!r}", hint="write NAME=VALUE")
+        if equals or name in os.environ:
+            read[name] = value if equals else os.environ[name]
+        else:
+            read.pop(name, None)
+    return read
+
+
+def unset(words: Sequence[str] | Mapping[str, str]) -> set[str]:
+    """The names that stand alone and have no value in this process: the image's are taken away."""
+    alone = () if isinstance(words, Mapping) else (word for word in words if "=" not in word)
+    return {name for name in alone if name not in os.environ}
 
 
 def command(config: ContainerConfig, words: Sequence[str], entrypoint: str | None) -> tuple[str, ...]:

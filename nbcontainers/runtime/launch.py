@@ -33,8 +33,12 @@ class Plan(TypedDict):
     log: str
     socket: str
     state: dict[str, Any]
+    happenings: str
     detach: bool
     stdin: bool
+    terminal: list[int]  # rows and columns, 0 where they are not known; empty for no terminal
+    restart: tuple[str, int]
+    health: dict[str, Any] | None
     # cgroups
     cgroup: str
     cgroup_directories: list[str]
@@ -118,11 +122,13 @@ def compile(  # noqa: A001 - it is what this does
     user: str = "",
     stdin: bool = False,
     detach: bool = False,
+    size: tuple[int, int] = (0, 0),
+    happenings: str = "",
 ) -> Plan:
     """Make the plan of one container.
 
     Raises:
-        LaunchError: the specification asks for what this engine cannot do (a terminal, another's namespace, shared mounts …).
+        LaunchError: the specification asks for what this engine cannot do (another's namespace, shared mounts …).
         HostError: it asks for what this host cannot do.
     """
     host.require()
@@ -145,8 +151,12 @@ def compile(  # noqa: A001 - it is what this does
         log=str(folder / log.NAME),
         socket=socket,
         state=state_json,
+        happenings=happenings,
         detach=detach,
         stdin=stdin,
+        terminal=list(size) if process.terminal else [],
+        restart=state.restart,
+        health=states.health_to_json(state.check) if state.check else None,
         cgroup=cgroup,
         cgroup_directories=list(plan.directories),
         cgroup_writes=list(plan.writes),
@@ -190,8 +200,6 @@ def compile(  # noqa: A001 - it is what this does
 def _namespaces(spec: RuntimeSpec, host: Host) -> list[str]:
     if not spec.process.args:
         raise LaunchError("no command was given", stage="specification", hint="name one, or set CMD in the image")
-    if spec.process.terminal:
-        raise LaunchError("a terminal (-t) is not supported yet", stage="specification", hint="use -i alone")
     joined = [entry.type for entry in spec.namespaces if entry.path]
     if joined:
         raise LaunchError(f"joining another's namespace is not supported yet: {joined[0]}", stage="specification")

@@ -57,6 +57,8 @@ class Runtime:
         user: str = "",
         stdin: bool = False,
         detach: bool = False,
+        size: tuple[int, int] = (0, 0),
+        happenings: str = "",
     ) -> Running:
         """Start a container and return once its command has been executed.
 
@@ -69,6 +71,8 @@ class Runtime:
             state: what state.json says beside what only the start can tell.
             user: a Dockerfile's USER word, looked up inside; empty takes the specification's ids.
             stdin: give it a standard input that ``attach`` feeds; else it reads nothing.
+            size: rows and columns of its terminal, if it has one; zeros where they are not known.
+            happenings: the file in which the shim notes what happens; none without it.
 
         Raises:
             LaunchError: it could not be started; nothing of it is left but state.json and log.
@@ -84,6 +88,8 @@ class Runtime:
             user=user,
             stdin=stdin,
             detach=detach,
+            size=size,
+            happenings=happenings,
         )
         self._forget_ended()
         control, stdio = self._send(plan)
@@ -121,6 +127,7 @@ class Runtime:
         with self._lock:
             ending, self._foreground = self._foreground, set()
             zygote_, self._zygote = self._zygote, None
+        ending = {running for running in ending if running.is_held()}
         for running in ending:
             running.hang_up()
         for running in ending:

@@ -208,9 +208,9 @@ def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool) -> int
         is_directory = stat.S_ISDIR(os.stat(tree).st_mode)
         depth = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
         syscalls.mount_setattr(tree, "", depth, set_=attributes, clear=cleared, propagation=MS_PRIVATE)
-        _attach(tree, _make_target(root, destination, is_directory))
+        _attach(tree, make_target(root, destination, is_directory))
         return -1
-    target = _make_target(root, destination, True)
+    target = make_target(root, destination, True)
     if kind == "cgroup":
         _mount_cgroups(target, source, options, attributes)
         return -1
@@ -294,7 +294,7 @@ def _open(root: int, path: str) -> int:
         return -1
 
 
-def _make_target(root: int, path: str, is_directory: bool, links: int = 0) -> int:
+def make_target(root: int, path: str, is_directory: bool, links: int = 0) -> int:
     """A descriptor to mount on: what the path leads to inside the root, made (with its folders) where it is missing."""
     found = _open(root, path)
     if found >= 0:
@@ -317,7 +317,7 @@ def _make_target(root: int, path: str, is_directory: bool, links: int = 0) -> in
                         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path) from None
                     whole = link if link.startswith("/") else f"{walked.rpartition('/')[0]}/{link}"
                     rest = "/".join(names[number + 1 :])
-                    return _make_target(root, f"{whole}/{rest}" if rest else whole, is_directory, links + 1)
+                    return make_target(root, f"{whole}/{rest}" if rest else whole, is_directory, links + 1)
                 found = syscalls.openat2(parent, name, os.O_PATH | os.O_NOFOLLOW, resolve=_STRICT)
             os.close(parent)
             parent = found

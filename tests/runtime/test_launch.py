@@ -153,7 +153,6 @@ def test_words_of_mount(options: tuple[str, ...], set_: int, cleared: int, rest:
     ("change", "words"),
     [
         (lambda spec: replace(spec, process=replace(spec.process, args=())), "no command"),
-        (lambda spec: replace(spec, process=replace(spec.process, terminal=True)), "terminal"),
         (lambda spec: replace(spec, namespaces=(Namespace(type="network", path="/proc/1/ns/net"),)), "joining"),
         (lambda spec: spec.without_namespace("pid"), "mount and pid"),
         (lambda spec: replace(spec, sysctl={"net.core.somaxconn": "1"}).without_namespace("network"), "network of"),
