@@ -84,7 +84,7 @@ class ContainerMagics(Magics):
 
         COPY reads from the working directory.
         """
-        from ..cli.build import arguments
+        from ..cli.build import arguments, options
         from . import show
         from .progress import Record
         from .session import engine
@@ -101,6 +101,7 @@ class ContainerMagics(Magics):
                 target=values.target or "",
                 no_cache=values.no_cache,
                 on_event=view.take,
+                **options(values),
             )
             record.finish(result, engine().layers(result.image))
         except NBContainersError as error:

@@ -176,7 +176,8 @@ def copy(
 ) -> int:
     """See ``Worker.copy``."""
     with work.view(rootfs, write=True) as root:
-        owner = copying.lookup(root, chown) if chown else (0, 0)
+        unknown = set[str]()
+        owner = copying.owner(root, chown, unknown) if chown else (0, 0)
         with contextlib.closing(copying.Copying(root, os.fsencode(destination), owner, mode)) as target:
             into = directory or target.is_folder()
             for source, relative in rows:
@@ -184,7 +185,7 @@ def copy(
                     target.unpack(os.fsencode(source))
                     continue
                 copying.from_host(target, os.fsencode(source), os.fsencode(relative) if into else b"")
-        work.warn(target.owners.lost)
+        work.warn(target.owners.lost | unknown)
         return target.size
 
 
@@ -203,13 +204,14 @@ def copy_from(
 ) -> int:
     """See ``Worker.copy_from``."""
     with work.view(from_rootfs) as tree, work.view(rootfs, write=True) as root:
-        owner = copying.lookup(root, chown) if chown else None
+        unknown = set[str]()
+        owner = copying.owner(root, chown, unknown) if chown else None
         with contextlib.closing(copying.Copying(root, os.fsencode(destination), owner, mode)) as target:
             names = [os.fsencode(source) for source in sources]
             copying.from_tree(target, tree, names, directory=directory, picking=Picking(include, exclude))
             if must_match and include and not target.count:
                 raise NotFound("no such file to copy", hint="the path is looked up in the stage or image of --from")
-        work.warn(target.owners.lost)
+        work.warn(target.owners.lost | unknown)
         return target.size
 
 

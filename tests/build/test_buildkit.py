@@ -24,7 +24,10 @@ CORPUS = Path(__file__).parent / "corpus" / "buildkit"
 TOPICS = sorted(CORPUS.glob("*.cases"))
 CASES = [(topic, case) for topic in TOPICS for case in peer.cases(topic)]
 # case: why ours differs from what Debian's BuildKit (20.10) gives.
-DIFFERENCES: dict[str, str] = {}
+DIFFERENCES: dict[str, str] = {
+    "copy-chmod-special": "it loses set-id and sticky bits of --chmod; newer ones keep them, and so do we",
+    "ignore-double-star": "it does not look below an ignored folder for !**/…; newer ones do, and so do we",
+}
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +105,8 @@ def test_an_image_is_buildkits(
         assert ("error" in theirs) == ("error" in mine), (theirs.get("error"), mine.get("error"))
         return
     assert mine["config"] == theirs["config"]
-    assert [_plain(*line) for line in mine["history"]] == [_plain(*line) for line in theirs["history"]]
+    if theirs["history"] is not None:
+        assert [_plain(*line) for line in mine["history"]] == [_plain(*line) for line in theirs["history"]]
     assert mine["tree"] == theirs["tree"]
     assert mine["author"] == theirs["author"]
 
