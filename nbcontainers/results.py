@@ -287,6 +287,18 @@ class HostReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeState:
+    """A volume: where its files lie, and which containers (IDs) have it, running or not."""
+
+    name: str
+    path: str
+    created: float
+    labels: tuple[tuple[str, str], ...] = ()
+    anonymous: bool = False
+    users: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
     """How a container's health is found: the command, and times in seconds; ``retries`` failures in a row make it unhealthy."""
 

@@ -17,6 +17,7 @@ from ..linux import mounts as trees
 from ..linux.idmap import Identity
 from ..oci.descriptor import Digest
 from ..oci.runtime import IdMapping, Mount
+from ..runtime.mountplan import SUBPATH
 from ..store.store import Store
 from . import agents, caches
 from .context import Context, Selected
@@ -189,7 +190,7 @@ class Showing:
 
 def _part(tree: Mount, mount: RunMount, below: str) -> Mount:
     """A tree's mount (or what is below it) as one of the container's."""
-    subpath = (f"subpath={below}",) if below != "/" else ()
+    subpath = (f"{SUBPATH}={below}",) if below != "/" else ()
     return replace(tree, destination=mount.target, options=(*tree.options, *subpath, *_access(mount)))
 
 

@@ -34,6 +34,7 @@ def build(
     runtime: Runtime,
     host: Host,
     resolve_toolbox: Callable[[], oci.Image],
+    find: Callable[[str], oci.Image] | None = None,
     contexts: Mapping[str, Context] | None = None,
     aliases: Mapping[str, str] | None = None,
     arguments: Mapping[str, str] | None = None,
@@ -52,6 +53,7 @@ def build(
     Args:
         dockerfile: its text.
         resolve_toolbox: makes the offline base where the store has no ``toolbox`` and a FROM asks for it.
+        find: gives the other images; without it those of the store.
         contexts: where files are taken from, by name; "" is the build's own context.
         aliases: names of contexts that are images, each with its image.
         arguments: build arguments by name.
@@ -79,7 +81,7 @@ def build(
 
     def resolve(name: str) -> oci.Image:
         if name not in TOOLBOX:
-            return store.images.resolve(name)
+            return find(name) if find else store.images.resolve(name)
         try:
             return store.images.resolve(TOOLBOX[0])
         except NotFound:

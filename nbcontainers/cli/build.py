@@ -15,7 +15,7 @@ from ..engine.options import pairs
 from ..errors import NBContainersError
 from ..events import ignore
 from . import format as form
-from .console import BuildProgress, Console
+from .console import Console
 from .flags import FORMAT, Command, Flag, Operand
 
 
@@ -31,7 +31,8 @@ def build(engine: Engine, values: Namespace, console: Console) -> int:
         args=arguments(values.build_arg),
         target=values.target or "",
         no_cache=values.no_cache,
-        on_event=ignore if values.quiet else BuildProgress(console),
+        pull=values.pull,
+        on_event=ignore if values.quiet else console.transfers(errors=True),
         **options(values),
     )
     if not values.quiet and values.tag:
@@ -157,6 +158,7 @@ VERBS = (
             Flag(names=("--no-cache",), help="execute every step again"),
             *FLAGS,
             Flag(names=("--check",), help="tell what is dubious in the Dockerfile, and build nothing"),
+            Flag(names=("--pull",), help="ask registries for newer images of FROM, also where one is here"),
             Flag(names=("-q", "--quiet"), help="print only the image's ID"),
         ),
         operands=(CONTEXT,),

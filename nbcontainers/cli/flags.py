@@ -19,7 +19,10 @@ Act = Callable[[Engine, Namespace, Console], int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """One flag: ``--memory BYTES``; without a ``metavar`` a switch. The value is stored under the long name's words."""
+    """One flag: ``--memory BYTES``; without a ``metavar`` a switch. The value is stored under the long name's words.
+
+    A switch with a ``refusal`` is known only to say why it cannot be had.
+    """
 
     names: tuple[str, ...]
     help: str
@@ -27,6 +30,7 @@ class Flag:
     many: bool = False
     convert: Callable[[str], Any] = str
     default: Any = None
+    refusal: str = ""
 
     @property
     def key(self) -> str:
@@ -89,6 +93,7 @@ def truth(text: str) -> bool:
 QUIET = Flag(names=("-q", "--quiet"), help="print only the IDs")
 FORMAT = Flag(names=("--format",), metavar="FORMAT", help="table, json, or fields such as '{{.ID}} {{.Names}}'")
 NO_TRUNC = Flag(names=("--no-trunc",), help="print whole IDs and commands")
+PLATFORM = Flag(names=("--platform",), metavar="OS/ARCH[/VARIANT]", help="which image, where there are several")
 IMAGE = Operand(name="IMAGE", help="name, ID or digest of an image")
 CONTAINERS = Operand(name="CONTAINER", help="names or IDs of containers", count="+")
 CONTAINER = Operand(name="CONTAINER", help="name or ID of a container")

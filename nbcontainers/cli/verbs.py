@@ -12,8 +12,10 @@ from . import (
     entering,
     host,
     images,
+    registries,
     running,
     upkeep,
+    volumes,
 )
 from .flags import Command
 
@@ -23,7 +25,9 @@ _MODULES = (  # in the order of the help
     entering,
     containers,
     images,
+    registries,
     archives,
+    volumes,
     upkeep,
     host,
     demo,
@@ -37,6 +41,7 @@ GROUPS: dict[str, str] = {
     "container": "containers together",
     "image": "images together",
     "system": "the whole store",
+    "volume": "folders that outlive the containers which show them",
 }
 
 

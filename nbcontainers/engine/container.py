@@ -8,8 +8,9 @@ import json
 import shutil
 import signal as signals
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import IO, TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Unpack
 
 from ..errors import Conflict, Detached, NBContainersError, NotFound
 from ..events import Observer, Output, ignore
@@ -17,8 +18,11 @@ from ..oci.image import Image
 from ..oci.reference import Reference
 from ..oci.runtime import RuntimeSpec
 from ..results import Change, ContainerState, Usage
-from . import entering, inspect
+from . import entering, inspect, sharing
+from . import volumes as volumes_
+from .asked import Asked
 from .names import ContainerNames
+from .options import RunOptions
 
 if TYPE_CHECKING:
     from ..runtime.execution import Execution
@@ -69,6 +73,11 @@ class Container:
         """The runtime specification that it was made with."""
         return RuntimeSpec.from_json(json.loads((self._folder / CONFIG).read_bytes()))
 
+    @property
+    def asked(self) -> Asked:
+        """What was asked for when it was made, beside what the specification says."""
+        return Asked.load(self._folder)
+
     def write(self, spec: RuntimeSpec, state: ContainerState) -> None:
         """Write what the container is, once, when it is made: its config.json, then the state that makes it one."""
         from ..runtime import state as states
@@ -95,12 +104,16 @@ class Container:
                 f"container {state.name} is already running",
                 hint=f"'nbcontainers logs -f {state.name}' shows what it does",
             )
+        from ..runtime.groups import CHANGES
+
+        (self._folder / CHANGES).unlink(missing_ok=True)  # of an earlier run
         self._started = self._runtime.start(
             self._folder,
-            self.spec,
+            sharing.resolve(self.spec, self._other),
             self._store.snapshots.mounts(self.id),
             state=state,
             user=state.user,
+            groups=self.asked.host_config.get("GroupAdd") or (),
             stdin=state.interactive,
             detach=detach,
             size=entering.window(),
@@ -191,9 +204,33 @@ class Container:
         """Send a signal to its first process: Conflict if it does not run."""
         self._running.signal(signal_number(signal))
 
-    def remove(self, *, force: bool = False) -> None:
-        """Remove it with all that it changed; with ``force`` also if it runs, else Conflict."""
+    def update(self, **options: Unpack[RunOptions]) -> None:
+        """Change its limits, by docker update's words: at once if it runs, and for each later start.
+
+        Raises:
+            HostError: it runs, and nothing here can hold it to them; nothing was changed then.
+        """
+        from ..runtime import state as states
+        from . import updating
+
+        state, host = self.state, self._runtime.host
+        after, now = updating.changed(self.spec.resources, options)
+        spec = replace(self.spec, resources=after)
+        if state.status in LIVE:
+            updating.apply(host, state, states.load_extra(self._folder), now)
+            updating.tell(self._folder, spec, self.id, host)
+        self.spec = spec
+        new = self._folder / f".{CONFIG}"
+        new.write_text(json.dumps(self.spec.to_json()))
+        new.rename(self._folder / CONFIG)
+
+    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove it with all that it changed; with ``force`` also if it runs, else Conflict.
+
+        ``volumes`` takes its anonymous volumes along, as those of a container under ``rm`` always are.
+        """
         state = self.state
+        points = self.asked.mounts if volumes or state.auto_remove else ()
         if state.status in LIVE:
             if not force:
                 raise Conflict(
@@ -209,6 +246,7 @@ class Container:
         self._store.snapshots.remove(self.id)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._names.release(self.id, state.name)
+        volumes_.forget(self._store, self._names, points)
 
     # -- what it does and is -------------------------------------------------------------------------------------------
 
@@ -255,12 +293,16 @@ class Container:
 
     def inspect(self, *, size: bool = False) -> dict[str, Any]:
         """All that is known of it, by Docker's keys; with ``size`` also the bytes that it wrote, and that its files have in all."""
-        found = inspect.container(self.state, self.spec, self._folder)
+        found = inspect.container(self.state, self.spec, self.asked, self._folder)
         if size:
             from . import upkeep
 
             found |= upkeep.sizes(self._store, self.id)
         return found
+
+    def _other(self, identifier: str) -> tuple[ContainerState, str]:
+        other = Container(self._store, self._names, self._runtime, identifier)
+        return other.state, other.asked.host_config.get("IpcMode", "")
 
     @property
     def _running(self) -> Running:

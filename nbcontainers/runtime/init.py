@@ -72,6 +72,11 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> NoRetu
         os.setsid()
         at("cgroup")
         join_cgroups(plan)
+        at("namespaces")
+        for path, flag in plan["enter"]:
+            other = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            syscalls.setns(other, flag)
+            os.close(other)
         root, null = rootfs.build(plan, at)
         if plan["terminal"]:
             at("terminal")
@@ -91,6 +96,8 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> NoRetu
         at("hostname")
         if plan["hostname"]:
             syscalls.sethostname(plan["hostname"])
+        if plan["domainname"]:
+            syscalls.setdomainname(plan["domainname"])
         at("limits")
         limit(plan)
         at("pivot_root")
@@ -217,9 +224,11 @@ def identify(plan: Plan) -> tuple[int, int, list[int], str]:
     """(uid, gid, groups, home): those of the user word, else the plan's ids with the home that passwd has for them."""
     passwd, group = _content("/etc/passwd"), _content("/etc/group")
     if plan["user"]:
-        return user.look_up(plan["user"], passwd, group)
-    uid, gid, groups = plan["ids"]
-    return uid, gid, groups or [gid], user.look_up(str(uid), passwd, b"")[3]
+        uid, gid, groups, home = user.look_up(plan["user"], passwd, group)
+    else:
+        uid, gid, groups = plan["ids"]
+        groups, home = groups or [gid], user.look_up(str(uid), passwd, b"")[3]
+    return uid, gid, user.with_groups(groups, plan["groups"], group), home
 
 
 def _content(path: str) -> bytes:

@@ -215,6 +215,19 @@ def from_tree(copying: Copying, tree: int, sources: list[bytes], *, directory: b
             _content(copying, opened, picking)
 
 
+def fill(tree: int, path: bytes, place: int) -> Owners:
+    """Copy a folder of a tree, itself and all that is in it, over an open, empty one; nothing where the tree has no such folder."""
+    try:
+        folder = syscalls.openat2(tree, path, _FOLDER, resolve=_INSIDE)
+    except (FileNotFoundError, NotADirectoryError):
+        return Owners()
+    with merged.Folder((folder,)) as opened, contextlib.closing(Copying(place, b"/", None, "")) as target:
+        wanted = attributes.read(folder)
+        _content(target, opened, Picking((), ()))
+    transfer.finish(place, wanted, target.owners)
+    return target.owners
+
+
 def _content(copying: Copying, folder: merged.Folder, picking: Picking) -> None:
     waiting: dict[bytes, merged.Found] = {}  # folders that are made only if something in them is picked
     for path, found in folder.walk():

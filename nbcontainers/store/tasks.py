@@ -215,6 +215,18 @@ def copy_from(
         return target.size
 
 
+def fill_volume(work: Work, rootfs: list[dict[str, Any]], path: str, volume: str) -> None:
+    """See ``Worker.fill_volume``."""
+    with contextlib.ExitStack() as opened:
+        place = os.open(volume, FOLDER)
+        opened.callback(os.close, place)
+        if os.listdir(place):
+            return
+        tree = opened.enter_context(work.view(rootfs))
+        owners = copying.fill(tree, os.fsencode(path), place)
+        work.warn(owners.lost)
+
+
 def make_folder(work: Work, path: str, mode: int, uid: int, gid: int) -> None:
     """See ``Worker.make_folder``."""
     os.mkdir(path, 0o700)
@@ -355,6 +367,7 @@ _ALL: dict[str, Callable[..., Any]] = {
     "changes": differences,
     "copy": copy,
     "copy_from": copy_from,
+    "fill_volume": fill_volume,
     "make_folder": make_folder,
     "clear_stubs": clear_stubs,
     "read": read,

@@ -291,6 +291,13 @@ class Worker:
         what = chown, chmod, list(include), list(exclude), must_match
         return int(self._call("copy_from", *where, *what, on_event=on_event)[0])
 
+    def fill_volume(self, mounts: Sequence[Mount], path: str, volume: Path) -> None:
+        """Give an empty folder what a tree has at a path, with the owner, mode and attributes of that folder itself.
+
+        Links are followed inside the tree. Nothing where the folder is not empty, or where the tree has no folder there.
+        """
+        self._call("fill_volume", _plain(mounts), path, str(volume))
+
     def read(self, mounts: Sequence[Mount], path: str, *, limit: int = 16 << 20) -> bytes:
         """The content of a file in a tree: NotFound, or Conflict if it is no file or is longer than ``limit``."""
         return bytes(self._call("read", _plain(mounts), path, limit)[0])
