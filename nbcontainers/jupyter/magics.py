@@ -100,6 +100,7 @@ class ContainerMagics(Magics):
                 args=arguments(values.build_arg),
                 target=values.target or "",
                 no_cache=values.no_cache,
+                pull=values.pull,
                 on_event=view.take,
                 **options(values),
             )

@@ -329,7 +329,7 @@ def lookup(tree: int, word: str) -> tuple[int, int]:
     return uid, gid
 
 
-def owner(tree: int, word: str, lost: set[str]) -> tuple[int, int]:
+def owner(tree: int, word: str, unknown: set[str]) -> tuple[int, int]:
     """The ids as COPY --chown has them: a name that the tree's files do not have is root, as BuildKit has it, and is told."""
     user, colon, group = word.partition(":")
     found = []
@@ -338,7 +338,7 @@ def owner(tree: int, word: str, lost: set[str]) -> tuple[int, int]:
             found.append(lookup(tree, part if what == "user" else f":{part}"))
         except NotFound:
             read(tree, path, 16 << 20)  # without the file it is an error
-            lost.add(f"the owner {part!r}, for there is no such {what}")
+            unknown.add(f"{what} {part!r}")
             found.append((0, 0))
     uid, gid = found[0]
     return uid, found[1][1] if colon and group else gid

@@ -185,8 +185,18 @@ def copy(
                     target.unpack(os.fsencode(source))
                     continue
                 copying.from_host(target, os.fsencode(source), os.fsencode(relative) if into else b"")
-        work.warn(target.owners.lost | unknown)
+        work.warn(target.owners.lost)
+        _warn_of_owners(work, unknown)
         return target.size
+
+
+def _warn_of_owners(work: Work, unknown: set[str]) -> None:
+    if unknown:
+        work.say(
+            "warned",
+            f"no {' and no '.join(sorted(unknown))} in the tree: root takes the place",
+            "give a number, or make it before",
+        )
 
 
 def copy_from(
@@ -211,7 +221,8 @@ def copy_from(
             copying.from_tree(target, tree, names, directory=directory, picking=Picking(include, exclude))
             if must_match and include and not target.count:
                 raise NotFound("no such file to copy", hint="the path is looked up in the stage or image of --from")
-        work.warn(target.owners.lost | unknown)
+        work.warn(target.owners.lost)
+        _warn_of_owners(work, unknown)
         return target.size
 
 
