@@ -126,15 +126,17 @@ def resolve(profile: Json, capabilities: Collection[str], architecture: str = ""
     return resolved
 
 
-def compile(profile: Json, architecture: str = "") -> bytes:  # noqa: A001 - seccomp.compile reads as what it does
+def compile(profile: Json, architecture: str = "", *, foreign: bool = False) -> bytes:  # noqa: A001 - seccomp.compile reads as what it does
     """The BPF program (packed ``struct sock_filter``) of a ``linux.seccomp`` object.
+
+    ``foreign`` lets other architectures' calls (and x32's) pass, for a filter that is not there to guard.
 
     NBContainersError where it is malformed (the message says what was wanted), longer than the kernel takes, or a profile in
     Docker's format that was not resolved: its conditions would be lost.
     """
     machine = _machine(architecture)
     audit, _, _ = _MACHINES[machine]
-    numbers = _numbers(machine)
+    known = numbers(machine)
     default = _action(profile, "defaultAction", "defaultErrnoRet", "the profile")
     if default == _NOTIFY:
         raise NBContainersError(
@@ -152,13 +154,14 @@ def compile(profile: Json, architecture: str = "") -> bytes:  # noqa: A001 - sec
         names = _names(entry)
         action = _action(entry, "action", "errnoRet", f"the rule for {names[0]}")
         alternatives = list(_alternatives(entry, names[0]))
-        for number in (numbers[name] for name in names if name in numbers):
+        for number in (known[name] for name in names if name in known):
             newest = max(newest, number)
             if action != default:
                 rules.setdefault(number, []).extend(Rule(action, conditions) for conditions in alternatives)
     permissive = default & 0xFFFF0000 in {_ALLOW, _LOG, _TRACE} or default == _ERRNO | _ENOSYS
     newer = default if newest < 0 or permissive else _ERRNO | _ENOSYS
-    return assemble(audit, list(_ranges(rules, default, newest, newer, x32=machine == "x86_64")), _KILL_PROCESS)
+    x32 = machine == "x86_64" and not foreign
+    return assemble(audit, list(_ranges(rules, default, newest, newer, x32=x32)), _ALLOW if foreign else _KILL_PROCESS)
 
 
 def flags(profile: Json) -> int:
@@ -305,7 +308,7 @@ def _docker() -> Json:
 
 
 @functools.cache
-def _numbers(machine: str) -> Mapping[str, int]:
+def numbers(machine: str) -> Mapping[str, int]:
     """System call numbers by name, from runs of names by their first number (see syscall_numbers.json)."""
     runs = json.loads((Path(__file__).parent / "syscall_numbers.json").read_text())[machine]
     return {
