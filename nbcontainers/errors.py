@@ -10,6 +10,7 @@
     ├── IntegrityError        .expected .actual: bytes that are not what their digest or format says
     ├── BuildError            .step .exit_code .output: a RUN that failed
     ├── LaunchError           .stage: the container could not be started
+    ├── Detached              the keys to detach were typed: what was attached to goes on by itself
     ├── RegistryError         .status: the answer of a registry
     └── HostError             .tier: this host does not allow it
 
@@ -85,6 +86,10 @@ class LaunchError(NBContainersError):
         super().__init__(message, hint=hint)
         self.stage = stage
         self.exit_code = exit_code
+
+
+class Detached(NBContainersError):
+    """The keys that let go of a container were typed: it goes on by itself. An answer, not a failure."""
 
 
 class RegistryError(NBContainersError):

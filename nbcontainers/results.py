@@ -12,7 +12,8 @@ ChangeKind = Literal["added", "modified", "deleted"]
 FileKind = Literal["file", "directory", "symlink", "hardlink", "device", "fifo", "whiteout"]
 PackageChangeKind = Literal["added", "deleted", "upgraded", "downgraded"]
 Packaging = Literal["dpkg", "apk", "rpm", "python", "conda"]
-Status = Literal["creating", "created", "running", "paused", "exited", "dead"]
+Status = Literal["creating", "created", "running", "paused", "restarting", "exited", "dead"]
+HealthStatus = Literal["starting", "healthy", "unhealthy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,8 +271,54 @@ class HostReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeState:
+    """A volume: where its files lie, and which containers (IDs) have it, running or not."""
+
+    name: str
+    path: str
+    created: float
+    labels: tuple[tuple[str, str], ...] = ()
+    anonymous: bool = False
+    users: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """How a container's health is found: the command, and times in seconds; ``retries`` failures in a row make it unhealthy."""
+
+    test: tuple[str, ...]
+    interval: float = 30.0
+    timeout: float = 30.0
+    retries: int = 3
+    start_period: float = 0.0
+    start_interval: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthResult:
+    """What one check gave: 0 is healthy, -1 that it could not be run or took too long."""
+
+    start: float
+    end: float
+    exit_code: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How a container is, and its last results, the newest last."""
+
+    status: HealthStatus
+    failing_streak: int = 0
+    log: tuple[HealthResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerState:
     """What is on disk of a container. Instants are 0 where they have not come; ``pid`` is 0 unless it runs.
+
+    ``restart`` is the policy (``no``, ``on-failure``, ``always``, ``unless-stopped``) with how often at most (0: ever), and
+    ``restarts`` how often that happened; ``stop_timeout`` is None for ten seconds.
 
     ``user`` is the word of USER or ``--user``, looked up inside at each start; ``interactive`` keeps standard input open.
     ``tier`` says how well it is isolated, ``lacks`` what no container of its host has, ``not_enforced`` what was asked for it and is
@@ -299,3 +346,8 @@ class ContainerState:
     auto_remove: bool = False
     detached: bool = False
     labels: tuple[tuple[str, str], ...] = ()
+    restart: tuple[str, int] = ("no", 0)
+    restarts: int = 0
+    stop_timeout: float | None = None
+    check: HealthCheck | None = None
+    health: Health | None = None

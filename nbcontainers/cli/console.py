@@ -19,6 +19,8 @@ WORK = {"toolbox": "making the offline base from this host's programs"}
 class Console:
     """Standard output and error as text and as bytes; colours only where a terminal shows them and NO_COLOR is not set."""
 
+    is_whole_program = True  # signals to this process are meant for what it shows
+
     def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
         self.out = out or sys.stdout
         self.err = err or sys.stderr

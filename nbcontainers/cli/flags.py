@@ -19,7 +19,10 @@ Act = Callable[[Engine, Namespace, Console], int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """One flag: ``--memory BYTES``; without a ``metavar`` a switch. The value is stored under the long name's words."""
+    """One flag: ``--memory BYTES``; without a ``metavar`` a switch. The value is stored under the long name's words.
+
+    A switch with a ``refusal`` is known only to say why it cannot be had.
+    """
 
     names: tuple[str, ...]
     help: str
@@ -27,6 +30,7 @@ class Flag:
     many: bool = False
     convert: Callable[[str], Any] = str
     default: Any = None
+    refusal: str = ""
 
     @property
     def key(self) -> str:
@@ -77,6 +81,13 @@ def number(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise NBContainersError(f"not a positive number: {text!r}", hint="write 2 or 0.5")
     return value
+
+
+def truth(text: str) -> bool:
+    """``true`` or ``false`` of a command line."""
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise NBContainersError(f"not true or false: {text!r}", hint="write true or false")
+    return text.lower() in ("true", "1")
 
 
 QUIET = Flag(names=("-q", "--quiet"), help="print only the IDs")

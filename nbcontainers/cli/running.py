@@ -2,85 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
-from typing import Any
 
-from ..engine import Container, Engine
-from ..engine.options import RunOptions
+from ..engine import Engine
+from ..engine.updating import WORDS
 from ..errors import NBContainersError
 from ..events import Observer
 from ..results import ContainerState
-from . import format as form
+from . import attached
 from .console import Console, each
-from .flags import CONTAINERS, IMAGE, PLATFORM, Command, Flag, Operand, number, whole
+from .creating import CREATE, LATER, LIMITS, complete, refuse, run_options
+from .entering import truth
+from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number
 
-CREATE = (
-    Flag(
-        names=("-e", "--env"),
-        metavar="NAME=VALUE",
-        many=True,
-        help="set a variable (NAME alone takes this shell's value)",
-    ),
-    Flag(names=("-w", "--workdir"), metavar="FOLDER", help="where the command starts"),
-    Flag(names=("-u", "--user"), metavar="USER[:GROUP]", help="who runs the command: names or numbers of the image"),
-    Flag(
-        names=("-v", "--volume"),
-        metavar="HOST:INSIDE[:ro]",
-        many=True,
-        help="show a folder or file of this host inside",
-    ),
-    Flag(names=("--tmpfs",), metavar="FOLDER[:OPTIONS]", many=True, help="an empty folder in memory"),
-    Flag(names=("--read-only",), help="the root file system cannot be written to"),
-    Flag(names=("--name",), metavar="NAME", help="a name to call the container by"),
-    Flag(names=("--rm",), help="remove the container when it ends"),
-    Flag(names=("-i", "--interactive"), help="keep standard input open"),
-    Flag(names=("-m", "--memory"), metavar="BYTES", help="memory limit: 64m, 1.5g"),
-    Flag(names=("--cpus",), metavar="N", convert=number, help="processor limit: 0.5, 2"),
-    Flag(names=("--pids-limit",), metavar="N", convert=whole, help="process limit; -1 for none"),
-    Flag(names=("--cap-add",), metavar="CAP", many=True, help="give a capability (or ALL)"),
-    Flag(names=("--cap-drop",), metavar="CAP", many=True, help="take a capability away (or ALL)"),
-    Flag(names=("--security-opt",), metavar="OPTION", many=True, help="no-new-privileges or seccomp=unconfined"),
-    Flag(names=("-h", "--hostname"), metavar="NAME", help="the host name inside (else the container's ID)"),
-    Flag(
-        names=("--network", "--net"), metavar="none|host", help="none (a network of its own with loopback only) or host"
-    ),
-    Flag(names=("--entrypoint",), metavar="COMMAND", help="in place of the image's entry point"),
-    Flag(names=("-l", "--label"), metavar="KEY=VALUE", many=True, help="a label on the container"),
-    Flag(names=("--replace",), help="take the name over from a container that has it"),
-    Flag(names=("--pull",), metavar="missing|always|never", default="missing", help="when to pull the image (missing)"),
-    PLATFORM,
-)
 DETACH = Flag(names=("-d", "--detach"), help="print the ID and leave the container running")
 COMMAND = Operand(name="COMMAND", help="what to run in place of the image's command", count="rest")
-
-
-def run_options(values: Namespace) -> RunOptions:
-    """The words of ``run`` and ``create`` as the engine takes them."""
-    return RunOptions(
-        name=values.name or "",
-        env=values.env,
-        workdir=values.workdir or "",
-        user=values.user or "",
-        volumes=values.volume,
-        tmpfs=values.tmpfs,
-        read_only=values.read_only,
-        rm=values.rm,
-        interactive=values.interactive,
-        memory=values.memory,
-        cpus=values.cpus,
-        pids_limit=values.pids_limit,
-        cap_add=values.cap_add,
-        cap_drop=values.cap_drop,
-        security_opt=values.security_opt,
-        hostname=values.hostname or "",
-        network=values.network or "none",
-        entrypoint=values.entrypoint,
-        labels=values.label,
-        replace=values.replace,
-        pull=values.pull,
-        platform=values.platform,
-    )
 
 
 def pulling(values: Namespace, console: Console) -> Observer:
@@ -90,8 +26,7 @@ def pulling(values: Namespace, console: Console) -> Observer:
 
 def run(engine: Engine, values: Namespace, console: Console) -> int:
     """Run a container: its exit code, 128 and the signal's number if one ended it, 125 to 127 if it could not start."""
-    if values.detach and values.interactive:
-        raise NBContainersError("both -d and -i", hint="a detached container has no one to read standard input from")
+    attached.require_terminal(values)
     container = engine.run(
         values.image, *values.command, detach=values.detach, on_event=pulling(values, console), **run_options(values)
     )
@@ -99,20 +34,13 @@ def run(engine: Engine, values: Namespace, console: Console) -> int:
     if values.detach:
         console.print(container.id)
         return 0
-    return follow(container, console, stdin=sys.stdin.buffer if values.interactive else None)
-
-
-def follow(container: Container, console: Console, *, stdin: Any = None) -> int:
-    """Show a container's output until it ends, and say why if it did not end by itself."""
-    code = container.attach(console.write, stdin=stdin)
-    ended = container.last_state
-    if ended is not None and ended.out_of_memory:
-        limit = container.spec.resources.memory
-        console.note(
-            f"{ended.name} ran out of memory" + (f": its limit is {form.binary_size(limit)}" if limit else ""),
-            style="red",
-        )
-    return code
+    return attached.follow(
+        container,
+        console,
+        stdin=values.interactive,
+        detach_keys=values.detach_keys or "",
+        proxy=truth(values.sig_proxy),
+    )
 
 
 def warn(state: ContainerState, console: Console) -> None:
@@ -135,7 +63,12 @@ def start(engine: Engine, values: Namespace, console: Console) -> int:
             raise NBContainersError("more than one container with --attach", hint="start one at a time")
         container = engine.container(values.container[0])
         container.start()
-        return follow(container, console)
+        return attached.follow(
+            container,
+            console,
+            stdin=values.interactive and container.state.interactive,
+            detach_keys=values.detach_keys or "",
+        )
     for word in values.container:
         engine.container(word).start(detach=True)
         console.print(word)
@@ -154,7 +87,11 @@ def kill(engine: Engine, values: Namespace, console: Console) -> int:
 
 def rm(engine: Engine, values: Namespace, console: Console) -> int:
     """Remove containers."""
-    return each(values.container, console, lambda word: engine.container(word).remove(force=values.force))
+    return each(
+        values.container,
+        console,
+        lambda word: engine.container(word).remove(force=values.force, volumes=values.volumes),
+    )
 
 
 def wait(engine: Engine, values: Namespace, console: Console) -> int:
@@ -164,26 +101,54 @@ def wait(engine: Engine, values: Namespace, console: Console) -> int:
     return 0
 
 
+def update(engine: Engine, values: Namespace, console: Console) -> int:
+    """Change the limits of containers."""
+    options = run_options(values, UPDATE)
+    if not options:
+        raise NBContainersError("nothing to change", hint="give a limit, such as --memory 256m")
+    return each(values.container, console, lambda word: engine.container(word).update(**options))
+
+
+UPDATE = tuple(flag for flag in LIMITS if flag.key in WORDS)
 VERBS = (
     Command(
         name="run",
         act=run,
         summary="make a container from an image and run it",
-        flags=(*CREATE, DETACH),
+        flags=complete((*CREATE, DETACH, attached.SIG_PROXY, attached.KEYS)),
         operands=(IMAGE, COMMAND),
+    ),
+    Command(
+        name="update",
+        act=update,
+        summary="change the limits of containers, running or not",
+        flags=(
+            *UPDATE,
+            Flag(
+                names=("--restart",),
+                metavar="…",
+                convert=refuse("--restart", LATER["--restart"]),
+                help="refused: it is not there yet",
+            ),
+        ),
+        operands=(CONTAINERS,),
     ),
     Command(
         name="create",
         act=create,
         summary="make a container and leave it to be started",
-        flags=CREATE,
+        flags=complete(CREATE),
         operands=(IMAGE, COMMAND),
     ),
     Command(
         name="start",
         act=start,
         summary="start containers that were created or have ended",
-        flags=(Flag(names=("-a", "--attach"), help="show the output and wait for the end"),),
+        flags=(
+            Flag(names=("-a", "--attach"), help="show the output and wait for the end"),
+            Flag(names=("-i", "--interactive"), help="send it what is typed (with -a)"),
+            attached.KEYS,
+        ),
         operands=(CONTAINERS,),
     ),
     Command(
@@ -212,7 +177,10 @@ VERBS = (
         name="rm",
         act=rm,
         summary="remove containers",
-        flags=(Flag(names=("-f", "--force"), help="kill those that run"),),
+        flags=(
+            Flag(names=("-f", "--force"), help="kill those that run"),
+            Flag(names=("-v", "--volumes"), help="remove their anonymous volumes too"),
+        ),
         operands=(CONTAINERS,),
     ),
     Command(

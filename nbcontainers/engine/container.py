@@ -7,18 +7,25 @@ import functools
 import json
 import shutil
 import signal as signals
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import IO, TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Unpack
 
-from ..errors import Conflict, NBContainersError, NotFound
+from ..errors import Conflict, Detached, NBContainersError, NotFound
 from ..events import Observer, Output, ignore
+from ..oci.image import Image
+from ..oci.reference import Reference
 from ..oci.runtime import RuntimeSpec
 from ..results import Change, ContainerState, Usage
-from . import inspect
+from . import entering, inspect, sharing
+from . import volumes as volumes_
+from .asked import Asked
 from .names import ContainerNames
+from .options import RunOptions
 
 if TYPE_CHECKING:
+    from ..runtime.execution import Execution
     from ..runtime.process import Runtime
     from ..runtime.running import Meter, Running
     from ..store.store import Store
@@ -27,7 +34,7 @@ CONFIG = "config.json"
 INTERRUPT_GRACE = (
     0.5  # seconds that an interrupted container has to end by itself: a notebook's cell should stop within one
 )
-LIVE = ("running", "paused")
+LIVE = ("running", "paused", "restarting")
 
 
 class Container:
@@ -66,6 +73,11 @@ class Container:
         """The runtime specification that it was made with."""
         return RuntimeSpec.from_json(json.loads((self._folder / CONFIG).read_bytes()))
 
+    @property
+    def asked(self) -> Asked:
+        """What was asked for when it was made, beside what the specification says."""
+        return Asked.load(self._folder)
+
     def write(self, spec: RuntimeSpec, state: ContainerState) -> None:
         """Write what the container is, once, when it is made: its config.json, then the state that makes it one."""
         from ..runtime import state as states
@@ -84,31 +96,47 @@ class Container:
             Conflict: it runs already.
             LaunchError: it could not be started.
         """
+        from ..runtime import happenings
+
         state = self.state
         if state.status in LIVE:
             raise Conflict(
                 f"container {state.name} is already running",
                 hint=f"'nbcontainers logs -f {state.name}' shows what it does",
             )
+        from ..runtime.groups import CHANGES
+
+        (self._folder / CHANGES).unlink(missing_ok=True)  # of an earlier run
         self._started = self._runtime.start(
             self._folder,
-            self.spec,
+            sharing.resolve(self.spec, self._other),
             self._store.snapshots.mounts(self.id),
             state=state,
             user=state.user,
+            groups=self.asked.host_config.get("GroupAdd") or (),
             stdin=state.interactive,
             detach=detach,
+            size=entering.window(),
+            happenings=str(self._store.root / happenings.NAME),
         )
 
-    def attach(self, on_event: Observer = ignore, *, stdin: BinaryIO | int | None = None) -> int:
+    def attach(self, on_event: Observer = ignore, *, stdin: BinaryIO | int | None = None, detach_keys: str = "") -> int:
         """Tell the observer what it writes until it ends, and return its exit code.
 
         Whoever started it gets everything from the first byte on, others what comes from now on. An interrupt, or any other
         exception of the observer, ends a container that was started here: first asked, and killed after half a second.
+
+        Raises:
+            Detached: ``detach_keys`` (``ctrl-p,ctrl-q``) were read from ``stdin``: it goes on by itself, whoever started it.
         """
+        from ..runtime import keys
+
         running = self._running
         try:
-            code = running.attach(on_event, stdin)
+            code = running.attach(on_event, stdin, detach_keys=keys.parse(detach_keys))
+        except Detached:
+            self._started = None
+            raise
         except BaseException:
             if self._started is not None:
                 with contextlib.suppress(NBContainersError):
@@ -117,6 +145,47 @@ class Container:
             raise
         self._end()
         return code
+
+    def exec(
+        self,
+        *command: str,
+        env: Sequence[str] | Mapping[str, str] = (),
+        workdir: str = "",
+        user: str = "",
+        interactive: bool = False,
+        tty: bool = False,
+        privileged: bool = False,
+        detach: bool = False,
+    ) -> Execution:
+        """Run a further command in it, with what it was given: namespaces, limits, capabilities, system call policy.
+
+        ``attach`` streams its output, ``wait`` gives its exit code; it ends when this process lets go of it, unless ``detach``
+        is set. ``env``, ``workdir`` and ``user`` are the container's own where they are not given. ``interactive`` gives it
+        a standard input, ``tty`` a terminal, ``privileged`` every capability that this host can give.
+
+        Raises:
+            Conflict: the container does not run, or is paused.
+            LaunchError: it could not be started; ``exit_code`` is Docker's 126 or 127.
+        """
+        wish = entering.wish(
+            command,
+            self._runtime.host,
+            env=env,
+            workdir=workdir,
+            user=user,
+            tty=tty,
+            privileged=privileged,
+            detach=detach,
+        )
+        return self._running.exec(wish, stdin=interactive)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Say how large the window of its terminal is; nothing happens if it has none."""
+        self._running.resize(rows, columns)
+
+    def handles(self, signal: str | int) -> bool:
+        """Whether its first process has a handler for a signal: if not, the kernel keeps the signal from it."""
+        return entering.handles(self.state, signal_number(signal))
 
     def wait(self, timeout: float | None = None) -> int:
         """Its exit code, once it has ended: TimeoutError if that is not within ``timeout`` seconds."""
@@ -135,9 +204,33 @@ class Container:
         """Send a signal to its first process: Conflict if it does not run."""
         self._running.signal(signal_number(signal))
 
-    def remove(self, *, force: bool = False) -> None:
-        """Remove it with all that it changed; with ``force`` also if it runs, else Conflict."""
+    def update(self, **options: Unpack[RunOptions]) -> None:
+        """Change its limits, by docker update's words: at once if it runs, and for each later start.
+
+        Raises:
+            HostError: it runs, and nothing here can hold it to them; nothing was changed then.
+        """
+        from ..runtime import state as states
+        from . import updating
+
+        state, host = self.state, self._runtime.host
+        after, now = updating.changed(self.spec.resources, options)
+        spec = replace(self.spec, resources=after)
+        if state.status in LIVE:
+            updating.apply(host, state, states.load_extra(self._folder), now)
+            updating.tell(self._folder, spec, self.id, host)
+        self.spec = spec
+        new = self._folder / f".{CONFIG}"
+        new.write_text(json.dumps(self.spec.to_json()))
+        new.rename(self._folder / CONFIG)
+
+    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove it with all that it changed; with ``force`` also if it runs, else Conflict.
+
+        ``volumes`` takes its anonymous volumes along, as those of a container under ``rm`` always are.
+        """
         state = self.state
+        points = self.asked.mounts if volumes or state.auto_remove else ()
         if state.status in LIVE:
             if not force:
                 raise Conflict(
@@ -153,6 +246,7 @@ class Container:
         self._store.snapshots.remove(self.id)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._names.release(self.id, state.name)
+        volumes_.forget(self._store, self._names, points)
 
     # -- what it does and is -------------------------------------------------------------------------------------------
 
@@ -191,9 +285,24 @@ class Container:
         self.state  # noqa: B018 - NotFound, if it is no more
         self._store.worker.export(self._store.snapshots.mounts(self.id), stream.fileno())
 
-    def inspect(self) -> dict[str, Any]:
-        """All that is known of it, by Docker's keys."""
-        return inspect.container(self.state, self.spec, self._folder)
+    def commit(self, reference: Reference | None = None, **options: Any) -> Image:
+        """See ``Engine.commit``."""
+        from . import derived
+
+        return derived.commit(self._store, self._runtime, self._folder, self.state, self.spec, reference, **options)
+
+    def inspect(self, *, size: bool = False) -> dict[str, Any]:
+        """All that is known of it, by Docker's keys; with ``size`` also the bytes that it wrote, and that its files have in all."""
+        found = inspect.container(self.state, self.spec, self.asked, self._folder)
+        if size:
+            from . import upkeep
+
+            found |= upkeep.sizes(self._store, self.id)
+        return found
+
+    def _other(self, identifier: str) -> tuple[ContainerState, str]:
+        other = Container(self._store, self._names, self._runtime, identifier)
+        return other.state, other.asked.host_config.get("IpcMode", "")
 
     @property
     def _running(self) -> Running:

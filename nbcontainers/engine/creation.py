@@ -10,16 +10,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import NotFound
-from ..linux import capabilities
-from ..oci.image import Image
+from ..oci.image import ContainerConfig, Image
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
 from ..runtime import defaults, namefiles
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..store.store import Store
+from . import devices, limits, mounts, requests, security, sharing, volumes
 from . import options as words
+from .asked import Asked
 from .container import Container
+from .mounts import MountPoint
 from .names import ContainerNames
 
 STOP_SIGNAL = "org.opencontainers.image.stopSignal"  # OCI image spec, "Conversion to OCI Runtime Configuration"
@@ -37,8 +39,17 @@ def create(
 ) -> Container:
     """Make a container of an image and leave it to be started; ``called`` is the image as the user named it."""
     identifier = secrets.token_hex(32)
-    spec = specification(source, command, options, identifier, runtime.host)
-    state = _state(source, called, command, options, identifier, runtime.host)
+    host = runtime.host
+    config = source.config
+    requests.check_platform(options, config.platform)
+    modes = sharing.read(options, names.find, host)
+    points = volumes.combined(
+        mounts.asked(options, config.config.volumes),
+        volumes.inherited(options.get("volumes_from", ()), lambda word: names.folder(names.find(word))),
+    )
+    asked = Asked(mounts=points, host_config=requests.host_config(options, modes))
+    spec = specification(source, command, options, identifier, host, modes, points)
+    state = _state(source, called, command, options, identifier, host)
     container = Container(store, names, runtime, identifier)
     name = options.get("name") or ""
     if name and options.get("replace", False):
@@ -52,41 +63,74 @@ def create(
             lease.add(source.descriptor.digest, identifier)
             folder.mkdir(mode=0o700)
             store.snapshots.unpack(source)
-            store.snapshots.prepare(identifier, source.chain_ids)
+            rootfs = store.snapshots.prepare(identifier, source.chain_ids)
             name = names.claim(identifier, name)
             own = namefiles.write(folder, spec.hostname, "none" if spec.namespace("network") else "host")
-            given = {mount.destination for mount in spec.mounts}
-            mounts = (*(mount for mount in own if mount.destination not in given), *spec.mounts)
-            container.write(replace(spec, mounts=mounts), replace(state, name=name))
+            given = {mount.destination for mount in spec.mounts} | {point.destination for point in points}
+            own = tuple(mount for mount in own if mount.destination not in given)
+            with store.volumes.shared() if points else contextlib.nullcontext():
+                users = volumes.provide(store, points, rootfs)
+                asked.save(folder)
+            outer_first = sorted((*own, *users), key=lambda mount: mount.destination.count("/"))
+            container.write(replace(spec, mounts=(*spec.mounts, *outer_first)), replace(state, name=name))
             return container
     except BaseException:  # all of it, or nothing
         store.snapshots.remove(identifier)
         shutil.rmtree(folder, ignore_errors=True)
         names.release(identifier, name)
+        volumes.forget(store, names, points)
         raise
 
 
 def specification(
-    source: Image, command: Sequence[str], options: words.RunOptions, identifier: str, host: Host
+    source: Image,
+    command: Sequence[str],
+    options: words.RunOptions,
+    identifier: str,
+    host: Host,
+    modes: sharing.Modes,
+    points: Sequence[MountPoint] = (),
 ) -> RuntimeSpec:
-    """What the kernel is to be asked for."""
+    """What the kernel is to be asked for, but for the mounts that the user wants."""
     config = source.config.config
-    no_new_privileges, filtered = words.security(options.get("security_opt", ()))
+    given = devices.give(options.get("device", ()), options.get("device_cgroup_rule", ()), userns=host.identity.userns)
+    resources = limits.resources(options)
     spec = defaults.docker_spec(
         host=host,
         args=words.command(config, command, options.get("entrypoint")),
-        env=words.environment(config, options.get("env", ())),
+        env=_environment(config, options),
         cwd=options.get("workdir") or config.working_dir or "/",
         hostname=options.get("hostname") or identifier[:12],
         network=words.network(options.get("network") or "none"),
-        capabilities=capabilities.adjust(capabilities.DOCKER, options.get("cap_add", ()), options.get("cap_drop", ())),
-        resources=words.resources(options),
-        mounts=(*map(words.bind, options.get("volumes", ())), *map(words.memory_folder, options.get("tmpfs", ()))),
+        capabilities=security.held(options),
+        resources=replace(resources, devices=given.rules),
         readonly_root=options.get("read_only", False),
-        no_new_privileges=no_new_privileges,
+        rlimits=limits.rlimits(options.get("ulimit", ())),
+        oom_score_adj=limits.oom_score(options.get("oom_score_adj")),
+        shm_size=words.size(options.get("shm_size") or defaults.SHM_SIZE),
+        cgroups_path=f"{options['cgroup_parent']}/{identifier}" if options.get("cgroup_parent") else "",
     )
-    annotations = {STOP_SIGNAL: config.stop_signal} if config.stop_signal else {}
-    return replace(spec, seccomp=spec.seccomp if filtered else None, annotations=annotations)
+    covered = {point.destination for point in points}
+    kept = tuple(mount for mount in spec.mounts if mount.destination not in covered)
+    annotations = words.pairs(options.get("annotation", ()), "annotation")
+    if config.stop_signal:
+        annotations[STOP_SIGNAL] = config.stop_signal
+    spec = replace(
+        spec,
+        mounts=(*kept, *given.binds),
+        devices=given.devices,
+        domainname=options.get("domainname") or "",
+        annotations=annotations,
+        process=replace(spec.process, terminal=options.get("tty", False)),
+    )
+    return security.apply(sharing.apply(spec, modes), options)
+
+
+def _environment(config: ContainerConfig, options: words.RunOptions) -> tuple[str, ...]:
+    """The variables; a program on a terminal is told of one that every image knows."""
+    given = words.environment(config, options.get("env", ()))
+    has_kind = not options.get("tty", False) or any(word.startswith("TERM=") for word in given)
+    return given if has_kind else (*given, "TERM=xterm")
 
 
 def _state(
@@ -102,6 +146,7 @@ def _state(
         status="created",
         created=time.time(),
         tier=host.tier,
+        not_enforced=security.missing(options, host),
         user=options.get("user") or config.user,
         interactive=options.get("interactive", False),
         auto_remove=options.get("rm", False),

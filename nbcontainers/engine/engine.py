@@ -13,10 +13,20 @@ from typing import IO, TYPE_CHECKING, Any, Unpack
 from ..errors import NotFound
 from ..events import Observer, ignore
 from ..oci.descriptor import Descriptor, Digest
-from ..oci.image import Image
+from ..oci.image import History, Image
 from ..oci.reference import Reference
-from ..results import BuildResult, ContainerState, DiskUse, HostReport, ImageDiff, LayerStack, Pruned, StoreCheck
-from . import inspect
+from ..results import (
+    BuildResult,
+    ContainerState,
+    DiskUse,
+    HostReport,
+    ImageDiff,
+    LayerStack,
+    Pruned,
+    StoreCheck,
+    VolumeState,
+)
+from . import inspect, volumes
 from . import options as words
 from .container import Container
 from .names import ContainerNames
@@ -24,6 +34,7 @@ from .names import ContainerNames
 if TYPE_CHECKING:
     from ..runtime.host import Host
     from ..runtime.process import Runtime
+    from ..store.compression import Compression
     from ..store.store import Store
 
 TOOLBOX = Reference.parse("toolbox")
@@ -134,7 +145,9 @@ class Engine:
                 host=self._host,
                 resolve_toolbox=lambda: self.toolbox(on_event=on_event),
                 find=lambda name: self._source(name, "always" if pull else "missing", None, on_event),
-                context=Context.open(Path(context), dockerfile=file, digests=digests) if context is not None else None,
+                contexts={"": Context.open(Path(context), dockerfile=file, digests=digests)}
+                if context is not None
+                else {},
                 arguments=args,
                 target=target,
                 no_cache=no_cache,
@@ -238,9 +251,17 @@ class Engine:
 
         return registries.source(self.image, self.store, image, policy=policy, platform=platform, on_event=on_event)
 
-    def images(self) -> tuple[Image, ...]:
-        """Every tag, newest first, then the images without one."""
-        return self.store.images.list()
+    def images(self, name: str = "", *, filters: Sequence[str] = ()) -> tuple[Image, ...]:
+        """Every tag, newest first, then the images without one; only those of a name or pattern, and that all filters fit.
+
+        ``filters`` are docker's: dangling=, label=, before=, since=, until=, reference=.
+        """
+        found = self.store.images.list()
+        if not name and not filters:
+            return found
+        from . import listing
+
+        return listing.select(found, name, filters, self.store.images.resolve)
 
     def toolbox(self, extra: Sequence[str] = (), *, on_event: Observer = ignore) -> Image:
         """Make the offline base image from this host's own programs, and those of ``extra``; tagged ``toolbox``."""
@@ -271,7 +292,8 @@ class Engine:
         names = [image.reference for image in self.images() if image.reference and image.id == subject.id]
         tags = sorted(name.familiar for name in names if name.tag)
         digests = {f"{name.familiar_name}@{self.store.images.tags.read(name).descriptor.digest}" for name in names}
-        return inspect.image(subject, tags, sorted(digests))
+        tagged = max((tag.tagged for tag in self.store.images.tags if tag.reference in names), default=0)
+        return inspect.image(subject, tags, sorted(digests), tagged)
 
     def save(self, names: Iterable[str | Image], stream: IO[bytes]) -> None:
         """Write images to an archive that is an OCI layout and Docker's format at once."""
@@ -279,13 +301,100 @@ class Engine:
 
         archive.save(self.store, [self.image(name) for name in names], stream)
 
-    def load(self, stream: IO[bytes], *, on_event: Observer = ignore) -> tuple[Image, ...]:
-        """Read the images of an archive (OCI layout or Docker's format); nothing is tagged unless every blob is whole."""
+    def load(self, source: IO[bytes] | Path, *, on_event: Observer = ignore) -> tuple[Image, ...]:
+        """Read the images of an archive (OCI layout or Docker's format), or of an OCI layout in a folder.
+
+        The archive may be compressed by gzip, zstd, bzip2 or xz. Nothing is tagged unless every blob is whole.
+        """
         from ..store import archive
 
-        images = archive.load(self.store, stream, on_event=on_event)
+        images = archive.load(self.store, source, on_event=on_event)
         self.keep_within(on_event=on_event)
         return images
+
+    def import_(
+        self,
+        source: str | Path | IO[bytes],
+        tag: str = "",
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str = "",
+        compression: Compression = "gzip",
+        on_event: Observer = ignore,
+    ) -> Image:
+        """Make an image of one layer from a tar of a root file system, as ``export`` writes it.
+
+        Args:
+            source: a file, an http or https address, or a stream; compressed or not.
+            tag: what to call the image.
+            changes: instructions that set its configuration, such as ``CMD ["sh"]``.
+            message: stands in its history.
+            platform: what it is for, ``linux/arm64``; this host without it.
+            compression: of its layer.
+            on_event: told of the progress, in this thread.
+
+        Raises:
+            IntegrityError: it is no archive of files, or a hostile one.
+            DockerfileError: a change cannot be read.
+        """
+        from . import derived
+
+        reference = Reference.parse(tag) if tag else None
+        image = derived.import_(
+            self.store,
+            source,
+            reference,
+            changes=changes,
+            message=message,
+            platform=platform,
+            compression=compression,
+            on_event=on_event,
+        )
+        self.keep_within(on_event=on_event)
+        return image
+
+    def commit(
+        self,
+        container: str | Container,
+        tag: str = "",
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+        compression: Compression = "gzip",
+        on_event: Observer = ignore,
+    ) -> Image:
+        """Make an image of a container, running or not: what it was made from, and one more layer of what it changed since.
+
+        Args:
+            container: the container, or what stands for it.
+            tag: what to call the image.
+            author: who made it.
+            message: stands in its history.
+            changes: instructions that change its configuration, such as ``ENV A=1``.
+            pause: keep its processes from writing meanwhile.
+            compression: of the new layer.
+            on_event: told of the progress, and where the container could not be paused.
+        """
+        subject = self.container(container) if isinstance(container, str) else container
+        reference = Reference.parse(tag) if tag else None
+        image = subject.commit(
+            reference,
+            author=author,
+            message=message,
+            changes=changes,
+            pause=pause,
+            compression=compression,
+            on_event=on_event,
+        )
+        self.keep_within(on_event=on_event)
+        return image
+
+    def history(self, name: str | Image) -> tuple[tuple[History, Descriptor | None], ...]:
+        """Each line of an image's history with the layer that it made, from the base up; a layer without a line has an empty one."""
+        return self.store.images.history(self.image(name))
 
     def layers(self, name: str | Image) -> LayerStack:
         """What each layer of an image holds."""
@@ -366,6 +475,31 @@ class Engine:
     def container(self, name: str) -> Container:
         """The container that a name, an ID or the beginning of an ID stands for."""
         return Container(self.store, self._names, self._runtime, self._names.find(name))
+
+    # -- volumes -------------------------------------------------------------------------------------------------------
+
+    def create_volume(self, name: str = "", *, labels: Mapping[str, str] | None = None) -> VolumeState:
+        """Make a volume, or take the one that has the name; without a name a new, anonymous one."""
+        volume, _ = self.store.volumes.create(name, labels=labels)
+        return self.volume(volume.name)
+
+    def volumes(self) -> tuple[VolumeState, ...]:
+        """Every volume, by name."""
+        return volumes.listed(self.store, self._names)
+
+    def volume(self, name: str) -> VolumeState:
+        """The volume of that name: NotFound where there is none."""
+        self.store.volumes.get(name)
+        return next(entry for entry in self.volumes() if entry.name == name)
+
+    def remove_volume(self, name: str, *, missing_ok: bool = False) -> None:
+        """Remove a volume with all that is in it: Conflict where a container has it, NotFound where there is none."""
+        with contextlib.suppress(*((NotFound,) if missing_ok else ())):
+            volumes.remove(self.store, self._names, name)
+
+    def prune_volumes(self, *, everything: bool = False) -> tuple[tuple[str, ...], int]:
+        """Remove the anonymous volumes (all, with ``everything``) that no container has: (their names, bytes that they took)."""
+        return volumes.prune(self.store, self._names, everything=everything)
 
     # -- the store's upkeep --------------------------------------------------------------------------------------------
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
-import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
 from ..errors import NBContainersError
 from ..oci.image import ContainerConfig
-from ..oci.runtime import Mount, Resources
 
 Network = Literal["none", "host"]
 
@@ -28,27 +25,64 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
 class RunOptions(TypedDict, total=False):
     """What ``Engine.run`` and ``Engine.create`` take beside the image and the command; docker's words and meanings.
 
-    ``memory`` is in bytes, or a size such as ``64m``; ``cpus`` counts processors; ``volumes`` are ``HOST:INSIDE[:ro]`` and
-    ``tmpfs`` is ``FOLDER[:OPTIONS]``; ``labels`` and ``env`` are ``NAME=VALUE`` words or a mapping. ``pull`` is ``missing``,
-    ``always`` or ``never``; ``platform`` is ``linux/arm64`` and the like.
+    ``memory`` and the other sizes are in bytes, or words such as ``64m``; ``cpus`` counts processors; ``volumes`` are
+    ``HOST:INSIDE[:ro]`` or ``NAME:INSIDE[:ro]``, ``mount`` is ``type=…,source=…,target=…`` and ``tmpfs`` is ``FOLDER[:OPTIONS]``;
+    ``labels``, ``env`` and ``sysctl`` are ``NAME=VALUE`` words or a mapping. ``pull`` is
+    ``missing``, ``always`` or ``never``; ``platform`` is ``linux/arm64`` and the like.
     """
 
     name: str
     env: Sequence[str] | Mapping[str, str]
     workdir: str
     user: str
+    group_add: Sequence[str]
     volumes: Sequence[str]
+    volumes_from: Sequence[str]
+    mount: Sequence[str]
     tmpfs: Sequence[str]
     read_only: bool
     rm: bool
     interactive: bool
+    tty: bool
     memory: int | str | None
+    memory_swap: int | str | None
+    memory_reservation: int | str | None
+    memory_swappiness: int | None
+    oom_kill_disable: bool
+    oom_score_adj: int | None
     cpus: float | None
+    cpu_period: int | None
+    cpu_quota: int | None
+    cpu_shares: int | None
+    cpu_rt_period: int | None
+    cpu_rt_runtime: int | None
+    cpuset_cpus: str
+    cpuset_mems: str
     pids_limit: int | None
+    blkio_weight: int | None
+    blkio_weight_device: Sequence[str]
+    device_read_bps: Sequence[str]
+    device_write_bps: Sequence[str]
+    device_read_iops: Sequence[str]
+    device_write_iops: Sequence[str]
+    ulimit: Sequence[str]
+    shm_size: int | str | None
+    cgroup_parent: str
+    cgroupns: str
+    ipc: str
+    pid: str
+    uts: str
+    userns: str
+    device: Sequence[str]
+    device_cgroup_rule: Sequence[str]
+    sysctl: Sequence[str] | Mapping[str, str]
+    privileged: bool
     cap_add: Sequence[str]
     cap_drop: Sequence[str]
     security_opt: Sequence[str]
+    annotation: Sequence[str] | Mapping[str, str]
     hostname: str
+    domainname: str
     network: str
     entrypoint: str | None
     labels: Sequence[str] | Mapping[str, str]
@@ -78,25 +112,6 @@ def size(value: int | str) -> int:
     return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
-def resources(options: RunOptions) -> Resources:
-    """The limits that were asked for: NBContainersError where one can mean nothing."""
-    memory = options.get("memory")
-    limit = size(memory) if memory else None
-    if limit is not None and limit < MIN_MEMORY:
-        raise NBContainersError(f"memory limit of {limit} bytes", hint="no program starts in less than 6m")
-    cpus, available = options.get("cpus"), os.cpu_count() or 1
-    if cpus and not 0.01 <= cpus <= available:
-        raise NBContainersError(f"{cpus:g} processors", hint=f"this host has {available}: from 0.01 to {available}")
-    pids = options.get("pids_limit")
-    return Resources(
-        memory=limit,
-        memory_swap=limit * 2 if limit else None,
-        cpu_quota=round(cpus * CPU_PERIOD) if cpus else None,
-        cpu_period=CPU_PERIOD if cpus else None,
-        pids=pids if pids is not None and pids > 0 else None,
-    )
-
-
 def pairs(words: Sequence[str] | Mapping[str, str], what: str) -> dict[str, str]:
     """``NAME=VALUE`` words as a mapping; ``what`` names them in the error for a word without a name."""
     if isinstance(words, Mapping):
@@ -112,22 +127,33 @@ def pairs(words: Sequence[str] | Mapping[str, str], what: str) -> dict[str, str]
 
 def environment(config: ContainerConfig, words: Sequence[str] | Mapping[str, str]) -> tuple[str, ...]:
     """The image's variables with those of ``words`` over them; ``NAME`` alone takes this process's value, or is left out."""
-    variables = {"PATH": DEFAULT_PATH.removeprefix("PATH=")}
-    variables.update(pairs(config.env, "variable"))
+    given = variables(words)
+    known = {"PATH": DEFAULT_PATH.removeprefix("PATH="), **pairs(config.env, "variable")}
+    for name in unset(words):
+        known.pop(name, None)
+    return tuple(f"{name}={value}" for name, value in {**known, **given}.items())
+
+
+def variables(words: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    """The variables of ``NAME=VALUE`` words; ``NAME`` alone takes this process's value, and is left out where it has none."""
     if isinstance(words, Mapping):
-        variables.update(words)
-    else:
-        for word in words:
-            name, equals, value = word.partition("=")
-            if not name:
-                raise NBContainersError(f"variable without a name: {word!r}", hint="write NAME=VALUE")
-            if equals:
-                variables[name] = value
-            elif name in os.environ:
-                variables[name] = os.environ[name]
-            else:
-                variables.pop(name, None)
-    return tuple(f"{name}={value}" for name, value in variables.items())
+        return dict(words)
+    read = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name:
+            raise NBContainersError(f"variable without a name: {word!r}", hint="write NAME=VALUE")
+        if equals or name in os.environ:
+            read[name] = value if equals else os.environ[name]
+        else:
+            read.pop(name, None)
+    return read
+
+
+def unset(words: Sequence[str] | Mapping[str, str]) -> set[str]:
+    """The names that stand alone and have no value in this process: the image's are taken away."""
+    alone = () if isinstance(words, Mapping) else (word for word in words if "=" not in word)
+    return {name for name in alone if name not in os.environ}
 
 
 def command(config: ContainerConfig, words: Sequence[str], entrypoint: str | None) -> tuple[str, ...]:
@@ -143,47 +169,6 @@ def command(config: ContainerConfig, words: Sequence[str], entrypoint: str | Non
     if not whole:
         raise NBContainersError("no command was given, and the image has none", hint="name a command behind the image")
     return tuple(whole)
-
-
-def bind(word: str) -> Mount:
-    """The mount for ``HOST:INSIDE[:ro|rw]``; the host's side must be there."""
-    parts = word.split(":")
-    if len(parts) not in (2, 3) or not parts[0]:
-        raise NBContainersError(
-            f"not a volume: {word!r}", hint="write HOST:INSIDE or HOST:INSIDE:ro with folders or files of this host"
-        )
-    source, destination, mode = parts[0], parts[1], parts[2] if len(parts) == 3 else "rw"
-    if not source.startswith((".", "/", "~")):
-        raise NBContainersError(
-            f"named volume {source!r}", hint=f"named volumes are not there yet: write a path, ./{source}"
-        )
-    if mode not in ("ro", "rw"):
-        raise NBContainersError(f"unknown mode {mode!r} of the volume {word!r}", hint="a volume is ro or rw")
-    place = Path(source).expanduser().absolute()
-    if not place.exists():
-        raise NBContainersError(f"nothing at {place} to show inside", hint="make the folder first")
-    return Mount(
-        destination=_inside(destination, word), type="bind", source=str(place), options=("rbind", "rprivate", mode)
-    )
-
-
-def memory_folder(word: str) -> Mount:
-    """The mount for ``FOLDER[:OPTIONS]``, an empty folder in memory."""
-    destination, _, options = word.partition(":")
-    chosen = tuple(filter(None, options.split(",")))
-    for option in chosen:
-        if not re.fullmatch(
-            r"(size|mode|uid|gid|nr_inodes)=[0-9]+[kmgKMG%]?|ro|rw|exec|noexec|suid|nosuid|dev|nodev", option
-        ):
-            raise NBContainersError(
-                f"unknown option {option!r} of the tmpfs {word!r}", hint="such as size=64m, mode=1777, exec, ro"
-            )
-    return Mount(
-        destination=_inside(destination, word),
-        type="tmpfs",
-        source="tmpfs",
-        options=("nosuid", "nodev", "noexec", *chosen),
-    )
 
 
 def network(word: str) -> Network:
@@ -202,23 +187,6 @@ def name(word: str) -> str:
     return word
 
 
-def security(words: Sequence[str]) -> tuple[bool, bool]:
-    """What ``--security-opt`` says: (no new privileges, seccomp policy on)."""
-    no_new_privileges, filtered = False, True
-    for word in words:
-        match re.split("[=:]", word, maxsplit=1):
-            case ["no-new-privileges"] | ["no-new-privileges", "true"]:
-                no_new_privileges = True
-            case ["no-new-privileges", "false"]:
-                no_new_privileges = False
-            case ["seccomp", "unconfined"]:
-                filtered = False
-            case _:
-                hint = "wanted no-new-privileges or seccomp=unconfined"
-                raise NBContainersError(f"unknown security option {word!r}", hint=hint)
-    return no_new_privileges, filtered
-
-
 def source_date_epoch(environ: Mapping[str, str]) -> int | None:
     """The time that everything new in a build gets, in seconds since 1970, if the environment fixes one.
 
@@ -232,11 +200,3 @@ def source_date_epoch(environ: Mapping[str, str]) -> int | None:
             f"SOURCE_DATE_EPOCH is {text!r}", hint="wanted: whole seconds since 1970, as 'date +%s' prints them"
         )
     return int(text)
-
-
-def _inside(path: str, word: str) -> str:
-    if not path.startswith("/") or posixpath.normpath(path) in ("/", "//"):
-        raise NBContainersError(
-            f"not a place inside: {path!r} in {word!r}", hint="an absolute path other than / is wanted"
-        )
-    return posixpath.normpath(path)

@@ -46,6 +46,8 @@ class CellOutput:
 class CellConsole(Console):
     """The command line's console below a cell."""
 
+    is_whole_program = False  # the kernel has a life of its own
+
     def __init__(self) -> None:
         super().__init__()
         self._cell = CellOutput(self.out, self.err)

@@ -20,6 +20,7 @@ _prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 CLONE_NEWTIME = 0x00000080
 CLONE_VM = 0x00000100
 CLONE_PIDFD = 0x00001000
+CLONE_PARENT = 0x00008000
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
@@ -95,6 +96,7 @@ _SYS_CLOSE_RANGE = 436
 _SYS_OPENAT2 = 437
 _SYS_MOUNT_SETATTR = 442
 
+_SIGCHLD = 17
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _SECCOMP_SET_MODE_FILTER = 1
 
@@ -163,7 +165,12 @@ def clone3(flags: int, *, cgroup: int = 0) -> tuple[int, int]:
     CLONE_INTO_CGROUP. The pidfd is close-on-exec.
     """
     pidfd = ctypes.c_int(-1)
-    args = _CloneArgs(flags=flags | CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=17, cgroup=cgroup)
+    args = _CloneArgs(
+        flags=flags | CLONE_PIDFD,
+        pidfd=ctypes.addressof(pidfd),
+        exit_signal=0 if flags & CLONE_PARENT else _SIGCHLD,  # a sibling has the signal of the one who made it
+        cgroup=cgroup,
+    )
     return _check(_syscall(_SYS_CLONE3, ctypes.byref(args), ctypes.sizeof(args))), pidfd.value
 
 
@@ -283,6 +290,12 @@ def sethostname(name: str) -> None:
     """Set the host name of this UTS namespace."""
     data = name.encode()
     _check(_libc.sethostname(data, len(data)))
+
+
+def setdomainname(name: str) -> None:
+    """Set the NIS domain name of this UTS namespace."""
+    data = name.encode()
+    _check(_libc.setdomainname(data, len(data)))
 
 
 def syncfs(descriptor: int) -> None:

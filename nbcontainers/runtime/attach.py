@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from ..errors import Detached
 from ..events import Observer, Output
 from . import frames, log, streams
+from .keys import Sequence
 
 _CHUNK = 1 << 16
 _LOOK_AGAIN_S = 0.05
@@ -37,9 +39,14 @@ class Attachment:
         self._reader = frames.Reader()
         self._ended = False
 
-    def follow(self, observer: Observer, stdin: BinaryIO | int | None = None) -> None:
-        """Tell the observer what comes, feed the container what is read, until the shim closes the stream."""
-        source = None if stdin is None else _Input(stdin)
+    def follow(self, observer: Observer, stdin: BinaryIO | int | None = None, detach_keys: bytes = b"") -> None:
+        """Tell the observer what comes, feed the container what is read, until the shim closes the stream.
+
+        Raises:
+            Detached: ``detach_keys`` were read from ``stdin``.
+        """
+        keys = Sequence(detach_keys)
+        source = None if stdin is None else Input(stdin)
         pending = b""
         while not self._ended:
             poll = select.poll()
@@ -56,7 +63,11 @@ class Attachment:
                     pending = self._send(pending)
             if wants_input and source is not None and not self._ended and source.is_ready():
                 data = source.read()
-                pending = self._send(frames.frame(log.STDIN, data))
+                typed, leaves = keys.feed(data)
+                if typed or not data:  # an empty frame is the end of the input
+                    pending = self._send(frames.frame(log.STDIN, typed))
+                if leaves:
+                    raise Detached("the container goes on by itself")
                 source = source if data else None
 
     def complete(self, observer: Observer) -> None:
@@ -105,7 +116,7 @@ class Attachment:
             return b""
 
 
-class _Input:
+class Input:
     """A source of input: a descriptor that can be waited for, or a file that only lives in this process."""
 
     def __init__(self, source: BinaryIO | int) -> None:

@@ -13,6 +13,7 @@ import fcntl
 import marshal
 import os
 import resource
+import select
 import stat
 import sys
 
@@ -24,7 +25,7 @@ from ..linux.syscalls import (
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
 )
-from . import rootfs, user
+from . import rootfs, terminal, user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # include/uapi/linux/sockios.h, if.h
 _HIGH = 200  # above every descriptor that a shim has open
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """The command cannot be run: its text is Docker's, its second argument the exit code."""
 
 
@@ -50,8 +51,9 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> NoRetu
 
     Args:
         plan: what ``launch.compile`` made.
-        stdio: descriptors for 0, 1 and 2; the first is -1 where the container's own /dev/null is to be read.
-        report: the write end of the report pipe.
+        stdio: descriptors for 0, 1 and 2; the first is -1 where the container's own /dev/null is to be read, all are where it
+            gets a terminal.
+        report: the write end of the report pipe; a Unix socket where it gets a terminal, whose other end is sent through it.
         go: the read end of a pipe: one byte says that the id maps are written (only where there is a user namespace), one
             that the pid is on disk. Its end says that the shim is gone.
     """
@@ -62,16 +64,24 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> NoRetu
         stage = name
 
     try:
-        report, go = _keep_only(stdio, report, go)
+        report, go = keep_only(stdio, report, go)
         at("user namespace")
         if plan["uid_map"] and not os.read(go, 1):
             os._exit(125)
         at("session")
         os.setsid()
         at("cgroup")
-        _join_cgroups(plan)
+        join_cgroups(plan)
+        at("namespaces")
+        for path, flag in plan["enter"]:
+            other = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            syscalls.setns(other, flag)
+            os.close(other)
         root, null = rootfs.build(plan, at)
-        if stdio[0] < 0 and null >= 0:
+        if plan["terminal"]:
+            at("terminal")
+            open_terminal(root, plan["terminal"], report, console=True)
+        elif stdio[0] < 0 and null >= 0:
             # Never the host's node: through it a container's root could change the mode of the host's /dev/null.
             own = os.open(f"/proc/self/fd/{null}", os.O_RDONLY | os.O_CLOEXEC)
             os.dup2(own, 0)
@@ -86,15 +96,17 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> NoRetu
         at("hostname")
         if plan["hostname"]:
             syscalls.sethostname(plan["hostname"])
+        if plan["domainname"]:
+            syscalls.setdomainname(plan["domainname"])
         at("limits")
-        _limit(plan)
+        limit(plan)
         at("pivot_root")
         rootfs.enter(root)
         at("user")
-        uid, gid, groups, home = _identify(plan)
+        uid, gid, groups, home = identify(plan)
         at("working directory")
         os.umask(0o022)
-        _make_directory(plan["cwd"], uid, gid)
+        make_directory(plan["cwd"], uid, gid)
         if plan["readonly_root"]:
             at("read-only root")
             rootfs.freeze_root(root)
@@ -102,12 +114,12 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> NoRetu
         if null >= 0:
             os.close(null)
         at("identity")
-        _own_streams(uid, gid)
+        own_streams(uid, gid)
         if plan["seccomp"] and not plan["no_new_privs"]:
             at("seccomp")  # without no_new_privs the kernel wants CAP_SYS_ADMIN for a filter: before they are dropped
             syscalls.seccomp(plan["seccomp"], plan["seccomp_flags"])
         at("identity")
-        _become(plan, uid, gid, groups)
+        become(plan, uid, gid, groups)
         at("working directory")
         os.chdir(plan["cwd"])
         os.getcwd()  # refuses a directory that does not lie below the root (CVE-2024-21626)
@@ -119,22 +131,19 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> NoRetu
             if plan["seccomp"]:
                 syscalls.seccomp(plan["seccomp"], plan["seccomp_flags"])
         at("parent")
-        # After the last change of ids, which clears it. From here on a shim that dies takes this process along; one that
-        # died before has left its end of the pipe closed.
-        syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if not os.read(go, 1):
-            os._exit(125)
+        tie_to_shim(go)
         at("exec")
-        _execute(plan, home, report)
+        execute(plan, home, report)
     except BaseException as error:
-        _tell(report, stage, error)
+        tell(report, stage, error)
     finally:
         os._exit(125)
 
 
-def _tell(report: int, stage: str, error: BaseException) -> None:
+def tell(report: int, stage: str, error: BaseException) -> None:
+    """Say through the report pipe at which stage what went wrong."""
     number, code, words = 0, 125, str(error) or type(error).__name__
-    if isinstance(error, _Refused):
+    if isinstance(error, Refused):
         words, code = error.args
     elif isinstance(error, OSError) and error.errno:
         number = error.errno
@@ -143,21 +152,46 @@ def _tell(report: int, stage: str, error: BaseException) -> None:
     os.write(report, marshal.dumps((stage, number, words, code)))
 
 
-def _keep_only(stdio: tuple[int, int, int], report: int, go: int) -> tuple[int, int]:
-    """Put the standard streams in place and close every other descriptor but the two pipes (CVE-2024-21626)."""
-    report = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-    go = fcntl.fcntl(go, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+def open_terminal(root: int, size: list[int], report: int, *, console: bool) -> None:
+    """Make a terminal the standard streams, and /dev/console if so; send its other end through the report socket."""
+    master, slave = terminal.open_pair(root, *size)
+    if console:
+        terminal.bind_console(root, slave)
+    terminal.hand_over(report, master)
+    terminal.take(slave)
+
+
+def keep_only(stdio: tuple[int, int, int], *kept: int) -> list[int]:
+    """Put the standard streams in place and close every other descriptor but those to be kept (CVE-2024-21626)."""
+    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH) for descriptor in kept]
     for number, descriptor in enumerate(stdio):
         if descriptor >= 0:
             os.dup2(descriptor, number)
-    syscalls.close_range(3, report - 1)
-    syscalls.close_range(go + 1)
+    first = 3
+    for descriptor in sorted(high):
+        if first < descriptor:
+            syscalls.close_range(first, descriptor - 1)
+        first = descriptor + 1
+    syscalls.close_range(first)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and exec would keep so
         signal.signal(number, signal.SIG_DFL)
-    return report, go
+    return high
 
 
-def _join_cgroups(plan: Plan) -> None:
+def tie_to_shim(go: int) -> None:
+    """Die with the shim from here on; one that is gone already has left its end of the pipe closed.
+
+    To be called after the last change of ids, which clears what is asked for here.
+    """
+    syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    lives = select.poll()
+    lives.register(go, 0)
+    if not os.read(go, 1) or lives.poll(0):
+        os._exit(125)
+
+
+def join_cgroups(plan: Plan) -> None:
+    """Move into the container's groups, and make the namespaces that depend on that."""
     for path in plan["join"]:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         os.write(descriptor, b"0")
@@ -176,7 +210,8 @@ def _raise_loopback() -> None:
     control.close()
 
 
-def _limit(plan: Plan) -> None:
+def limit(plan: Plan) -> None:
+    """Take on the limits that processes hand down."""
     if plan["oom_score_adj"] is not None:
         descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
         os.write(descriptor, b"%d" % plan["oom_score_adj"])
@@ -185,13 +220,15 @@ def _limit(plan: Plan) -> None:
         resource.setrlimit(number, (soft, hard))
 
 
-def _identify(plan: Plan) -> tuple[int, int, list[int], str]:
+def identify(plan: Plan) -> tuple[int, int, list[int], str]:
     """(uid, gid, groups, home): those of the user word, else the plan's ids with the home that passwd has for them."""
     passwd, group = _content("/etc/passwd"), _content("/etc/group")
     if plan["user"]:
-        return user.look_up(plan["user"], passwd, group)
-    uid, gid, groups = plan["ids"]
-    return uid, gid, groups or [gid], user.look_up(str(uid), passwd, b"")[3]
+        uid, gid, groups, home = user.look_up(plan["user"], passwd, group)
+    else:
+        uid, gid, groups = plan["ids"]
+        groups, home = groups or [gid], user.look_up(str(uid), passwd, b"")[3]
+    return uid, gid, user.with_groups(groups, plan["groups"], group), home
 
 
 def _content(path: str) -> bytes:
@@ -211,7 +248,7 @@ def _content(path: str) -> bytes:
         os.close(descriptor)
 
 
-def _make_directory(path: str, uid: int, gid: int) -> None:
+def make_directory(path: str, uid: int, gid: int) -> None:
     """Make the working directory where it is missing, owned by the user, as Docker does."""
     walked = ""
     for name in path.split("/"):
@@ -222,20 +259,22 @@ def _make_directory(path: str, uid: int, gid: int) -> None:
         os.chown(walked, uid, gid)
 
 
-def _own_streams(uid: int, gid: int) -> None:
-    """Let the user open /dev/stdout again: a pipe belongs to its maker. The ids may be none of this namespace: then so be it."""
+def own_streams(uid: int, gid: int) -> None:
+    """Let the user open /dev/stdout again: a pipe or terminal belongs to its maker. The ids may be none of this namespace:
+    then so be it.
+    """
     if not uid:
         return
     for number in range(3):
-        if stat.S_ISFIFO(os.fstat(number).st_mode):
+        if stat.S_ISFIFO(os.fstat(number).st_mode) or os.isatty(number):
             try:
-                os.fchown(number, uid, gid)
+                os.fchown(number, uid, -1 if os.isatty(number) else gid)  # a terminal's group is tty
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
 
 
-def _become(plan: Plan, uid: int, gid: int, groups: list[int]) -> None:
+def become(plan: Plan, uid: int, gid: int, groups: list[int]) -> None:
     """Take on the ids and the capabilities: a user other than root keeps the bounding set and holds none, as in Docker."""
     mask = plan["capabilities"]
     for number in range(64):
@@ -255,13 +294,13 @@ def _become(plan: Plan, uid: int, gid: int, groups: list[int]) -> None:
     except OSError as error:
         if error.errno == errno.EINVAL and plan["uid_map"]:
             words = f"user {uid}:{gid} cannot be taken on: the user namespace of this host's tier maps root only"
-            raise _Refused(words, 125) from error
+            raise Refused(words, 125) from error
         raise
     held = mask if uid == 0 else 0
     syscalls.capset(held, held, 0)
 
 
-def _execute(plan: Plan, home: str, report: int) -> NoReturn:
+def execute(plan: Plan, home: str, report: int) -> NoReturn:
     """Find the command as Docker does (a name without a slash along PATH) and become it."""
     env = plan["env"]
     env.setdefault(b"HOME", os.fsencode(home))
@@ -273,7 +312,7 @@ def _execute(plan: Plan, home: str, report: int) -> NoReturn:
     except OSError as error:
         missing = error.errno in {errno.ENOENT, errno.ENOTDIR}
         words = f'exec: "{os.fsdecode(args[0])}": {(error.strerror or "").lower()}'
-        raise _Refused(words, 127 if missing else 126) from error
+        raise Refused(words, 127 if missing else 126) from error
 
 
 def _along_path(name: bytes, path: bytes) -> bytes:
@@ -285,4 +324,4 @@ def _along_path(name: bytes, path: bytes) -> bytes:
             continue
         if stat.S_ISREG(found.st_mode) and os.access(candidate, os.X_OK):
             return candidate
-    raise _Refused(f'exec: "{os.fsdecode(name)}": executable file not found in $PATH', 127)
+    raise Refused(f'exec: "{os.fsdecode(name)}": executable file not found in $PATH', 127)

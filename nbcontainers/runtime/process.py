@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,11 @@ class Runtime:
         *,
         state: ContainerState,
         user: str = "",
+        groups: Sequence[str] = (),
         stdin: bool = False,
         detach: bool = False,
+        size: tuple[int, int] = (0, 0),
+        happenings: str = "",
     ) -> Running:
         """Start a container and return once its command has been executed.
 
@@ -68,7 +72,10 @@ class Runtime:
             rootfs: how its root is mounted; the first is the root itself.
             state: what state.json says beside what only the start can tell.
             user: a Dockerfile's USER word, looked up inside; empty takes the specification's ids.
+            groups: further groups, names or numbers, looked up inside too.
             stdin: give it a standard input that ``attach`` feeds; else it reads nothing.
+            size: rows and columns of its terminal, if it has one; zeros where they are not known.
+            happenings: the file in which the shim notes what happens; none without it.
 
         Raises:
             LaunchError: it could not be started; nothing of it is left but state.json and log.
@@ -82,8 +89,11 @@ class Runtime:
             host=self.host,
             socket=rundir.socket_path(self._run_dir, folder.name),
             user=user,
+            groups=groups,
             stdin=stdin,
             detach=detach,
+            size=size,
+            happenings=happenings,
         )
         self._forget_ended()
         control, stdio = self._send(plan)
@@ -121,6 +131,7 @@ class Runtime:
         with self._lock:
             ending, self._foreground = self._foreground, set()
             zygote_, self._zygote = self._zygote, None
+        ending = {running for running in ending if running.is_held()}
         for running in ending:
             running.hang_up()
         for running in ending:
@@ -259,7 +270,7 @@ def _await_exec(control: socket.socket, plan: Plan) -> int:
     except ConnectionResetError:
         data = b""
     if not data:
-        states.forget({"socket": plan["socket"], "cgroup_directories": plan["cgroup_directories"]})
+        states.forget({"socket": plan["socket"], "cgroup_places": plan["cgroup_places"]})
         raise LaunchError("its shim was killed while it started", stage="shim")
     message: tuple[Any, ...] = marshal.loads(data)  # noqa: S302 - from our own shim, over a private socket
     if message[0] == "started":

@@ -8,13 +8,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from _json import encode_basestring_ascii
+from _json import encode_basestring_ascii, make_scanner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 NAME = "state.json"
+OTHERS = ("name",)  # what an engine may change while a shim has the container
 
 
 def to_json(value: Any) -> str:
@@ -36,6 +37,33 @@ def to_json(value: Any) -> str:
             return "[" + ", ".join(to_json(item) for item in value) + "]"
         case _:
             raise TypeError(f"no JSON for a {type(value).__name__}")
+
+
+class _Context:
+    """What json.JSONDecoder would tell the scanner."""
+
+    strict = True
+    object_hook = object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = float
+
+
+def read(folder: int) -> dict[str, Any]:
+    """What state.json in the folder says, which the caller has locked; nothing where there is none, or none that is whole."""
+    try:
+        descriptor = os.open(NAME, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        return {}
+    with open(descriptor, "rb", buffering=0) as file:
+        text = file.read() or b""
+    try:
+        value, _ = make_scanner(_Context)(  # type: ignore[arg-type]
+            text.decode(), 0
+        )
+    except (ValueError, StopIteration):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def lock(folder: str) -> int:

@@ -20,13 +20,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from ..errors import Conflict, NotFound
+from ..errors import Conflict, Detached, NotFound
 from ..events import Observer, Output
 from ..linux import cgroups
 from ..linux.processes import ProcessTreeMeter
 from ..results import ContainerState, Usage
 from . import log, processes, state
 from .attach import Attachment, last_records, read_log
+from .execution import Execution, ask
 
 
 class Running:
@@ -53,7 +54,14 @@ class Running:
         """What is on disk, repaired where it cannot be true."""
         return state.load_state(self.folder)
 
-    def attach(self, on_event: Observer, stdin: BinaryIO | int | None = None, *, from_begin: bool = False) -> int:
+    def attach(
+        self,
+        on_event: Observer,
+        stdin: BinaryIO | int | None = None,
+        *,
+        from_begin: bool = False,
+        detach_keys: bytes = b"",
+    ) -> int:
         """Tell the observer what the container writes, until it ends; return its exit code.
 
         Who started the container in the foreground gets everything from the first byte on, however late he attaches, and
@@ -62,10 +70,15 @@ class Running:
 
         Raises:
             Conflict: it does not run.
+            Detached: ``detach_keys`` were read from ``stdin``; the container goes on by itself.
         """
         attachment = self._attachment
         if attachment is not None:
-            attachment.follow(on_event, stdin)
+            try:
+                attachment.follow(on_event, stdin, detach_keys)
+            except Detached:
+                self.leave()
+                raise
             code = self.wait()
             if self._written != attachment.received:
                 attachment.complete(on_event)
@@ -75,7 +88,7 @@ class Running:
         attachment = self._connect()
         try:
             attachment.request(all_of_it=from_begin)
-            attachment.follow(on_event, stdin)
+            attachment.follow(on_event, stdin, detach_keys)
             attachment.complete(on_event)
         finally:
             attachment.close()
@@ -106,7 +119,7 @@ class Running:
         if self._control is not None and self._exit_code is None:
             self._hear(self._control)
             return self._exit_code is not None
-        return self._control is not None or self.state.status not in {"creating", "running", "paused"}
+        return self._control is not None or self.state.status not in {"creating", "running", "paused", "restarting"}
 
     def signal(self, number: int) -> None:
         """Send a signal to the container's first process, and to no other that may have its pid later.
@@ -147,7 +160,7 @@ class Running:
             raise _is_not_running(found)
         try:
             if extra.get("cgroup_directories"):
-                return self._hierarchy.meter(extra["cgroup"], directories=extra["cgroup_directories"])
+                return self._hierarchy.meter(extra["cgroup"], directories=extra["cgroup_places"])
             return _TreeMeter(found.pid, extra.get("limits") or {})
         except NotFound:  # it ended just now
             raise _is_not_running(found) from None
@@ -169,6 +182,33 @@ class Running:
 
     def __del__(self) -> None:
         self.close()
+
+    def leave(self) -> None:
+        """Let a container of the foreground go on by itself, as one that was started detached."""
+        if self._control is not None:
+            with contextlib.suppress(OSError):
+                self._control.send(b"d")
+            self.close()
+            self._control = self._attachment = None
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Say how large the window of its terminal is; nothing happens if it has none, or does not run."""
+        with contextlib.suppress(OSError, KeyError):
+            ask(state.load_extra(self.folder)["socket"], {"do": "resize", "rows": rows, "columns": columns})
+
+    def exec(self, wish: dict[str, Any], *, stdin: bool) -> Execution:
+        """Enter a command into the container; see ``execution`` and ``session``."""
+        found, extra = self.state, state.load_extra(self.folder)
+        if found.status == "paused":
+            name = found.name or found.id
+            raise Conflict(f"container {name} is paused", hint=f"'nbcontainers unpause {name}' lets it go on")
+        if found.status != "running":
+            raise _is_not_running(found)
+        return Execution(extra["socket"], wish, stdin=stdin)
+
+    def is_held(self) -> bool:
+        """Whether this process has it in the foreground."""
+        return self._control is not None
 
     def hang_up(self) -> None:
         """Tell the shim that nobody wants the container any more; ``wait`` still tells when it is over."""
@@ -256,7 +296,7 @@ def logs(folder: Path, *, follow: bool = False, tail: int | None = None) -> Iter
     """
     path = folder / log.NAME
     begin = 0 if tail is None else last_records(path, tail)
-    live = {"creating", "running", "paused"} if follow else set()
+    live = {"creating", "running", "paused", "restarting"} if follow else set()
     for stream, data, stamp in read_log(path, begin, goes_on=lambda: state.load_state(folder).status in live):
         at = datetime.datetime.fromisoformat(stamp).timestamp()
         yield Output(data=data, stream="stderr" if stream == log.STDERR else "stdout", time=at)

@@ -19,7 +19,11 @@ import select
 import time
 
 from ..linux import syscalls
-from . import init, processes, record
+from . import groups, happenings, init, processes, record, terminal
+from .door import Caller, Door
+from .health import Health
+from .restarts import Restarts
+from .session import Session
 from .streams import Poller, Streams
 
 TYPE_CHECKING = False
@@ -31,8 +35,8 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
-_WATCH_MS = 100
-_CLEANING_S = 5.0  # how long a cgroup may stay busy with what is still ending
+_WATCH_S = 0.1
+_PATIENCE_S = 5.0  # how long the shim of the last run may take to tidy up
 
 
 class _Failed(Exception):
@@ -79,6 +83,7 @@ class _Shim:
         self.plan = plan
         self.control = _socket.socket(fileno=control)
         self.poller = Poller()
+        self.restarts = Restarts(plan["restart"])
         self.pid = 0
         self.pidfd = -1
         self.started = 0.0
@@ -88,41 +93,69 @@ class _Shim:
         self.ended_by = ""
         self.report = b""
         self.report_end = -1
-        self.listener: _socket.socket | None = None
+        self.terminal = -1
+        self.go = -1  # its end tells init that this process is gone
+        self.watch: object = None  # the timer of the next look at its memory
+        self.waiting: object = None  # the timer of the next start, between two
+        self.last: tuple[int, bool, float] = (0, False, 0.0)  # how the last run ended: exit code, out of memory, when
+        self.is_left = False  # by the engine that had it in the foreground
+        self.door: Door | None = None
+        self.health: Health | None = None
         self.streams: Streams | None = None
         self.extra: dict[str, Any] = {}
 
     def run(self, stdio: int) -> NoReturn:
         """Start, serve, finish."""
+        self.streams = Streams(self.poller, self.plan["log"])
+        if not self.streams.own(_PATIENCE_S):
+            self._fail("start", errno.EBUSY, "the container runs already", 125)
+        self.is_owner = True
+        if stdio >= 0:
+            self.streams.attach(_socket.socket(fileno=stdio), from_begin=True)
+        self.poller.watch(self.control.fileno(), select.POLLIN, self._left)
+        self._start()
+        gc.enable()
+        while True:
+            self.poller.turn()
+
+    def _start(self) -> None:
+        """One run, the first or a further one."""
+        self.waiting = None
+        self.begun = self.out_of_memory = False
+        self.report = b""
         try:
-            self._start(stdio)
+            self._launch()
         except _Failed as failure:
             self._fail(*failure.args)
         except OSError as error:
             self._fail("shim", error.errno or 0, str(error), 125)
-        gc.enable()
-        while self.pidfd >= 0:
-            self.poller.turn(_WATCH_MS if self.plan["watched_memory"] and self.begun else None)
-            if self.plan["watched_memory"] and self.begun and self.pidfd >= 0:
-                self._watch_memory()
-        os._exit(0)
 
-    def _start(self, stdio: int) -> None:
+    def _launch(self) -> None:
         plan = self.plan
-        self.streams = Streams(self.poller, plan["log"])
-        if not self.streams.own(_CLEANING_S):
-            raise _Failed("start", errno.EBUSY, "the container runs already", 125)
-        self.is_owner = True
-        if stdio >= 0:
-            self.streams.attach(_socket.socket(fileno=stdio), from_begin=True)
-        self._make_cgroups()
-        report, report_end = os.pipe()
+        assert self.streams is not None
+        try:
+            groups.make(plan)
+        except OSError as error:
+            raise _Failed("cgroup", error.errno, str(error), 125) from error
+        stdio = (-1, -1, -1)
+        outputs: tuple[int, ...] = ()
+        into = -1
+        if plan["terminal"]:
+            near, far = _socket.socketpair()
+            report, report_end = near.detach(), far.detach()
+        else:
+            report, report_end = os.pipe()
+            out, out_end = os.pipe()
+            err, err_end = os.pipe()
+            in_end, into = os.pipe() if plan["stdin"] else (-1, -1)
+            stdio, outputs = (in_end, out_end, err_end), (out, err)
         go_end, go = os.pipe()
-        out, out_end = os.pipe()
-        err, err_end = os.pipe()
-        in_end, into = os.pipe() if plan["stdin"] else (-1, -1)
         into_cgroup = -1
         try:
+            if plan["pid_namespace"]:  # which holds for children only
+                other = os.open(plan["pid_namespace"], os.O_RDONLY | os.O_CLOEXEC)
+                syscalls.setns(other, syscalls.CLONE_NEWPID)
+                os.close(other)
             if plan["into_cgroup"]:
                 into_cgroup = os.open(plan["into_cgroup"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 flags = plan["flags"] | syscalls.CLONE_INTO_CGROUP
@@ -133,18 +166,18 @@ class _Shim:
             raise _Failed("namespaces", error.errno, error.strerror, 125) from error
         if self.pid == 0:
             os.close(go)
-            init.run(plan, (in_end, out_end, err_end), report_end, go_end)
-        for descriptor in (report_end, go_end, out_end, err_end, in_end, into_cgroup):
+            init.run(plan, stdio, report_end, go_end)
+        for descriptor in (report_end, go_end, into_cgroup, *stdio):
             if descriptor >= 0:
                 os.close(descriptor)
         self.poller.watch(self.pidfd, select.POLLIN, lambda events: self._ended())
         self.report_end = report
         self.poller.watch(report, select.POLLIN, lambda events: self._reported())
-        self.poller.watch(self.control.fileno(), select.POLLIN, self._left)
-        self.streams.read(out, 1)
-        self.streams.read(err, 2)
+        for number, descriptor in enumerate(outputs, 1):
+            self.streams.read(descriptor, number)
         if into >= 0:
             self.streams.feed(into)
+        self.go = go
         try:
             if plan["uid_map"]:
                 self._map_ids()
@@ -158,37 +191,42 @@ class _Shim:
                 "log_begin": self.streams.begin,
                 "cgroup": plan["cgroup"],
                 "cgroup_directories": plan["cgroup_directories"],
+                "cgroup_places": plan["cgroup_places"],
+                "cgroup_shelves": plan["cgroup_shelves"],
                 "limits": plan["limits"],
             }
-            self._record(status="running", pid=self.pid, started=self.started)
+            running = {"status": "running", "pid": self.pid, "started": self.started, "restarts": self.restarts.count}
+            self._record({**self.plan["state"], **running}, whole=True)
             _tell(go)
         except OSError as error:
             raise _Failed("record", error.errno, str(error), 125) from error
-        # The write end stays open: its end tells init that this process is gone.
-        self._listen()
+        if self.door is None:
+            self.door = Door(self.poller, plan["socket"], attach=self._attach, obey=self._obey)
 
-    def _make_cgroups(self) -> None:
-        try:
-            for directory in self.plan["cgroup_directories"]:
-                try:
-                    os.mkdir(directory, 0o755)
-                except FileExistsError:  # left by a shim that was killed: its counters are of that run
-                    os.rmdir(directory)
-                    os.mkdir(directory, 0o755)
-            opened, descriptor = "", -1  # several rules in a row go into one file, each with a write of its own
-            for path, value in self.plan["cgroup_writes"]:
-                if path != opened:
-                    if descriptor >= 0:
-                        os.close(descriptor)
-                    opened, descriptor = path, os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-                try:
-                    os.write(descriptor, value.encode())
-                except OSError as error:
-                    raise OSError(error.errno, f"{error.strerror}: {value!r} to {path}") from error
-            if descriptor >= 0:
-                os.close(descriptor)
-        except OSError as error:
-            raise _Failed("cgroup", error.errno, str(error), 125) from error
+    def _attach(self, guest: _socket.socket) -> None:
+        assert self.streams is not None
+        self.streams.attach(guest, from_begin=False)
+
+    def _obey(self, caller: Caller, wish: dict[str, Any]) -> None:
+        """Do what somebody at the socket wants."""
+        match wish["do"]:
+            case "exec":
+                if self.pidfd < 0 or not self.begun:
+                    caller.answer(("failed", "start", errno.ESRCH, "the container is not running", 126))
+                else:
+                    Session(self.poller, self.plan, (self.pid, self.pidfd), caller, wish)
+            case "resize":
+                if self.terminal >= 0:
+                    terminal.resize(self.terminal, wish["rows"], wish["columns"])
+                caller.answer(("done",))
+            case "stop":  # a person wants it ended, and it shall not be started again
+                self.restarts.give_up()
+                if self.waiting is not None:
+                    self._finish(*self.last)
+                caller.answer(("done",))
+            case "restart":  # what the policy is to be from now on
+                self.restarts.change(wish["policy"])
+                caller.answer(("done",))
 
     def _map_ids(self) -> None:
         """Say who is who in the child's user namespace. setgroups is given up first: an unprivileged map of groups wants that."""
@@ -205,58 +243,64 @@ class _Shim:
                 finally:
                     os.close(descriptor)
 
-    def _listen(self) -> None:
-        """Serve those who attach later, on a socket that only this user can open. Without it the container runs all the same."""
-        listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
-        before = os.umask(0o177)
-        try:  # noqa: SIM105 - contextlib would cost the zygote memory
-            os.unlink(self.plan["socket"])  # left by a shim that was killed
-        except OSError:
-            pass
-        try:
-            listener.bind(self.plan["socket"])
-            listener.listen(16)
-        except OSError:
-            listener.close()
-            return
-        finally:
-            os.umask(before)
-        self.listener = listener
-        self.poller.watch(listener.fileno(), select.POLLIN, lambda events: self._accept(listener))
-
-    def _accept(self, listener: _socket.socket) -> None:
-        try:
-            descriptor, _ = listener._accept()  # type: ignore[attr-defined]
-        except OSError:
-            return
-        assert self.streams is not None
-        self.streams.attach(_socket.socket(fileno=descriptor), from_begin=False)
-
     def _reported(self) -> None:
         """Init said something: the byte ``x`` and then the end is exec; anything else says why there was none."""
-        data = os.read(self.report_end, 1 << 16)
+        if self.plan["terminal"]:
+            data, descriptors = terminal.receive(self.report_end)
+            if descriptors:
+                self._open_terminal(descriptors[0])
+                data = data.removeprefix(terminal.TERMINAL)
+                if not data:
+                    return
+        else:
+            data = os.read(self.report_end, 1 << 16)
         self.report += data
         if not data:
             self.poller.forget(self.report_end)
             os.close(self.report_end)
             self.report_end = -1
             if self.report == init.EXECUTES:
-                self.begun = True
-                self._say(("started", self.pid, self.streams.begin if self.streams else 0))
+                self._executes()
+
+    def _open_terminal(self, descriptor: int) -> None:
+        assert self.streams is not None
+        self.terminal = descriptor
+        os.set_inheritable(descriptor, False)
+        self.streams.read(os.dup(descriptor), 1)
+        self.streams.feed(os.dup(descriptor))
+
+    def _executes(self) -> None:
+        """The command runs."""
+        self.begun = True
+        if not self.restarts.count:
+            self._say(("started", self.pid, self.streams.begin if self.streams else 0))
+        if self.plan["watched_memory"]:
+            self.watch = self.poller.after(_WATCH_S, self._watch_memory)
+        self._happen("start")
+        if self.plan["health"] is not None:
+            self.health = Health(self.poller, self.plan, (self.pid, self.pidfd), put=self._record, happen=self._happen)
 
     def _left(self, events: int) -> None:
-        """The engine let go of the container."""
+        """The engine let go of the container, or (with a byte) leaves it to itself."""
         try:
             if events & select.POLLIN and self.control.recv(1):
+                self.plan["detach"] = True
+                self._record({"detached": True})
                 return
         except OSError:
             pass
         self.poller.forget(self.control.fileno())
-        if not self.plan["detach"] or not self.begun:
+        if not self.plan["detach"] or not (self.begun or self.restarts.count):
+            self.is_left = True
+            self.restarts.give_up()
             self.ended_by = self.ended_by or "ended with the engine that ran it"
             self._kill()
+            if self.waiting is not None:
+                self._finish(*self.last)
 
     def _kill(self) -> None:
+        if self.pidfd < 0:
+            return
         try:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         except OSError as error:
@@ -268,35 +312,80 @@ class _Shim:
         if not self.out_of_memory and processes.memory(self.pid, limit) > limit:
             self.out_of_memory = True
             self._kill()
+        self.watch = self.poller.after(_WATCH_S, self._watch_memory)
 
     def _ended(self) -> None:
-        """The container is gone: record it, say it, and only then tidy up."""
+        """The run is over: record it, and either say it and tidy up, or wait for the next one."""
         _, status = os.waitpid(self.pid, 0)
+        self.poller.forget(self.pidfd)
         os.close(self.pidfd)
         self.pid = self.pidfd = -1
         code = os.waitstatus_to_exitcode(status)
         code = 128 - code if code < 0 else code
         while self.report_end >= 0:  # its other end died with the container
             self._reported()
-        self.out_of_memory = self.out_of_memory or self._oom_kills() > 0
+        os.close(self.go)
+        self.poller.cancel(self.watch)
+        if self.health is not None:
+            self.health.close()
+            self.health = None
+        self.out_of_memory = self.out_of_memory or groups.oom_kills(self.plan) > 0
         if not self.begun:
             self._fail(*self._cause(code))
         assert self.streams is not None
+        if self.plan["shares_pids"]:
+            groups.kill(self.plan)
         self.streams.drain()
-        finished = time.time()
+        self._close_terminal()
+        self.last = (code, self.out_of_memory, time.time())
+        if self.out_of_memory:
+            self._happen("oom")
+        self._happen("die", exitCode=str(code))
+        pause = self.restarts.pause(code, self.last[2] - self.started)
+        if pause is None or self.is_left:
+            self._finish(*self.last)
         try:  # noqa: SIM105 - contextlib would cost the zygote memory
             self._record(
-                status="exited",
-                started=self.started,
-                finished=finished,
-                exit_code=code,
-                out_of_memory=self.out_of_memory,
-                error=self.ended_by or self.streams.lost,
+                {
+                    "status": "restarting",
+                    "pid": 0,
+                    "finished": self.last[2],
+                    "exit_code": code,
+                    "out_of_memory": self.out_of_memory,
+                }
+            )
+        except OSError:
+            pass
+        groups.remove(self.plan)
+        self.streams.begin_anew()
+        self.waiting = self.poller.after(pause, self._start)
+
+    def _close_terminal(self) -> None:
+        if self.terminal >= 0:
+            os.close(self.terminal)
+            self.terminal = -1
+
+    def _finish(self, code: int, out_of_memory: bool, finished: float, why: str = "") -> NoReturn:
+        """The last run is over: record it, say it, and only then tidy up."""
+        assert self.streams is not None
+        self.poller.cancel(self.waiting)
+        self.streams.dismiss()
+        try:  # noqa: SIM105 - contextlib would cost the zygote memory
+            self._record(
+                {
+                    "status": "exited",
+                    "pid": 0,
+                    "finished": finished,
+                    "exit_code": code,
+                    "out_of_memory": out_of_memory,
+                    "error": why or self.ended_by or self.streams.lost,
+                }
             )
         except OSError:
             pass  # the disk is worse than full: whoever reads the state repairs it, and the engine hears it below
-        self._say(("exited", code, self.out_of_memory, finished, self.streams.written))
+        self._say(("exited", code, out_of_memory, finished, self.streams.written))
         self._tidy()
+        os._exit(0)
 
     def _cause(self, code: int) -> tuple[str, int, str, int]:
         """Why there was no exec: (stage, errno, message, exit code)."""
@@ -310,29 +399,26 @@ class _Shim:
         return "start", 0, f"the first process was ended (status {code}) before its command ran{why}", 125
 
     def _fail(self, stage: str, number: int, message: str, code: int) -> NoReturn:
-        """Leave nothing of a container that did not come to be, and say why."""
+        """Leave nothing of a run that did not come to be, and say why."""
         if self.pid > 0:
             self._kill()
             os.waitpid(self.pid, 0)
-        try:  # noqa: SIM105 - contextlib would cost the zygote memory
-            self._record(status="created", exit_code=code, error=f"{stage}: {message}")
+        if self.restarts.count:  # it ran before: it is one that has ended
+            self._finish(code, self.out_of_memory, time.time(), f"{stage}: {message}")
+        try:
+            failed = {"status": "created", "exit_code": code, "error": f"{stage}: {message}"}
+            self._record({**self.plan["state"], **failed}, whole=True)
         except OSError:
             pass  # what is on disk is older, not false; the engine hears it below
         self._say(("failed", stage, number, message, code))
         self._tidy()
         os._exit(0)
 
-    def _oom_kills(self) -> int:
-        """How often the kernel killed for want of memory in the container's cgroup (memory.oom_control, memory.events)."""
-        try:
-            with open(self.plan["oom_file"], "rb", buffering=0) as file:
-                words = (file.read() or b"").split()
-            return int(words[words.index(b"oom_kill") + 1])
-        except (OSError, ValueError):
-            return 0
+    def _record(self, what: dict[str, Any], *, whole: bool = False) -> None:
+        """Change what state.json says; a folder that was removed meanwhile wants none, and that of another shim is not touched.
 
-    def _record(self, **what: Any) -> None:
-        """Write state.json; a folder that was removed meanwhile wants none, and that of another shim is not touched."""
+        What is not named stays as it is; if this is the ``whole`` state, all but what others may have changed is new.
+        """
         if not self.is_owner:
             return
         try:
@@ -340,9 +426,18 @@ class _Shim:
         except FileNotFoundError:
             return
         try:
-            record.write(folder, {**self.plan["state"], "pid": 0, **what, "runtime": self.extra})
+            known = record.read(folder)
+            if whole:
+                known = {**what, **{key: known[key] for key in record.OTHERS if key in known}}
+            else:
+                known.update(what)
+            record.write(folder, {**known, "runtime": self.extra})
         finally:
             os.close(folder)
+
+    def _happen(self, action: str, **attributes: str) -> None:
+        """Note for ``events`` what happened to the container."""
+        happenings.note(self.plan["happenings"], "container", action, self.plan["state"], attributes)
 
     def _say(self, message: tuple[Any, ...]) -> None:
         """Tell the engine, if it is still there."""
@@ -352,21 +447,10 @@ class _Shim:
             pass
 
     def _tidy(self) -> None:
-        """Take away socket and cgroups. A cgroup is busy for as long as the last of its processes is on its way out."""
+        """Take away socket and cgroups."""
         self.control.close()
-        if self.listener is not None:
-            self.listener.close()
-            try:  # noqa: SIM105 - contextlib would cost the zygote memory
-                os.unlink(self.plan["socket"])
-            except OSError:
-                pass
-        deadline = time.monotonic() + _CLEANING_S
-        for directory in reversed(self.plan["cgroup_directories"] if self.is_owner else []):
-            while True:
-                try:
-                    os.rmdir(directory)
-                except OSError as error:
-                    if error.errno == errno.EBUSY and time.monotonic() < deadline:
-                        time.sleep(0.001)
-                        continue
-                break
+        if self.door is not None:
+            self.door.close()
+        if self.is_owner:
+            groups.remove(self.plan)
+            groups.remove_shelves(self.plan)

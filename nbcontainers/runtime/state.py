@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import IntegrityError, NotFound
-from ..results import ContainerState
+from ..results import ContainerState, Health, HealthCheck, HealthResult
 from . import processes, record
 
 _NAMES = tuple(field.name for field in dataclasses.fields(ContainerState))
@@ -24,7 +24,7 @@ _REQUIRED = {
     for field in dataclasses.fields(ContainerState)
     if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 }
-_LIVE = {"creating", "running", "paused"}
+_LIVE = {"creating", "running", "paused", "restarting"}
 
 
 def load_state(folder: Path) -> ContainerState:
@@ -80,7 +80,22 @@ def save_state(folder: Path, state: ContainerState) -> None:
 
 def to_json(state: ContainerState) -> dict[str, Any]:
     """The state's fields as JSON has them."""
-    return {name: getattr(state, name) for name in _NAMES}  # flat: dataclasses.asdict would copy each value deeply
+    # all but the last two are flat: dataclasses.asdict would copy each value deeply
+    data = {name: getattr(state, name) for name in _NAMES}
+    data["check"] = health_to_json(state.check) if state.check else None
+    data["health"] = dataclasses.asdict(state.health) if state.health else None
+    return data
+
+
+def health_to_json(check: HealthCheck) -> dict[str, Any]:
+    """A health check as JSON, and as the shim takes it."""
+    return {**dataclasses.asdict(check), "test": list(check.test)}
+
+
+def _health(data: Any) -> Health | None:
+    if not data:
+        return None
+    return Health(**{**data, "log": tuple(HealthResult(**entry) for entry in data["log"])})
 
 
 def end(pid: int, start: int) -> None:
@@ -120,7 +135,7 @@ def forget(extra: dict[str, Any]) -> None:
     """Take away what a shim takes away at its end: its socket, and its cgroups, which are empty now."""
     with contextlib.suppress(OSError):
         os.unlink(extra.get("socket") or "")
-    for directory in reversed(extra.get("cgroup_directories") or ()):
+    for directory in reversed((*(extra.get("cgroup_shelves") or ()), *(extra.get("cgroup_places") or ()))):
         try:
             os.rmdir(directory)
         except OSError:
@@ -154,6 +169,11 @@ def _parse(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
         for name in ("not_enforced", "lacks"):
             values[name] = tuple(values.get(name) or ())
         values["labels"] = tuple((key, value) for key, value in values.get("labels") or ())
+        policy, most = values.get("restart") or ("no", 0)
+        values["restart"] = (policy, most)
+        check = values.get("check")
+        values["check"] = HealthCheck(**{**check, "test": tuple(check["test"])}) if check else None
+        values["health"] = _health(values.get("health"))
         return ContainerState(**values), data.get("runtime") or {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(

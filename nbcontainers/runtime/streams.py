@@ -9,6 +9,7 @@ Imports only what keeps the zygote small.
 from __future__ import annotations
 
 import _socket
+import errno
 import fcntl
 import os
 import select
@@ -29,11 +30,12 @@ GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 class Poller:
-    """select.poll with a function for each descriptor."""
+    """select.poll with a function for each descriptor, and for each instant to wait for."""
 
     def __init__(self) -> None:
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[int], object]] = {}
+        self._timers: dict[object, tuple[float, Callable[[], object]]] = {}
 
     def watch(self, descriptor: int, events: int, handler: Callable[[int], object]) -> None:
         """Call the handler with what happened; again for a descriptor replaces events and handler."""
@@ -45,12 +47,31 @@ class Poller:
         if self._handlers.pop(descriptor, None) is not None:
             self._poll.unregister(descriptor)
 
-    def turn(self, timeout_ms: int | None) -> None:
+    def after(self, seconds: float, act: Callable[[], object]) -> object:
+        """Call ``act`` once, when the seconds are over; what is returned is for ``cancel``."""
+        timer = object()
+        self._timers[timer] = (time.monotonic() + seconds, act)
+        return timer
+
+    def cancel(self, timer: object) -> None:
+        """Call it no more (and need not have)."""
+        self._timers.pop(timer, None)
+
+    def turn(self) -> None:
         """Wait once and call those concerned."""
-        for descriptor, events in self._poll.poll(timeout_ms):
+        left = None
+        if self._timers:
+            left = max(0.0, min(when for when, _ in self._timers.values()) - time.monotonic()) * 1000
+        for descriptor, events in self._poll.poll(left):
             handler = self._handlers.get(descriptor)
             if handler is not None:  # one called before may have forgotten it
                 handler(events)
+        if self._timers:
+            now = time.monotonic()
+            for timer, (when, act) in list(self._timers.items()):
+                if when <= now and timer in self._timers:
+                    del self._timers[timer]
+                    act()
 
 
 class _Client:
@@ -107,6 +128,7 @@ class Streams:
         """Take the write end of the container's standard input."""
         os.set_blocking(descriptor, False)
         self._stdin = descriptor
+        self._input_ends = False
 
     def attach(self, socket: _socket.socket, *, from_begin: bool) -> None:
         """Serve a client; one that has not asked for anything yet (``from_begin`` false) gets nothing before it does."""
@@ -117,7 +139,7 @@ class Streams:
         self._watch(client)
 
     def drain(self) -> None:
-        """After the container's end: take what its pipes still hold, tell the clients what fits, and let go of everybody."""
+        """After the end of a run: take what its pipes still hold, and let go of them."""
         for descriptor in list(self._outputs):
             # A pipe holds at most 1 MiB; who writes on (a process outside the container's pid namespace) is not waited for.
             for _ in range(_MOST_DRAINED):
@@ -125,6 +147,13 @@ class Streams:
                     break
             self._close_output(descriptor)
         self._close_input()
+
+    def begin_anew(self) -> None:
+        """What comes now is of the next run."""
+        self.begin = self._end
+
+    def dismiss(self) -> None:
+        """After the last run: tell the clients what fits, and let go of everybody."""
         for client in list(self._clients.values()):
             self._serve(client)
             self._drop(client)
@@ -135,6 +164,10 @@ class Streams:
             data = os.read(descriptor, _CHUNK)
         except BlockingIOError:
             return False
+        except OSError as error:
+            if error.errno != errno.EIO:  # a terminal that nobody has open inside
+                raise
+            data = b""
         stream, begun = self._outputs[descriptor]
         if not data:
             self._close_output(descriptor)

@@ -1,0 +1,147 @@
+"""Between a person's terminal and a program in a container: keys, window, signals, output, exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import termios
+import threading
+import tty
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from ..engine import Container
+from ..errors import Conflict, Detached, NBContainersError
+from ..events import Observer
+from . import format as form
+from .console import Console
+from .flags import Flag
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+DETACH_KEYS = "ctrl-p,ctrl-q"
+KEYS = Flag(names=("--detach-keys",), metavar="KEYS", help=f"the keys that let go of it ({DETACH_KEYS})")
+SIG_PROXY = Flag(
+    names=("--sig-proxy",),
+    metavar="true|false",
+    default="true",
+    help="send it the signals that this program gets (true)",
+)
+_PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_PATIENCE = 3  # signals that ask for an end: after so many the container is ended, as docker gives up
+
+
+class Program(Protocol):
+    """What can be attached to: a container, or a command in one."""
+
+    def attach(self, on_event: Observer = ..., *, stdin: BinaryIO | int | None = None, detach_keys: str = "") -> int:
+        """Stream until it ends."""
+
+    def resize(self, rows: int, columns: int) -> None:
+        """The window has another size."""
+
+
+def require_terminal(values: Any) -> None:
+    """``-it`` needs a terminal to read from: NBContainersError where there is none."""
+    if values.tty and values.interactive and not values.detach and not os.isatty(_standard_input()):
+        raise NBContainersError(
+            "the input device is not a TTY", hint="-t alone gives the program a terminal, -i alone reads from a pipe"
+        )
+
+
+def _standard_input() -> int:
+    try:
+        return sys.stdin.fileno()
+    except (AttributeError, OSError, ValueError):  # a notebook has none
+        return -1
+
+
+def follow(
+    container: Container, console: Console, *, stdin: bool = False, detach_keys: str = "", proxy: bool = True
+) -> int:
+    """Show a container's output until it ends, and say why if it did not end by itself. 0 once it was let go of."""
+    terminal = container.spec.process.terminal
+    with proxied(container, console) if proxy and not terminal else contextlib.nullcontext():
+        code = converse(container, console, stdin=stdin, terminal=terminal, detach_keys=detach_keys)
+    ended = container.last_state
+    if ended is not None and ended.out_of_memory:
+        limit = container.spec.resources.memory
+        console.note(
+            f"{ended.name} ran out of memory" + (f": its limit is {form.binary_size(limit)}" if limit else ""),
+            style="red",
+        )
+    return code
+
+
+def converse(program: Program, console: Console, *, stdin: bool, terminal: bool, detach_keys: str = "") -> int:
+    """Pass on what is typed and what is written until the program ends: its exit code, or 0 once it was let go of."""
+    source = sys.stdin.buffer if stdin else None
+    keys = (detach_keys or DETACH_KEYS) if stdin and terminal else ""
+    with window(program, raw=stdin) if terminal else contextlib.nullcontext():
+        try:
+            return program.attach(console.write, stdin=source, detach_keys=keys)
+        except Detached:
+            return 0
+
+
+@contextlib.contextmanager
+def window(program: Program, *, raw: bool) -> Iterator[None]:
+    """While it lasts, keys go to the program one by one and unechoed (``raw``), and it knows the size of the window."""
+    number = _standard_input()
+    is_mine = os.isatty(number) if number >= 0 else False
+    saved = termios.tcgetattr(number) if raw and is_mine else None
+
+    def resize(*_: object) -> None:
+        with contextlib.suppress(OSError, NBContainersError):
+            size = os.get_terminal_size(number)
+            program.resize(size.lines, size.columns)
+
+    before: Any = None
+    watches = is_mine and threading.current_thread() is threading.main_thread()
+    try:
+        if watches:
+            before = signal.signal(signal.SIGWINCH, resize)
+            resize()
+        if saved is not None:
+            tty.setraw(number, termios.TCSANOW)
+        yield
+    finally:
+        if saved is not None:
+            termios.tcsetattr(number, termios.TCSADRAIN, saved)
+        if watches:
+            signal.signal(signal.SIGWINCH, before)
+
+
+@contextlib.contextmanager
+def proxied(container: Container, console: Console) -> Iterator[None]:
+    """While it lasts, signals to this program go to the container's, if it handles them.
+
+    One that it does not handle would be lost (the kernel keeps it from a first process): then an interrupt interrupts this
+    program, which stops the container, and the others do what they always do.
+    """
+    if not console.is_whole_program or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked = 0
+
+    def send(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked += number in (signal.SIGINT, signal.SIGTERM)
+        with contextlib.suppress(NBContainersError):
+            if asked < _PATIENCE and container.handles(number):
+                with contextlib.suppress(Conflict):
+                    container.kill(number)
+                return
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, send) for number in _PROXIED}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,107 @@
+"""A container's cgroups as its shim has them: made and limited as the plan says, asked why it ended, taken away.
+
+Imports only what keeps the zygote small.
+"""
+
+from __future__ import annotations
+
+import errno
+import marshal
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+
+    from .launch import Plan
+else:
+    import _signal as signal  # the other one imports enum and collections, which cost memory
+
+_CLEANING_S = 5.0  # how long a cgroup may stay busy with what is still ending
+
+
+CHANGES = "limits"
+"""The file in a container's folder by which its shim hears of limits that were changed since it began."""
+
+
+def take_changes(plan: Plan) -> None:
+    """Let the plan say what the limits are by now: they may have been changed since this shim began."""
+    try:
+        with open(f"{plan['folder']}/{CHANGES}", "rb", buffering=0) as file:
+            plan.update(marshal.loads(file.read() or b""))  # noqa: S302 - written by our own engine, in our own folder
+    except FileNotFoundError:
+        pass  # as at nearly every start
+
+
+def make(plan: Plan) -> None:
+    """Make the groups and write their limits; OSError says which value was refused where."""
+    take_changes(plan)
+    for directory in plan["cgroup_directories"]:
+        try:
+            os.mkdir(directory, 0o755)
+        except FileExistsError:  # left by a shim that was killed: its counters are of that run
+            os.rmdir(directory)
+            os.mkdir(directory, 0o755)
+    opened, descriptor = "", -1  # several rules in a row go into one file, each with a write of its own
+    for path, value in plan["cgroup_writes"]:
+        if path != opened:
+            if descriptor >= 0:
+                os.close(descriptor)
+            opened, descriptor = path, os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, value.encode())
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}: {value!r} to {path}") from error
+    if descriptor >= 0:
+        os.close(descriptor)
+
+
+def remove(plan: Plan) -> None:
+    """Take them away. A cgroup is busy for as long as the last of its processes is on its way out."""
+    deadline = time.monotonic() + _CLEANING_S
+    for directory in reversed(plan["cgroup_places"]):
+        while True:
+            try:
+                os.rmdir(directory)
+            except OSError as error:
+                if error.errno == errno.EBUSY and time.monotonic() < deadline:
+                    time.sleep(0.001)
+                    continue
+            break
+
+
+def remove_shelves(plan: Plan) -> None:
+    """Take away what was made above them for this container, unless another's group is in it by now."""
+    for directory in reversed(plan["cgroup_shelves"]):
+        try:
+            os.rmdir(directory)
+        except OSError:
+            break
+
+
+def kill(plan: Plan) -> None:
+    """End what the first process has left: without a pid namespace of its own, its end is not theirs. Only a cgroup knows them."""
+    deadline = time.monotonic() + _CLEANING_S
+    for directory in plan["cgroup_directories"][:1]:
+        while time.monotonic() < deadline:
+            with open(f"{directory}/cgroup.procs", "rb") as file:
+                left = file.read().split()
+            if not left:
+                break
+            for word in left:
+                try:  # noqa: SIM105 - contextlib would cost the zygote memory
+                    os.kill(int(word), signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            time.sleep(0.002)
+
+
+def oom_kills(plan: Plan) -> int:
+    """How often the kernel killed for want of memory in the container's cgroup (memory.oom_control, memory.events)."""
+    try:
+        with open(plan["oom_file"], "rb", buffering=0) as file:
+            words = (file.read() or b"").split()
+        return int(words[words.index(b"oom_kill") + 1])
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,156 @@
+"""Between a person's terminal and a container, through the real program on a real terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+Step = tuple[bytes, bytes | Callable[[int], None]]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    root = tmp_path_factory.mktemp("store")
+    yield root
+    left = nbc(root, "ps", "-aq").stdout.split()
+    if left:
+        nbc(root, "rm", "-f", *left)
+
+
+def environment(store: Path) -> dict[str, str]:
+    return {**os.environ, "NBCONTAINERS_ROOT": str(store), "NO_COLOR": "1"}
+
+
+def nbc(store: Path, *words: str, stdin: str = "", code: int | None = None) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "nbcontainers", *words],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env=environment(store),
+        timeout=120,
+        check=False,
+    )
+    if code is not None:
+        assert done.returncode == code, done.stderr
+    return done
+
+
+def typed(store: Path, words: list[str], *steps: Step) -> tuple[int, str]:
+    """Run the program on a terminal of 30 rows: each time a text is seen, type what belongs to it. (exit code, screen)."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(sys.executable, [sys.executable, "-m", "nbcontainers", *words], environment(store))
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    screen, seen, left = b"", 0, list(steps)
+    deadline = time.monotonic() + 60
+    with contextlib.suppress(OSError):
+        while time.monotonic() < deadline:
+            if select.select([terminal], [], [], 0.1)[0]:
+                data = os.read(terminal, 65536)
+                if not data:
+                    break
+                screen += data
+            if left and (place := screen.find(left[0][0], seen)) >= 0:
+                text, act = left.pop(0)
+                seen = place + len(text)
+                if isinstance(act, bytes):
+                    os.write(terminal, act)
+                else:
+                    act(terminal)
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+    assert not left, screen
+    return os.waitstatus_to_exitcode(status), screen.decode()
+
+
+def grow(terminal: int) -> None:
+    """Make the window larger, and go on."""
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 120, 0, 0))
+    os.write(terminal, b"\n")
+
+
+def test_run_on_a_terminal(store: Path) -> None:
+    """The program has a terminal and /dev/console, knows the window and its changes, and its exit code comes out."""
+    script = "trap 'stty size' WINCH; tty; stty size; ls /dev/console; read a; sleep 0.2; stty size; exit 7"
+    code, screen = typed(store, ["run", "--rm", "-it", "toolbox", "sh", "-c", script], (b"/dev/console", grow))
+    assert code == 7
+    assert "/dev/pts/0" in screen
+    assert "30 100" in screen
+    assert "50 120" in screen
+
+
+def test_the_keys_let_go_and_attach_comes_back(store: Path) -> None:
+    """ctrl-p ctrl-q leaves the container running; another terminal takes it up and brings it to its end."""
+    code, _ = typed(
+        store, ["run", "-it", "--name", "kept", "toolbox", "sh"], (b"# ", b"echo $((20+1))\n"), (b"21", b"\x10\x11")
+    )
+    assert code == 0
+    assert "kept" in nbc(store, "ps").stdout
+    words = ["exec", "-it", "--detach-keys", "ctrl-x,x", "kept", "sh"]
+    assert typed(store, words, (b"# ", b"\x18x"))[0] == 0
+    code, screen = typed(store, ["exec", "-it", "kept", "sh"], (b"# ", b"tty; exit 4\n"))
+    assert (code, "/dev/pts/" in screen) == (4, True)
+    code, screen = typed(store, ["attach", "kept"], (b"", b"echo $((21*2)); exit 3\n"))
+    assert (code, "42" in screen) == (3, True)
+    nbc(store, "rm", "kept", code=0)
+
+
+def test_a_terminal_for_output_alone(store: Path) -> None:
+    """``-t`` without ``-i`` gives the program a terminal wherever this is run; ``-it`` wants a terminal here."""
+    assert nbc(store, "run", "--rm", "-t", "toolbox", "sh", "-c", "tty; echo error >&2", code=0).stdout.split() == [
+        "/dev/pts/0",
+        "error",
+    ]
+    assert "not a TTY" in nbc(store, "run", "--rm", "-it", "toolbox", "true", code=125).stderr
+
+
+def test_exec_says_how_it_ended(store: Path) -> None:
+    """The command's own code, 126 and 127, standard input, and what docker's flags say."""
+    nbc(store, "run", "-d", "--name", "host", "-e", "A=a", "toolbox", "sleep", "600", code=0)
+    words = ("exec", "-i", "-e", "B=b", "-w", "/tmp", "host", "sh", "-c")
+    assert nbc(store, *words, "echo $A $B $PWD; cat; exit 9", stdin="in\n", code=9).stdout == "a b /tmp\nin\n"
+    assert "not found" in nbc(store, "exec", "host", "no-such", code=127).stderr
+    nbc(store, "exec", "host", "/etc/passwd", code=126)
+    nbc(store, "exec", "-d", "host", "touch", "/tmp/made", code=0)
+    nbc(store, "exec", "host", "sh", "-c", "until [ -e /tmp/made ]; do sleep 0.05; done", code=0)
+    assert "no such container" in nbc(store, "exec", "nobody", "true", code=1).stderr
+    nbc(store, "rm", "-f", "host", code=0)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 41), (signal.SIGTERM, 42), (signal.SIGUSR1, 43)])
+def test_signals_reach_a_program_that_handles_them(store: Path, number: int, code: int) -> None:
+    """They are for the container's program, and its exit code is ours."""
+    script = "trap 'exit 41' INT; trap 'exit 42' TERM; trap 'exit 43' USR1; echo ready; while :; do sleep 0.1; done"
+    assert signalled(store, number, script)[0] == code
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_that_it_does_not_handle_end_it(store: Path, number: int, code: int) -> None:
+    """The kernel would keep them from a first process for ever: we stop it ourselves."""
+    assert signalled(store, number, "echo ready; exec sleep 600")[0] == code
+    assert nbc(store, "ps", "-q").stdout == ""
+
+
+def signalled(store: Path, number: int, script: str) -> tuple[int, str]:
+    """(exit code, output) of a run that gets a signal once it has said that it is ready."""
+    command = [sys.executable, "-m", "nbcontainers", "run", "--rm", "toolbox", "sh", "-c", script]
+    with subprocess.Popen(command, env=environment(store), stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        said = program.stdout.readline()
+        program.send_signal(number)
+        said += program.stdout.read()
+        return program.wait(30), said.decode()

@@ -1,0 +1,248 @@
+"""Further commands in a container that runs: where they are, what they hold, how they end."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbcontainers.errors import Conflict, Detached, LaunchError
+from nbcontainers.events import Event
+from nbcontainers.runtime import processes
+from nbcontainers.runtime import state as states
+from nbcontainers.runtime.execution import Execution
+from nbcontainers.runtime.running import Running
+
+from .conftest import Box, eventually, text
+
+
+def wish(*args: str, **words: Any) -> dict[str, Any]:
+    """What an engine asks for."""
+    made: dict[str, Any] = {
+        "do": "exec",
+        "args": [word.encode() for word in args],
+        "env": {},
+        "cwd": "",
+        "user": "",
+        "capabilities": -1,
+        "terminal": [],
+        "detach": False,
+    }
+    return {**made, **words}
+
+
+def run(running: Running, *args: str, stdin: bytes | None = None, **words: Any) -> tuple[int, str, str]:
+    """(exit code, output, errors) of a command."""
+    events: list[Event] = []
+    execution = running.exec(wish(*args, **words), stdin=stdin is not None)
+    code = execution.attach(events.append, stdin=None if stdin is None else io.BytesIO(stdin))
+    return code, text(events, "stdout"), text(events, "stderr")
+
+
+@pytest.fixture
+def running(box: Box) -> Running:
+    """A container that waits."""
+    return box.start("sh", "-c", "trap 'exit 0' TERM; touch /tmp/ready; while :; do sleep 0.1; done", env=("A=outer",))
+
+
+def test_it_is_in_every_namespace_of_the_container(running: Running) -> None:
+    """The same namespaces, root, host name and processes as process 1."""
+    script = "for n in mnt pid net ipc uts cgroup user; do [ $(readlink /proc/1/ns/$n) = $(readlink /proc/self/ns/$n) ] && echo $n; done"
+    code, out, err = run(running, "sh", "-c", script)
+    assert (code, out.split(), err) == (0, ["mnt", "pid", "net", "ipc", "uts", "cgroup", "user"], "")
+
+
+def test_it_holds_what_the_container_holds(box: Box, running: Running) -> None:
+    """Capabilities, system call policy, no_new_privs and limits of process 1, and no descriptor but the three."""
+    keys = "grep -E '^(Cap|Seccomp|NoNewPrivs)' /proc/{}/status"
+    assert run(running, "sh", "-c", keys.format("self"))[1] == run(running, "sh", "-c", keys.format(1))[1]
+    limits = "cat /proc/{}/limits"
+    assert run(running, "sh", "-c", limits.format("self"))[1] == run(running, "sh", "-c", limits.format(1))[1]
+    assert run(running, "ls", "/proc/self/fd")[1].split() == ["0", "1", "2", "3"]  # 3 is the folder itself
+    groups = "cat /proc/{}/cgroup"
+    assert run(running, "sh", "-c", groups.format("self"))[1] == run(running, "sh", "-c", groups.format(1))[1]
+    pid = states.load_state(running.folder).pid
+    execution = running.exec(wish("sleep", "60"), stdin=False)
+    assert Path(f"/proc/{execution.pid}/cgroup").read_text() == Path(f"/proc/{pid}/cgroup").read_text()
+    execution.close()
+
+
+def test_its_words(running: Running) -> None:
+    """Its own variables over the container's, its folder, its user, and what it reads."""
+    words: dict[str, Any] = {"env": {b"B": b"inner"}, "cwd": "/tmp"}
+    code, out, err = run(running, "sh", "-c", "echo $A $B $PWD; cat; echo no >&2; exit 5", stdin=b"typed", **words)
+    assert (code, out, err) == (5, "outer inner /tmp\ntyped", "no\n")
+
+
+def test_another_user(box: Box, running: Running) -> None:
+    """A name is looked up inside; whoever is not root holds nothing."""
+    if box.host.identity.userns:
+        pytest.skip("this tier maps root only")
+    code, out, _ = run(running, "sh", "-c", "id -u; id -g; echo $HOME; grep CapEff /proc/self/status", user="ann")
+    assert (code, out.split()) == (0, ["1000", "100", "/home/ann", "CapEff:", "0000000000000000"])
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ({"args": [b"no-such"]}, 127, "not found"),
+        ({"args": [b"/etc/passwd"]}, 126, "permission denied"),
+        ({"args": [b"true"], "user": "nobody-here"}, 126, "unable to find user"),
+        ({"args": [b"true"], "cwd": "/not/there"}, 127, "working directory"),
+    ],
+)
+def test_a_command_that_cannot_be_run(running: Running, words: dict[str, Any], code: int, said: str) -> None:
+    """Docker's 126 and 127, and why; nothing of it is left."""
+    with pytest.raises(LaunchError, match=said) as caught:
+        running.exec(wish(**words), stdin=False)
+    assert caught.value.exit_code == code
+    pid = states.load_state(running.folder).pid
+    assert eventually(lambda: len(list(processes.tree(pid))) <= 2)
+
+
+def test_a_signal_is_told_from_an_exit_code(running: Running) -> None:
+    """128 and the signal's number."""
+    assert run(running, "sh", "-c", "kill -TERM $$")[0] == 143
+    execution = running.exec(wish("sleep", "60"), stdin=False)
+    execution.signal(2)
+    assert execution.wait(10) == 130
+
+
+def test_it_dies_with_its_caller(running: Running) -> None:
+    """What nobody waits for any more is ended, with what it started in its session."""
+    execution = running.exec(wish("sh", "-c", "sleep 77 & sleep 77"), stdin=False)
+    pid = execution.pid
+    assert processes.start_time(pid)
+    execution.close()
+    assert eventually(lambda: not processes.start_time(pid))
+    assert eventually(lambda: "sleep 77" not in run(running, "ps")[1])
+
+
+def test_it_dies_with_an_engine_that_is_killed(box: Box, running: Running) -> None:
+    """kill -9 of the process that asked is the end of what it asked for."""
+    script = f"""
+        import sys, time
+        from nbcontainers.runtime.execution import Execution
+        execution = Execution(sys.argv[1], {wish("sleep", "66")!r}, stdin=False)
+        print(execution.pid, flush=True)
+        time.sleep(60)
+    """
+    path = states.load_extra(running.folder)["socket"]
+    root = str(Path(__file__).parents[2])
+    command = [sys.executable, "-c", textwrap.dedent(script), path]
+    engine = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": root})
+    assert engine.stdout is not None
+    with engine.stdout:
+        pid = int(engine.stdout.readline())
+        engine.kill()
+        engine.wait()
+    assert eventually(lambda: not processes.start_time(pid))
+    assert not running.is_over()
+
+
+def test_it_outlives_its_caller_when_detached(running: Running) -> None:
+    """And its output goes to the container's own /dev/null."""
+    execution = running.exec(wish("sh", "-c", "echo lost; sleep 0.3; touch /tmp/done", detach=True), stdin=False)
+    execution.close()
+    assert eventually(lambda: run(running, "test", "-e", "/tmp/done")[0] == 0)
+
+
+def test_it_dies_with_its_container(running: Running) -> None:
+    """Nothing of the container goes on in a command that was entered."""
+    execution = running.exec(wish("sleep", "60"), stdin=False)
+    assert running.stop(5) == 0
+    assert execution.wait(10) == 137
+    assert not processes.start_time(execution.pid)
+
+
+def test_a_container_that_does_not_run(box: Box) -> None:
+    """It is a conflict, and says so."""
+    running = box.start("true")
+    running.wait()
+    with pytest.raises(Conflict, match="not running"):
+        running.exec(wish("true"), stdin=False)
+
+
+def test_much_output_and_input(running: Running) -> None:
+    """A megabyte goes in and comes out, whole and in order."""
+    data = bytes(range(256)) * 4096
+    parts: list[bytes] = []
+    execution = running.exec(wish("cat"), stdin=True)
+    assert execution.attach(lambda event: parts.append(event.data), stdin=io.BytesIO(data)) == 0  # type: ignore[union-attr]
+    assert b"".join(parts) == data
+
+
+def test_many_at_once(running: Running) -> None:
+    """Each has its own exit code."""
+    executions = [running.exec(wish("sh", "-c", f"sleep 0.2; exit {code}"), stdin=False) for code in range(20)]
+    assert [execution.wait(30) for execution in executions] == list(range(20))
+
+
+def test_a_terminal(running: Running) -> None:
+    """A terminal of the container's own, of a size that can change; standard error is the terminal too."""
+    events: list[Event] = []
+    script = "tty; stty size; echo error >&2; read go; stty size"
+    execution = running.exec(wish("sh", "-c", script, terminal=[33, 99]), stdin=False)
+
+    def observe(event: Event) -> None:
+        events.append(event)
+        if "error" in text(events, "stdout") and "go" not in text(events, "stdout"):
+            execution.resize(44, 111)
+            os.write(execution._terminal, b"go\n")
+
+    assert execution.attach(observe) == 0
+    assert text(events, "stdout").split() == ["/dev/pts/0", "33", "99", "error", "go", "44", "111"]
+
+
+def test_the_keys_let_go(running: Running) -> None:
+    """The command goes on, and its terminal does not hang up."""
+    execution = running.exec(
+        wish("sh", "-c", "read line; sleep 0.2; touch /tmp/went-on", terminal=[24, 80]), stdin=False
+    )
+    with pytest.raises(Detached):
+        execution.attach(stdin=io.BytesIO(b"a line\n\x10\x11"), detach_keys="ctrl-p,ctrl-q")
+    assert eventually(lambda: run(running, "test", "-e", "/tmp/went-on")[0] == 0)
+
+
+def test_a_process_inside_cannot_look_at_one_that_enters(box: Box, running: Running) -> None:
+    """Until it has executed it is not dumpable: its memory, descriptors and executable are closed (CVE-2019-5736)."""
+    spy = """
+        cd /proc
+        n=0
+        while [ ! -e /tmp/stop ]; do
+          for p in [0-9]*; do
+            [ $p = 1 ] || [ $p = $$ ] && continue
+            case "$(readlink $p/exe)" in *python*|*memfd*) echo seen $p;; esac
+            for d in 200 201 202; do readlink $p/fd/$d && echo descriptor $d of $p; done
+          done
+        done
+    """
+    watch = running.exec(wish("sh", "-c", spy), stdin=False)
+    for _ in range(10):
+        assert run(running, "true")[0] == 0
+    run(running, "touch", "/tmp/stop")
+    events: list[Event] = []
+    watch.attach(events.append)
+    assert text(events, "stdout") == ""
+
+
+def test_the_working_directory_lies_inside(box: Box, running: Running) -> None:
+    """A link of the container to a descriptor of ours leads nowhere (CVE-2024-21626)."""
+    for number in (3, 7, 200, 201, 202):
+        with pytest.raises(LaunchError):
+            running.exec(wish("pwd", cwd=f"/proc/self/fd/{number}"), stdin=False)
+
+
+def test_an_execution_is_let_go_of_when_it_is_forgotten(running: Running) -> None:
+    """Nothing stays open of one that nobody holds."""
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        running.exec(wish("sleep", "60"), stdin=True)
+    assert eventually(lambda: len(os.listdir("/proc/self/fd")) == before)
+    assert isinstance(running.exec(wish("true"), stdin=False), Execution)
