@@ -24,6 +24,7 @@ from .repository import Repository
 
 WIDTH = 3  # blobs at a time, as Docker has it
 MOST_LAYERS = 1000
+MOST_BYTES = 1 << 38  # as of an archive
 _FOREIGN = re.compile("foreign|nondistributable")
 
 
@@ -95,8 +96,6 @@ def _bring(
         known = _stands_for(store, reference)
         fresh = _layers(store, repository, image, new, on_event)
         store.images.add(found.manifest.descriptor)
-        if found.index is not None:
-            store.content.write(found.index.data, found.index.descriptor.media_type)
         named = _whole(found, platform)
         image = store.images.name(replace(image, descriptor=found.manifest.descriptor), reference, named)
         blobs = (found.top.descriptor.digest, image.descriptor.digest, image.id, *(one.digest for one in image.layers))
@@ -130,20 +129,38 @@ def _documents(store: Store, repository: Repository, found: _Found, new: set[str
             f"{repository.name} holds no image here but an artifact of the type {config.media_type[:100]}",
             hint="only images can be pulled",
         )
-    if config.size > documents.LIMIT or len(manifest.layers) > MOST_LAYERS:
+    size = sum(layer.size for layer in manifest.layers)
+    if config.size > documents.LIMIT or len(manifest.layers) > MOST_LAYERS or size > MOST_BYTES:
         raise IntegrityError(
-            f"an image of {len(manifest.layers)} layers and a configuration of {config.size} bytes",
-            hint=f"at most {MOST_LAYERS} and {documents.LIMIT} are taken",
+            f"an image of {len(manifest.layers)} layers with {size} bytes and a configuration of {config.size}",
+            hint=f"at most {MOST_LAYERS} layers, {MOST_BYTES} and {documents.LIMIT} bytes are taken",
         )
     parts = (found.top.descriptor, found.manifest.descriptor, config)
     new.update(document.digest for document in parts if not _here(store, document))
-    descriptor = store.content.write(found.manifest.data, found.manifest.descriptor.media_type)
-    if found.manifest.descriptor.digest != descriptor.digest:
-        raise IntegrityError("a manifest named by sha512", hint="sha256 is known: pull it by its tag")
+    for document in (found.index, found.manifest):
+        if document is not None:
+            _keep(store, document)
     store.content.leases.protect(config.digest)
-    if not _here(store, config):
+    if not _is_whole(store, config):
         download.blob(repository, store.content, config, lambda event: None)
     return store.images.open(found.manifest.descriptor)
+
+
+def _keep(store: Store, document: Document) -> None:
+    """Write a document, over a damaged one too."""
+    wanted = document.descriptor
+    store.content.leases.protect(wanted.digest)
+    if not _is_whole(store, wanted):
+        with store.content.ingest(algorithm=wanted.digest.algorithm) as ingest:
+            ingest.write(document.data)
+            ingest.commit(wanted.media_type, wanted)
+
+
+def _is_whole(store: Store, blob: Descriptor) -> bool:
+    """True if a small blob is here and undamaged."""
+    with contextlib.suppress(NotFound, IntegrityError):
+        return len(store.content.read(blob.digest)) == blob.size
+    return False
 
 
 def _here(store: Store, blob: Descriptor) -> bool:
@@ -191,7 +208,13 @@ def _layers(store: Store, repository: Repository, image: Image, new: set[str], o
         for depth, layer in enumerate(image.layers, 1):
             if layer.digest in away:
                 transfers.wait(layer.digest)
-            _unpack(store, image, depth, transfers, on_event, told=layer.digest in away)
+            try:
+                _unpack(store, image, depth, transfers, on_event, told=layer.digest in away)
+            except IntegrityError:
+                if layer.digest in away:
+                    raise
+                move(layer, on_event)  # what was here has been damaged
+                _unpack(store, image, depth, transfers, on_event, told=True)
     return bool(missing)
 
 

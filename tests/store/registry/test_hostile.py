@@ -176,6 +176,15 @@ def test_the_first_schema_is_refused_by_name(store: Store, liar: Server) -> None
         assert "push it again" in caught.value.hint
 
 
+def test_a_size_that_no_image_has_is_refused_before_anything_comes(store: Store, liar: Server) -> None:
+    """A manifest may announce what no disk holds."""
+    parts = Parts.make(1)
+    parts.manifest["layers"][0]["size"] = 1 << 50
+    with pytest.raises(IntegrityError, match="an image of 2 layers with"):
+        pull(store, parts.serve(liar))
+    assert liar.count("GET", "/blobs/") == 0
+
+
 def test_an_artifact_is_no_image(store: Store, liar: Server) -> None:
     """A chart or a model has a manifest too, and cannot run."""
     parts = Parts.make(1)
