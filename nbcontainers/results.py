@@ -271,6 +271,14 @@ class HostReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessList:
+    """The processes of a container: what stands in each column, and a row for each process. Numbers are this host's."""
+
+    titles: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
     """How a container's health is found: the command, and times in seconds; ``retries`` failures in a row make it unhealthy."""
 
@@ -306,7 +314,9 @@ class ContainerState:
     """What is on disk of a container. Instants are 0 where they have not come; ``pid`` is 0 unless it runs.
 
     ``restart`` is the policy (``no``, ``on-failure``, ``always``, ``unless-stopped``) with how often at most (0: ever), and
-    ``restarts`` how often that happened; ``stop_timeout`` is None for ten seconds.
+    ``restarts`` how often that happened; ``stop_timeout`` is None for ten seconds. ``groups`` are the
+    words of ``--group-add``, looked up inside as ``user`` is; ``log_options`` how many bytes a file of its log may have
+    (0: any number), and how many files there are.
 
     ``user`` is the word of USER or ``--user``, looked up inside at each start; ``interactive`` keeps standard input open.
     ``tier`` says how well it is isolated, ``lacks`` what no container of its host has, ``not_enforced`` what was asked for it and is
@@ -337,5 +347,7 @@ class ContainerState:
     restart: tuple[str, int] = ("no", 0)
     restarts: int = 0
     stop_timeout: float | None = None
+    groups: tuple[str, ...] = ()
+    log_options: tuple[int, int] = (0, 1)
     check: HealthCheck | None = None
     health: Health | None = None

@@ -75,7 +75,9 @@ def status(state: ContainerState) -> str:
     """A container's state as ``docker ps`` words it."""
     match state.status:
         case "running":
-            return f"Up {form.duration(time.time() - state.started)}"
+            how = f" (health: {state.health.status})" if state.health and state.health.status == "starting" else ""
+            how = how or (f" ({state.health.status})" if state.health else "")
+            return f"Up {form.duration(time.time() - state.started)}{how}"
         case "paused":
             return f"Up {form.duration(time.time() - state.started)} (Paused)"
         case "exited":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from argparse import Namespace
 
-from ..engine import Engine
+from ..engine import Container, Engine
 from ..engine.options import RunOptions
-from ..errors import NBContainersError
+from ..errors import Conflict, NBContainersError, NotFound
 from ..results import ContainerState
-from . import attached
+from . import attached, lifecycle
 from .console import Console, each
 from .entering import truth
 from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number, whole
@@ -47,6 +49,8 @@ CREATE = (
     Flag(names=("--entrypoint",), metavar="COMMAND", help="in place of the image's entry point"),
     Flag(names=("-l", "--label"), metavar="KEY=VALUE", many=True, help="a label on the container"),
     Flag(names=("--replace",), help="take the name over from a container that has it"),
+    Flag(names=("--cidfile",), metavar="FILE", help="write the ID into a file that is not there yet"),
+    *lifecycle.FLAGS,
 )
 DETACH = Flag(names=("-d", "--detach"), help="print the ID and leave the container running")
 COMMAND = Operand(name="COMMAND", help="what to run in place of the image's command", count="rest")
@@ -54,7 +58,7 @@ COMMAND = Operand(name="COMMAND", help="what to run in place of the image's comm
 
 def run_options(values: Namespace) -> RunOptions:
     """The words of ``run`` and ``create`` as the engine takes them."""
-    return RunOptions(
+    given = RunOptions(
         name=values.name or "",
         env=values.env,
         workdir=values.workdir or "",
@@ -77,12 +81,20 @@ def run_options(values: Namespace) -> RunOptions:
         labels=values.label,
         replace=values.replace,
     )
+    return {**given, **lifecycle.options(values)}
 
 
 def run(engine: Engine, values: Namespace, console: Console) -> int:
     """Run a container: its exit code, 128 and the signal's number if one ended it, 125 to 127 if it could not start."""
     attached.require_terminal(values)
-    container = engine.run(values.image, *values.command, detach=values.detach, **run_options(values))
+    shown = attached.streams(values.attach, interactive=values.interactive, detach=values.detach)
+    container = made(engine, values)
+    try:
+        container.start(detach=values.detach)
+    except BaseException:
+        with contextlib.suppress(NotFound):
+            container.remove(force=True)
+        raise
     warn(container.state, console)
     if values.detach:
         console.print(container.id)
@@ -90,10 +102,28 @@ def run(engine: Engine, values: Namespace, console: Console) -> int:
     return attached.follow(
         container,
         console,
-        stdin=values.interactive,
+        stdin="stdin" in shown,
         detach_keys=values.detach_keys or "",
         proxy=truth(values.sig_proxy),
+        streams=shown,
     )
+
+
+def made(engine: Engine, values: Namespace) -> Container:
+    """Make the container, and write its ID into the file that was named for it."""
+    path = values.cidfile
+    if path and os.path.lexists(path):
+        hint = "remove it, if no container that still runs is meant"
+        raise Conflict(f"the file for the container's ID is there already: {path}", hint=hint)
+    container = engine.create(values.image, *values.command, **run_options(values))
+    if path:
+        try:
+            with open(path, "x") as file:
+                file.write(container.id)
+        except OSError as error:
+            container.remove(force=True)
+            raise NBContainersError(f"cannot write the container's ID to {path}: {error.strerror}") from error
+    return container
 
 
 def warn(state: ContainerState, console: Console) -> None:
@@ -104,7 +134,7 @@ def warn(state: ContainerState, console: Console) -> None:
 
 def create(engine: Engine, values: Namespace, console: Console) -> int:
     """Make a container and print its ID."""
-    console.print(engine.create(values.image, *values.command, **run_options(values)).id)
+    console.print(made(engine, values).id)
     return 0
 
 
@@ -129,7 +159,9 @@ def start(engine: Engine, values: Namespace, console: Console) -> int:
 
 def stop(engine: Engine, values: Namespace, console: Console) -> int:
     """Ask containers to end."""
-    return each(values.container, console, lambda word: engine.container(word).stop(values.time))
+    return each(
+        values.container, console, lambda word: engine.container(word).stop(values.time, signal=values.signal or "")
+    )
 
 
 def kill(engine: Engine, values: Namespace, console: Console) -> int:
@@ -154,7 +186,7 @@ VERBS = (
         name="run",
         act=run,
         summary="make a container from an image and run it",
-        flags=(*CREATE, DETACH, attached.SIG_PROXY, attached.KEYS),
+        flags=(*CREATE, DETACH, attached.STREAMS, attached.SIG_PROXY, attached.KEYS),
         operands=(IMAGE, COMMAND),
     ),
     Command(
@@ -184,9 +216,9 @@ VERBS = (
                 names=("-t", "--time"),
                 metavar="SECONDS",
                 convert=number,
-                default=10.0,
-                help="how long to wait (10)",
+                help="how long to wait (10, or the container's own)",
             ),
+            Flag(names=("-s", "--signal"), metavar="SIGNAL", help="what to ask it with (TERM, or the container's own)"),
         ),
         operands=(CONTAINERS,),
     ),

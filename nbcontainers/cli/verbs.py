@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import build, containers, demo, entering, host, images, running, upkeep
+from . import build, containers, demo, entering, host, images, lifecycle, running, upkeep
 from .flags import Command
 
-_MODULES = (build, running, entering, containers, images, upkeep, host, demo)
+_MODULES = (build, running, lifecycle, entering, containers, images, upkeep, host, demo)
 
 VERBS: dict[str, Command] = {verb.name: verb for module in _MODULES for verb in module.VERBS}
 

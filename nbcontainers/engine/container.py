@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 from ..errors import Conflict, Detached, NBContainersError, NotFound
 from ..events import Observer, Output, ignore
 from ..oci.runtime import RuntimeSpec
-from ..results import Change, ContainerState, Usage
+from ..results import Change, ContainerState, ProcessList, Usage
 from . import entering, inspect
 from .names import ContainerNames
 
@@ -28,6 +28,7 @@ CONFIG = "config.json"
 INTERRUPT_GRACE = (
     0.5  # seconds that an interrupted container has to end by itself: a notebook's cell should stop within one
 )
+STOP_TIMEOUT = 10.0  # seconds, as Docker has it
 LIVE = ("running", "paused", "restarting")
 
 
@@ -74,6 +75,7 @@ class Container:
         (self._folder / CONFIG).write_text(json.dumps(spec.to_json()))
         states.save_state(self._folder, state)
         self.last_state = state
+        self._happen("create")
         self.spec = spec  # the very object: a system call policy is compiled once for each
 
     # -- its life ------------------------------------------------------------------------------------------------------
@@ -178,16 +180,82 @@ class Container:
         self._end()
         return code
 
-    def stop(self, timeout: float = 10.0) -> int:
-        """Ask it to end with its stop signal, kill it after ``timeout`` seconds, and return its exit code."""
-        name = self.spec.annotations.get("org.opencontainers.image.stopSignal") or "TERM"
-        code = self._running.stop(timeout, signal_number(name))
+    def stop(self, timeout: float | None = None, *, signal: str | int = "") -> int:
+        """Ask it to end with its stop signal, kill it after ``timeout`` seconds, and return its exit code.
+
+        Without them the container's own are taken: ``stop_timeout`` and ``stop_signal``, else ten seconds and TERM. However its
+        restart policy is, it stays stopped.
+        """
+        wait = timeout if timeout is not None else self.state.stop_timeout
+        code = self._running.stop(STOP_TIMEOUT if wait is None else wait, signal_number(signal or self.stop_signal))
+        self._happen("stop")
         self._end()
         return code
 
+    @property
+    def stop_signal(self) -> str:
+        """The signal that asks it to end."""
+        return self.spec.annotations.get("org.opencontainers.image.stopSignal") or "TERM"
+
     def kill(self, signal: str | int = "KILL") -> None:
-        """Send a signal to its first process: Conflict if it does not run."""
-        self._running.signal(signal_number(signal))
+        """Send a signal to its first process: Conflict if it does not run. One that ends it for good, ends its restarts too."""
+        number = signal_number(signal)
+        if number in (signals.SIGKILL, signal_number(self.stop_signal)):
+            self._running.give_up()
+        self._running.signal(number)
+        self._happen("kill", signal=str(number))
+
+    def restart(self, timeout: float | None = None) -> None:
+        """Stop it if it runs (see ``stop``), and start it again, detached: it goes on without this process."""
+        if self.state.status in LIVE:
+            wait = timeout if timeout is not None else self.state.stop_timeout
+            self._running.stop(STOP_TIMEOUT if wait is None else wait, signal_number(self.stop_signal))
+        if self._started is not None:
+            self._started.close()
+            self._started = None
+        self.start(detach=True)
+        self._happen("restart")
+
+    def pause(self) -> str:
+        """Stop every process of it where it stands; what is returned says if that is less than a freezer does, else it is empty.
+
+        Raises:
+            Conflict: it does not run, or is paused already.
+        """
+        from ..runtime import pausing
+
+        how = pausing.pause(self._folder)
+        self._happen("pause")
+        return how
+
+    def unpause(self) -> None:
+        """Let it go on: Conflict if it is not paused."""
+        from ..runtime import pausing
+
+        pausing.unpause(self._folder)
+        self._happen("unpause")
+
+    def rename(self, name: str) -> None:
+        """Call it otherwise: Conflict if another container has the name."""
+        from ..runtime import state as states
+
+        before = self.state.name
+        if name == before:
+            raise Conflict(f"container {before} is called that already", hint="choose another name")
+        self._names.claim(self.id, name)
+        states.change(self._folder, name=name)
+        self._names.release(self.id, before)
+        self._happen("rename", oldName=before)
+
+    def top(self, *options: str) -> ProcessList:
+        """Its processes as ``ps`` lists them, with ps's options ``-ef`` or ``-o`` and names of columns: Conflict if it does not run."""
+        from ..runtime import pausing
+        from . import listing
+
+        state = self.state
+        if not state.pid:
+            raise Conflict(f"container {state.name} is not running")
+        return listing.table(pausing.members(state.pid), options)
 
     def remove(self, *, force: bool = False) -> None:
         """Remove it with all that it changed; with ``force`` also if it runs, else Conflict."""
@@ -207,14 +275,38 @@ class Container:
         self._store.snapshots.remove(self.id)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._names.release(self.id, state.name)
+        self._happen("destroy")
+
+    def _happen(self, action: str, **attributes: str) -> None:
+        """Note for ``Engine.events`` what happened to it."""
+        from ..runtime import happenings
+
+        state = self.last_state
+        subject = (
+            {"id": self.id, "labels": state.labels, "image": state.image, "name": state.name}
+            if state
+            else {"id": self.id}
+        )
+        happenings.note(str(self._store.root / happenings.NAME), "container", action, subject, attributes)
 
     # -- what it does and is -------------------------------------------------------------------------------------------
 
-    def logs(self, *, follow: bool = False, tail: int | None = None) -> Iterator[Output]:
-        """What it wrote, a line or the piece of one at a time, with times; the last ``tail`` of them, and on until it ends."""
+    def logs(
+        self,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> Iterator[Output]:
+        """What it wrote, a line or the piece of one at a time, with times; the last ``tail`` of them, and on until it ends.
+
+        ``since`` and ``until`` are instants, in seconds since the epoch. A log has two files of 64 MiB unless ``log_opt`` says
+        otherwise: what is older is gone.
+        """
         from ..runtime import running
 
-        return running.logs(self._folder, follow=follow, tail=tail)
+        return running.logs(self._folder, follow=follow, tail=tail, since=since, until=until)
 
     def usage(self) -> Usage:
         """One sample of what it uses: Conflict if it does not run."""

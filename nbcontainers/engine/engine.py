@@ -18,7 +18,7 @@ from ..oci.reference import Reference
 from ..results import BuildResult, ContainerState, DiskUse, HostReport, ImageDiff, LayerStack, Pruned, StoreCheck
 from . import inspect
 from . import options as words
-from .container import Container
+from .container import LIVE, Container
 from .names import ContainerNames
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ class Engine:
                 state = container.state
                 if state.auto_remove and state.status == "exited":
                     container.remove()
-                elif all or state.status in ("running", "paused"):
+                elif all or state.status in LIVE:
                     found.append((state.created, container))
         return tuple(container for _, container in sorted(found, key=lambda pair: pair[0], reverse=True))
 

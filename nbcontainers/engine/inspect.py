@@ -8,7 +8,7 @@ from typing import Any
 
 from ..oci.image import Image
 from ..oci.runtime import RuntimeSpec
-from ..results import ContainerState
+from ..results import ContainerState, Health, HealthCheck
 
 
 def image(subject: Image, tags: tuple[str, ...]) -> dict[str, Any]:
@@ -40,9 +40,9 @@ def container(state: ContainerState, spec: RuntimeSpec, folder: Path) -> dict[st
         "Args": list(process.args[1:]),
         "State": {
             "Status": state.status,
-            "Running": state.status in ("running", "paused"),
+            "Running": state.status in ("running", "paused", "restarting"),
             "Paused": state.status == "paused",
-            "Restarting": False,
+            "Restarting": state.status == "restarting",
             "OOMKilled": state.out_of_memory,
             "Dead": state.status == "dead",
             "Pid": state.pid,
@@ -50,10 +50,18 @@ def container(state: ContainerState, spec: RuntimeSpec, folder: Path) -> dict[st
             "Error": state.error,
             "StartedAt": moment(state.started),
             "FinishedAt": moment(state.finished),
+            **({"Health": _health(state.health)} if state.health else {}),
         },
+        "RestartCount": state.restarts,
         "Image": state.image_id,
         "LogPath": str(folder / "log"),
         "HostConfig": {
+            "RestartPolicy": {"Name": state.restart[0], "MaximumRetryCount": state.restart[1]},
+            "GroupAdd": list(state.groups),
+            "LogConfig": {
+                "Type": "json-file",
+                "Config": {"max-size": str(state.log_options[0] or -1), "max-file": str(state.log_options[1])},
+            },
             "AutoRemove": state.auto_remove,
             "NetworkMode": "none" if spec.namespace("network") else "host",
             "ReadonlyRootfs": spec.readonly_root,
@@ -79,6 +87,10 @@ def container(state: ContainerState, spec: RuntimeSpec, folder: Path) -> dict[st
         ],
         "Config": {
             "Hostname": spec.hostname,
+            "Domainname": spec.domainname,
+            "StopSignal": spec.annotations.get("org.opencontainers.image.stopSignal") or "SIGTERM",
+            "StopTimeout": state.stop_timeout,
+            **({"Healthcheck": _check(state.check)} if state.check else {}),
             "User": state.user,
             "Env": list(process.env),
             "Cmd": list(state.command),
@@ -103,6 +115,33 @@ def created(subject: Image) -> float:
         return datetime.datetime.fromisoformat(subject.config.created).timestamp()
     except ValueError:
         return 0.0
+
+
+def _health(health: Health) -> dict[str, Any]:
+    return {
+        "Status": health.status,
+        "FailingStreak": health.failing_streak,
+        "Log": [
+            {
+                "Start": moment(result.start),
+                "End": moment(result.end),
+                "ExitCode": result.exit_code,
+                "Output": result.output,
+            }
+            for result in health.log
+        ],
+    }
+
+
+def _check(check: HealthCheck) -> dict[str, Any]:
+    return {
+        "Test": ["CMD", *check.test],
+        "Interval": round(check.interval * 1e9),
+        "Timeout": round(check.timeout * 1e9),
+        "StartPeriod": round(check.start_period * 1e9),
+        "StartInterval": round(check.start_interval * 1e9),
+        "Retries": check.retries,
+    }
 
 
 def moment(instant: float) -> str:

@@ -29,7 +29,8 @@ class RunOptions(TypedDict, total=False):
     """What ``Engine.run`` and ``Engine.create`` take beside the image and the command; docker's words and meanings.
 
     ``memory`` is in bytes, or a size such as ``64m``; ``cpus`` counts processors; ``volumes`` are ``HOST:INSIDE[:ro]`` and
-    ``tmpfs`` is ``FOLDER[:OPTIONS]``; ``labels`` and ``env`` are ``NAME=VALUE`` words or a mapping.
+    ``tmpfs`` is ``FOLDER[:OPTIONS]``; ``labels`` and ``env`` are ``NAME=VALUE`` words or a mapping. Times are seconds, or durations
+    such as ``1m30s``; ``restart`` is ``no``, ``always``, ``unless-stopped`` or ``on-failure[:N]``.
     """
 
     name: str
@@ -53,6 +54,22 @@ class RunOptions(TypedDict, total=False):
     entrypoint: str | None
     labels: Sequence[str] | Mapping[str, str]
     replace: bool
+    restart: str
+    stop_signal: str
+    stop_timeout: float | None
+    health_cmd: str
+    health_interval: str | float
+    health_timeout: str | float
+    health_retries: int
+    health_start_period: str | float
+    health_start_interval: str | float
+    no_healthcheck: bool
+    init: bool
+    env_file: Sequence[str]
+    label_file: Sequence[str]
+    group_add: Sequence[str]
+    domainname: str
+    log_opt: Sequence[str] | Mapping[str, str]
 
 
 def check(options: Mapping[str, Any]) -> None:

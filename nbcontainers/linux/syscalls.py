@@ -292,6 +292,12 @@ def sethostname(name: str) -> None:
     _check(_libc.sethostname(data, len(data)))
 
 
+def setdomainname(name: str) -> None:
+    """Set the NIS domain name of this UTS namespace."""
+    data = name.encode()
+    _check(_libc.setdomainname(data, len(data)))
+
+
 def syncfs(descriptor: int) -> None:
     """Bring to the disk all that was written to the file system of an open file; see syncfs(2)."""
     _check(_libc.syncfs(descriptor))

@@ -120,6 +120,7 @@ class RuntimeSpec:
 
     process: Process
     hostname: str = ""
+    domainname: str = ""
     readonly_root: bool = False
     mounts: tuple[Mount, ...] = ()
     namespaces: tuple[Namespace, ...] = ()
@@ -196,6 +197,8 @@ class RuntimeSpec:
         }
         if self.hostname:
             written["hostname"] = self.hostname
+        if self.domainname:
+            written["domainname"] = self.domainname
         if self.annotations:
             written["annotations"] = dict(self.annotations)
         return written
@@ -226,6 +229,7 @@ class RuntimeSpec:
                     oom_score_adj=process.get("oomScoreAdj"),
                 ),
                 hostname=data.get("hostname") or "",
+                domainname=data.get("domainname") or "",
                 readonly_root=bool((data.get("root") or {}).get("readonly", False)),
                 mounts=tuple(Mount.from_json(entry) for entry in data.get("mounts") or ()),
                 namespaces=tuple(

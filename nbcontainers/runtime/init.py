@@ -91,6 +91,8 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> NoRetu
         at("hostname")
         if plan["hostname"]:
             syscalls.sethostname(plan["hostname"])
+        if plan["domainname"]:
+            syscalls.setdomainname(plan["domainname"])
         at("limits")
         limit(plan)
         at("pivot_root")
@@ -217,9 +219,12 @@ def identify(plan: Plan) -> tuple[int, int, list[int], str]:
     """(uid, gid, groups, home): those of the user word, else the plan's ids with the home that passwd has for them."""
     passwd, group = _content("/etc/passwd"), _content("/etc/group")
     if plan["user"]:
-        return user.look_up(plan["user"], passwd, group)
-    uid, gid, groups = plan["ids"]
-    return uid, gid, groups or [gid], user.look_up(str(uid), passwd, b"")[3]
+        uid, gid, groups, home = user.look_up(plan["user"], passwd, group)
+    else:
+        uid, gid, groups = plan["ids"]
+        groups, home = groups or [gid], user.look_up(str(uid), passwd, b"")[3]
+    further = [user.look_up_group(word, group) for word in plan["groups"]]
+    return uid, gid, [*groups, *(number for number in further if number not in groups)], home
 
 
 def _content(path: str) -> bytes:

@@ -38,6 +38,7 @@ class Plan(TypedDict):
     stdin: bool
     terminal: list[int]  # rows and columns, 0 where they are not known; empty for no terminal
     restart: tuple[str, int]
+    log_options: tuple[int, int]
     health: dict[str, Any] | None
     # cgroups
     cgroup: str
@@ -57,6 +58,7 @@ class Plan(TypedDict):
     sets_groups: bool
     loopback: bool
     hostname: str
+    domainname: str
     sysctl: list[tuple[str, str]]
     # files: kind, source, lower directories, options
     root: tuple[str, str, list[str], list[str]]
@@ -72,6 +74,7 @@ class Plan(TypedDict):
     cwd: str
     umask: int
     user: str
+    groups: list[str]  # further ones, looked up inside
     ids: tuple[int, int, list[int]]
     capabilities: int
     no_new_privs: bool
@@ -156,6 +159,7 @@ def compile(  # noqa: A001 - it is what this does
         stdin=stdin,
         terminal=list(size) if process.terminal else [],
         restart=state.restart,
+        log_options=state.log_options,
         health=states.health_to_json(state.check) if state.check else None,
         cgroup=cgroup,
         cgroup_directories=list(plan.directories),
@@ -173,6 +177,7 @@ def compile(  # noqa: A001 - it is what this does
         sets_groups="user" not in kinds or not os.geteuid(),
         loopback=private_network,
         hostname=spec.hostname if "uts" in kinds else "",
+        domainname=spec.domainname if "uts" in kinds else "",
         sysctl=sorted(spec.sysctl.items()),
         root=_root(rootfs),
         # Device nodes may lie in an image: where no rules say which can be opened, none of its can.
@@ -187,6 +192,7 @@ def compile(  # noqa: A001 - it is what this does
         cwd=_absolute(process.cwd),
         umask=0o022 if process.umask is None else process.umask,
         user=user,
+        groups=list(state.groups),
         ids=(process.uid, process.gid, list(process.groups)),
         capabilities=_mask(process.capabilities),
         no_new_privs=process.no_new_privileges,

@@ -49,9 +49,11 @@ def proportional(pid: int) -> int:
     return resident(pid)
 
 
-def memory(pid: int, limit: int = 0) -> int:
-    """Bytes that a tree of processes uses; counted dearly only if a cheap count, which is never less, exceeds the limit."""
-    pids = list(tree(pid))
+def memory(pid: int, limit: int = 0, *, below: bool = False) -> int:
+    """Bytes that a tree of processes uses, or only those ``below`` the first; counted dearly only if a cheap count, which is
+    never less, exceeds the limit.
+    """
+    pids = list(tree(pid))[int(below) :]
     cheap = sum(map(resident, pids))
     return cheap if cheap <= limit else sum(map(proportional, pids))
 

@@ -106,7 +106,7 @@ class _Shim:
 
     def run(self, stdio: int) -> NoReturn:
         """Start, serve, finish."""
-        self.streams = Streams(self.poller, self.plan["log"])
+        self.streams = Streams(self.poller, self.plan["log"], self.plan["log_options"])
         if not self.streams.own(_PATIENCE_S):
             self._fail("start", errno.EBUSY, "the container runs already", 125)
         self.is_owner = True
@@ -302,8 +302,10 @@ class _Shim:
                 raise
 
     def _watch_memory(self) -> None:
-        limit = self.plan["watched_memory"]
-        if not self.out_of_memory and processes.memory(self.pid, limit) > limit:
+        limit = self.plan[
+            "watched_memory"
+        ]  # for all that was started here: commands that were entered are our children too
+        if not self.out_of_memory and processes.memory(os.getpid(), limit, below=True) > limit:
             self.out_of_memory = True
             self._kill()
         self.watch = self.poller.after(_WATCH_S, self._watch_memory)

@@ -36,13 +36,14 @@ def look_up(word: str, passwd: bytes, group: bytes) -> tuple[int, int, list[int]
     else:
         raise UnknownUser(f"unable to find user {name}: no matching entries in passwd file")
     if group_name:
-        gid = _group(group_name, group)
+        gid = look_up_group(group_name, group)
         return uid, gid, [gid], home
     groups = [int(row[2]) for row in _rows(group, 4) if login and login in row[3].split(",")]
     return uid, gid, [gid, *(number for number in groups if number != gid)], home
 
 
-def _group(name: str, group: bytes) -> int:
+def look_up_group(name: str, group: bytes) -> int:
+    """The number of a group by its name or number; UnknownUser where a name has no entry."""
     wanted = _number(name)
     for row in _rows(group, 3):
         if row[0] == name or (wanted is not None and row[2] == str(wanted)):
