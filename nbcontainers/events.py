@@ -57,6 +57,54 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TransferStarted:
+    """An image is about to come from a registry or to go there; ``name`` is its whole familiar name."""
+
+    name: str
+    direction: Literal["pull", "push"]
+
+
+Phase = Literal[
+    "waiting",
+    "downloading",
+    "downloaded",
+    "extracting",
+    "pulled",
+    "uploading",
+    "pushed",
+    "mounted",
+    "exists",
+    "retrying",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """Where one layer of it stands: ``done`` of ``total`` bytes in this phase.
+
+    ``layer`` is its digest, or in a push its diff ID, as Docker shows them; ``detail`` is the repository that it was mounted from,
+    or the seconds until the next try.
+    """
+
+    layer: Digest
+    phase: Phase
+    done: int = 0
+    total: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferFinished:
+    """An image is wholly here or there, under this digest; ``size`` is its manifest's. A pull is ``fresh`` if it changed anything."""
+
+    name: str
+    direction: Literal["pull", "push"]
+    digest: Digest
+    size: int
+    fresh: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Warned:
     """Something the user should know and nothing that stops the work; ``line`` is a Dockerfile's, from 1."""
 
@@ -65,7 +113,7 @@ class Warned:
     line: int | None = None
 
 
-Event = StepStarted | StepFinished | Output | Progress | Warned
+Event = StepStarted | StepFinished | Output | Progress | TransferStarted | Transfer | TransferFinished | Warned
 Observer = Callable[[Event], None]
 
 

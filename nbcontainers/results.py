@@ -279,6 +279,18 @@ class ProcessList:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeState:
+    """A volume: where its files lie, and which containers (IDs) have it, running or not."""
+
+    name: str
+    path: str
+    created: float
+    labels: tuple[tuple[str, str], ...] = ()
+    anonymous: bool = False
+    users: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
     """How a container's health is found: the command, and times in seconds; ``retries`` failures in a row make it unhealthy."""
 
@@ -314,9 +326,8 @@ class ContainerState:
     """What is on disk of a container. Instants are 0 where they have not come; ``pid`` is 0 unless it runs.
 
     ``restart`` is the policy (``no``, ``on-failure``, ``always``, ``unless-stopped``) with how often at most (0: ever), and
-    ``restarts`` how often that happened; ``stop_timeout`` is None for ten seconds. ``groups`` are the
-    words of ``--group-add``, looked up inside as ``user`` is; ``log_options`` how many bytes a file of its log may have
-    (0: any number), and how many files there are.
+    ``restarts`` how often that happened; ``stop_timeout`` is None for ten seconds. ``log_options`` says how many bytes
+    a file of its log may have (0: any number), and how many files there are.
 
     ``user`` is the word of USER or ``--user``, looked up inside at each start; ``interactive`` keeps standard input open.
     ``tier`` says how well it is isolated, ``lacks`` what no container of its host has, ``not_enforced`` what was asked for it and is
@@ -347,7 +358,6 @@ class ContainerState:
     restart: tuple[str, int] = ("no", 0)
     restarts: int = 0
     stop_timeout: float | None = None
-    groups: tuple[str, ...] = ()
     log_options: tuple[int, int] = (0, 1)
     check: HealthCheck | None = None
     health: Health | None = None

@@ -11,7 +11,7 @@ from ..engine import Engine
 from ..engine.options import pairs
 from ..errors import NBContainersError
 from ..events import ignore
-from .console import BuildProgress, Console
+from .console import Console
 from .flags import Command, Flag, Operand
 
 
@@ -35,7 +35,8 @@ def build(engine: Engine, values: Namespace, console: Console) -> int:
         args=arguments(values.build_arg),
         target=values.target or "",
         no_cache=values.no_cache,
-        on_event=ignore if values.quiet else BuildProgress(console),
+        pull=values.pull,
+        on_event=ignore if values.quiet else console.transfers(errors=True),
     )
     if not values.quiet and values.tag:
         console.note(f"{result.image.name} in {result.seconds:.2f} s", style="green")
@@ -68,6 +69,7 @@ VERBS = (
             Flag(names=("--build-arg",), metavar="NAME=VALUE", many=True, help="a value for an ARG"),
             Flag(names=("--target",), metavar="STAGE", help="build up to this stage"),
             Flag(names=("--no-cache",), help="execute every step again"),
+            Flag(names=("--pull",), help="ask registries for newer images of FROM, also where one is here"),
             Flag(names=("-q", "--quiet"), help="print only the image's ID"),
         ),
         operands=(Operand(name="CONTEXT", help="the folder that COPY and ADD read", count="?"),),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import IO, TextIO
 
 from ..errors import NBContainersError
-from ..events import Event, Output, Progress, StepFinished, StepStarted, Warned
+from ..events import Event, Observer, Output, Progress, StepFinished, StepStarted, Warned
 from . import format as form
 
 WORK = {"toolbox": "making the offline base from this host's programs"}
@@ -62,6 +62,15 @@ class Console:
             binary.flush()
         else:
             stream.write(self._decoders[event.stream].decode(event.data))
+
+    def transfers(self, *, quiet: bool = False, errors: bool = False, missing: bool = False) -> Observer:
+        """Shows what comes from registries and goes there, and all that a build tells; ``errors`` puts it on standard error.
+
+        ``missing`` says that an image is pulled because it is not here.
+        """
+        from .transfers import TransferProgress
+
+        return TransferProgress(self, quiet=quiet, errors=errors, missing=missing)
 
     def binary(self) -> int:
         """The descriptor of standard output, for an archive."""

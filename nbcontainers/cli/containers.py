@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import os
@@ -14,8 +15,8 @@ from ..engine import Engine
 from ..errors import Conflict, NotFound
 from ..results import ContainerState, Usage
 from . import format as form
-from .console import Console, archive_target
-from .flags import CONTAINER, FORMAT, NO_TRUNC, OUTPUT, QUIET, Command, Flag, Operand, whole
+from .console import Console
+from .flags import CONTAINER, FORMAT, NO_TRUNC, QUIET, Command, Flag, Operand, whole
 
 PS_COLUMNS = (
     ("CONTAINER ID", "ID"),
@@ -104,7 +105,7 @@ def logs(engine: Engine, values: Namespace, console: Console) -> int:
 
 def inspect(engine: Engine, values: Namespace, console: Console) -> int:
     """All that is known of containers and images, as one JSON list."""
-    found = [inspected(engine, word) for word in values.name]
+    found = [inspected(engine, word, values.type, size=values.size) for word in values.name]
     if values.format and values.format != "json":
         for item in found:
             console.print(form.fields(item, values.format))
@@ -113,17 +114,24 @@ def inspect(engine: Engine, values: Namespace, console: Console) -> int:
     return 0
 
 
-def inspected(engine: Engine, word: str) -> dict[str, Any]:
-    """What is known of the container, or else the image, that a word stands for."""
-    try:
-        return engine.container(word).inspect()
-    except NotFound:
+def inspected(engine: Engine, word: str, kind: str | None, *, size: bool) -> dict[str, Any]:
+    """What is known of the container, or else the image, that a word stands for; of one ``kind`` only where it is given."""
+    if kind not in (None, "", "container", "image"):
+        raise NotFound(f"no type {kind!r} to inspect", hint="container or image")
+    if kind != "image":
         try:
-            return engine.inspect_image(word)
+            return engine.container(word).inspect(size=size)
         except NotFound:
-            raise NotFound(
-                f"no such container or image: {word!r}", hint="'nbcontainers ps -a' and 'nbcontainers images' list them"
-            ) from None
+            if kind:
+                raise
+    try:
+        return engine.inspect_image(word)
+    except NotFound:
+        if kind:
+            raise
+        raise NotFound(
+            f"no such container or image: {word!r}", hint="'nbcontainers ps -a' and 'nbcontainers images' list them"
+        ) from None
 
 
 def stats(engine: Engine, values: Namespace, console: Console) -> int:
@@ -176,14 +184,6 @@ def diff(engine: Engine, values: Namespace, console: Console) -> int:
     return 0
 
 
-def export(engine: Engine, values: Namespace, console: Console) -> int:
-    """A container's file system as a tar archive."""
-    container = engine.container(values.container)
-    with archive_target(values.output, console) as stream:
-        container.export(stream)
-    return 0
-
-
 VERBS = (
     Command(
         name="ps",
@@ -206,7 +206,13 @@ VERBS = (
         name="inspect",
         act=inspect,
         summary="all that is known of containers or images, as JSON",
-        flags=(FORMAT,),
+        flags=(
+            dataclasses.replace(FORMAT, names=("-f", "--format")),
+            Flag(
+                names=("-s", "--size"), help="of containers, also the bytes that they wrote and that their files have"
+            ),
+            Flag(names=("--type",), metavar="TYPE", help="only a container, or only an image, of that name"),
+        ),
         operands=(Operand(name="NAME", help="names or IDs of containers or images", count="+"),),
     ),
     Command(
@@ -217,11 +223,4 @@ VERBS = (
         operands=(Operand(name="CONTAINER", help="names or IDs (else all that run)", count="*"),),
     ),
     Command(name="diff", act=diff, summary="the files that a container changed", operands=(CONTAINER,)),
-    Command(
-        name="export",
-        act=export,
-        summary="a container's file system as a tar archive",
-        flags=(OUTPUT,),
-        operands=(CONTAINER,),
-    ),
 )

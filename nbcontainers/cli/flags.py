@@ -79,9 +79,17 @@ def number(text: str) -> float:
     return value
 
 
+def truth(text: str) -> bool:
+    """``true`` or ``false`` of a command line."""
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise NBContainersError(f"not true or false: {text!r}", hint="write true or false")
+    return text.lower() in ("true", "1")
+
+
 QUIET = Flag(names=("-q", "--quiet"), help="print only the IDs")
 FORMAT = Flag(names=("--format",), metavar="FORMAT", help="table, json, or fields such as '{{.ID}} {{.Names}}'")
 NO_TRUNC = Flag(names=("--no-trunc",), help="print whole IDs and commands")
+PLATFORM = Flag(names=("--platform",), metavar="OS/ARCH[/VARIANT]", help="which image, where there are several")
 IMAGE = Operand(name="IMAGE", help="name, ID or digest of an image")
 CONTAINERS = Operand(name="CONTAINER", help="names or IDs of containers", count="+")
 CONTAINER = Operand(name="CONTAINER", help="name or ID of a container")

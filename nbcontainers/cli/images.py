@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import datetime
 import functools
-import sys
 import time
 from argparse import Namespace
 from typing import Any
 
-from ..engine import Engine
-from ..errors import NBContainersError
+from ..engine import Engine, inspect
 from ..oci.image import Image
 from . import difference, text
 from . import format as form
-from .console import Console, archive_target, each
-from .flags import FORMAT, IMAGE, NO_TRUNC, OUTPUT, QUIET, Command, Flag, Operand
+from .console import Console, each
+from .flags import FORMAT, IMAGE, NO_TRUNC, QUIET, Command, Flag, Operand, truth
 
 COLUMNS = (
     ("REPOSITORY", "Repository"),
@@ -35,12 +33,13 @@ HISTORY_COLUMNS = (
 
 def images(engine: Engine, values: Namespace, console: Console) -> int:
     """List images."""
-    found = engine.images()
+    found = engine.images(values.repository or "", filters=values.filter)
     if values.quiet:
         for identifier in dict.fromkeys(image.id for image in found):
             console.print(str(identifier) if values.no_trunc else identifier.short)
         return 0
-    content = form.rows([image_row(image, truncate=not values.no_trunc) for image in found], values.format, COLUMNS)
+    columns = (*COLUMNS[:2], ("DIGEST", "Digest"), *COLUMNS[2:]) if values.digests else COLUMNS
+    content = form.rows([image_row(image, truncate=not values.no_trunc) for image in found], values.format, columns)
     if content:
         console.print(content)
     return 0
@@ -54,7 +53,7 @@ def image_row(image: Image, *, truncate: bool = True) -> dict[str, Any]:
         "Repository": reference.familiar_name if reference else "<none>",
         "Tag": (reference.tag or "<none>") if reference else "<none>",
         "Digest": str(image.descriptor.digest),
-        "CreatedAt": image.config.created,
+        "CreatedAt": at(image.config.created),
         "CreatedSince": since(image.config.created),
         "Size": form.size(image.size),
     }
@@ -62,9 +61,18 @@ def image_row(image: Image, *, truncate: bool = True) -> dict[str, Any]:
 
 def since(created: str) -> str:
     """How long ago an RFC 3339 time was."""
-    if not created:
-        return "N/A"
-    return form.age(datetime.datetime.fromisoformat(created).timestamp(), now=time.time())
+    instant = inspect.instant(created)
+    return form.age(instant, now=time.time()) if instant else "N/A"
+
+
+def at(created: str) -> str:
+    """An RFC 3339 time as Docker's lists have it."""
+    instant = inspect.instant(created)
+    return (
+        datetime.datetime.fromtimestamp(instant, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S +0000 UTC")
+        if instant
+        else "N/A"
+    )
 
 
 def tag(engine: Engine, values: Namespace, console: Console) -> int:
@@ -75,54 +83,41 @@ def tag(engine: Engine, values: Namespace, console: Console) -> int:
 
 def rmi(engine: Engine, values: Namespace, console: Console) -> int:
     """Remove images."""
-    return each(values.image, console, lambda name: engine.remove_image(name, force=values.force))
-
-
-def save(engine: Engine, values: Namespace, console: Console) -> int:
-    """Write images to an archive."""
-    found = [engine.image(name) for name in values.image]
-    with archive_target(values.output, console) as stream:
-        engine.save(found, stream)
-    return 0
-
-
-def load(engine: Engine, values: Namespace, console: Console) -> int:
-    """Read images from an archive."""
-    if values.input:
-        with open(values.input, "rb") as stream:
-            loaded = engine.load(stream)
-    else:
-        if sys.stdin.isatty():
-            raise NBContainersError(
-                "no archive on standard input", hint="name a file with -i, or send one through a pipe"
-            )
-        loaded = engine.load(sys.stdin.buffer)
-    for image in loaded:
-        console.print(f"Loaded image: {image.name}" if image.reference else f"Loaded image ID: {image.id}")
-    return 0
+    return each(
+        values.image,
+        console,
+        lambda name: engine.remove_image(name, force=values.force, prune=not values.no_prune),
+    )
 
 
 def history(engine: Engine, values: Namespace, console: Console) -> int:
     """The instructions that made an image, the newest first."""
     image = engine.image(values.image)
-    sizes = iter(image.layers)
     items = []
-    for entry in image.config.history:
-        layer = None if entry.empty_layer else next(sizes, None)
+    for entry, layer in engine.history(image):
         made = entry.created_by if values.no_trunc or len(entry.created_by) <= 45 else entry.created_by[:44] + "…"
+        size = layer.size if layer else 0
         items.append(
             {
                 "ID": "<missing>",
                 "CreatedSince": since(entry.created),
                 "CreatedAt": entry.created,
-                "CreatedBy": made,
-                "Size": form.size(layer.size if layer else 0),
-                "Comment": entry.comment,
+                "CreatedBy": text.printable(made),
+                "Size": form.size(size) if values.human else str(size),
+                "Comment": text.printable(entry.comment),
             }
         )
     if items:
         items[-1]["ID"] = str(image.id) if values.no_trunc else image.id.short
-    console.print(form.rows(reversed(items), values.format, HISTORY_COLUMNS))
+    if values.quiet:
+        for item in reversed(items):
+            console.print(item["ID"])
+        return 0
+    created = HISTORY_COLUMNS[1] if values.human else ("CREATED AT", "CreatedAt")
+    columns = (HISTORY_COLUMNS[0], created, *HISTORY_COLUMNS[2:])
+    content = form.rows(list(reversed(items)), values.format, columns)
+    if content:
+        console.print(content)
     return 0
 
 
@@ -142,7 +137,25 @@ def image_diff(engine: Engine, values: Namespace, console: Console) -> int:
 
 
 VERBS = (
-    Command(name="images", act=images, summary="list images", flags=(QUIET, NO_TRUNC, FORMAT)),
+    Command(
+        name="images",
+        act=images,
+        summary="list images",
+        flags=(
+            Flag(names=("-a", "--all"), help="also what is between two images: builds here leave nothing there"),
+            Flag(names=("--digests",), help="show the manifests' digests"),
+            Flag(
+                names=("-f", "--filter"),
+                metavar="KEY=VALUE",
+                many=True,
+                help="dangling=true, label[!]=KEY[=VALUE], before=IMAGE, since=IMAGE, until=TIME, reference=PATTERN",
+            ),
+            QUIET,
+            NO_TRUNC,
+            FORMAT,
+        ),
+        operands=(Operand(name="REPOSITORY", help="a name, or a pattern of one, such as 'app*'", count="?"),),
+    ),
     Command(
         name="tag",
         act=tag,
@@ -153,27 +166,28 @@ VERBS = (
         name="rmi",
         act=rmi,
         summary="remove images",
-        flags=(Flag(names=("-f", "--force"), help="also those that ended containers were made from"),),
+        flags=(
+            Flag(names=("-f", "--force"), help="also those that ended containers were made from"),
+            Flag(names=("--no-prune",), help="leave its layers in the store until the next prune"),
+        ),
         operands=(Operand(name="IMAGE", help="names or IDs of images", count="+"),),
-    ),
-    Command(
-        name="save",
-        act=save,
-        summary="write images to an archive that Docker, Podman and skopeo read",
-        flags=(OUTPUT,),
-        operands=(Operand(name="IMAGE", help="names or IDs of images", count="+"),),
-    ),
-    Command(
-        name="load",
-        act=load,
-        summary="read images from an archive",
-        flags=(Flag(names=("-i", "--input"), metavar="FILE", help="where from (else standard input)"),),
     ),
     Command(
         name="history",
         act=history,
         summary="the instructions that made an image",
-        flags=(NO_TRUNC, FORMAT),
+        flags=(
+            Flag(
+                names=("-H", "--human"),
+                metavar="true|false",
+                convert=truth,
+                default=True,
+                help="sizes and times for people (true)",
+            ),
+            NO_TRUNC,
+            QUIET,
+            FORMAT,
+        ),
         operands=(IMAGE,),
     ),
     Command(name="layers", act=layers, summary="what each layer of an image holds", flags=(FORMAT,), operands=(IMAGE,)),

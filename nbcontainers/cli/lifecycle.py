@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 
 from ..engine import Container, Engine
-from ..engine.options import RunOptions
 from . import format as form
 from .console import Console, each
 from .flags import CONTAINER, CONTAINERS, Command, Flag, Operand, number, whole
@@ -24,8 +23,6 @@ FLAGS = (
     Flag(names=("--no-healthcheck",), help="do without the image's check"),
     Flag(names=("--env-file",), metavar="FILE", many=True, help="variables, a line each"),
     Flag(names=("--label-file",), metavar="FILE", many=True, help="labels, a line each"),
-    Flag(names=("--group-add",), metavar="GROUP", many=True, help="a further group of the program"),
-    Flag(names=("--domainname",), metavar="NAME", help="the NIS domain name inside"),
     Flag(
         names=("--log-opt",),
         metavar="NAME=VALUE",
@@ -33,28 +30,6 @@ FLAGS = (
         help="max-size=64m (of a file of the log) or max-file=2 (how many there are)",
     ),
 )
-
-
-def options(values: Namespace) -> RunOptions:
-    """The words of these flags as the engine takes them."""
-    return RunOptions(
-        restart=values.restart or "no",
-        stop_signal=values.stop_signal or "",
-        stop_timeout=values.stop_timeout,
-        init=values.init,
-        health_cmd=values.health_cmd or "",
-        health_interval=values.health_interval or 0,
-        health_timeout=values.health_timeout or 0,
-        health_retries=values.health_retries or 0,
-        health_start_period=values.health_start_period or 0,
-        health_start_interval=values.health_start_interval or 0,
-        no_healthcheck=values.no_healthcheck,
-        env_file=values.env_file,
-        label_file=values.label_file,
-        group_add=values.group_add,
-        domainname=values.domainname or "",
-        log_opt=values.log_opt,
-    )
 
 
 def restart(engine: Engine, values: Namespace, console: Console) -> int:

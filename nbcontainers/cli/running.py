@@ -7,88 +7,30 @@ import os
 from argparse import Namespace
 
 from ..engine import Container, Engine
-from ..engine.options import RunOptions
 from ..errors import Conflict, NBContainersError, NotFound
+from ..events import Observer
 from ..results import ContainerState
-from . import attached, lifecycle
+from . import attached
 from .console import Console, each
+from .creating import CREATE, run_options
 from .entering import truth
-from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number, whole
+from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number
 
-CREATE = (
-    Flag(
-        names=("-e", "--env"),
-        metavar="NAME=VALUE",
-        many=True,
-        help="set a variable (NAME alone takes this shell's value)",
-    ),
-    Flag(names=("-w", "--workdir"), metavar="FOLDER", help="where the command starts"),
-    Flag(names=("-u", "--user"), metavar="USER[:GROUP]", help="who runs the command: names or numbers of the image"),
-    Flag(
-        names=("-v", "--volume"),
-        metavar="HOST:INSIDE[:ro]",
-        many=True,
-        help="show a folder or file of this host inside",
-    ),
-    Flag(names=("--tmpfs",), metavar="FOLDER[:OPTIONS]", many=True, help="an empty folder in memory"),
-    Flag(names=("--read-only",), help="the root file system cannot be written to"),
-    Flag(names=("--name",), metavar="NAME", help="a name to call the container by"),
-    Flag(names=("--rm",), help="remove the container when it ends"),
-    Flag(names=("-i", "--interactive"), help="keep standard input open"),
-    Flag(names=("-t", "--tty"), help="give the program a terminal"),
-    Flag(names=("-m", "--memory"), metavar="BYTES", help="memory limit: 64m, 1.5g"),
-    Flag(names=("--cpus",), metavar="N", convert=number, help="processor limit: 0.5, 2"),
-    Flag(names=("--pids-limit",), metavar="N", convert=whole, help="process limit; -1 for none"),
-    Flag(names=("--cap-add",), metavar="CAP", many=True, help="give a capability (or ALL)"),
-    Flag(names=("--cap-drop",), metavar="CAP", many=True, help="take a capability away (or ALL)"),
-    Flag(names=("--security-opt",), metavar="OPTION", many=True, help="no-new-privileges or seccomp=unconfined"),
-    Flag(names=("-h", "--hostname"), metavar="NAME", help="the host name inside (else the container's ID)"),
-    Flag(
-        names=("--network", "--net"), metavar="none|host", help="none (a network of its own with loopback only) or host"
-    ),
-    Flag(names=("--entrypoint",), metavar="COMMAND", help="in place of the image's entry point"),
-    Flag(names=("-l", "--label"), metavar="KEY=VALUE", many=True, help="a label on the container"),
-    Flag(names=("--replace",), help="take the name over from a container that has it"),
-    Flag(names=("--cidfile",), metavar="FILE", help="write the ID into a file that is not there yet"),
-    *lifecycle.FLAGS,
-)
 DETACH = Flag(names=("-d", "--detach"), help="print the ID and leave the container running")
+CIDFILE = Flag(names=("--cidfile",), metavar="FILE", help="write the ID into a file that is not there yet")
 COMMAND = Operand(name="COMMAND", help="what to run in place of the image's command", count="rest")
 
 
-def run_options(values: Namespace) -> RunOptions:
-    """The words of ``run`` and ``create`` as the engine takes them."""
-    given = RunOptions(
-        name=values.name or "",
-        env=values.env,
-        workdir=values.workdir or "",
-        user=values.user or "",
-        volumes=values.volume,
-        tmpfs=values.tmpfs,
-        read_only=values.read_only,
-        rm=values.rm,
-        interactive=values.interactive,
-        tty=values.tty,
-        memory=values.memory,
-        cpus=values.cpus,
-        pids_limit=values.pids_limit,
-        cap_add=values.cap_add,
-        cap_drop=values.cap_drop,
-        security_opt=values.security_opt,
-        hostname=values.hostname or "",
-        network=values.network or "none",
-        entrypoint=values.entrypoint,
-        labels=values.label,
-        replace=values.replace,
-    )
-    return {**given, **lifecycle.options(values)}
+def pulling(values: Namespace, console: Console) -> Observer:
+    """What tells of an image that is pulled before it runs."""
+    return console.transfers(errors=True, missing=values.pull != "always")
 
 
 def run(engine: Engine, values: Namespace, console: Console) -> int:
     """Run a container: its exit code, 128 and the signal's number if one ended it, 125 to 127 if it could not start."""
     attached.require_terminal(values)
     shown = attached.streams(values.attach, interactive=values.interactive, detach=values.detach)
-    container = made(engine, values)
+    container = made(engine, values, console)
     try:
         container.start(detach=values.detach)
     except BaseException:
@@ -109,13 +51,13 @@ def run(engine: Engine, values: Namespace, console: Console) -> int:
     )
 
 
-def made(engine: Engine, values: Namespace) -> Container:
+def made(engine: Engine, values: Namespace, console: Console) -> Container:
     """Make the container, and write its ID into the file that was named for it."""
     path = values.cidfile
     if path and os.path.lexists(path):
         hint = "remove it, if no container that still runs is meant"
         raise Conflict(f"the file for the container's ID is there already: {path}", hint=hint)
-    container = engine.create(values.image, *values.command, **run_options(values))
+    container = engine.create(values.image, *values.command, on_event=pulling(values, console), **run_options(values))
     if path:
         try:
             with open(path, "x") as file:
@@ -134,7 +76,7 @@ def warn(state: ContainerState, console: Console) -> None:
 
 def create(engine: Engine, values: Namespace, console: Console) -> int:
     """Make a container and print its ID."""
-    console.print(made(engine, values).id)
+    console.print(made(engine, values, console).id)
     return 0
 
 
@@ -171,7 +113,11 @@ def kill(engine: Engine, values: Namespace, console: Console) -> int:
 
 def rm(engine: Engine, values: Namespace, console: Console) -> int:
     """Remove containers."""
-    return each(values.container, console, lambda word: engine.container(word).remove(force=values.force))
+    return each(
+        values.container,
+        console,
+        lambda word: engine.container(word).remove(force=values.force, volumes=values.volumes),
+    )
 
 
 def wait(engine: Engine, values: Namespace, console: Console) -> int:
@@ -186,14 +132,14 @@ VERBS = (
         name="run",
         act=run,
         summary="make a container from an image and run it",
-        flags=(*CREATE, DETACH, attached.STREAMS, attached.SIG_PROXY, attached.KEYS),
+        flags=(*CREATE, DETACH, CIDFILE, attached.STREAMS, attached.SIG_PROXY, attached.KEYS),
         operands=(IMAGE, COMMAND),
     ),
     Command(
         name="create",
         act=create,
         summary="make a container and leave it to be started",
-        flags=CREATE,
+        flags=(*CREATE, CIDFILE),
         operands=(IMAGE, COMMAND),
     ),
     Command(
@@ -233,7 +179,10 @@ VERBS = (
         name="rm",
         act=rm,
         summary="remove containers",
-        flags=(Flag(names=("-f", "--force"), help="kill those that run"),),
+        flags=(
+            Flag(names=("-f", "--force"), help="kill those that run"),
+            Flag(names=("-v", "--volumes"), help="remove their anonymous volumes too"),
+        ),
         operands=(CONTAINERS,),
     ),
     Command(

@@ -4,10 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import build, containers, demo, entering, host, images, lifecycle, running, upkeep
+from . import (
+    archives,
+    build,
+    containers,
+    demo,
+    entering,
+    host,
+    images,
+    lifecycle,
+    registries,
+    running,
+    upkeep,
+    volumes,
+)
 from .flags import Command
 
-_MODULES = (build, running, lifecycle, entering, containers, images, upkeep, host, demo)
+_MODULES = (  # in the order of the help
+    build,
+    running,
+    lifecycle,
+    entering,
+    containers,
+    images,
+    registries,
+    archives,
+    volumes,
+    upkeep,
+    host,
+    demo,
+)
 
 VERBS: dict[str, Command] = {verb.name: verb for module in _MODULES for verb in module.VERBS}
 
@@ -17,6 +43,7 @@ GROUPS: dict[str, str] = {
     "container": "containers together",
     "image": "images together",
     "system": "the whole store",
+    "volume": "folders that outlive the containers which show them",
 }
 
 

@@ -13,9 +13,13 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import Conflict, Detached, NBContainersError, NotFound
 from ..events import Observer, Output, ignore
+from ..oci.image import Image
+from ..oci.reference import Reference
 from ..oci.runtime import RuntimeSpec
 from ..results import Change, ContainerState, ProcessList, Usage
-from . import entering, inspect
+from . import entering, inspect, sharing
+from . import volumes as volumes_
+from .asked import Asked
 from .names import ContainerNames
 
 if TYPE_CHECKING:
@@ -68,6 +72,11 @@ class Container:
         """The runtime specification that it was made with."""
         return RuntimeSpec.from_json(json.loads((self._folder / CONFIG).read_bytes()))
 
+    @property
+    def asked(self) -> Asked:
+        """What was asked for when it was made, beside what the specification says."""
+        return Asked.load(self._folder)
+
     def write(self, spec: RuntimeSpec, state: ContainerState) -> None:
         """Write what the container is, once, when it is made: its config.json, then the state that makes it one."""
         from ..runtime import state as states
@@ -97,10 +106,11 @@ class Container:
             )
         self._started = self._runtime.start(
             self._folder,
-            self.spec,
+            sharing.resolve(self.spec, self._other),
             self._store.snapshots.mounts(self.id),
             state=state,
             user=state.user,
+            groups=self.asked.host_config.get("GroupAdd") or (),
             stdin=state.interactive,
             detach=detach,
             size=entering.window(),
@@ -250,16 +260,20 @@ class Container:
     def top(self, *options: str) -> ProcessList:
         """Its processes as ``ps`` lists them, with ps's options ``-ef`` or ``-o`` and names of columns: Conflict if it does not run."""
         from ..runtime import pausing
-        from . import listing
+        from . import ps
 
         state = self.state
         if not state.pid:
             raise Conflict(f"container {state.name} is not running")
-        return listing.table(pausing.members(state.pid), options)
+        return ps.table(pausing.members(state.pid), options)
 
-    def remove(self, *, force: bool = False) -> None:
-        """Remove it with all that it changed; with ``force`` also if it runs, else Conflict."""
+    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove it with all that it changed; with ``force`` also if it runs, else Conflict.
+
+        ``volumes`` takes its anonymous volumes along, as those of a container under ``rm`` always are.
+        """
         state = self.state
+        points = self.asked.mounts if volumes or state.auto_remove else ()
         if state.status in LIVE:
             if not force:
                 raise Conflict(
@@ -275,6 +289,7 @@ class Container:
         self._store.snapshots.remove(self.id)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._names.release(self.id, state.name)
+        volumes_.forget(self._store, self._names, points)
         self._happen("destroy")
 
     def _happen(self, action: str, **attributes: str) -> None:
@@ -337,9 +352,24 @@ class Container:
         self.state  # noqa: B018 - NotFound, if it is no more
         self._store.worker.export(self._store.snapshots.mounts(self.id), stream.fileno())
 
-    def inspect(self) -> dict[str, Any]:
-        """All that is known of it, by Docker's keys."""
-        return inspect.container(self.state, self.spec, self._folder)
+    def commit(self, reference: Reference | None = None, **options: Any) -> Image:
+        """See ``Engine.commit``."""
+        from . import derived
+
+        return derived.commit(self._store, self._runtime, self._folder, self.state, self.spec, reference, **options)
+
+    def inspect(self, *, size: bool = False) -> dict[str, Any]:
+        """All that is known of it, by Docker's keys; with ``size`` also the bytes that it wrote, and that its files have in all."""
+        found = inspect.container(self.state, self.spec, self.asked, self._folder)
+        if size:
+            from . import upkeep
+
+            found |= upkeep.sizes(self._store, self.id)
+        return found
+
+    def _other(self, identifier: str) -> tuple[ContainerState, str]:
+        other = Container(self._store, self._names, self._runtime, identifier)
+        return other.state, other.asked.host_config.get("IpcMode", "")
 
     @property
     def _running(self) -> Running:

@@ -9,8 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..errors import HostError, NBContainersError, NotFound
-from ..linux import capabilities
+from ..errors import NBContainersError, NotFound
 from ..oci.image import ContainerConfig, Image
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
@@ -18,9 +17,11 @@ from ..runtime import defaults, namefiles
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..store.store import Store
+from . import devices, limits, mounts, policies, requests, security, sharing, volumes
 from . import options as words
-from . import policies
+from .asked import Asked
 from .container import Container, signal_number
+from .mounts import MountPoint
 from .names import ContainerNames
 
 STOP_SIGNAL = "org.opencontainers.image.stopSignal"  # OCI image spec, "Conversion to OCI Runtime Configuration"
@@ -38,8 +39,17 @@ def create(
 ) -> Container:
     """Make a container of an image and leave it to be started; ``called`` is the image as the user named it."""
     identifier = secrets.token_hex(32)
-    spec = specification(source, command, options, identifier, runtime.host)
-    state = _state(source, called, command, options, identifier, runtime.host)
+    host = runtime.host
+    config = source.config
+    requests.check_platform(options, config.platform)
+    modes = sharing.read(options, names.find, host)
+    points = volumes.combined(
+        mounts.asked(options, config.config.volumes),
+        volumes.inherited(options.get("volumes_from", ()), lambda word: names.folder(names.find(word))),
+    )
+    asked = Asked(mounts=points, host_config=requests.host_config(options, modes))
+    spec = specification(source, command, options, identifier, host, modes, points)
+    state = _state(source, called, command, options, identifier, host)
     container = Container(store, names, runtime, identifier)
     name = options.get("name") or ""
     if name and options.get("replace", False):
@@ -53,27 +63,39 @@ def create(
             lease.add(source.descriptor.digest, identifier)
             folder.mkdir(mode=0o700)
             store.snapshots.unpack(source)
-            store.snapshots.prepare(identifier, source.chain_ids)
+            rootfs = store.snapshots.prepare(identifier, source.chain_ids)
             name = names.claim(identifier, name)
             own = namefiles.write(folder, spec.hostname, "none" if spec.namespace("network") else "host")
-            given = {mount.destination for mount in spec.mounts}
-            mounts = (*(mount for mount in own if mount.destination not in given), *spec.mounts)
-            container.write(replace(spec, mounts=mounts), replace(state, name=name))
+            given = {mount.destination for mount in spec.mounts} | {point.destination for point in points}
+            own = tuple(mount for mount in own if mount.destination not in given)
+            with store.volumes.shared() if points else contextlib.nullcontext():
+                users = volumes.provide(store, points, rootfs)
+                asked.save(folder)
+            outer_first = sorted((*own, *users), key=lambda mount: mount.destination.count("/"))
+            container.write(replace(spec, mounts=(*spec.mounts, *outer_first)), replace(state, name=name))
             return container
     except BaseException:  # all of it, or nothing
         store.snapshots.remove(identifier)
         shutil.rmtree(folder, ignore_errors=True)
         names.release(identifier, name)
+        volumes.forget(store, names, points)
         raise
 
 
 def specification(
-    source: Image, command: Sequence[str], options: words.RunOptions, identifier: str, host: Host
+    source: Image,
+    command: Sequence[str],
+    options: words.RunOptions,
+    identifier: str,
+    host: Host,
+    modes: sharing.Modes,
+    points: Sequence[MountPoint] = (),
 ) -> RuntimeSpec:
-    """What the kernel is to be asked for."""
+    """What the kernel is to be asked for, but for the mounts that the user wants."""
     config = source.config.config
     init = (policies.init(),) if options.get("init", False) else ()
-    no_new_privileges, filtered = words.security(options.get("security_opt", ()))
+    given = devices.give(options.get("device", ()), options.get("device_cgroup_rule", ()), userns=host.identity.userns)
+    resources = limits.resources(options)
     spec = defaults.docker_spec(
         host=host,
         args=((policies.INIT, "--") if init else ()) + tuple(words.command(config, command, options.get("entrypoint"))),
@@ -81,27 +103,32 @@ def specification(
         cwd=options.get("workdir") or config.working_dir or "/",
         hostname=options.get("hostname") or identifier[:12],
         network=words.network(options.get("network") or "none"),
-        capabilities=capabilities.adjust(capabilities.DOCKER, options.get("cap_add", ()), options.get("cap_drop", ())),
-        resources=words.resources(options),
-        mounts=(
-            *init,
-            *map(words.bind, options.get("volumes", ())),
-            *map(words.memory_folder, options.get("tmpfs", ())),
-        ),
+        capabilities=security.held(options),
+        resources=replace(resources, devices=given.rules),
+        mounts=init,
         readonly_root=options.get("read_only", False),
-        no_new_privileges=no_new_privileges,
+        rlimits=limits.rlimits(options.get("ulimit", ())),
+        oom_score_adj=limits.oom_score(options.get("oom_score_adj")),
+        shm_size=words.size(options.get("shm_size") or defaults.SHM_SIZE),
+        cgroups_path=f"{options['cgroup_parent']}/{identifier}" if options.get("cgroup_parent") else "",
     )
     stop_signal = options.get("stop_signal") or config.stop_signal
     if stop_signal:
         signal_number(stop_signal)  # refused now, not when it is wanted
-    annotations = {STOP_SIGNAL: stop_signal} if stop_signal else {}
-    return replace(
+    covered = {point.destination for point in points}
+    kept = tuple(mount for mount in spec.mounts if mount.destination not in covered)
+    annotations = words.pairs(options.get("annotation", ()), "annotation")
+    if stop_signal:
+        annotations[STOP_SIGNAL] = stop_signal
+    spec = replace(
         spec,
-        seccomp=spec.seccomp if filtered else None,
-        annotations=annotations,
+        mounts=(*kept, *given.binds),
+        devices=given.devices,
         domainname=options.get("domainname") or "",
+        annotations=annotations,
         process=replace(spec.process, terminal=options.get("tty", False)),
     )
+    return security.apply(sharing.apply(spec, modes), options)
 
 
 def _environment(config: ContainerConfig, options: words.RunOptions) -> tuple[str, ...]:
@@ -121,13 +148,6 @@ def _state(
     if restart[0] != "no" and options.get("rm", False):
         hint = "a container that is removed at its end cannot be started again"
         raise NBContainersError(f"both rm and restart {options.get('restart')!r}", hint=hint)
-    groups = tuple(options.get("group_add", ()))
-    if groups and host.identity.userns:
-        raise HostError(
-            f"further groups ({', '.join(groups)}) cannot be given on tier {host.tier}: its user namespace has one group only",
-            tier=host.tier,
-            hint="run as root, or leave --group-add out",
-        )
     timeout = options.get("stop_timeout")
     return ContainerState(
         id=identifier,
@@ -138,6 +158,7 @@ def _state(
         status="created",
         created=time.time(),
         tier=host.tier,
+        not_enforced=security.missing(options, host),
         user=options.get("user") or config.user,
         interactive=options.get("interactive", False),
         auto_remove=options.get("rm", False),
@@ -145,6 +166,5 @@ def _state(
         restart=restart,
         stop_timeout=None if timeout is None else float(timeout),
         check=policies.health(config, options),
-        groups=groups,
         log_options=policies.logging(options.get("log_opt", ())),
     )

@@ -5,18 +5,28 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Unpack
 
 from ..errors import NotFound
 from ..events import Observer, ignore
-from ..oci.descriptor import Digest
-from ..oci.image import Image
+from ..oci.descriptor import Descriptor, Digest
+from ..oci.image import History, Image
 from ..oci.reference import Reference
-from ..results import BuildResult, ContainerState, DiskUse, HostReport, ImageDiff, LayerStack, Pruned, StoreCheck
-from . import inspect
+from ..results import (
+    BuildResult,
+    ContainerState,
+    DiskUse,
+    HostReport,
+    ImageDiff,
+    LayerStack,
+    Pruned,
+    StoreCheck,
+    VolumeState,
+)
+from . import inspect, volumes
 from . import options as words
 from .container import LIVE, Container
 from .names import ContainerNames
@@ -24,6 +34,7 @@ from .names import ContainerNames
 if TYPE_CHECKING:
     from ..runtime.host import Host
     from ..runtime.process import Runtime
+    from ..store.compression import Compression
     from ..store.store import Store
 
 TOOLBOX = Reference.parse("toolbox")
@@ -100,6 +111,7 @@ class Engine:
         args: Mapping[str, str] | None = None,
         target: str = "",
         no_cache: bool = False,
+        pull: bool = False,
         on_event: Observer = ignore,
     ) -> BuildResult:
         """Make an image from a Dockerfile: text as ``str``, a file as ``Path``.
@@ -111,6 +123,7 @@ class Engine:
             args: values for ARG.
             target: the stage to build up to, by name or number.
             no_cache: execute every step again.
+            pull: ask the registries for newer images of FROM and ``--from``; without it they are pulled where they are missing.
             on_event: told of steps and output as they come, in this thread.
 
         Raises:
@@ -131,7 +144,10 @@ class Engine:
                 runtime=self._runtime,
                 host=self._host,
                 resolve_toolbox=lambda: self.toolbox(on_event=on_event),
-                context=Context.open(Path(context), dockerfile=file, digests=digests) if context is not None else None,
+                find=lambda name: self._source(name, "always" if pull else "missing", None, on_event),
+                contexts={"": Context.open(Path(context), dockerfile=file, digests=digests)}
+                if context is not None
+                else {},
                 arguments=args,
                 target=target,
                 no_cache=no_cache,
@@ -158,9 +174,94 @@ class Engine:
                 raise
             return self.toolbox()
 
-    def images(self) -> tuple[Image, ...]:
-        """Every tag, newest first, then the images without one."""
-        return self.store.images.list()
+    def pull(
+        self, name: str, *, platform: str | None = None, insecure: bool = False, on_event: Observer = ignore
+    ) -> Image:
+        """Bring an image from its registry and unpack it; only what is not here already comes.
+
+        Args:
+            name: with a tag (else ``latest``) or a digest; without a registry it is Docker Hub's.
+            platform: ``linux/arm64`` and the like, of an image that has several; this host's without it.
+            insecure: take a certificate that is not valid, and http where there is no https.
+            on_event: told of each layer, in this thread.
+
+        Raises:
+            RegistryError: the registry refuses or cannot be reached.
+            IntegrityError: what came is not what was announced; nothing of it is kept.
+            NotFound: it is not for this platform.
+        """
+        from . import registries
+
+        return registries.pull(self.store, name, platform=platform, insecure=insecure, on_event=on_event)
+
+    def pull_all(
+        self, name: str, *, platform: str | None = None, insecure: bool = False, on_event: Observer = ignore
+    ) -> tuple[Image, ...]:
+        """Pull every tag of a repository; a tag that has nothing for the platform is told of and left out."""
+        from . import registries
+
+        return registries.pull_all(self.store, name, platform=platform, insecure=insecure, on_event=on_event)
+
+    def push(
+        self, name: str, *, all_tags: bool = False, insecure: bool = False, on_event: Observer = ignore
+    ) -> tuple[Digest, ...]:
+        """Bring an image, or with ``all_tags`` each tag of a repository, to its registry; the digest of each there.
+
+        Raises:
+            NotFound: there is no such tag here.
+            RegistryError: the registry refuses or cannot be reached.
+        """
+        from . import registries
+
+        names = registries.all_tags(self.store, name) if all_tags else (registries.pushed(self.store, name),)
+        return registries.push(self.store, names, insecure=insecure, on_event=on_event)
+
+    def referrers(self, name: str, *, insecure: bool = False, on_event: Observer = ignore) -> tuple[Descriptor, ...]:
+        """What a registry keeps for an image of it: signatures, bills of material, attestations."""
+        from . import registries
+
+        return registries.referrers(self.store, name, insecure=insecure, on_event=on_event)
+
+    def login(
+        self, registry: str = "", *, username: str, password: str, insecure: bool = False, on_event: Observer = ignore
+    ) -> str:
+        """Keep a user name and password that the registry (Docker Hub without one) accepts, where Docker does; where is returned.
+
+        Raises:
+            RegistryError: it refuses them, or cannot be reached; nothing is kept.
+        """
+        from . import registries
+
+        return registries.login(registry, username, password, insecure=insecure, on_event=on_event)
+
+    def logout(self, registry: str = "", *, on_event: Observer = ignore) -> str:
+        """Forget what is kept for a registry (Docker Hub without one), whose name is returned: NotFound if nothing is."""
+        from . import registries
+
+        return registries.logout(registry, on_event)
+
+    def _source(self, image: str | Image, policy: str, platform: str | None, on_event: Observer) -> Image:
+        """The image for a container or a build, pulled by docker's ``--pull``: missing, always or never."""
+        if isinstance(image, Image):
+            return image
+        if policy == "missing" and not platform:
+            with contextlib.suppress(NotFound):
+                return self.image(image)
+        from . import registries
+
+        return registries.source(self.image, self.store, image, policy=policy, platform=platform, on_event=on_event)
+
+    def images(self, name: str = "", *, filters: Sequence[str] = ()) -> tuple[Image, ...]:
+        """Every tag, newest first, then the images without one; only those of a name or pattern, and that all filters fit.
+
+        ``filters`` are docker's: dangling=, label=, before=, since=, until=, reference=.
+        """
+        found = self.store.images.list()
+        if not name and not filters:
+            return found
+        from . import listing
+
+        return listing.select(found, name, filters, self.store.images.resolve)
 
     def toolbox(self, extra: Sequence[str] = (), *, on_event: Observer = ignore) -> Image:
         """Make the offline base image from this host's own programs, and those of ``extra``; tagged ``toolbox``."""
@@ -188,8 +289,11 @@ class Engine:
     def inspect_image(self, name: str | Image) -> dict[str, Any]:
         """All that is known of an image, by Docker's keys."""
         subject = self.store.images.resolve(name) if isinstance(name, str) else name
-        tags = sorted(image.reference.familiar for image in self.images() if image.reference and image.id == subject.id)
-        return inspect.image(subject, tuple(tags))
+        names = [image.reference for image in self.images() if image.reference and image.id == subject.id]
+        tags = sorted(name.familiar for name in names if name.tag)
+        digests = {f"{name.familiar_name}@{self.store.images.tags.read(name).descriptor.digest}" for name in names}
+        tagged = max((tag.tagged for tag in self.store.images.tags if tag.reference in names), default=0)
+        return inspect.image(subject, tags, sorted(digests), tagged)
 
     def save(self, names: Iterable[str | Image], stream: IO[bytes]) -> None:
         """Write images to an archive that is an OCI layout and Docker's format at once."""
@@ -197,13 +301,100 @@ class Engine:
 
         archive.save(self.store, [self.image(name) for name in names], stream)
 
-    def load(self, stream: IO[bytes], *, on_event: Observer = ignore) -> tuple[Image, ...]:
-        """Read the images of an archive (OCI layout or Docker's format); nothing is tagged unless every blob is whole."""
+    def load(self, source: IO[bytes] | Path, *, on_event: Observer = ignore) -> tuple[Image, ...]:
+        """Read the images of an archive (OCI layout or Docker's format), or of an OCI layout in a folder.
+
+        The archive may be compressed by gzip, zstd, bzip2 or xz. Nothing is tagged unless every blob is whole.
+        """
         from ..store import archive
 
-        images = archive.load(self.store, stream, on_event=on_event)
+        images = archive.load(self.store, source, on_event=on_event)
         self.keep_within(on_event=on_event)
         return images
+
+    def import_(
+        self,
+        source: str | Path | IO[bytes],
+        tag: str = "",
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str = "",
+        compression: Compression = "gzip",
+        on_event: Observer = ignore,
+    ) -> Image:
+        """Make an image of one layer from a tar of a root file system, as ``export`` writes it.
+
+        Args:
+            source: a file, an http or https address, or a stream; compressed or not.
+            tag: what to call the image.
+            changes: instructions that set its configuration, such as ``CMD ["sh"]``.
+            message: stands in its history.
+            platform: what it is for, ``linux/arm64``; this host without it.
+            compression: of its layer.
+            on_event: told of the progress, in this thread.
+
+        Raises:
+            IntegrityError: it is no archive of files, or a hostile one.
+            DockerfileError: a change cannot be read.
+        """
+        from . import derived
+
+        reference = Reference.parse(tag) if tag else None
+        image = derived.import_(
+            self.store,
+            source,
+            reference,
+            changes=changes,
+            message=message,
+            platform=platform,
+            compression=compression,
+            on_event=on_event,
+        )
+        self.keep_within(on_event=on_event)
+        return image
+
+    def commit(
+        self,
+        container: str | Container,
+        tag: str = "",
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+        compression: Compression = "gzip",
+        on_event: Observer = ignore,
+    ) -> Image:
+        """Make an image of a container, running or not: what it was made from, and one more layer of what it changed since.
+
+        Args:
+            container: the container, or what stands for it.
+            tag: what to call the image.
+            author: who made it.
+            message: stands in its history.
+            changes: instructions that change its configuration, such as ``ENV A=1``.
+            pause: keep its processes from writing meanwhile.
+            compression: of the new layer.
+            on_event: told of the progress, and where the container could not be paused.
+        """
+        subject = self.container(container) if isinstance(container, str) else container
+        reference = Reference.parse(tag) if tag else None
+        image = subject.commit(
+            reference,
+            author=author,
+            message=message,
+            changes=changes,
+            pause=pause,
+            compression=compression,
+            on_event=on_event,
+        )
+        self.keep_within(on_event=on_event)
+        return image
+
+    def history(self, name: str | Image) -> tuple[tuple[History, Descriptor | None], ...]:
+        """Each line of an image's history with the layer that it made, from the base up; a layer without a line has an empty one."""
+        return self.store.images.history(self.image(name))
 
     def layers(self, name: str | Image) -> LayerStack:
         """What each layer of an image holds."""
@@ -220,18 +411,23 @@ class Engine:
     # -- containers ----------------------------------------------------------------------------------------------------
 
     def run(
-        self, image: str | Image, *command: str, detach: bool = False, **options: Unpack[words.RunOptions]
+        self,
+        image: str | Image,
+        *command: str,
+        detach: bool = False,
+        on_event: Observer = ignore,
+        **options: Unpack[words.RunOptions],
     ) -> Container:
         """Make a container from an image and start it; it is returned once its program runs.
 
         ``attach`` streams its output, ``wait`` gives its exit code. It ends with this engine unless ``detach`` is set. The
-        keywords are those of ``RunOptions``, docker's words.
+        keywords are those of ``RunOptions``, docker's words. An image that is missing is pulled; ``on_event`` hears of that.
 
         Raises:
-            NotFound: there is no such image.
+            NotFound: there is no such image, and it cannot be pulled.
             LaunchError: it could not be started; ``exit_code`` is Docker's 125, 126 or 127.
         """
-        container = self.create(image, *command, **options)
+        container = self.create(image, *command, on_event=on_event, **options)
         try:
             container.start(detach=detach)
         except BaseException:
@@ -240,12 +436,14 @@ class Engine:
             raise
         return container
 
-    def create(self, image: str | Image, *command: str, **options: Unpack[words.RunOptions]) -> Container:
+    def create(
+        self, image: str | Image, *command: str, on_event: Observer = ignore, **options: Unpack[words.RunOptions]
+    ) -> Container:
         """Make a container from an image and leave it to be started."""
         from . import creation
 
         words.check(options)
-        source = self.image(image)
+        source = self._source(image, options.get("pull") or "missing", options.get("platform"), on_event)
         return creation.create(
             source,
             image if isinstance(image, str) else source.name,
@@ -277,6 +475,31 @@ class Engine:
     def container(self, name: str) -> Container:
         """The container that a name, an ID or the beginning of an ID stands for."""
         return Container(self.store, self._names, self._runtime, self._names.find(name))
+
+    # -- volumes -------------------------------------------------------------------------------------------------------
+
+    def create_volume(self, name: str = "", *, labels: Mapping[str, str] | None = None) -> VolumeState:
+        """Make a volume, or take the one that has the name; without a name a new, anonymous one."""
+        volume, _ = self.store.volumes.create(name, labels=labels)
+        return self.volume(volume.name)
+
+    def volumes(self) -> tuple[VolumeState, ...]:
+        """Every volume, by name."""
+        return volumes.listed(self.store, self._names)
+
+    def volume(self, name: str) -> VolumeState:
+        """The volume of that name: NotFound where there is none."""
+        self.store.volumes.get(name)
+        return next(entry for entry in self.volumes() if entry.name == name)
+
+    def remove_volume(self, name: str, *, missing_ok: bool = False) -> None:
+        """Remove a volume with all that is in it: Conflict where a container has it, NotFound where there is none."""
+        with contextlib.suppress(*((NotFound,) if missing_ok else ())):
+            volumes.remove(self.store, self._names, name)
+
+    def prune_volumes(self, *, everything: bool = False) -> tuple[tuple[str, ...], int]:
+        """Remove the anonymous volumes (all, with ``everything``) that no container has: (their names, bytes that they took)."""
+        return volumes.prune(self.store, self._names, everything=everything)
 
     # -- the store's upkeep --------------------------------------------------------------------------------------------
 
@@ -332,12 +555,20 @@ class Engine:
     def check(self, *, repair: bool = False, on_event: Observer = ignore) -> StoreCheck:
         """Read everything in the store and tell what is not as it should be; with ``repair`` make again what can be.
 
-        The index, unpacked layers and blobs of layers that were made here are made anew. A damaged blob that cannot be is put
-        aside, so that loading, pulling or building its image brings a good one.
+        The index, unpacked layers and blobs of layers that were made here are made anew, and blobs that a registry had are brought
+        from there. A damaged blob that cannot be is put aside, so that loading, pulling or building its image brings a good one.
         """
         from . import upkeep
 
-        return upkeep.check(self.store, self._every(), repair=repair, on_event=on_event)
+        return upkeep.check(self.store, self._every(), repair=repair, fetch=self._fetch(on_event), on_event=on_event)
+
+    def _fetch(self, on_event: Observer) -> Callable[[Digest], bool]:
+        def again(digest: Digest) -> bool:
+            from . import registries
+
+            return registries.fetch(self.store, digest, on_event=on_event)
+
+        return again
 
     def _every(self) -> tuple[Container, ...]:
         """All containers, also those whose state cannot be read."""

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..oci.image import Image
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState, Health, HealthCheck
+from . import requests
+from .asked import Asked
+from .mounts import MountPoint
 
 
-def image(subject: Image, tags: tuple[str, ...]) -> dict[str, Any]:
-    """An image, with the familiar names ``tags`` that it goes by. Source: Docker Engine API 1.45, ImageInspect."""
+def image(subject: Image, tags: Sequence[str], digests: Sequence[str], tagged: float = 0.0) -> dict[str, Any]:
+    """An image, with the familiar names that it goes by: those with a tag, and those with a digest.
+
+    Source: Docker Engine API 1.45, ImageInspect.
+    """
     return {
         "Id": str(subject.id),
         "RepoTags": list(tags),
-        "RepoDigests": [f"{tag.partition(':')[0]}@{subject.descriptor.digest}" for tag in tags],
+        "RepoDigests": list(digests),
         "Created": subject.config.created,
         "Author": subject.config.author,
         "Config": subject.config.config.to_json(),
@@ -26,12 +33,18 @@ def image(subject: Image, tags: tuple[str, ...]) -> dict[str, Any]:
         "Size": subject.size,
         "RootFS": {"Type": "layers", "Layers": [str(diff_id) for diff_id in subject.config.diff_ids]},
         "Descriptor": subject.descriptor.to_json(),
+        "Parent": "",
+        "Comment": subject.config.history[-1].comment if subject.config.history else "",
+        "DockerVersion": "",
+        "VirtualSize": subject.size,
+        "GraphDriver": {"Name": "overlay", "Data": {"Layers": [chain.hex for chain in subject.chain_ids]}},
+        "Metadata": {"LastTagTime": moment(tagged)},
     }
 
 
-def container(state: ContainerState, spec: RuntimeSpec, folder: Path) -> dict[str, Any]:
+def container(state: ContainerState, spec: RuntimeSpec, asked: Asked, folder: Path) -> dict[str, Any]:
     """A container. Source: Docker Engine API 1.45, ContainerInspectResponse."""
-    limits, process = spec.resources, spec.process
+    process = spec.process
     return {
         "Id": state.id,
         "Name": f"/{state.name}",
@@ -57,7 +70,6 @@ def container(state: ContainerState, spec: RuntimeSpec, folder: Path) -> dict[st
         "LogPath": str(folder / "log"),
         "HostConfig": {
             "RestartPolicy": {"Name": state.restart[0], "MaximumRetryCount": state.restart[1]},
-            "GroupAdd": list(state.groups),
             "LogConfig": {
                 "Type": "json-file",
                 "Config": {"max-size": str(state.log_options[0] or -1), "max-file": str(state.log_options[1])},
@@ -65,26 +77,14 @@ def container(state: ContainerState, spec: RuntimeSpec, folder: Path) -> dict[st
             "AutoRemove": state.auto_remove,
             "NetworkMode": "none" if spec.namespace("network") else "host",
             "ReadonlyRootfs": spec.readonly_root,
-            "Memory": limits.memory or 0,
-            "MemorySwap": limits.memory_swap or 0,
-            "NanoCpus": round((limits.cpus or 0) * 1e9),
-            "PidsLimit": limits.pids,
+            **asked.host_config,
+            **requests.limits(spec.resources),
+            "Tmpfs": {entry.destination: ",".join(entry.options) for entry in asked.mounts if entry.kind == "tmpfs"}
+            or None,
             "MaskedPaths": list(spec.masked_paths),
             "ReadonlyPaths": list(spec.readonly_paths),
-            "SecurityOpt": (["no-new-privileges"] if process.no_new_privileges else [])
-            + ([] if spec.seccomp is not None else ["seccomp=unconfined"]),
         },
-        "Mounts": [
-            {
-                "Type": mount.type,
-                "Source": mount.source if mount.type == "bind" else "",
-                "Destination": mount.destination,
-                "RW": "ro" not in mount.options,
-            }
-            for mount in spec.mounts
-            if (mount.type == "bind" and not mount.source.startswith(f"{folder}/"))
-            or (mount.type == "tmpfs" and not mount.destination.startswith("/dev"))
-        ],
+        "Mounts": [_mount(entry, spec) for entry in asked.mounts],
         "Config": {
             "Hostname": spec.hostname,
             "Domainname": spec.domainname,
@@ -109,12 +109,31 @@ def container(state: ContainerState, spec: RuntimeSpec, folder: Path) -> dict[st
     }
 
 
+def _mount(entry: MountPoint, spec: RuntimeSpec) -> dict[str, Any]:
+    source = next((mount.source for mount in spec.mounts if mount.destination == entry.destination), "")
+    shown: dict[str, Any] = {"Type": entry.kind}
+    if entry.kind == "volume":
+        shown |= {"Name": entry.source, "Source": source, "Destination": entry.destination, "Driver": "local"}
+    else:
+        shown |= {"Source": source if entry.kind == "bind" else "", "Destination": entry.destination}
+    mode = ",".join(entry.options) if entry.kind == "tmpfs" else "ro" if entry.readonly else ""
+    propagation = entry.propagation if entry.kind == "bind" else ""
+    is_writable = not entry.readonly and "ro" not in entry.options
+    return {**shown, "Mode": mode, "RW": is_writable, "Propagation": propagation}
+
+
 def created(subject: Image) -> float:
     """When an image was made, in seconds since the epoch; 0 where it does not say."""
+    return instant(subject.config.created)
+
+
+def instant(text: str) -> float:
+    """An RFC 3339 time in seconds since the epoch; 0 where it is none."""
     try:
-        return datetime.datetime.fromisoformat(subject.config.created).timestamp()
+        found = datetime.datetime.fromisoformat(text)
     except ValueError:
         return 0.0
+    return found.replace(tzinfo=found.tzinfo or datetime.UTC).timestamp()
 
 
 def _health(health: Health) -> dict[str, Any]:

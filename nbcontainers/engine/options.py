@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
-import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
 from ..errors import NBContainersError
 from ..oci.image import ContainerConfig
-from ..oci.runtime import Mount, Resources
 
 Network = Literal["none", "host"]
 
@@ -28,8 +25,10 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
 class RunOptions(TypedDict, total=False):
     """What ``Engine.run`` and ``Engine.create`` take beside the image and the command; docker's words and meanings.
 
-    ``memory`` is in bytes, or a size such as ``64m``; ``cpus`` counts processors; ``volumes`` are ``HOST:INSIDE[:ro]`` and
-    ``tmpfs`` is ``FOLDER[:OPTIONS]``; ``labels`` and ``env`` are ``NAME=VALUE`` words or a mapping. Times are seconds, or durations
+    ``memory`` and the other sizes are in bytes, or words such as ``64m``; ``cpus`` counts processors; ``volumes`` are
+    ``HOST:INSIDE[:ro]`` or ``NAME:INSIDE[:ro]``, ``mount`` is ``type=…,source=…,target=…`` and ``tmpfs`` is ``FOLDER[:OPTIONS]``;
+    ``labels``, ``env`` and ``sysctl`` are ``NAME=VALUE`` words or a mapping. ``pull`` is
+    ``missing``, ``always`` or ``never``; ``platform`` is ``linux/arm64`` and the like. Times are seconds, or durations
     such as ``1m30s``; ``restart`` is ``no``, ``always``, ``unless-stopped`` or ``on-failure[:N]``.
     """
 
@@ -37,19 +36,54 @@ class RunOptions(TypedDict, total=False):
     env: Sequence[str] | Mapping[str, str]
     workdir: str
     user: str
+    group_add: Sequence[str]
     volumes: Sequence[str]
+    volumes_from: Sequence[str]
+    mount: Sequence[str]
     tmpfs: Sequence[str]
     read_only: bool
     rm: bool
     interactive: bool
     tty: bool
     memory: int | str | None
+    memory_swap: int | str | None
+    memory_reservation: int | str | None
+    memory_swappiness: int | None
+    oom_kill_disable: bool
+    oom_score_adj: int | None
     cpus: float | None
+    cpu_period: int | None
+    cpu_quota: int | None
+    cpu_shares: int | None
+    cpu_rt_period: int | None
+    cpu_rt_runtime: int | None
+    cpuset_cpus: str
+    cpuset_mems: str
     pids_limit: int | None
+    blkio_weight: int | None
+    blkio_weight_device: Sequence[str]
+    device_read_bps: Sequence[str]
+    device_write_bps: Sequence[str]
+    device_read_iops: Sequence[str]
+    device_write_iops: Sequence[str]
+    ulimit: Sequence[str]
+    shm_size: int | str | None
+    cgroup_parent: str
+    cgroupns: str
+    ipc: str
+    pid: str
+    uts: str
+    userns: str
+    device: Sequence[str]
+    device_cgroup_rule: Sequence[str]
+    sysctl: Sequence[str] | Mapping[str, str]
+    privileged: bool
     cap_add: Sequence[str]
     cap_drop: Sequence[str]
     security_opt: Sequence[str]
+    annotation: Sequence[str] | Mapping[str, str]
     hostname: str
+    domainname: str
     network: str
     entrypoint: str | None
     labels: Sequence[str] | Mapping[str, str]
@@ -67,9 +101,9 @@ class RunOptions(TypedDict, total=False):
     init: bool
     env_file: Sequence[str]
     label_file: Sequence[str]
-    group_add: Sequence[str]
-    domainname: str
     log_opt: Sequence[str] | Mapping[str, str]
+    pull: str
+    platform: str | None
 
 
 def check(options: Mapping[str, Any]) -> None:
@@ -91,25 +125,6 @@ def size(value: int | str) -> int:
     if not match:
         raise NBContainersError(f"not a size: {value!r}", hint="a size is a number and a unit: 512k, 64m, 1.5g")
     return int(float(match[1]) * _UNITS[match[2].lower()])
-
-
-def resources(options: RunOptions) -> Resources:
-    """The limits that were asked for: NBContainersError where one can mean nothing."""
-    memory = options.get("memory")
-    limit = size(memory) if memory else None
-    if limit is not None and limit < MIN_MEMORY:
-        raise NBContainersError(f"memory limit of {limit} bytes", hint="no program starts in less than 6m")
-    cpus, available = options.get("cpus"), os.cpu_count() or 1
-    if cpus and not 0.01 <= cpus <= available:
-        raise NBContainersError(f"{cpus:g} processors", hint=f"this host has {available}: from 0.01 to {available}")
-    pids = options.get("pids_limit")
-    return Resources(
-        memory=limit,
-        memory_swap=limit * 2 if limit else None,
-        cpu_quota=round(cpus * CPU_PERIOD) if cpus else None,
-        cpu_period=CPU_PERIOD if cpus else None,
-        pids=pids if pids is not None and pids > 0 else None,
-    )
 
 
 def pairs(words: Sequence[str] | Mapping[str, str], what: str) -> dict[str, str]:
@@ -171,47 +186,6 @@ def command(config: ContainerConfig, words: Sequence[str], entrypoint: str | Non
     return tuple(whole)
 
 
-def bind(word: str) -> Mount:
-    """The mount for ``HOST:INSIDE[:ro|rw]``; the host's side must be there."""
-    parts = word.split(":")
-    if len(parts) not in (2, 3) or not parts[0]:
-        raise NBContainersError(
-            f"not a volume: {word!r}", hint="write HOST:INSIDE or HOST:INSIDE:ro with folders or files of this host"
-        )
-    source, destination, mode = parts[0], parts[1], parts[2] if len(parts) == 3 else "rw"
-    if not source.startswith((".", "/", "~")):
-        raise NBContainersError(
-            f"named volume {source!r}", hint=f"named volumes are not there yet: write a path, ./{source}"
-        )
-    if mode not in ("ro", "rw"):
-        raise NBContainersError(f"unknown mode {mode!r} of the volume {word!r}", hint="a volume is ro or rw")
-    place = Path(source).expanduser().absolute()
-    if not place.exists():
-        raise NBContainersError(f"nothing at {place} to show inside", hint="make the folder first")
-    return Mount(
-        destination=_inside(destination, word), type="bind", source=str(place), options=("rbind", "rprivate", mode)
-    )
-
-
-def memory_folder(word: str) -> Mount:
-    """The mount for ``FOLDER[:OPTIONS]``, an empty folder in memory."""
-    destination, _, options = word.partition(":")
-    chosen = tuple(filter(None, options.split(",")))
-    for option in chosen:
-        if not re.fullmatch(
-            r"(size|mode|uid|gid|nr_inodes)=[0-9]+[kmgKMG%]?|ro|rw|exec|noexec|suid|nosuid|dev|nodev", option
-        ):
-            raise NBContainersError(
-                f"unknown option {option!r} of the tmpfs {word!r}", hint="such as size=64m, mode=1777, exec, ro"
-            )
-    return Mount(
-        destination=_inside(destination, word),
-        type="tmpfs",
-        source="tmpfs",
-        options=("nosuid", "nodev", "noexec", *chosen),
-    )
-
-
 def network(word: str) -> Network:
     """``none`` or ``host``: NBContainersError for the networks that are not there yet."""
     if word not in get_args(Network):
@@ -228,23 +202,6 @@ def name(word: str) -> str:
     return word
 
 
-def security(words: Sequence[str]) -> tuple[bool, bool]:
-    """What ``--security-opt`` says: (no new privileges, seccomp policy on)."""
-    no_new_privileges, filtered = False, True
-    for word in words:
-        match re.split("[=:]", word, maxsplit=1):
-            case ["no-new-privileges"] | ["no-new-privileges", "true"]:
-                no_new_privileges = True
-            case ["no-new-privileges", "false"]:
-                no_new_privileges = False
-            case ["seccomp", "unconfined"]:
-                filtered = False
-            case _:
-                hint = "wanted no-new-privileges or seccomp=unconfined"
-                raise NBContainersError(f"unknown security option {word!r}", hint=hint)
-    return no_new_privileges, filtered
-
-
 def source_date_epoch(environ: Mapping[str, str]) -> int | None:
     """The time that everything new in a build gets, in seconds since 1970, if the environment fixes one.
 
@@ -258,11 +215,3 @@ def source_date_epoch(environ: Mapping[str, str]) -> int | None:
             f"SOURCE_DATE_EPOCH is {text!r}", hint="wanted: whole seconds since 1970, as 'date +%s' prints them"
         )
     return int(text)
-
-
-def _inside(path: str, word: str) -> str:
-    if not path.startswith("/") or posixpath.normpath(path) in ("/", "//"):
-        raise NBContainersError(
-            f"not a place inside: {path!r} in {word!r}", hint="an absolute path other than / is wanted"
-        )
-    return posixpath.normpath(path)

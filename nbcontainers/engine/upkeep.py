@@ -230,6 +230,13 @@ def disk_use(store: Store, containers: Sequence[Container]) -> tuple[DiskUse, ..
     )
 
 
+def sizes(store: Store, container: str) -> dict[str, int]:
+    """Docker's ``SizeRw`` and ``SizeRootFs`` of a container: what it wrote, and that with the layers below."""
+    (written,) = store.worker.measure([container])
+    below = sum(unpacked.size(store.root / "layers" / Digest(chain).hex) for chain in _parents(store.root, container))
+    return {"SizeRw": written, "SizeRootFs": written + below}
+
+
 def _blobs(images: Iterable[Image]) -> dict[Digest, int]:
     return {
         part.digest: part.size for image in images for part in (image.descriptor, image.manifest.config, *image.layers)

@@ -123,7 +123,7 @@ class ContainerMagics(Magics):
 
         As a cell magic the cell is the script on standard input.
         """
-        from ..cli.running import run_options
+        from ..cli.creating import run_options
         from .running import run
         from .session import engine
 

@@ -13,8 +13,19 @@ from ..cli import text as plain
 from ..cli.console import WORK
 from ..cli.terminal import Cleaner, Run, Tail, lines
 from ..cli.text import excerpt, printable, shortened
+from ..cli.transfers import Board
 from ..errors import BuildError, DockerfileError, NBContainersError
-from ..events import Event, Output, Progress, StepFinished, StepStarted, Warned
+from ..events import (
+    Event,
+    Output,
+    Progress,
+    StepFinished,
+    StepStarted,
+    Transfer,
+    TransferFinished,
+    TransferStarted,
+    Warned,
+)
 from ..results import BuildResult, LayerStack
 from . import payload
 
@@ -104,6 +115,7 @@ class Record:
         self._began = time.monotonic()
         self._moved = False
         self._work: Progress | None = None
+        self._transfers = Board()
         self._spoke: set[int] = set()
         self._lock = threading.Lock()
 
@@ -115,6 +127,9 @@ class Record:
     @property
     def work(self) -> str:
         """What goes on beside the steps, and how far it is; empty if nothing."""
+        coming = self._transfers
+        if coming.name and coming.finished is None and self.phase == "running":
+            return " · ".join(filter(None, (f"pulling {coming.name}", coming.pace())))
         work = self._work
         if work is None or self.phase != "running" or (work.total is not None and work.done >= work.total):
             return ""
@@ -144,6 +159,8 @@ class Record:
                     self.warnings.append(event)
                 case Progress():
                     self._work = event
+                case TransferStarted() | Transfer() | TransferFinished():
+                    self._transfers.take(event)
 
     def finish(self, result: BuildResult, stack: LayerStack | None) -> None:
         """The build made an image."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from ..cli import format as form
 from ..cli.console import Console
 from ..cli.terminal import Cleaner
-from ..events import Event, Output
+from ..events import Event, Observer, Output
 from . import show
 
 if TYPE_CHECKING:
@@ -56,6 +56,14 @@ class CellConsole(Console):
         """A process's output, cleaned."""
         self._cell.write(event)
 
+    def transfers(self, *, quiet: bool = False, errors: bool = False, missing: bool = False) -> Observer:
+        """Images on their way as a table, where the page can show one."""
+        if not show.in_kernel():
+            return super().transfers(quiet=quiet, errors=errors, missing=missing)
+        from .transfers import CellTransfers
+
+        return CellTransfers(quiet=quiet)
+
 
 def run(
     engine: Engine,
@@ -75,7 +83,7 @@ def run(
     from .magics import Interrupted
 
     began = time.monotonic()
-    container = engine.run(image, *command, detach=detach, **options)
+    container = engine.run(image, *command, detach=detach, on_event=CellConsole().transfers(errors=True), **options)
     bind(container)
     state = container.state
     for sentence in state.not_enforced:

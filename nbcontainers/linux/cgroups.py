@@ -28,11 +28,11 @@ import errno
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ..errors import Conflict, NBContainersError, NotFound
-from ..oci.runtime import Resources
+from ..errors import Conflict, HostError, NBContainersError, NotFound
+from ..oci.resources import Resources
 from . import groups
 from . import limits as rules
 from .meter import Meter
@@ -41,9 +41,16 @@ Version = Literal["v1", "v2", "hybrid", "none"]
 
 PREFIX = "nbcontainers-"
 UNIFIED = "unified"
-V1 = ("memory", "pids", "cpu", "cpuacct", "cpuset", "devices", "freezer")
-V2 = ("memory", "pids", "cpu", "cpuset")
-_LIMITS = {"memory": "memory limit", "pids": "process limit", "cpu": "cpu limit", "cpuset": "choice of processors"}
+V1 = ("memory", "pids", "cpu", "cpuacct", "cpuset", "io", "devices", "freezer")
+V2 = ("memory", "pids", "cpu", "cpuset", "io")
+_LIMITS = {
+    "memory": "memory limit",
+    "pids": "process limit",
+    "cpu": "cpu limit",
+    "cpuset": "choice of processors",
+    "io": "block io limit",
+}
+_OWN_WORDS = {"blkio": "io"}  # what v1 calls it, and v2
 _SWAP = {"memory.memsw.limit_in_bytes", "memory.swap.max"}
 
 
@@ -74,7 +81,8 @@ class Hierarchy:
     """Where this process can make groups. ``version`` is what is usable of what is mounted.
 
     ``parents`` has a directory per usable v1 controller, and ``unified`` for the v2 tree; ``controllers`` are those that can
-    limit or measure, of both; ``refusals`` says of others why they cannot; ``swap``: whether the kernel counts swap.
+    limit or measure, of both; ``refusals`` says of others why they cannot; ``swap``: whether the kernel counts swap;
+    ``tops`` has where each of ``parents`` is mounted.
 
     The methods on one group find it by its name below our own cgroup; ``directories`` (those of its plan, kept by whoever
     started it) name it where a process in another cgroup made it.
@@ -85,6 +93,7 @@ class Hierarchy:
     parents: Mapping[str, str] = field(default_factory=dict)
     refusals: Mapping[str, str] = field(default_factory=dict)
     swap: bool = False
+    tops: Mapping[str, str] = field(default_factory=dict)
 
     def plan(self, name: str, limits: Resources, *, devices: bool = True) -> Plan:
         """How to make the group of a container; nothing is touched yet.
@@ -95,7 +104,7 @@ class Hierarchy:
         if not name or "/" in name:
             raise NBContainersError(f"a cgroup's name is one path component, got {name!r}")
         rules.check(limits)
-        asked = rules.asked(limits) | ({"devices"} if devices else frozenset())
+        asked = rules.asked(limits) - {"devices"} | ({"devices"} if devices else frozenset())
         directories: dict[str, None] = {}
         writes: list[tuple[str, str]] = []
         for controller in self._needed(asked):
@@ -116,6 +125,46 @@ class Hierarchy:
             oom_file=oom,
             unenforced=tuple(self._unenforced(asked, limits)),
         )
+
+    def below(self, parent: str) -> tuple[Hierarchy, tuple[str, ...]]:
+        """(where groups are made below another one, the directories that were made for that now, outer ones first).
+
+        A parent that begins with a slash is named from the top of each tree, others from our own cgroup, as in Docker.
+
+        Raises:
+            NBContainersError: the parent leads out of the tree.
+            HostError: it cannot be made.
+        """
+        names = [name for name in parent.split("/") if name]
+        if not names or ".." in names or "." in names:
+            raise NBContainersError(
+                f"not a parent for a cgroup: {parent!r}", hint="a path such as /batch/mine, or mine"
+            )
+        made: list[str] = []
+        places: dict[str, str] = {}
+        controllers = set(self.controllers)
+        for controller, own in self.parents.items():
+            place = self.tops[controller] if parent.startswith("/") else own
+            try:
+                for name in names:
+                    place = f"{place}/{name}"
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(place, 0o755)
+                        made.append(place)
+                    if controller == "cpuset":
+                        _fill_cpuset(place)
+                    elif controller == UNIFIED:
+                        enabled = _switch_on(place, {})
+                        controllers -= {word for word in V2 if word not in self.parents} - enabled
+            except OSError as error:
+                for directory in reversed(made):
+                    with contextlib.suppress(OSError):
+                        os.rmdir(directory)
+                raise HostError(
+                    f"the cgroup {place} cannot be made: {error.strerror}", hint="name one below a group that is yours"
+                ) from error
+            places[controller] = place
+        return replace(self, parents=places, controllers=frozenset(controllers)), tuple(dict.fromkeys(made))
 
     def directories(self, name: str) -> tuple[str, ...]:
         """The directories of a group that are there below our own cgroup."""
@@ -201,8 +250,6 @@ class Hierarchy:
             return ()
         if controller not in self.parents:
             return rules.v2(controller, limits)
-        if controller == "devices":
-            return rules.DEVICES
         if controller == "cpuset":  # empty in a new group, and then nobody can join it
             parent = self.parents[controller]
             return (
@@ -215,14 +262,28 @@ class Hierarchy:
         for controller in sorted(asked - self.controllers):
             why = self.refusals.get(controller) or "this host gives us no such cgroup controller"
             yield f"{_LIMITS.get(controller, 'device rules')}: {why}"
+        yield from self.unsupported(limits)
+
+    def unsupported(self, limits: Resources) -> Iterator[str]:
+        """The limits that this kernel does not know although their controllers can be used, in plain words."""
         if (limits.memory_swap or 0) > 0 and "memory" in self.controllers and not self.swap:
             yield "swap limit: this kernel does not count swap"
+        for controller, what in rules.only_v1(limits):
+            if controller in self.controllers and controller not in self.parents:
+                yield f"{what}: cgroup v2 has no such setting"
 
     def _existing(self, name: str, directories: Sequence[str]) -> tuple[str, ...]:
         there = tuple(path for path in directories if os.path.isdir(path)) or self.directories(name)
         if not there:
             raise NotFound(f"there is no cgroup of {name}")
         return there
+
+
+def _fill_cpuset(directory: str) -> None:
+    """A new v1 cpuset is empty, and then nobody can join it or a group below it."""
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        if not groups.read(f"{directory}/{name}"):
+            groups.write(f"{directory}/{name}", groups.read(f"{os.path.dirname(directory)}/{name}"))
 
 
 def explain(path: str, text: str, error: OSError) -> NBContainersError:
@@ -248,6 +309,7 @@ def detect(root: str = "/sys/fs/cgroup", proc: str = "/proc/self") -> Hierarchy:
     ``root`` is above all mounts of cgroup file systems, and ``proc`` holds this process's ``cgroup`` and ``mountinfo``.
     """
     parents: dict[str, str] = {}
+    tops: dict[str, str] = {}
     refusals: dict[str, str] = {}
     controllers: set[str] = set()
     swap = False
@@ -267,6 +329,7 @@ def detect(root: str = "/sys/fs/cgroup", proc: str = "/proc/self") -> Hierarchy:
             refusals.update(dict.fromkeys(V2 if controller == UNIFIED else [controller], why))
             continue
         parents[controller] = directory
+        tops[controller] = top
         controllers |= enabled
     version: Version = "none"
     if set(parents) == {UNIFIED}:
@@ -276,7 +339,9 @@ def detect(root: str = "/sys/fs/cgroup", proc: str = "/proc/self") -> Hierarchy:
     if version == "v2":
         refusals["devices"] = "cgroup v2 filters devices by a program that is not loaded here"
     kept = {key: why for key, why in refusals.items() if key not in controllers}
-    return Hierarchy(version=version, controllers=frozenset(controllers), parents=parents, refusals=kept, swap=swap)
+    return Hierarchy(
+        version=version, controllers=frozenset(controllers), parents=parents, refusals=kept, swap=swap, tops=tops
+    )
 
 
 @contextlib.contextmanager
@@ -332,12 +397,16 @@ def _switch_on(directory: str, refusals: dict[str, str]) -> set[str]:
     return enabled & set(V2)
 
 
+def _canonical(controller: str) -> str:
+    return _OWN_WORDS.get(controller, controller)
+
+
 def _own(root: str, proc: str) -> Mapping[str, tuple[str, str]]:
     """Per v1 controller and for the v2 tree, as far as it is mounted and there: its top, and our own cgroup's directory."""
     own: dict[str, str] = {}
     for line in groups.read(f"{proc}/cgroup").splitlines():
         _, names, path = line.split(":", 2)
-        own.update(dict.fromkeys(names.split(",") if names else [UNIFIED], path))
+        own.update(dict.fromkeys(map(_canonical, names.split(",")) if names else [UNIFIED], path))
     found: dict[str, tuple[str, str]] = {}
     for line in groups.read(f"{proc}/mountinfo").splitlines():
         fields, _, rest = line.partition(" - ")
@@ -345,7 +414,7 @@ def _own(root: str, proc: str) -> Mapping[str, tuple[str, str]]:
         top, point = fields.split(" ")[3:5]
         if kind not in {"cgroup", "cgroup2"} or not f"{point}/".startswith(f"{root}/"):
             continue
-        words = [UNIFIED] if kind == "cgroup2" else options.rpartition(" ")[2].split(",")
+        words = [UNIFIED] if kind == "cgroup2" else map(_canonical, options.rpartition(" ")[2].split(","))
         for name in words:
             # Without a cgroup namespace a container's mount shows a part of the tree, and the path is the whole one.
             place = own.get(name, "") if name == UNIFIED or name in V1 else ""

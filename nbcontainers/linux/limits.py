@@ -5,10 +5,10 @@ Source: Documentation/admin-guide/cgroup-v1/ and cgroup-v2.rst; OCI runtime spec
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ..errors import NBContainersError
-from ..oci.runtime import Resources
+from ..oci.resources import DeviceRule, Resources, ThrottleKind
 
 Write = tuple[str, str]
 """A file below the group's directory, and its new content."""
@@ -62,6 +62,16 @@ def check(limits: Resources) -> None:
         raise _refused(f"a cpu quota of {limits.cpu_quota} µs", "the least is 1000 (0.01 of a processor)")
     if (limits.cpu_shares or 0) < 0 or limits.cpu_shares == 1:
         raise _refused(f"cpu shares of {limits.cpu_shares}", "they are from 2 to 262144, and 1024 is what others have")
+    if not 0 <= (limits.memory_swappiness or 0) <= 100:
+        raise _refused(f"a memory swappiness of {limits.memory_swappiness}", "it is from 0 to 100")
+    if limits.oom_kill_disable and not memory > 0:
+        # Docker warns only; here a whole host would hang.
+        raise _refused("a container without the out-of-memory killer", "it needs a memory limit")
+    if (limits.cpu_rt_runtime or 0) > (limits.cpu_rt_period or 1_000_000):
+        raise _refused(f"a real-time runtime of {limits.cpu_rt_runtime} µs", "it is more than its period")
+    for share in (limits.blkio_weight, *(entry.weight for entry in limits.blkio_weight_devices)):
+        if share and not 10 <= share <= 1000:
+            raise _refused(f"a block io weight of {share}", "it is from 10 to 1000")
 
 
 def _refused(what: str, why: str) -> NBContainersError:
@@ -73,10 +83,23 @@ def asked(limits: Resources) -> frozenset[str]:
     wanted = {
         "memory": limits.memory or limits.memory_reservation or limits.memory_swap,
         "pids": limits.pids,
-        "cpu": limits.cpu_quota or limits.cpu_shares or limits.cpu_period,
+        "cpu": limits.cpu_quota or limits.cpu_shares or limits.cpu_period or limits.cpu_rt_runtime,
         "cpuset": limits.cpuset_cpus or limits.cpuset_mems,
+        "io": limits.blkio_weight or limits.blkio_weight_devices or limits.throttles,
+        "devices": limits.devices,
     }
+    wanted["memory"] = wanted["memory"] or limits.oom_kill_disable or limits.memory_swappiness is not None
     return frozenset(controller for controller, value in wanted.items() if value)
+
+
+def only_v1(limits: Resources) -> Iterator[tuple[str, str]]:
+    """(controller, what it is called) of each limit that cgroup v2 has no file for."""
+    if limits.memory_swappiness is not None:
+        yield "memory", "memory swappiness"
+    if limits.oom_kill_disable:
+        yield "memory", "keeping the out-of-memory killer away"
+    if limits.cpu_rt_runtime or limits.cpu_rt_period:
+        yield "cpu", "real-time processor time"
 
 
 def _swap(limits: Resources) -> int | None:
@@ -88,47 +111,106 @@ def _swap(limits: Resources) -> int | None:
 
 def v1(controller: str, limits: Resources) -> Iterator[Write]:
     """The writes for one controller of cgroup v1, in the order in which the kernel takes them (cpuset's are the group's own)."""
-    if controller == "memory":
-        if limits.memory:
-            yield "memory.limit_in_bytes", str(limits.memory)
-        swap = _swap(limits)
-        if swap is not None:  # after the limit: it may never be less than that
-            yield "memory.memsw.limit_in_bytes", str(swap)
-        if limits.memory_reservation:
-            yield "memory.soft_limit_in_bytes", str(limits.memory_reservation)
-    elif controller == "cpu":
-        if limits.cpu_shares:
-            yield "cpu.shares", str(limits.cpu_shares)
-        if limits.cpu_period:  # before the quota: what is refused is the ratio of the two
-            yield "cpu.cfs_period_us", str(limits.cpu_period)
-        if limits.cpu_quota:
-            yield "cpu.cfs_quota_us", str(limits.cpu_quota)
-    elif controller == "pids" and limits.pids:
-        yield "pids.max", _or_max(limits.pids)
+    match controller:
+        case "memory":
+            yield from _v1_memory(limits)
+        case "cpu":
+            if limits.cpu_shares:
+                yield "cpu.shares", str(limits.cpu_shares)
+            if limits.cpu_period:  # before the quota: what is refused is the ratio of the two
+                yield "cpu.cfs_period_us", str(limits.cpu_period)
+            if limits.cpu_quota:
+                yield "cpu.cfs_quota_us", str(limits.cpu_quota)
+            if limits.cpu_rt_period:
+                yield "cpu.rt_period_us", str(limits.cpu_rt_period)
+            if limits.cpu_rt_runtime:
+                yield "cpu.rt_runtime_us", str(limits.cpu_rt_runtime)
+        case "io":
+            if limits.blkio_weight:
+                yield "blkio.bfq.weight", str(limits.blkio_weight)
+            for share in limits.blkio_weight_devices:
+                yield "blkio.bfq.weight_device", f"{share.major}:{share.minor} {share.weight}"
+            for bound in limits.throttles:
+                yield _V1_THROTTLE[bound.kind], f"{bound.major}:{bound.minor} {bound.rate}"
+        case "devices":
+            yield from DEVICES
+            for rule in limits.devices:
+                yield f"devices.{'allow' if rule.allow else 'deny'}", device(rule)
+        case "pids" if limits.pids:
+            yield "pids.max", _or_max(limits.pids)
+
+
+def _v1_memory(limits: Resources) -> Iterator[Write]:
+    if limits.memory:
+        yield "memory.limit_in_bytes", str(limits.memory)
+    swap = _swap(limits)
+    if swap is not None:  # after the limit: it may never be less than that
+        yield "memory.memsw.limit_in_bytes", str(swap)
+    if limits.memory_reservation:
+        yield "memory.soft_limit_in_bytes", str(limits.memory_reservation)
+    if limits.memory_swappiness is not None:
+        yield "memory.swappiness", str(limits.memory_swappiness)
+    if limits.oom_kill_disable:
+        yield "memory.oom_control", "1"
 
 
 def v2(controller: str, limits: Resources) -> Iterator[Write]:
     """The writes for one controller of cgroup v2."""
-    if controller == "memory":
-        if limits.memory:
-            yield "memory.max", _or_max(limits.memory)
-        swap = _swap(limits)
-        if swap is not None:  # v2 counts swap alone
-            yield "memory.swap.max", "max" if swap < 0 else str(swap - (limits.memory or 0))
-        if limits.memory_reservation:
-            yield "memory.low", _or_max(limits.memory_reservation)
-    elif controller == "cpu":
-        if limits.cpu_shares:
-            yield "cpu.weight", str(weight(limits.cpu_shares))
-        if limits.cpu_quota or limits.cpu_period:
-            yield "cpu.max", f"{_or_max(limits.cpu_quota or -1)} {limits.cpu_period or 100_000}"
-    elif controller == "pids" and limits.pids:
-        yield "pids.max", _or_max(limits.pids)
-    elif controller == "cpuset":
-        if limits.cpuset_cpus:
-            yield "cpuset.cpus", limits.cpuset_cpus
-        if limits.cpuset_mems:
-            yield "cpuset.mems", limits.cpuset_mems
+    match controller:
+        case "memory":
+            if limits.memory:
+                yield "memory.max", _or_max(limits.memory)
+            swap = _swap(limits)
+            if swap is not None:  # v2 counts swap alone
+                yield "memory.swap.max", "max" if swap < 0 else str(swap - (limits.memory or 0))
+            if limits.memory_reservation:
+                yield "memory.low", _or_max(limits.memory_reservation)
+        case "cpu":
+            if limits.cpu_shares:
+                yield "cpu.weight", str(weight(limits.cpu_shares))
+            if limits.cpu_quota or limits.cpu_period:
+                yield "cpu.max", f"{_or_max(limits.cpu_quota or -1)} {limits.cpu_period or 100_000}"
+        case "pids" if limits.pids:
+            yield "pids.max", _or_max(limits.pids)
+        case "cpuset":
+            if limits.cpuset_cpus:
+                yield "cpuset.cpus", limits.cpuset_cpus
+            if limits.cpuset_mems:
+                yield "cpuset.mems", limits.cpuset_mems
+        case "io":
+            if limits.blkio_weight:
+                yield "io.weight", f"default {_io_weight(limits.blkio_weight)}"
+            for share in limits.blkio_weight_devices:
+                yield "io.weight", f"{share.major}:{share.minor} {_io_weight(share.weight)}"
+            for bound in limits.throttles:
+                yield "io.max", f"{bound.major}:{bound.minor} {_V2_THROTTLE[bound.kind]}={bound.rate}"
+
+
+_V1_THROTTLE: Mapping[ThrottleKind, str] = {
+    "ReadBps": "blkio.throttle.read_bps_device",
+    "WriteBps": "blkio.throttle.write_bps_device",
+    "ReadIOPS": "blkio.throttle.read_iops_device",
+    "WriteIOPS": "blkio.throttle.write_iops_device",
+}
+_V2_THROTTLE: Mapping[ThrottleKind, str] = {
+    "ReadBps": "rbps",
+    "WriteBps": "wbps",
+    "ReadIOPS": "riops",
+    "WriteIOPS": "wiops",
+}
+
+
+def device(rule: DeviceRule) -> str:
+    """A device rule as cgroup v1 writes it: ``c 10:200 rwm``, and ``a`` for everything. Source: cgroup-v1/devices.rst."""
+    if rule.type == "a" and rule.major is None and rule.minor is None and set(rule.access) == set("rwm"):
+        return "a"
+    numbers = ("*" if number is None else str(number) for number in (rule.major, rule.minor))
+    return f"{rule.type} {':'.join(numbers)} {rule.access}"
+
+
+def _io_weight(share: int) -> int:
+    """The v2 weight (1 to 10000) that stands for a blkio weight (10 to 1000), by the line that runc draws."""
+    return 1 + (share - 10) * 9_999 // 990
 
 
 def weight(shares: int) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ..errors import IntegrityError
+from .resources import Resources
 
 Json = Mapping[str, Any]
 NamespaceType = Literal["mount", "pid", "network", "ipc", "uts", "cgroup", "user", "time"]
@@ -93,25 +94,16 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resources:
-    """Limits, None where there is none: bytes, processes, and processor time as ``cpu_quota`` of each ``cpu_period`` (µs)."""
+class Device:
+    """A device node: ``type`` is b or c; ``path`` is inside."""
 
-    memory: int | None = None
-    memory_swap: int | None = None
-    memory_reservation: int | None = None
-    cpu_shares: int | None = None
-    cpu_quota: int | None = None
-    cpu_period: int | None = None
-    cpuset_cpus: str = ""
-    cpuset_mems: str = ""
-    pids: int | None = None
-
-    @property
-    def cpus(self) -> float | None:
-        """The processors that the quota allows, or None."""
-        if self.cpu_quota is None or self.cpu_quota <= 0:
-            return None
-        return self.cpu_quota / (self.cpu_period or 100_000)
+    path: str
+    type: str
+    major: int
+    minor: int
+    mode: int = 0o666
+    uid: int = 0
+    gid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,12 +118,14 @@ class RuntimeSpec:
     namespaces: tuple[Namespace, ...] = ()
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
     cgroups_path: str = ""
     seccomp: Json | None = None
     masked_paths: tuple[str, ...] = ()
     readonly_paths: tuple[str, ...] = ()
     sysctl: Mapping[str, str] = field(default_factory=dict)
+    devices: tuple[Device, ...] = ()
+    rootfs_propagation: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
 
     def namespace(self, kind: NamespaceType) -> Namespace | None:
@@ -175,7 +169,7 @@ class RuntimeSpec:
             ],
             "maskedPaths": list(self.masked_paths),
             "readonlyPaths": list(self.readonly_paths),
-            "resources": _resources_to_json(self.resources),
+            "resources": self.resources.to_json(),
         }
         for key, mappings in (("uidMappings", self.uid_mappings), ("gidMappings", self.gid_mappings)):
             if mappings:
@@ -188,6 +182,21 @@ class RuntimeSpec:
             linux["seccomp"] = dict(self.seccomp)
         if self.sysctl:
             linux["sysctl"] = dict(self.sysctl)
+        if self.devices:
+            linux["devices"] = [
+                {
+                    "path": node.path,
+                    "type": node.type,
+                    "major": node.major,
+                    "minor": node.minor,
+                    "fileMode": node.mode,
+                    "uid": node.uid,
+                    "gid": node.gid,
+                }
+                for node in self.devices
+            ]
+        if self.rootfs_propagation:
+            linux["rootfsPropagation"] = self.rootfs_propagation
         written: dict[str, Any] = {
             "ociVersion": "1.0.2",
             "process": process,
@@ -238,12 +247,25 @@ class RuntimeSpec:
                 ),
                 uid_mappings=_mappings(linux.get("uidMappings")),
                 gid_mappings=_mappings(linux.get("gidMappings")),
-                resources=_resources_from_json(linux.get("resources") or {}),
+                resources=Resources.from_json(linux.get("resources") or {}),
                 cgroups_path=linux.get("cgroupsPath") or "",
                 seccomp=linux.get("seccomp"),
                 masked_paths=tuple(linux.get("maskedPaths") or ()),
                 readonly_paths=tuple(linux.get("readonlyPaths") or ()),
                 sysctl=dict(linux.get("sysctl") or {}),
+                devices=tuple(
+                    Device(
+                        path=entry["path"],
+                        type=entry["type"],
+                        major=entry["major"],
+                        minor=entry["minor"],
+                        mode=entry.get("fileMode", 0o666),
+                        uid=entry.get("uid", 0),
+                        gid=entry.get("gid", 0),
+                    )
+                    for entry in linux.get("devices") or ()
+                ),
+                rootfs_propagation=linux.get("rootfsPropagation") or "",
                 annotations=dict(data.get("annotations") or {}),
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -255,36 +277,6 @@ class RuntimeSpec:
 def _mappings(entries: list[Json] | None) -> tuple[IdMapping, ...]:
     return tuple(
         IdMapping(container=entry["containerID"], host=entry["hostID"], size=entry["size"]) for entry in entries or ()
-    )
-
-
-def _resources_to_json(limits: Resources) -> dict[str, Any]:
-    memory = _sparse({"limit": limits.memory, "swap": limits.memory_swap, "reservation": limits.memory_reservation})
-    cpu = _sparse(
-        {
-            "shares": limits.cpu_shares,
-            "quota": limits.cpu_quota,
-            "period": limits.cpu_period,
-            "cpus": limits.cpuset_cpus or None,
-            "mems": limits.cpuset_mems or None,
-        }
-    )
-    pids = _sparse({"limit": limits.pids})
-    return {key: value for key, value in (("memory", memory), ("cpu", cpu), ("pids", pids)) if value}
-
-
-def _resources_from_json(data: Json) -> Resources:
-    memory, cpu, pids = data.get("memory") or {}, data.get("cpu") or {}, data.get("pids") or {}
-    return Resources(
-        memory=memory.get("limit"),
-        memory_swap=memory.get("swap"),
-        memory_reservation=memory.get("reservation"),
-        cpu_shares=cpu.get("shares"),
-        cpu_quota=cpu.get("quota"),
-        cpu_period=cpu.get("period"),
-        cpuset_cpus=cpu.get("cpus") or "",
-        cpuset_mems=cpu.get("mems") or "",
-        pids=pids.get("limit"),
     )
 
 

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from ..linux import capabilities as caps
 from ..linux import seccomp
-from ..oci.runtime import Mount, Namespace, NamespaceType, Process, Resources, Rlimit, RuntimeSpec
+from ..oci.resources import Resources
+from ..oci.runtime import Mount, Namespace, NamespaceType, Process, Rlimit, RuntimeSpec
 from .host import Host
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -33,6 +34,7 @@ MASKED = (
 )
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 NAMESPACES: tuple[NamespaceType, ...] = ("mount", "pid", "uts", "ipc", "network", "cgroup")
+SHM_SIZE = 64 << 20
 _GUARDED = ("nosuid", "noexec", "nodev")
 
 
@@ -51,6 +53,8 @@ def docker_spec(
     no_new_privileges: bool = False,
     umask: int | None = None,
     rlimits: Sequence[Rlimit] = (),
+    oom_score_adj: int | None = None,
+    shm_size: int = SHM_SIZE,
     cgroups_path: str = "",
 ) -> RuntimeSpec:
     """The runtime specification of a container with Docker's defaults.
@@ -68,7 +72,7 @@ def docker_spec(
     if host.identity.userns:
         kinds.append("user")
     given = {mount.destination for mount in mounts}
-    defaults = [mount for mount in _mounts(host, private_network) if mount.destination not in given]
+    defaults = [mount for mount in _mounts(host, private_network, shm_size) if mount.destination not in given]
     return RuntimeSpec(
         process=Process(
             args=tuple(args),
@@ -78,6 +82,7 @@ def docker_spec(
             capabilities=held,
             no_new_privileges=no_new_privileges,
             rlimits=tuple(rlimits),
+            oom_score_adj=oom_score_adj,
         ),
         hostname=hostname if "uts" in kinds else "",
         readonly_root=readonly_root,
@@ -94,14 +99,19 @@ def docker_spec(
     )
 
 
-def _mounts(host: Host, private_network: bool) -> list[Mount]:
+def _mounts(host: Host, private_network: bool, shm_size: int) -> list[Mount]:
     # A group that the user namespace does not map cannot own the terminals.
     terminal = ("gid=5",) if host.identity.holds(0, 5) else ()
     system = (
         Mount(destination="/sys", type="sysfs", source="sysfs", options=(*_GUARDED, "ro"))
         # sysfs belongs to a network namespace: who shares one that is not his gets the host's, by a bind.
         if private_network or not host.identity.userns
-        else Mount(destination="/sys", type="none", source="/sys", options=("rbind", *_GUARDED, "ro"))
+        else Mount(
+            destination="/sys",
+            type="none",
+            source="/sys",
+            options=("rbind", *(f"r{word}" for word in (*_GUARDED, "ro"))),
+        )
     )
     return [
         Mount(destination="/proc", type="proc", source="proc", options=_GUARDED),
@@ -120,7 +130,12 @@ def _mounts(host: Host, private_network: bool) -> list[Mount]:
         system,
         Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=(*_GUARDED, "ro")),
         Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=_GUARDED),
-        Mount(destination="/dev/shm", type="tmpfs", source="shm", options=(*_GUARDED, "mode=1777", "size=65536k")),
+        Mount(
+            destination="/dev/shm",
+            type="tmpfs",
+            source="shm",
+            options=(*_GUARDED, "mode=1777", f"size={shm_size // 1024}k"),
+        ),
     ]
 
 

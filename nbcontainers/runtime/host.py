@@ -98,6 +98,7 @@ _INSTEAD: Mapping[str, str] = {
     "pids": "processes are limited by RLIMIT_NPROC, not by a cgroup",
     "cpu": "cpu is not limited",
     "cpuset": "processors cannot be chosen",
+    "io": "block devices are not limited",
 }
 
 

@@ -72,6 +72,11 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> NoRetu
         os.setsid()
         at("cgroup")
         join_cgroups(plan)
+        at("namespaces")
+        for path, flag in plan["enter"]:
+            other = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            syscalls.setns(other, flag)
+            os.close(other)
         root, null = rootfs.build(plan, at)
         if plan["terminal"]:
             at("terminal")
@@ -223,8 +228,7 @@ def identify(plan: Plan) -> tuple[int, int, list[int], str]:
     else:
         uid, gid, groups = plan["ids"]
         groups, home = groups or [gid], user.look_up(str(uid), passwd, b"")[3]
-    further = [user.look_up_group(word, group) for word in plan["groups"]]
-    return uid, gid, [*groups, *(number for number in further if number not in groups)], home
+    return uid, gid, user.with_groups(groups, plan["groups"], group), home
 
 
 def _content(path: str) -> bytes:

@@ -10,20 +10,20 @@ import os
 import platform
 import posixpath
 import resource
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
 from ..errors import HostError, LaunchError
 from ..linux import capabilities, cgroups, idmap, seccomp, syscalls
+from ..linux import limits as rules
 from ..oci.runtime import Json, Mount, RuntimeSpec
 from ..results import ContainerState
-from . import log
+from . import log, mountplan
 from . import state as states
 from .host import Host
-
-# (destination, kind or "bind", source, attributes set, attributes cleared, options, whether what is mounted below comes along)
-PlannedMount = tuple[str, str, str, int, int, list[tuple[str, str]], bool]
+from .mountplan import PlannedMount
 
 
 class Plan(TypedDict):
@@ -43,6 +43,7 @@ class Plan(TypedDict):
     # cgroups
     cgroup: str
     cgroup_directories: list[str]
+    cgroup_shelves: list[str]  # above those, to be removed too where they were made for this container
     cgroup_writes: list[tuple[str, str]]
     join: list[str]
     into_cgroup: str
@@ -52,6 +53,9 @@ class Plan(TypedDict):
     # namespaces
     flags: int
     late_flags: int
+    enter: list[tuple[str, int]]  # namespaces of others: those that init enters
+    pid_namespace: str  # another's, into which it is born
+    shares_pids: bool
     uid_map: str
     gid_map: str
     setgroups: str
@@ -65,6 +69,7 @@ class Plan(TypedDict):
     root_attributes: int
     mounts: list[PlannedMount]
     bind_devices: bool
+    devices: list[tuple[str, int, int, int, int, int]]  # path, type and mode, major, minor, uid, gid
     masked_paths: list[str]
     readonly_paths: list[str]
     readonly_root: bool
@@ -74,7 +79,7 @@ class Plan(TypedDict):
     cwd: str
     umask: int
     user: str
-    groups: list[str]  # further ones, looked up inside
+    groups: list[str]
     ids: tuple[int, int, list[int]]
     capabilities: int
     no_new_privs: bool
@@ -94,23 +99,6 @@ _FLAGS = {
     "user": syscalls.CLONE_NEWUSER,
     "time": syscalls.CLONE_NEWTIME,
 }
-# Words of mount(8) that are attributes of the mount, not options of the file system: (set, cleared).
-_ATTRIBUTES = {
-    "ro": (syscalls.MOUNT_ATTR_RDONLY, 0),
-    "rw": (0, syscalls.MOUNT_ATTR_RDONLY),
-    "nosuid": (syscalls.MOUNT_ATTR_NOSUID, 0),
-    "suid": (0, syscalls.MOUNT_ATTR_NOSUID),
-    "nodev": (syscalls.MOUNT_ATTR_NODEV, 0),
-    "dev": (0, syscalls.MOUNT_ATTR_NODEV),
-    "noexec": (syscalls.MOUNT_ATTR_NOEXEC, 0),
-    "exec": (0, syscalls.MOUNT_ATTR_NOEXEC),
-    "relatime": (0, 0),  # what the kernel does unasked
-    "noatime": (syscalls.MOUNT_ATTR_NOATIME, syscalls.MOUNT_ATTR_ATIME),
-    "strictatime": (syscalls.MOUNT_ATTR_STRICTATIME, syscalls.MOUNT_ATTR_ATIME),
-}
-_BINDS = {"bind": False, "rbind": True}
-_PRIVATE = {"private", "rprivate"}
-_SHARED = {"shared", "rshared", "slave", "rslave", "unbindable", "runbindable"}
 _UNLIMITED = 1 << 63
 
 
@@ -123,6 +111,7 @@ def compile(  # noqa: A001 - it is what this does
     host: Host,
     socket: str,
     user: str = "",
+    groups: Sequence[str] = (),
     stdin: bool = False,
     detach: bool = False,
     size: tuple[int, int] = (0, 0),
@@ -137,8 +126,11 @@ def compile(  # noqa: A001 - it is what this does
     host.require()
     kinds = _namespaces(spec, host)
     cgroup = state.id or folder.name
-    plan = host.hierarchy.plan(cgroup, spec.resources, devices=not host.identity.userns)
-    into, joined = _ways_in(plan, host.hierarchy)
+    hierarchy, shelves = host.hierarchy, tuple[str, ...]()
+    if spec.cgroups_path:
+        hierarchy, shelves = hierarchy.below(posixpath.dirname(spec.cgroups_path))
+    plan = hierarchy.plan(cgroup, spec.resources, devices=not host.identity.userns)
+    into, joined = _ways_in(plan, hierarchy)
     limits, notes, watched = _fall_back(spec, host)
     late = syscalls.CLONE_NEWCGROUP if "cgroup" in kinds and joined else 0
     flags = functools.reduce(lambda mask, kind: mask | _FLAGS[kind], kinds, 0) & ~late
@@ -147,8 +139,17 @@ def compile(  # noqa: A001 - it is what this does
         raise LaunchError("network parameters (sysctl net.*) need a network of the container's own", stage="sysctl")
     program, program_flags = _filter(spec.seccomp)
     state_json = states.to_json(state)
-    state_json.update(tier=host.tier, not_enforced=list(notes), lacks=list(host.notes()), detached=detach)
+    unenforced = dict.fromkeys((*state.not_enforced, *notes))  # some of it was known when it was made
+    state_json.update(tier=host.tier, not_enforced=list(unenforced), lacks=list(host.notes()), detached=detach)
     process = spec.process
+    if groups and host.identity.userns:
+        raise LaunchError(
+            "additional groups cannot be had without privilege (setgroups is denied)",
+            stage="user",
+            hint="leave out --group-add",
+        )
+    mounts = mountplan.mounts((*rootfs[1:], *spec.mounts), plan)
+    mountplan.check_propagation(mounts, userns=host.identity.userns)
     return Plan(
         folder=str(folder),
         log=str(folder / log.NAME),
@@ -163,6 +164,7 @@ def compile(  # noqa: A001 - it is what this does
         health=states.health_to_json(state.check) if state.check else None,
         cgroup=cgroup,
         cgroup_directories=list(plan.directories),
+        cgroup_shelves=list(shelves),
         cgroup_writes=list(plan.writes),
         join=joined,
         into_cgroup=into,
@@ -171,6 +173,13 @@ def compile(  # noqa: A001 - it is what this does
         watched_memory=watched,
         flags=flags,
         late_flags=late,
+        enter=[
+            (entry.path, _FLAGS[entry.type])
+            for entry in spec.namespaces
+            if entry.path and entry.type not in ("pid", "mount")
+        ],
+        pid_namespace=next((entry.path for entry in spec.namespaces if entry.path and entry.type == "pid"), ""),
+        shares_pids="pid" not in kinds,
         uid_map=idmap.text(spec.uid_mappings) if "user" in kinds else "",
         gid_map=idmap.text(spec.gid_mappings) if "user" in kinds else "",
         setgroups="deny" if "user" in kinds and os.geteuid() else "",
@@ -179,20 +188,21 @@ def compile(  # noqa: A001 - it is what this does
         hostname=spec.hostname if "uts" in kinds else "",
         domainname=spec.domainname if "uts" in kinds else "",
         sysctl=sorted(spec.sysctl.items()),
-        root=_root(rootfs),
+        root=mountplan.root(rootfs),
         # Device nodes may lie in an image: where no rules say which can be opened, none of its can.
         root_attributes=0 if host.guards_devices() else syscalls.MOUNT_ATTR_NODEV,
-        mounts=_mounts((*rootfs[1:], *spec.mounts), plan),
+        mounts=mounts,
         bind_devices="user" in kinds,
+        devices=_devices(spec, host),
         masked_paths=list(spec.masked_paths),
         readonly_paths=list(spec.readonly_paths),
         readonly_root=spec.readonly_root,
         args=[os.fsencode(word) for word in process.args],
         env={name: value for name, _, value in (os.fsencode(word).partition(b"=") for word in process.env)},
-        cwd=_absolute(process.cwd),
+        cwd=mountplan.absolute(process.cwd),
         umask=0o022 if process.umask is None else process.umask,
         user=user,
-        groups=list(state.groups),
+        groups=list(groups),
         ids=(process.uid, process.gid, list(process.groups)),
         capabilities=_mask(process.capabilities),
         no_new_privs=process.no_new_privileges,
@@ -206,12 +216,14 @@ def compile(  # noqa: A001 - it is what this does
 def _namespaces(spec: RuntimeSpec, host: Host) -> list[str]:
     if not spec.process.args:
         raise LaunchError("no command was given", stage="specification", hint="name one, or set CMD in the image")
+    kinds = [entry.type for entry in spec.namespaces if not entry.path]
     joined = [entry.type for entry in spec.namespaces if entry.path]
-    if joined:
-        raise LaunchError(f"joining another's namespace is not supported yet: {joined[0]}", stage="specification")
-    kinds = [entry.type for entry in spec.namespaces]
-    if not {"mount", "pid"} <= set(kinds):
-        raise LaunchError("a container needs mount and pid namespaces of its own", stage="specification")
+    if joined and (host.identity.userns or {"user", "mount", "time"} & set(joined)):
+        raise LaunchError(f"another's namespace cannot be joined here: {joined[0]}", stage="specification")
+    if "mount" not in kinds:
+        raise LaunchError("a container needs a mount namespace of its own", stage="specification")
+    if "pid" not in kinds and host.identity.userns:
+        raise LaunchError("without privilege a container needs a pid namespace of its own", stage="specification")
     if host.identity.userns and "user" not in kinds:
         raise HostError(f"tier {host.tier} needs a user namespace", tier=host.tier)
     if "time" in host.namespaces and "time" not in kinds:
@@ -223,102 +235,36 @@ def _fall_back(spec: RuntimeSpec, host: Host) -> tuple[list[tuple[int, int, int]
     """What stands in for limits that no cgroup holds: (rlimits, what to tell the user, bytes of memory to watch)."""
     limits: list[tuple[int, int, int]] = []
     watched = 0
-    notes: list[str] = []
     asked = spec.resources
-    for controller, value in (
-        ("memory", asked.memory),
-        ("pids", asked.pids),
-        ("cpu", asked.cpu_quota or asked.cpu_shares),
-        ("cpuset", asked.cpuset_cpus or asked.cpuset_mems),
-    ):
-        if not value or controller in host.hierarchy.controllers:
-            continue
+    notes = [*host.hierarchy.unsupported(asked)]
+    for controller in sorted(rules.asked(asked) - host.hierarchy.controllers - {"devices"}):
         notes.append(host.without(controller))
         if controller == "memory":
             watched = asked.memory or 0
         elif controller == "pids" and asked.pids and asked.pids > 0:
             limits.append((resource.RLIMIT_NPROC, asked.pids, asked.pids))
+    if spec.cgroups_path and not host.hierarchy.parents:
+        notes.append("cgroup parent: no cgroup can be made here")
     return limits, tuple(notes), max(0, watched)
 
 
-def _root(rootfs: tuple[Mount, ...]) -> tuple[str, str, list[str], list[str]]:
-    if not rootfs or rootfs[0].destination != "/":
-        raise LaunchError("the first mount of a root file system must be on /", stage="specification")
-    entry = rootfs[0]
-    if entry.type != "overlay":
-        return "bind", entry.source, [], []
-    lowers: list[str] = []
-    options = []
-    for word in entry.options:
-        key, _, value = word.partition("=")
-        if key == "lowerdir":
-            lowers = _split(value)
-        else:
-            options.append(word)
-    return "overlay", entry.source, lowers, options
-
-
-def _split(value: str) -> list[str]:
-    r"""The folders of ``lowerdir``: joined by colons, a colon of their own written as ``\:`` and a backslash doubled."""
-    folders = [""]
-    characters = iter(value)
-    for character in characters:
-        if character == "\\":
-            folders[-1] += next(characters, "")
-        elif character == ":":
-            folders.append("")
-        else:
-            folders[-1] += character
-    return folders
-
-
-def _mounts(entries: Sequence[Mount], plan: cgroups.Plan) -> list[PlannedMount]:
-    planned = []
-    for entry in entries:
-        destination, kind, source, set_, cleared, options, recursive = _mount(entry)
-        if kind == "cgroup":
-            source, options = _cgroup_view(plan)
-            if not source:
-                continue
-        planned.append((destination, kind, source, set_, cleared, options, recursive))
-    return planned
-
-
-@functools.lru_cache(maxsize=256)
-def _mount(entry: Mount) -> PlannedMount:
-    set_ = cleared = 0
-    bind: bool | None = None
-    options = []
-    for word in entry.options:
-        if word in _ATTRIBUTES:
-            on, off = _ATTRIBUTES[word]
-            set_, cleared = (set_ & ~off) | on, (cleared & ~on) | off
-        elif word in _BINDS:
-            bind = _BINDS[word]
-        elif word in _SHARED:
-            raise LaunchError(f"mount propagation {word!r} is not supported", stage=f"mount {entry.destination}")
-        elif word not in _PRIVATE:
-            key, _, value = word.partition("=")
-            options.append((key, value))
-    destination = _absolute(entry.destination)
-    if destination == "/":
-        raise LaunchError("nothing can be mounted on /", stage="mount /")
-    if bind is not None or entry.type == "bind":
-        return destination, "bind", os.path.abspath(entry.source), set_, cleared, [], bool(bind)
-    # A new mount has no attributes to clear, and no time of access but relatime unless one is named.
-    return destination, entry.type, entry.source, set_, 0, [("source", entry.source or entry.type), *options], False
-
-
-def _cgroup_view(plan: cgroups.Plan) -> tuple[str, list[tuple[str, str]]]:
-    """What of the cgroup tree a container can be shown: that of the hierarchies in which it has a group of its own."""
-    if plan.into:  # a host without v1
-        return "cgroup2", []
-    own = [
-        (posixpath.basename(point), options)
-        for point, options in _v1_hierarchies()
-        if any(directory.startswith(point + "/") for directory in plan.directories)
+def _devices(spec: RuntimeSpec, host: Host) -> list[tuple[str, int, int, int, int, int]]:
+    if spec.devices and host.identity.userns:
+        raise LaunchError(
+            "device nodes cannot be made in a user namespace", stage="devices", hint="bind the host's node instead"
+        )
+    kinds = {"b": stat.S_IFBLK, "c": stat.S_IFCHR, "u": stat.S_IFCHR, "p": stat.S_IFIFO}
+    return [
+        (
+            mountplan.absolute(node.path),
+            kinds[node.type] | node.mode & 0o7777,
+            node.major,
+            node.minor,
+            node.uid,
+            node.gid,
+        )
+        for node in spec.devices
     ]
-    return ("cgroup", own) if own else ("", [])
 
 
 def _ways_in(plan: cgroups.Plan, hierarchy: cgroups.Hierarchy) -> tuple[str, list[str]]:
@@ -331,24 +277,6 @@ def _ways_in(plan: cgroups.Plan, hierarchy: cgroups.Hierarchy) -> tuple[str, lis
     unified = hierarchy.parents.get(cgroups.UNIFIED)
     into = next((path for path in plan.directories if unified and posixpath.dirname(path) == unified), "")
     return into, [f"{path}/tasks" for path in plan.directories if path != into]
-
-
-@functools.cache
-def _v1_hierarchies() -> tuple[tuple[str, str], ...]:
-    """(where it is mounted, its mount options) of each cgroup v1 hierarchy; see proc_pid_mountinfo(5)."""
-    found = []
-    with open("/proc/self/mountinfo") as file:
-        for line in file:
-            before, _, after = line.partition(" - ")
-            kind, _, options = after.split()[:3]
-            if kind == "cgroup":
-                words = [word for word in options.split(",") if word not in {"rw", "ro"}]
-                found.append((before.split()[4], ",".join(words)))
-    return tuple(found)
-
-
-def _absolute(path: str) -> str:
-    return posixpath.normpath("/" + path.lstrip("/"))  # POSIX keeps a double slash at the start
 
 
 @functools.lru_cache(maxsize=64)

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class Runtime:
         *,
         state: ContainerState,
         user: str = "",
+        groups: Sequence[str] = (),
         stdin: bool = False,
         detach: bool = False,
         size: tuple[int, int] = (0, 0),
@@ -70,6 +72,7 @@ class Runtime:
             rootfs: how its root is mounted; the first is the root itself.
             state: what state.json says beside what only the start can tell.
             user: a Dockerfile's USER word, looked up inside; empty takes the specification's ids.
+            groups: further groups, names or numbers, looked up inside too.
             stdin: give it a standard input that ``attach`` feeds; else it reads nothing.
             size: rows and columns of its terminal, if it has one; zeros where they are not known.
             happenings: the file in which the shim notes what happens; none without it.
@@ -86,6 +89,7 @@ class Runtime:
             host=self.host,
             socket=rundir.socket_path(self._run_dir, folder.name),
             user=user,
+            groups=groups,
             stdin=stdin,
             detach=detach,
             size=size,

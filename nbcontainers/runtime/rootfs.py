@@ -15,6 +15,7 @@ from ..linux import syscalls
 from ..linux.syscalls import (
     AT_EMPTY_PATH,
     AT_RECURSIVE,
+    CLONE_NEWNS,
     MNT_DETACH,
     MOUNT_ATTR_RDONLY,
     MS_PRIVATE,
@@ -30,7 +31,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .launch import Plan, PlannedMount
+    from .launch import Plan
+    from .mountplan import PlannedMount
 
 AT_FDCWD = -100
 PROC_SUPER_MAGIC = 0x9FA0  # include/uapi/linux/magic.h
@@ -62,13 +64,17 @@ def build(plan: Plan, at: Callable[[str], None]) -> tuple[int, int]:
     The root is mounted over the container's own folder, which is seen so only in this mount namespace; so what is bound
     from there (its hosts file) is taken before. ``at`` is told each stage before it begins.
     """
+    # While the mounts here still are peers of those where they come from: a bind may be asked to stay one.
+    taken = []
+    for destination, kind, source, _, _, options, recursive, _, _ in plan["mounts"]:
+        at(f"mount {destination}")
+        taken.append(_take(source, options, recursive) if kind == "bind" else -1)
     at("mount namespace")
     syscalls.mount("", "/", "", MS_REC | MS_PRIVATE)
-    taken = []
-    for destination, kind, source, _, _, _, recursive in plan["mounts"]:
-        at(f"mount {destination}")
-        depth = AT_RECURSIVE if recursive else 0
-        taken.append(syscalls.open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | depth) if kind == "bind" else -1)
+    for number, entry in enumerate(plan["mounts"]):
+        if entry[1] == "overlay":  # only now: it is mounted for a moment, which no peer is to see
+            at(f"mount {entry[0]}")
+            taken[number] = _take_overlay(plan["folder"], entry[5])
     at("root file system")
     _mount_root(plan)
     root = os.open(plan["folder"], _O_PATH_DIR)
@@ -80,6 +86,8 @@ def build(plan: Plan, at: Callable[[str], None]) -> tuple[int, int]:
         mounted = _mount(root, entry, tree, plan["bind_devices"])
         if mounted >= 0:
             devices = mounted
+    at("devices")
+    make_devices(root, plan["devices"])
     null = -1
     if devices >= 0:
         at("mount /dev")
@@ -152,6 +160,10 @@ def _mount_root(plan: Plan) -> None:
         target = os.open(folder, _O_PATH_DIR)
         _attach(tree, target)
         return
+    _mount_overlay(folder, lowers, options)
+
+
+def _mount_overlay(folder: str, lowers: list[str], options: list[str]) -> None:
     # Descriptors' short names stand for the paths: many layers then fit in mount(2)'s one page, no character needs an
     # escape, and the container does not read the host's paths in its mount table.
     opened = [os.open(path, _O_PATH_DIR) for path in lowers]
@@ -172,13 +184,20 @@ def _mount_root(plan: Plan) -> None:
 
 def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool) -> int:
     """Do one mount (``tree`` is what a bind shows); where it is /dev, fill it and return its descriptor, else -1."""
-    destination, kind, source, attributes, cleared, options, recursive = entry
-    if kind == "bind":
+    destination, kind, source, attributes, cleared, options, recursive, everywhere, propagation = entry
+    if tree >= 0:
         is_directory = stat.S_ISDIR(os.stat(tree).st_mode)
-        depth = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-        syscalls.mount_setattr(tree, "", depth, set_=attributes, clear=cleared, propagation=MS_PRIVATE)
+        deep = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+        if everywhere and not propagation & MS_REC:
+            syscalls.mount_setattr(tree, "", deep, set_=everywhere)
+        depth = deep if propagation & MS_REC else AT_EMPTY_PATH
+        syscalls.mount_setattr(tree, "", depth, set_=everywhere, propagation=propagation & ~MS_REC)
+        if attributes or cleared:
+            syscalls.mount_setattr(tree, "", AT_EMPTY_PATH, set_=attributes, clear=cleared)
         _attach(tree, make_target(root, destination, is_directory))
         return -1
+    if kind == "tmpfs" and destination != "/dev" and not any(key == "mode" for key, _ in options):
+        options = [*options, *_mode_of(root, destination)]
     target = make_target(root, destination, True)
     if kind == "cgroup":
         _mount_cgroups(target, source, options, attributes)
@@ -241,6 +260,82 @@ def _mount_cgroups(target: int, source: str, controllers: list[tuple[str, str]],
         _attach(tree, syscalls.openat2(shelf, folder, _O_PATH_DIR, resolve=_STRICT))
     syscalls.mount_setattr(shelf, "", AT_EMPTY_PATH, set_=attributes)
     os.close(shelf)
+
+
+def _take(source: str, options: list[tuple[str, str]], recursive: bool) -> int:
+    """A copy of the mount that a bind is to show; a path below the source (of a volume) is resolved inside it."""
+    flags = OPEN_TREE_CLONE | (AT_RECURSIVE if recursive else 0)
+    if not options:
+        return syscalls.open_tree(AT_FDCWD, source, flags)
+    if options[0][0] == "nbcontainers.process":
+        return _take_from(options[0][1], source, flags)
+    return _take_below(source, options[0][1], flags)
+
+
+def _take_below(source: str, path: str, flags: int) -> int:
+    """A copy of what lies at a path below a folder, whatever links there say."""
+    top = os.open(source, _O_PATH_DIR | os.O_CLOEXEC)
+    found = syscalls.openat2(top, path, os.O_PATH, resolve=_INSIDE)
+    tree = syscalls.open_tree(found, "", flags | AT_EMPTY_PATH)
+    os.close(found)
+    os.close(top)
+    return tree
+
+
+def _take_overlay(folder: str, options: list[tuple[str, str]]) -> int:
+    """A copy of an overlay, or of a path below it; it is mounted over the container's folder for as long as that takes."""
+    lowers = [value for key, value in options if key == "lowerdir"]
+    below = next((value for key, value in options if key == "nbcontainers.subpath"), ".")
+    rest = [
+        f"{key}={value}" if value else key for key, value in options if key not in {"lowerdir", "nbcontainers.subpath"}
+    ]
+    _mount_overlay(folder, lowers, rest)
+    try:
+        return _take_below(folder, below, OPEN_TREE_CLONE)
+    finally:
+        syscalls.umount(folder, MNT_DETACH)
+
+
+def _take_from(process: str, source: str, flags: int) -> int:
+    """A copy of a mount of another container; only in its own mount namespace can it be taken (see open_tree(2))."""
+    own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    other = os.open(f"/proc/{process}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    syscalls.setns(other, CLONE_NEWNS)
+    tree = syscalls.open_tree(AT_FDCWD, source, flags)
+    syscalls.setns(own, CLONE_NEWNS)
+    os.close(own)
+    os.close(other)
+    return tree
+
+
+def _mode_of(root: int, path: str) -> list[tuple[str, str]]:
+    """The mode of the folder that a tmpfs covers, as runc gives it: /tmp stays everybody's. A new one is everybody's, too."""
+    found = _open(root, path)
+    if found < 0:
+        return []
+    mode = os.fstat(found).st_mode & 0o7777
+    os.close(found)
+    return [("mode", f"{mode:o}")]
+
+
+def make_devices(root: int, devices: list[tuple[str, int, int, int, int, int]]) -> None:
+    """Make nodes inside: (path, type and mode, major, minor, uid, gid) each, wherever the path leads inside the root."""
+    for path, mode, major, minor, uid, gid in devices:
+        folder, _, name = path.rpartition("/")
+        parent = make_target(root, folder, True) if folder else os.dup(root)
+        try:
+            held = syscalls.openat2(parent, ".", _O_PATH_DIR, resolve=_STRICT)
+            try:
+                os.mknod(name, mode, os.makedev(major, minor), dir_fd=held)
+            except FileExistsError:
+                status = os.stat(name, dir_fd=held, follow_symlinks=False)
+                if stat.S_IFMT(status.st_mode) != stat.S_IFMT(mode) or status.st_rdev != os.makedev(major, minor):
+                    raise
+            os.chown(name, uid, gid, dir_fd=held, follow_symlinks=False)
+            os.chmod(name, stat.S_IMODE(mode), dir_fd=held)
+            os.close(held)
+        finally:
+            os.close(parent)
 
 
 def _pair(word: str) -> tuple[str, str]:

@@ -152,6 +152,10 @@ class _Shim:
         go_end, go = os.pipe()
         into_cgroup = -1
         try:
+            if plan["pid_namespace"]:  # which holds for children only
+                other = os.open(plan["pid_namespace"], os.O_RDONLY | os.O_CLOEXEC)
+                syscalls.setns(other, syscalls.CLONE_NEWPID)
+                os.close(other)
             if plan["into_cgroup"]:
                 into_cgroup = os.open(plan["into_cgroup"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 flags = plan["flags"] | syscalls.CLONE_INTO_CGROUP
@@ -187,6 +191,7 @@ class _Shim:
                 "log_begin": self.streams.begin,
                 "cgroup": plan["cgroup"],
                 "cgroup_directories": plan["cgroup_directories"],
+                "cgroup_shelves": plan["cgroup_shelves"],
                 "limits": plan["limits"],
             }
             running = {"status": "running", "pid": self.pid, "started": self.started, "restarts": self.restarts.count}
@@ -329,6 +334,8 @@ class _Shim:
         if not self.begun:
             self._fail(*self._cause(code))
         assert self.streams is not None
+        if self.plan["shares_pids"]:
+            groups.kill(self.plan)
         self.streams.drain()
         self._close_terminal()
         self.last = (code, self.out_of_memory, time.time())
@@ -447,3 +454,4 @@ class _Shim:
             self.door.close()
         if self.is_owner:
             groups.remove(self.plan)
+            groups.remove_shelves(self.plan)

@@ -147,7 +147,7 @@ def forget(extra: dict[str, Any]) -> None:
     """Take away what a shim takes away at its end: its socket, and its cgroups, which are empty now."""
     with contextlib.suppress(OSError):
         os.unlink(extra.get("socket") or "")
-    for directory in reversed(extra.get("cgroup_directories") or ()):
+    for directory in reversed((*(extra.get("cgroup_shelves") or ()), *(extra.get("cgroup_directories") or ()))):
         try:
             os.rmdir(directory)
         except OSError:
@@ -178,7 +178,7 @@ def _parse(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
             raise KeyError(min(missing))
         values = {key: value for key, value in data.items() if key in _NAMES}
         values["command"] = tuple(values["command"])
-        for name in ("not_enforced", "lacks", "groups"):
+        for name in ("not_enforced", "lacks"):
             values[name] = tuple(values.get(name) or ())
         values["labels"] = tuple((key, value) for key, value in values.get("labels") or ())
         policy, most = values.get("restart") or ("no", 0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _LARGEST_ID = 0xFFFFFFFE  # (uid_t)-1 means "leave as it is" to the kernel
 
@@ -36,14 +36,18 @@ def look_up(word: str, passwd: bytes, group: bytes) -> tuple[int, int, list[int]
     else:
         raise UnknownUser(f"unable to find user {name}: no matching entries in passwd file")
     if group_name:
-        gid = look_up_group(group_name, group)
+        gid = _group(group_name, group)
         return uid, gid, [gid], home
     groups = [int(row[2]) for row in _rows(group, 4) if login and login in row[3].split(",")]
     return uid, gid, [gid, *(number for number in groups if number != gid)], home
 
 
-def look_up_group(name: str, group: bytes) -> int:
-    """The number of a group by its name or number; UnknownUser where a name has no entry."""
+def with_groups(groups: list[int], words: Sequence[str], group: bytes) -> list[int]:
+    """The groups with further ones, by name or number: UnknownUser where a name has no entry."""
+    return [*groups, *(number for number in (_group(word, group) for word in words) if number not in groups)]
+
+
+def _group(name: str, group: bytes) -> int:
     wanted = _number(name)
     for row in _rows(group, 3):
         if row[0] == name or (wanted is not None and row[2] == str(wanted)):

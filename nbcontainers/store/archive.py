@@ -14,6 +14,7 @@ import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from ..errors import IntegrityError, InvalidReference
@@ -61,10 +62,13 @@ def save(store: Store, images: Iterable[Image], stream: IO[bytes], *, on_event: 
                 on_event(Progress(what="save", done=done, total=total))
 
 
-def load(store: Store, stream: IO[bytes], *, limit: int = 1 << 38, on_event: Observer = ignore) -> tuple[Image, ...]:
+def load(
+    store: Store, source: IO[bytes] | Path, *, limit: int = 1 << 38, on_event: Observer = ignore
+) -> tuple[Image, ...]:
     """Take the images of an archive into the store, each by all its names; one without a name has no ``reference``.
 
-    The archive is an OCI layout or a docker-archive in a tar, as it is or compressed; the stream need not be seekable. Nothing
+    The archive is an OCI layout or a docker-archive in a tar, as it is or compressed, in a stream that need not be seekable; or
+    it is an OCI layout in a folder. Nothing
     gets a name unless all images are whole, and a failed load leaves no blob. Layers are verified against their diff IDs here
     where only Docker's names vouch for them, else when they are unpacked.
 
@@ -78,7 +82,10 @@ def load(store: Store, stream: IO[bytes], *, limit: int = 1 << 38, on_event: Obs
     try:
         with store.lease():
             images: list[Image] = []
-            incoming.receive(store.content, stream, limit=limit, on_event=on_event)
+            if isinstance(source, Path):
+                incoming.receive_folder(store.content, source, limit=limit, on_event=on_event)
+            else:
+                incoming.receive(store.content, source, limit=limit, on_event=on_event)
             for image, names in _read(store, incoming, limit):
                 images.extend(replace(image, reference=name) for name in names or (None,))
             for image in images:

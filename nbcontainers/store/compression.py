@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import lzma
 import queue
 import threading
 from collections.abc import Callable
@@ -63,59 +64,73 @@ def reader(stream: BinaryIO) -> BinaryIO:
         case "gzip":
             source: BinaryIO = _igzip.IGzipFile(fileobj=stream, mode="rb")
         case "zstd":
-            source = cast("BinaryIO", _Frames(stream))
+            source = cast("BinaryIO", Frames(stream, zstd_frame))
         case _:
             return stream
-    return cast("BinaryIO", _Checked(source))
+    return cast("BinaryIO", Checked(source, "a layer"))
 
 
-class _Frames(io.RawIOBase):
-    """zstd frames uncompressed one after another; unlike the library's own reader it does not take a cut frame for an end."""
+def zstd_frame() -> Any:
+    """What uncompresses one frame of zstd."""
+    return zstandard.ZstdDecompressor().decompressobj()
 
-    def __init__(self, stream: BinaryIO) -> None:
+
+class Frames(io.RawIOBase):
+    """Frames uncompressed one after another; unlike zstd's own reader it does not take a cut frame for an end.
+
+    ``begin`` makes what uncompresses one frame: zstd's, or the decompressors of bz2 and lzma.
+    """
+
+    def __init__(self, stream: BinaryIO, begin: Callable[[], Any]) -> None:
         self._stream = stream
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._begin = begin
+        self._frame = begin()
         self._rest = b""
-        self._begun = False
+        self._inside = False
 
     def readable(self) -> bool:
+        """True: it is for reading only."""
         return True
 
     def read(self, size: int = -1) -> bytes:
+        """The next bytes, ``size`` or somewhat more of them; nothing at the end."""
         pieces, length = [], 0
         while size < 0 or length < size:
             data = self._rest or self._stream.read(_FEED)
             self._rest = b""
             if not data:
-                if self._begun:
-                    raise EOFError("a zstd frame without its end")
+                if self._inside:
+                    raise EOFError("a frame without its end")
                 break
             pieces.append(self._frame.decompress(data))
             length += len(pieces[-1])
-            self._begun = not self._frame.eof
+            self._inside = not self._frame.eof
             if self._frame.eof:
                 self._rest = self._frame.unused_data
-                self._frame = zstandard.ZstdDecompressor().decompressobj()
+                self._frame = self._begin()
         return b"".join(pieces)
 
 
-class _Checked(io.RawIOBase):
-    """A decompressor whose errors are ours."""
+class Checked(io.RawIOBase):
+    """A decompressor whose errors are ours; ``what`` is what it reads."""
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: BinaryIO, what: str) -> None:
         self._source = source
+        self._what = what
 
     def readable(self) -> bool:
+        """True: it is for reading only."""
         return True
 
     def read(self, size: int = -1) -> bytes:
+        """The next bytes: IntegrityError where there can be none."""
         try:
             return self._source.read(size)
-        except (EOFError, OSError, _GzipError, zstandard.ZstdError) as error:
+        except (EOFError, OSError, _GzipError, zstandard.ZstdError, lzma.LZMAError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk's, not the data's: gzip.BadGzipFile is an OSError without a number
             raise IntegrityError(
-                f"a layer that cannot be uncompressed: {error}", hint="it is damaged: get it again"
+                f"{self._what} that cannot be uncompressed: {error}", hint="it is damaged: get it again"
             ) from error
 
 

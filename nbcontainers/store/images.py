@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..errors import Conflict, IntegrityError, InvalidReference, NBContainersError, NotFound
+from ..oci import platforms
 from ..oci.descriptor import CONFIG, INDEXES, MANIFEST, Descriptor, Digest, Platform
 from ..oci.image import History, Image, ImageConfig, Index, Manifest, chain_ids, parse, to_bytes
 from ..oci.reference import Reference
@@ -212,20 +213,29 @@ class Images:
             raise InvalidReference(
                 f"refusing to create a tag with a digest reference: {reference.familiar}", hint="give NAME:TAG"
             )
+        return self.name(image, reference, image.descriptor)
+
+    def name(self, image: Image, reference: Reference, descriptor: Descriptor) -> Image:
+        """Let a name stand for a descriptor from then on: the image's manifest, or an index of which this host takes the image.
+
+        A name by digest keeps what was pulled by it, as a tag would.
+
+        Raises:
+            NotFound: a part of the image is missing: it was collected before this, for no lease held it.
+
+        """
         with self._leases.shared():
-            self._content.size(image.descriptor.digest)
-            self._content.size(image.id)
+            for digest in {descriptor.digest, image.descriptor.digest, image.id}:
+                self._content.size(digest)
             self._complete(image)
-            if not self._is_tagged(
-                image, reference
-            ):  # a cached build tags what it tagged before: nothing to make durable
-                self.tags.write(reference, image.descriptor)
+            if not self._stands_for(reference, descriptor):  # a cached build tags what it tagged before
+                self.tags.write(reference, descriptor)
                 self._metadata.add(Row(descriptor=image.descriptor, config=image.id))
         return Image(reference=reference, descriptor=image.descriptor, manifest=image.manifest, config=image.config)
 
-    def _is_tagged(self, image: Image, reference: Reference) -> bool:
+    def _stands_for(self, reference: Reference, descriptor: Descriptor) -> bool:
         try:
-            return self.tags.read(reference).descriptor == image.descriptor
+            return self.tags.read(reference).descriptor == descriptor
         except (NotFound, IntegrityError):
             return False
 
@@ -263,7 +273,7 @@ class Images:
         except (IntegrityError, NotFound):
             return (self._untag_damaged(name),), Collected()
         tags = [tag.reference for tag in self.tags if self._id(tag.descriptor) == image.id]
-        named = image.reference is not None and not image.reference.digest and image.reference in tags
+        named = image.reference is not None and image.reference in tags
         if named and len(tags) > 1 and image.reference:
             self.tags.remove(image.reference)
             return (f"Untagged: {image.reference.familiar}",), Collected()
@@ -317,7 +327,11 @@ class Images:
         }
         try:
             found = garbage.documents(self._content)
-            candidates |= {digest for digest, manifest in found.manifests.items() if manifest.config.digest == only.id}
+            same = {digest for digest, manifest in found.manifests.items() if manifest.config.digest == only.id}
+            candidates |= same
+            for digest, index in found.indexes.items():
+                if same & {entry.digest for entry in index.manifests}:
+                    candidates.add(digest)
             return garbage.sweep(self._root, self._content, found, self._reachable(found, keep), only=candidates)
         except IntegrityError:
             return Collected()
@@ -414,22 +428,13 @@ def reference_without_digest(reference: Reference) -> Reference:
 
 
 def pick(index: Index, platform: Platform) -> Descriptor:
-    """The manifest for a platform: of the same variant where there are several.
+    """The manifest for a platform: the best of those whose programs run there.
 
     Raises:
         NotFound: there is none; the message names those that there are.
 
     """
-    usable = [
-        entry
-        for entry in index.manifests
-        if entry.platform is None
-        or (entry.platform.os, entry.platform.architecture) == (platform.os, platform.architecture)
-    ]
-    if not usable:
-        there = ", ".join(str(entry.platform) for entry in index.manifests) or "none"
-        raise NotFound(f"no image for {platform} in the index", hint=f"it has images for: {there}")
-    return min(usable, key=lambda entry: entry.platform is None or entry.platform.variant != platform.variant)
+    return platforms.choose(index.manifests, platform)
 
 
 def _age(image: Image) -> tuple[float, str]:

@@ -70,8 +70,10 @@ class Snapshotter(Protocol):
     def remove(self, key: str) -> None:
         """Throw a snapshot away; nothing if there is none."""
 
-    def unpack(self, image: Image, on_event: Observer = ignore, *, limits: Limits | None = None) -> None:
-        """Make sure that each layer of an image is unpacked, verified against its diff ID.
+    def unpack(
+        self, image: Image, on_event: Observer = ignore, *, limits: Limits | None = None, depth: int | None = None
+    ) -> None:
+        """Make sure that each layer of an image is unpacked, verified against its diff ID; with ``depth`` its lowest ones only.
 
         Raises:
             NotFound: a layer's blob is not in the store.
@@ -157,11 +159,14 @@ class _Snapshots:
         """See ``Snapshotter.remove``."""
         self._worker.remove(self._folder(key))
 
-    def unpack(self, image: Image, on_event: Observer = ignore, *, limits: Limits | None = None) -> None:
+    def unpack(
+        self, image: Image, on_event: Observer = ignore, *, limits: Limits | None = None, depth: int | None = None
+    ) -> None:
         """See ``Snapshotter.unpack``."""
         chains = image.chain_ids
         self._content.leases.protect(*chains)
-        for depth, (layer, diff_id, chain) in enumerate(zip(image.layers, image.config.diff_ids, chains, strict=True)):
+        layers = tuple(zip(image.layers, image.config.diff_ids, chains, strict=True))[:depth]
+        for below, (layer, diff_id, chain) in enumerate(layers):
             if unpacked.usable(self._root / "layers" / chain.hex):
                 continue
             if not self._content.has(layer.digest):
@@ -172,7 +177,7 @@ class _Snapshots:
                 self._content.path(layer.digest),
                 diff_id,
                 chain,
-                parents=chains[:depth],
+                parents=chains[:below],
                 limits=limits,
                 on_event=on_event,
             )

@@ -18,6 +18,7 @@ from .durable import replace, saying_when_full
 from .images import Images
 from .leases import Lease, Leases
 from .snapshots import Snapshotter
+from .volumes import Volumes
 from .worker import Worker
 
 VERSION = 1
@@ -58,6 +59,7 @@ class Store:
         self.content = Content(self.root, self.leases)
         self.images = Images(self.root, self.content, self.leases, discard=self._discard, held=self.held)
         self.worker = Worker(self.root, identity)
+        self.volumes = Volumes(self.root, self.worker)
         self._mutex = threading.Lock()
         self._snapshots: Snapshotter | None = None
 

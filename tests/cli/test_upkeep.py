@@ -1,44 +1,13 @@
 from __future__ import annotations
 
-import io
 import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from nbcontainers import Engine
-from nbcontainers.cli.console import Console
-from nbcontainers.cli.main import run
-from nbcontainers.oci.reference import Reference
-from tests.store.random_images import random_image
+from tests.cli.saying import said, tag
 from tests.store.test_check import flip
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    with Engine(tmp_path / "store") as made:
-        yield made
-        for container in made.containers(all=True):
-            container.remove(force=True)
-
-
-def said(engine: Engine, words: str, *, code: int = 0) -> str:
-    """What the command line prints; in the case of an error that."""
-    out, err = io.StringIO(), io.StringIO()
-    assert run(words.split(), engine=engine, console=Console(out, err)) == code, err.getvalue()
-    return out.getvalue() if not code else out.getvalue() + err.getvalue()
-
-
-def tag(engine: Engine, seed: int, *names: str) -> str:
-    with engine.store.lease():
-        made = random_image(engine.store, seed, shared=1)
-        for name in names:
-            engine.store.images.tag(made, Reference.parse(name))
-    return made.id
 
 
 def test_prune_says_what_is_gone_as_docker_does(engine: Engine) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from nbcontainers.engine import Engine
+from nbcontainers.events import Output
 
 
 @pytest.fixture(scope="module")
@@ -15,3 +16,18 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         yield made
         for container in made.containers(all=True):
             container.remove(force=True)
+
+
+@pytest.fixture(scope="module")
+def shell(engine: Engine) -> Callable[..., str]:
+    """What a script prints in a container that is removed at its end; it must succeed."""
+
+    def run(script: str, *, image: str = "toolbox", **options: object) -> str:
+        said: list[bytes] = []
+        container = engine.run(image, "sh", "-ec", script, rm=True, **options)  # type: ignore[arg-type]
+        code = container.attach(lambda event: said.append(event.data) if isinstance(event, Output) else None)
+        text = b"".join(said).decode()
+        assert code == 0, text
+        return text
+
+    return run

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from nbcontainers.engine import options
@@ -26,21 +24,6 @@ def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(NBContainersError, match="not a size") as caught:
         options.size(text)
     assert "64m" in caught.value.hint
-
-
-def test_limits_become_what_the_kernel_reads() -> None:
-    """Half a processor is 50 of every 100 ms; memory and as much swap again; no process limit is none."""
-    limits = options.resources({"memory": "64m", "cpus": 0.5, "pids_limit": -1})
-    assert (limits.memory, limits.memory_swap) == (64 << 20, 128 << 20)
-    assert (limits.cpu_quota, limits.cpu_period, limits.cpus) == (50_000, 100_000, 0.5)
-    assert limits.pids is None
-
-
-@pytest.mark.parametrize(("words", "message"), [({"memory": "1m"}, "memory limit"), ({"cpus": 1000.0}, "processors")])
-def test_limits_that_nothing_could_run_in_are_refused(words: options.RunOptions, message: str) -> None:
-    """Less memory than a program needs, more processors than there are."""
-    with pytest.raises(NBContainersError, match=message):
-        options.resources(words)
 
 
 @pytest.mark.parametrize(
@@ -79,22 +62,6 @@ def test_variables_are_the_images_with_the_callers_over_them(monkeypatch: pytest
     monkeypatch.delenv("GONE", raising=False)
     config = ContainerConfig(env=("PATH=/bin", "A=1", "GONE=1"))
     assert options.environment(config, ["A=2=3", "HERE", "GONE"]) == ("PATH=/bin", "A=2=3", "HERE=yes")
-
-
-def test_a_volume_shows_a_folder_of_the_host(tmp_path: Path) -> None:
-    """``HOST:INSIDE:ro`` is a bind mount; ``~`` and relative paths are this host's."""
-    mount = options.bind(f"{tmp_path}:/data/:ro")
-    assert (mount.destination, mount.source, mount.options) == ("/data", str(tmp_path), ("rbind", "rprivate", "ro"))
-
-
-@pytest.mark.parametrize(
-    "word", ["data:/x", "/nowhere/at/all:/x", "/tmp", "/tmp:x", "/tmp:/", "/tmp:/x:rx", ":/x", "/tmp:/a:/b:c"]
-)
-def test_volumes_that_mean_nothing_are_refused(word: str) -> None:
-    """Each error has a hint that says what to write."""
-    with pytest.raises(NBContainersError) as caught:
-        options.bind(word)
-    assert caught.value.hint
 
 
 def test_an_unknown_option_is_answered_with_the_nearest() -> None:

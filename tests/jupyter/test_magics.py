@@ -276,11 +276,11 @@ def test_words_are_completed(kernel) -> None:
     """Flags by the table, images where an image is wanted, containers where one is."""
 
     def completed(line: str) -> set[str]:
-        reply = kernel.client.complete(line, len(line), reply=True, timeout=10)
+        reply = kernel.client.complete(line, len(line), reply=True, timeout=60)
         return set(reply["content"]["matches"])
 
     def whole(line: str) -> str:
-        reply = kernel.client.complete(line, len(line), reply=True, timeout=10)["content"]
+        reply = kernel.client.complete(line, len(line), reply=True, timeout=60)["content"]
         return line[: reply["cursor_start"]] + reply["matches"][0]
 
     assert "--memory" in completed("%run_container --me")

@@ -20,7 +20,7 @@ import pytest
 from nbcontainers.errors import Conflict, NBContainersError, NotFound
 from nbcontainers.linux import cgroups, groups
 from nbcontainers.linux.cgroups import Hierarchy
-from nbcontainers.oci.runtime import Resources
+from nbcontainers.oci.resources import Resources
 
 ROOT = Path(__file__).parents[2]
 HOST = cgroups.detect()
@@ -418,7 +418,7 @@ def test_who_may_make_no_group_is_told_which_limits_do_not_hold() -> None:
     code = """
 import json
 from nbcontainers.linux import cgroups
-from nbcontainers.oci.runtime import Resources
+from nbcontainers.oci.resources import Resources
 found = cgroups.detect()
 plan = found.plan("x", Resources(memory=1 << 26, pids=5, cpu_quota=5000), devices=False)
 print(json.dumps([found.version, sorted(found.controllers), plan.directories, plan.writes, plan.unenforced, plan.oom_file]))

@@ -11,7 +11,7 @@ import pytest
 
 from nbcontainers.linux import cgroups, groups, limits
 from nbcontainers.linux.meter import Meter
-from nbcontainers.oci.runtime import Resources
+from nbcontainers.oci.resources import Resources
 
 MIB = 1 << 20
 OWN = "user.slice/user-1000.slice/user@1000.service/app.slice/notebook.scope"
@@ -34,7 +34,7 @@ def v2_files(own: str, **changed: str) -> dict[str, str]:
     """A v2 tree at ``sys`` and this process's view of it, as systemd 252 makes them for a delegated scope."""
     files = {
         f"sys/{own}/cgroup.controllers": "cpuset cpu io memory pids\n",
-        f"sys/{own}/cgroup.subtree_control": "cpuset cpu memory pids\n",
+        f"sys/{own}/cgroup.subtree_control": "cpuset cpu io memory pids\n",
         f"sys/{own}/cgroup.procs": "",
         f"sys/{own}/memory.swap.max": "max\n",
         "proc/cgroup": f"0::/{own}\n",
@@ -54,7 +54,7 @@ def test_a_delegated_scope_limits_everything(write_tree) -> None:
     tree = write_tree(v2_files(OWN))
     hierarchy = found(tree)
     assert hierarchy.version == "v2"
-    assert hierarchy.controllers == {"cpu", "cpuset", "memory", "pids"}
+    assert hierarchy.controllers == {"cpu", "cpuset", "io", "memory", "pids"}
     plan = hierarchy.plan("abc", LIMITS, devices=False)
     directory = f"{tree}/sys/{OWN}/nbcontainers-abc"
     assert plan.directories == (directory,)
@@ -85,8 +85,8 @@ def test_controllers_are_switched_on_for_the_groups_below(write_tree, monkeypatc
 
     monkeypatch.setattr(groups, "write", write)
     hierarchy = found(tree)
-    assert asked == ["+cpuset", "+cpu", "+memory"]
-    assert hierarchy.controllers == {"cpu", "memory", "pids"}
+    assert asked == ["+cpuset", "+cpu", "+io", "+memory"]
+    assert hierarchy.controllers == {"cpu", "io", "memory", "pids"}
     assert [line.split(":")[0] for line in hierarchy.plan("a", LIMITS, devices=False).unenforced] == [
         "choice of processors"
     ]

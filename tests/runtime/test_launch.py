@@ -23,6 +23,7 @@ from nbcontainers.runtime.launch import Plan
 ROOT = (
     Mount(destination="/", type="overlay", source="overlay", options=("lowerdir=/a:/b", "upperdir=/u", "workdir=/w")),
 )
+PRIVATE = syscalls.MS_PRIVATE | syscalls.MS_REC
 KINDS = frozenset({"mount", "pid", "network", "ipc", "uts", "cgroup", "time"})
 STATE = ContainerState(id="c1", name="n", image="i", image_id="", command=("true",), status="created", created=1.0)
 
@@ -136,25 +137,25 @@ def test_lower_folders_are_split_where_overlay_splits_them(value: str, folders: 
         (("ro", "rw"), 0, 1, []),
         (("rw", "ro"), 1, 0, []),
         (("noatime",), 0x10, 0x70, []),
-        (("nodev", "dev", "noexec", "private", "x", "k=a=b"), 8, 4, [("x", ""), ("k", "a=b")]),
+        (("nodev", "dev", "noexec", "rprivate", "x", "k=a=b"), 8, 4, [("x", ""), ("k", "a=b")]),
     ],
 )
 def test_words_of_mount(options: tuple[str, ...], set_: int, cleared: int, rest: list[tuple[str, str]]) -> None:
     """Attributes of the mount are told from options of the file system; the last word wins."""
     mount = Mount(destination="/x", type="bind", source="/y", options=options)
     made = plan(docker_spec(args=["true"], host=host(), mounts=[mount]))["mounts"][-1]
-    assert made == ("/x", "bind", "/y", set_, cleared, [], False)
+    assert made == ("/x", "bind", "/y", set_, cleared, [], False, 0, PRIVATE)
     mount = replace(mount, type="tmpfs")
     made = plan(docker_spec(args=["true"], host=host(), mounts=[mount]))["mounts"][-1]
-    assert made == ("/x", "tmpfs", "/y", set_, 0, [("source", "/y"), *rest], False)
+    assert made == ("/x", "tmpfs", "/y", set_, 0, [("source", "/y"), *rest], False, 0, PRIVATE)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda spec: replace(spec, process=replace(spec.process, args=())), "no command"),
-        (lambda spec: replace(spec, namespaces=(Namespace(type="network", path="/proc/1/ns/net"),)), "joining"),
-        (lambda spec: spec.without_namespace("pid"), "mount and pid"),
+        (lambda spec: replace(spec, namespaces=(Namespace(type="mount", path="/proc/1/ns/mnt"),)), "cannot be joined"),
+        (lambda spec: spec.without_namespace("mount"), "mount namespace of its own"),
         (lambda spec: replace(spec, sysctl={"net.core.somaxconn": "1"}).without_namespace("network"), "network of"),
         (lambda spec: replace(spec, mounts=(Mount(destination="/..", type="tmpfs", source=""),)), "mounted on /"),
         (
@@ -175,6 +176,22 @@ def test_what_cannot_be_done_is_refused(change: Any, words: str) -> None:
         plan(change(docker_spec(args=["true"], host=host())))
     with pytest.raises(LaunchError, match="first mount"):
         plan(rootfs=())
+
+
+def test_namespaces_of_others_are_entered() -> None:
+    """The process namespace by birth, others by init; without privilege none can be."""
+    spec = docker_spec(args=["true"], host=host())
+    others = spec.without_namespace("pid").without_namespace("ipc").namespaces
+    joined = (Namespace(type="pid", path="/proc/7/ns/pid"), Namespace(type="ipc", path="/proc/7/ns/ipc"))
+    made = plan(replace(spec, namespaces=(*others, *joined)))
+    assert (made["pid_namespace"], made["enter"]) == ("/proc/7/ns/pid", [("/proc/7/ns/ipc", syscalls.CLONE_NEWIPC)])
+    assert made["shares_pids"]
+    assert not made["flags"] & (syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC)
+    poor = docker_spec(args=["true"], host=host("T2"))
+    with pytest.raises(LaunchError, match="cannot be joined"):
+        plan(replace(poor, namespaces=(*poor.namespaces, joined[1])), host("T2"))
+    with pytest.raises(LaunchError, match="pid namespace of its own"):
+        plan(poor.without_namespace("pid"), host("T2"))
 
 
 @pytest.mark.parametrize("tier", ["T1", "T3", "T4"])

@@ -16,7 +16,7 @@ import pytest
 
 from nbcontainers.errors import Conflict, LaunchError, NotFound
 from nbcontainers.events import Event, Output
-from nbcontainers.oci.runtime import Resources
+from nbcontainers.oci.resources import Resources
 from nbcontainers.runtime import log
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.process import Runtime

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.errors import LaunchError
+from nbcontainers.linux import syscalls
 from nbcontainers.oci.runtime import Mount
 from nbcontainers.runtime import rootfs
 from nbcontainers.runtime.defaults import MASKED, READONLY
 
-from .conftest import Box
+from .conftest import Box, eventually
 
 
 def table(box: Box, **words: object) -> dict[str, tuple[str, set[str]]]:
@@ -182,11 +183,29 @@ class TestVolumes:
         small = Mount(destination="/dev/shm", type="tmpfs", source="tmpfs", options=("size=1m",))
         assert table(box, mounts=[small])["/dev/shm"][1] >= {"size=1024k"}
 
-    def test_propagation_is_refused_not_ignored(self, box: Box, tmp_path: Path) -> None:
-        """What is not supported is said."""
-        volume = Mount(destination="/data", type="bind", source=str(tmp_path), options=("rbind", "rshared"))
-        with pytest.raises(LaunchError, match="rshared"):
-            box.start("true", mounts=[volume])
+    def test_a_slave_sees_what_the_host_mounts_later(self, box: Box, tmp_path: Path) -> None:
+        """``rslave`` lets mounts in and none out; a source that is not shared is refused, for it would let none in."""
+        volume = Mount(destination="/data", type="bind", source=str(tmp_path), options=("rbind", "rslave"))
+        if os.geteuid():
+            pytest.skip("only root mounts on the host")
+        syscalls.mount("tmpfs", str(tmp_path), "tmpfs")
+        try:
+            syscalls.mount("", str(tmp_path), "", syscalls.MS_PRIVATE)
+            with pytest.raises(LaunchError, match="not a shared mount"):
+                box.start("true", mounts=[volume])
+            syscalls.mount("", str(tmp_path), "", syscalls.MS_SHARED)
+            (tmp_path / "later").mkdir()
+            box.start(
+                "sh",
+                "-c",
+                "until [ -e /data/later/x ]; do sleep 0.05; done; touch /data/seen; sleep 60",
+                mounts=[volume],
+            )
+            syscalls.mount("tmpfs", str(tmp_path / "later"), "tmpfs")
+            (tmp_path / "later/x").touch()
+            assert eventually((tmp_path / "seen").exists, 20)
+        finally:
+            syscalls.umount(str(tmp_path), syscalls.MNT_DETACH)
 
 
 class TestLinksDoNotLeadOut:

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import shutil
 import subprocess
@@ -116,11 +117,36 @@ def test_archives_go_through_pipes(store: Store, other: Store) -> None:
     validate(other, image)
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress], ids=["gzip", "bzip2"])
+@pytest.mark.parametrize(
+    "compress",
+    [gzip.compress, bz2.compress, lzma.compress, zstandard.ZstdCompressor().compress],
+    ids=["gzip", "bzip2", "xz", "zstd"],
+)
 def test_a_compressed_archive_is_read(store: Store, other: Store, compress: Callable[[bytes], bytes]) -> None:
     """An archive may be compressed as a whole."""
     (image,) = tagged(store, 1, "app")
     assert load(other, io.BytesIO(compress(saved(store, image)))) == (image,)
+
+
+def test_a_layout_in_a_folder_is_read(store: Store, other: Store, tmp_path: Path) -> None:
+    """An OCI layout need not be in an archive; a blob that is not its digest's is refused there too."""
+    images = tagged(store, 1, "app", "app:2")
+    folder = tmp_path / "layout"
+    for name, data in untar(saved(store, *images)).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    (folder / "README.md").write_text("let be")
+    assert load(other, folder) == tuple(images)
+    validate_store(other)
+    blob = folder / "blobs" / "sha256" / images[0].layers[0].digest.hex
+    blob.write_bytes(blob.read_bytes()[:-1])
+    other.images.remove("app")
+    other.images.remove("app:2")
+    with pytest.raises(IntegrityError):
+        load(other, folder)
+    assert (other.images.list(), blobs(other)) == ((), set())
+    with pytest.raises(IntegrityError, match="no images"):
+        load(other, tmp_path / "nowhere")
 
 
 def test_an_image_without_a_name_stays_without(store: Store, other: Store) -> None:

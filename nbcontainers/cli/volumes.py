@@ -1,0 +1,149 @@
+"""The verbs of volumes."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from typing import Any
+
+from ..engine import Engine
+from ..engine.options import pairs
+from ..engine.volumes import inspected
+from ..errors import NBContainersError
+from ..results import VolumeState
+from . import format as form
+from .console import Console, each
+from .flags import FORMAT, QUIET, Command, Flag, Operand
+
+COLUMNS = (("DRIVER", "Driver"), ("VOLUME NAME", "Name"))
+_VOLUMES = Operand(name="VOLUME", help="names of volumes", count="+")
+_FILTERS = ("dangling", "label", "name", "driver")
+
+
+def create(engine: Engine, values: Namespace, console: Console) -> int:
+    """Make a volume and print its name."""
+    if values.driver != "local" or values.opt:
+        raise NBContainersError(
+            f"volume driver {values.driver!r} with {len(values.opt)} options",
+            hint="local without options is the only one",
+        )
+    console.print(engine.create_volume(values.volume or "", labels=pairs(values.label, "label")).name)
+    return 0
+
+
+def ls(engine: Engine, values: Namespace, console: Console) -> int:
+    """List volumes."""
+    chosen = [volume for volume in engine.volumes() if all(_holds(volume, word) for word in values.filter)]
+    if values.quiet:
+        for volume in chosen:
+            console.print(volume.name)
+        return 0
+    text = form.rows([_row(volume) for volume in chosen], values.format, COLUMNS)
+    if text:
+        console.print(text)
+    return 0
+
+
+def _row(volume: VolumeState) -> dict[str, Any]:
+    return {
+        "Driver": "local",
+        "Name": volume.name,
+        "Mountpoint": volume.path,
+        "Scope": "local",
+        "Labels": ",".join(f"{key}={value}" for key, value in volume.labels),
+        "Links": len(volume.users),
+    }
+
+
+def _holds(volume: VolumeState, word: str) -> bool:
+    name, equals, value = word.partition("=")
+    match name:
+        case "dangling" if value.lower() in ("true", "1", "false", "0"):
+            return (not volume.users) == (value.lower() in ("true", "1"))
+        case "label" if equals:
+            key, has_value, text = value.partition("=")
+            labels = dict(volume.labels)
+            return key in labels and (not has_value or labels[key] == text)
+        case "name" if equals:
+            return value in volume.name
+        case "driver" if equals:
+            return value == "local"
+    raise NBContainersError(f"invalid filter {word!r}", hint=f"wanted NAME=VALUE with one of {', '.join(_FILTERS)}")
+
+
+def inspect(engine: Engine, values: Namespace, console: Console) -> int:
+    """All that is known of volumes, as one JSON list."""
+    found = [inspected(engine.volume(name)) for name in values.volume]
+    if values.format and values.format != "json":
+        for item in found:
+            console.print(form.fields(item, values.format))
+    else:
+        console.print(json.dumps(found, indent=4, ensure_ascii=False))
+    return 0
+
+
+def rm(engine: Engine, values: Namespace, console: Console) -> int:
+    """Remove volumes that no container has."""
+    return each(values.volume, console, lambda name: engine.remove_volume(name, missing_ok=values.force))
+
+
+def prune(engine: Engine, values: Namespace, console: Console) -> int:
+    """Remove the anonymous volumes that no container has, or with ``-a`` every such volume."""
+    names, size = engine.prune_volumes(everything=values.all)
+    if names:
+        console.print("Deleted Volumes:")
+        for name in names:
+            console.print(name)
+        console.print("")
+    console.print(f"Total reclaimed space: {form.size(size)}")
+    return 0
+
+
+VERBS = (
+    Command(
+        name="volume create",
+        act=create,
+        summary="make a volume",
+        flags=(
+            Flag(names=("-d", "--driver"), metavar="NAME", default="local", help="local, the only one"),
+            Flag(names=("--label",), metavar="KEY=VALUE", many=True, help="a label on the volume"),
+            Flag(
+                names=("-o", "--opt"), metavar="KEY=VALUE", many=True, help="refused: the driver local takes none here"
+            ),
+        ),
+        operands=(Operand(name="VOLUME", help="its name (else a new one)", count="?"),),
+    ),
+    Command(
+        name="volume ls",
+        act=ls,
+        summary="list volumes",
+        flags=(
+            Flag(names=("-f", "--filter"), metavar="KEY=VALUE", many=True, help="dangling, label, name or driver"),
+            QUIET,
+            FORMAT,
+        ),
+    ),
+    Command(
+        name="volume inspect",
+        act=inspect,
+        summary="all that is known of volumes, as JSON",
+        flags=(FORMAT,),
+        operands=(_VOLUMES,),
+    ),
+    Command(
+        name="volume rm",
+        act=rm,
+        summary="remove volumes",
+        flags=(Flag(names=("-f", "--force"), help="do not mind those that are not there"),),
+        operands=(_VOLUMES,),
+    ),
+    Command(
+        name="volume prune",
+        act=prune,
+        summary="remove volumes that no container has",
+        flags=(
+            Flag(names=("-a", "--all"), help="also those with a name"),
+            Flag(names=("-f", "--force"), help="do not ask (nothing is asked)"),
+        ),
+    ),
+)

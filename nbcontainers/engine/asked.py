@@ -1,0 +1,41 @@
+"""What was asked for when a container was made, kept beside its specification: what inspect shows and a restart needs again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .mounts import MountPoint
+
+NAME = "asked.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The mounts, in the order in which they are made, and the words that have no place in a runtime specification.
+
+    ``host_config`` has Docker's keys (HostConfig of the Engine API); limits are not in it, for ``update`` changes them.
+    """
+
+    mounts: tuple[MountPoint, ...] = ()
+    host_config: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write it into a container's folder."""
+        data = {"mounts": [entry.to_json() for entry in self.mounts], "host_config": dict(self.host_config)}
+        (folder / NAME).write_text(json.dumps(data))
+
+    @classmethod
+    def load(cls, folder: Path) -> Asked:
+        """Read it; one that asked for nothing where there is none."""
+        try:
+            data = json.loads((folder / NAME).read_text())
+        except FileNotFoundError:
+            return cls()
+        return cls(
+            mounts=tuple(MountPoint.from_json(entry) for entry in data.get("mounts", ())),
+            host_config=data.get("host_config", {}),
+        )

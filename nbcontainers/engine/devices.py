@@ -1,0 +1,133 @@
+"""Devices of the host that a container is to have: ``--device`` and ``--device-cgroup-rule``."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..errors import NBContainersError, NotFound
+from ..oci.resources import DeviceRule
+from ..oci.runtime import Device, Mount
+from .mounts import inside
+
+_HINT = "write /dev/HOST[:/dev/INSIDE][:rwm]"
+_NOT_DEVICES = frozenset("pts shm fd mqueue stdin stdout stderr core ptmx console".split())
+_RULE = re.compile(r"([acb]) (\d+|\*):(\d+|\*) ([rwm]{1,3})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """Nodes to make inside with the rules that let them be opened, or, in a user namespace, binds of the host's nodes."""
+
+    devices: tuple[Device, ...] = ()
+    rules: tuple[DeviceRule, ...] = ()
+    binds: tuple[Mount, ...] = ()
+
+
+def give(words: Sequence[str], rules: Sequence[str], *, userns: bool) -> Given:
+    """Read the words of ``--device`` and ``--device-cgroup-rule``.
+
+    A folder of the host stands for every device in it, as in Docker.
+    """
+    found, allowed, binds = [], [], []
+    for word in words:
+        for source, target, access in _nodes(word):
+            status = os.stat(source)
+            kind = "b" if stat.S_ISBLK(status.st_mode) else "c"
+            major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+            if userns:
+                if access != "rwm":
+                    raise NBContainersError(
+                        f"--device {word}: without privilege there are no device rules, so {access!r} cannot be kept",
+                        hint="leave the permissions out: those of the host's node hold",
+                    )
+                binds.append(Mount(destination=target, type="bind", source=source, options=("bind", "rprivate")))
+                continue
+            found.append(
+                Device(
+                    path=target,
+                    type=kind,
+                    major=major,
+                    minor=minor,
+                    mode=stat.S_IMODE(status.st_mode),
+                    uid=status.st_uid,
+                    gid=status.st_gid,
+                )
+            )
+            allowed.append(DeviceRule(allow=True, type=kind, major=major, minor=minor, access=access))
+    return Given(devices=tuple(found), rules=(*allowed, *map(rule, rules)), binds=tuple(binds))
+
+
+def rule(word: str) -> DeviceRule:
+    """``c 42:* rmw``: NBContainersError for anything else."""
+    match = _RULE.fullmatch(word)
+    if not match:
+        raise NBContainersError(
+            f"invalid device cgroup rule: {word!r}", hint="write TYPE MAJOR:MINOR ACCESS, such as 'c 42:* rmw'"
+        )
+    kind, major, minor, access = match.groups()
+    return DeviceRule(
+        allow=True,
+        type=kind,
+        major=None if major == "*" else int(major),
+        minor=None if minor == "*" else int(minor),
+        access="".join(letter for letter in "rwm" if letter in access),
+    )
+
+
+def every() -> tuple[Device, ...]:
+    """Every device node of the host, for a privileged container."""
+    found = []
+    for path in _walk("/dev"):
+        status = os.stat(path)
+        found.append(
+            Device(
+                path=path,
+                type="b" if stat.S_ISBLK(status.st_mode) else "c",
+                major=os.major(status.st_rdev),
+                minor=os.minor(status.st_rdev),
+                mode=stat.S_IMODE(status.st_mode),
+                uid=status.st_uid,
+                gid=status.st_gid,
+            )
+        )
+    return tuple(found)
+
+
+def _nodes(word: str) -> Iterator[tuple[str, str, str]]:
+    """(node of the host, path inside, access) of one ``--device``."""
+    parts = word.split(":")
+    access = "rwm"
+    if len(parts) > 1 and re.fullmatch("[rwm]+", parts[-1]):
+        access = parts.pop()
+    if len(parts) not in (1, 2) or not parts[0].startswith("/") or len(set(access)) != len(access):
+        raise NBContainersError(f"not a device: {word!r}", hint=_HINT)
+    source = parts[0]
+    target = inside(parts[1] if len(parts) == 2 else source, word)
+    try:
+        status = os.stat(source)
+    except OSError as error:
+        raise NotFound(f"device {source}: {(error.strerror or '').lower()}", hint="ls /dev lists them") from error
+    if stat.S_ISDIR(status.st_mode):
+        nodes = tuple(_walk(source))
+        if not nodes:
+            raise NotFound(f"no device in {source}", hint=_HINT)
+        yield from ((node, target + node[len(source.rstrip("/")) :], access) for node in nodes)
+    elif stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+        yield source, target, access
+    else:
+        raise NBContainersError(f"{source} is no device", hint="a folder or file of the host is shown with --volume")
+
+
+def _walk(top: str) -> Iterable[str]:
+    for folder, folders, files in os.walk(top):
+        folders[:] = sorted(name for name in folders if name not in _NOT_DEVICES)
+        for name in sorted(files):
+            path = os.path.join(folder, name)
+            if name not in _NOT_DEVICES and not os.path.islink(path):
+                mode = os.lstat(path).st_mode
+                if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+                    yield path

@@ -1,0 +1,93 @@
+"""The words of ``docker run`` as inspect shows them, and those that ask only for what is so anyway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import NBContainersError
+from ..oci.descriptor import Platform
+from ..oci.resources import Resources
+from . import options as words
+from .options import RunOptions
+from .sharing import Modes
+
+
+def host_config(options: RunOptions, modes: Modes) -> dict[str, Any]:
+    """What a container's specification does not say, by Docker's keys. Source: Docker Engine API 1.50, HostConfig."""
+    return {
+        "Binds": list(options.get("volumes", ())) or None,
+        "VolumesFrom": list(options.get("volumes_from", ())) or None,
+        "CapAdd": list(options.get("cap_add", ())) or None,
+        "CapDrop": list(options.get("cap_drop", ())) or None,
+        "GroupAdd": list(options.get("group_add", ())) or None,
+        "CgroupnsMode": modes.cgroupns,
+        "CgroupParent": options.get("cgroup_parent") or "",
+        "IpcMode": modes.ipc,
+        "PidMode": modes.pid,
+        "UTSMode": modes.uts,
+        "UsernsMode": modes.userns,
+        "Privileged": options.get("privileged", False),
+        "SecurityOpt": list(options.get("security_opt", ())) or None,
+        "OomScoreAdj": options.get("oom_score_adj") or 0,
+        "ShmSize": words.size(options.get("shm_size") or 64 << 20),
+        "Sysctls": words.pairs(options.get("sysctl", ()), "kernel parameter") or None,
+        "Annotations": words.pairs(options.get("annotation", ()), "annotation") or None,
+        "Ulimits": list(options.get("ulimit", ())) or None,
+        "Devices": list(options.get("device", ())) or None,
+        "DeviceCgroupRules": list(options.get("device_cgroup_rule", ())) or None,
+        "Runtime": "nbcontainers",
+        "Isolation": "",
+    }
+
+
+def limits(resources: Resources) -> dict[str, Any]:
+    """The limits by Docker's keys."""
+    rates = {
+        kind: [
+            {"Path": f"{entry.major}:{entry.minor}", "Rate": entry.rate}
+            for entry in resources.throttles
+            if entry.kind == kind
+        ]
+        for kind in ("ReadBps", "WriteBps", "ReadIOPS", "WriteIOPS")
+    }
+    is_whole = resources.cpu_period == words.CPU_PERIOD  # what --cpus writes
+    return {
+        "Memory": resources.memory or 0,
+        "MemorySwap": resources.memory_swap or 0,
+        "MemoryReservation": resources.memory_reservation or 0,
+        "MemorySwappiness": resources.memory_swappiness,
+        "OomKillDisable": resources.oom_kill_disable,
+        "NanoCpus": round((resources.cpus or 0) * 1e9) if is_whole else 0,
+        "CpuPeriod": 0 if is_whole else resources.cpu_period or 0,
+        "CpuQuota": 0 if is_whole else resources.cpu_quota or 0,
+        "CpuShares": resources.cpu_shares or 0,
+        "CpuRealtimePeriod": resources.cpu_rt_period or 0,
+        "CpuRealtimeRuntime": resources.cpu_rt_runtime or 0,
+        "CpusetCpus": resources.cpuset_cpus,
+        "CpusetMems": resources.cpuset_mems,
+        "PidsLimit": resources.pids,
+        "BlkioWeight": resources.blkio_weight or 0,
+        "BlkioWeightDevice": [
+            {"Path": f"{entry.major}:{entry.minor}", "Weight": entry.weight} for entry in resources.blkio_weight_devices
+        ],
+        "BlkioDeviceReadBps": rates["ReadBps"],
+        "BlkioDeviceWriteBps": rates["WriteBps"],
+        "BlkioDeviceReadIOps": rates["ReadIOPS"],
+        "BlkioDeviceWriteIOps": rates["WriteIOPS"],
+    }
+
+
+def check_platform(options: RunOptions, platform: Platform) -> None:
+    """``--platform`` names what the image must be for: NBContainersError where it is not."""
+    wanted = options.get("platform") or ""
+    if not wanted:
+        return
+    system, _, rest = wanted.rpartition("/") if wanted.count("/") < 2 else wanted.partition("/")
+    system, rest = (system or "linux", rest) if wanted.count("/") < 2 else (system, rest)
+    architecture, _, variant = rest.partition("/")
+    have = (platform.os, platform.architecture)
+    if (system, architecture) != have or (variant and platform.variant and variant != platform.variant):
+        raise NBContainersError(
+            f"the image is for {'/'.join(have)}, and {wanted} was asked for",
+            hint="pull or build it for that platform, or leave --platform out",
+        )

@@ -1,0 +1,111 @@
+"""One blob comes from a registry: verified while it is read, resumed where it broke off."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import httpx
+
+from ...errors import IntegrityError, RegistryError
+from ...events import Transfer
+from ...oci.descriptor import Descriptor
+from .parallel import Tell
+from .repository import Repository
+from .session import TRIES, pause
+
+if TYPE_CHECKING:
+    from ..content import Content, Ingest
+
+PACE = 0.1  # seconds between two words about progress
+_STEP = 64 << 10  # bytes that a connection must have brought to count as one that works
+
+
+def blob(repository: Repository, content: Content, wanted: Descriptor, tell: Tell) -> None:
+    """Bring a blob into the store. The caller holds a lease.
+
+    A mirror that lacks it, or has something else under its digest, is passed over.
+
+    Raises:
+        IntegrityError: what comes has another size or digest; nothing of it is left.
+        RegistryError: it does not come.
+
+    """
+    for place in range(repository.places):
+        try:
+            with content.ingest(algorithm=wanted.digest.algorithm, limit=wanted.size) as ingest:
+                _receive(repository, place, wanted, ingest, tell)
+                ingest.commit(wanted.media_type, wanted)
+            break
+        except (RegistryError, IntegrityError):
+            if place == repository.places - 1:
+                raise
+    tell(Transfer(layer=wanted.digest, phase="downloaded", done=wanted.size, total=wanted.size))
+
+
+def _receive(repository: Repository, place: int, wanted: Descriptor, ingest: Ingest, tell: Tell) -> None:
+    """Read until the announced size is reached, over as many connections as it takes."""
+
+    def waiting(seconds: float) -> None:
+        tell(Transfer(layer=wanted.digest, phase="retrying", detail=f"{seconds:.0f}"))
+
+    failures = 0
+    while True:
+        before = ingest.size
+        try:
+            with repository.blob(place, wanted.digest, before, waiting) as response:
+                _copy(response, wanted, ingest, tell)
+            why = f"it ended after {ingest.size} of {wanted.size} bytes"
+        except httpx.TransportError as error:
+            repository.registry.connections.check()
+            why = str(error) or type(error).__name__
+        if ingest.size == wanted.size:
+            return
+        failures = 1 if ingest.size - before >= _STEP else failures + 1
+        if failures >= TRIES:
+            raise RegistryError(
+                f"the blob {wanted.digest} breaks off again and again: {why}", hint="try again; what is whole is kept"
+            )
+        seconds = pause(failures - 1)
+        waiting(seconds)
+        repository.registry.connections.wait(seconds)
+
+
+def _copy(response: httpx.Response, wanted: Descriptor, ingest: Ingest, tell: Tell) -> None:
+    """One answer's bytes; those that are here already, of a server that knows no ranges, are passed over."""
+    skip = ingest.size - _start(response, ingest.size)
+    length = response.headers.get("content-length", "")
+    if response.status_code == 200 and length.isdigit() and int(length) != wanted.size:
+        raise IntegrityError(
+            f"the blob {wanted.digest} should have {wanted.size} bytes, and {length} were announced",
+            expected=str(wanted.size),
+            actual=length,
+            hint="the registry, or something before it, lies: nothing of it was kept",
+        )
+    last = 0.0
+    for data in response.iter_raw():
+        piece = data[skip:]
+        skip = max(0, skip - len(data))
+        if ingest.size + len(piece) > wanted.size:
+            raise IntegrityError(
+                f"the blob {wanted.digest} has more than its {wanted.size} bytes",
+                expected=str(wanted.size),
+                hint="the registry, or something before it, lies: nothing of it was kept",
+            )
+        ingest.write(piece)
+        now = time.monotonic()
+        if now - last >= PACE:
+            last = now
+            tell(Transfer(layer=wanted.digest, phase="downloading", done=ingest.size, total=wanted.size))
+
+
+def _start(response: httpx.Response, asked: int) -> int:
+    """The place in the blob that an answer begins at."""
+    if response.status_code == 200:
+        return 0
+    first = response.headers.get("content-range", "").removeprefix("bytes ").partition("-")[0]
+    if not first.isdigit() or int(first) != asked:
+        raise RegistryError(
+            f"{response.url.host} answers with another part of a blob than was asked for", hint="try again"
+        )
+    return asked

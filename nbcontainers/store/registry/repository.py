@@ -1,0 +1,223 @@
+"""One repository of a registry, and of the mirrors that have it too: the calls of the distribution specification."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+from ...errors import IntegrityError, RegistryError
+from ...oci.descriptor import INDEX, Descriptor, Digest
+from ...oci.image import parse
+from . import authentication as scope
+from . import session as http
+from .documents import ACCEPTED, LIMIT, Document
+from .documents import read as understand
+from .session import Session
+
+if TYPE_CHECKING:
+    import httpx
+
+_MOST_PAGES = 1000
+_Found = TypeVar("_Found")
+
+
+class Repository:
+    """Reads from the first of its places that has what is wanted; writes to the last one, which is the registry itself."""
+
+    def __init__(self, name: str, sessions: Sequence[Session]) -> None:
+        self.name = name
+        self._sessions = tuple(sessions)
+
+    @property
+    def registry(self) -> Session:
+        """The registry itself, which no mirror stands for when something is written."""
+        return self._sessions[-1]
+
+    def path(self, session: Session, rest: str) -> str:
+        """Where something of the repository is at one place."""
+        prefix = f"{session.endpoint.prefix}/" if session.endpoint.prefix else ""
+        return f"/v2/{prefix}{self.name}/{rest}"
+
+    def _scopes(self, session: Session) -> scope.Scopes:
+        prefix = f"{session.endpoint.prefix}/" if session.endpoint.prefix else ""
+        return scope.pull(prefix + self.name)
+
+    def _first(self, ask: Callable[[Session], _Found]) -> _Found:
+        """The answer of the first place that has one; what a mirror lacks or refuses, the registry is asked for."""
+        for session in self._sessions[:-1]:
+            with contextlib.suppress(RegistryError, IntegrityError):
+                return ask(session)
+        return ask(self.registry)
+
+    # What is read ----------------------------------------------------------------------------------------------------
+
+    def manifest(self, reference: str) -> Document:
+        """The manifest or index of a tag or a digest, of 4 MiB at most, verified against its digest where it is known.
+
+        Raises:
+            RegistryError: there is none, or it is not given.
+            IntegrityError: it is not what was asked for, or not one thing only.
+
+        """
+        return self._first(lambda session: self._manifest(session, reference))
+
+    def _manifest(self, session: Session, reference: str) -> Document:
+        what = f"manifest of {self.name}{'@' if ':' in reference else ':'}{reference}"
+        path = self.path(session, f"manifests/{reference}")
+        headers = {"Accept": ", ".join(ACCEPTED)}
+        with session.answer("GET", path, what, scopes=self._scopes(session), headers=headers) as response:
+            data = http.read(response, LIMIT, f"the {what}")
+            announced = response.headers.get("docker-content-digest", "")
+            expected = Digest(reference) if ":" in reference else Digest(announced) if announced else None
+            return understand(data, response.headers.get("content-type", ""), expected)
+
+    def has(self, digest: Digest) -> bool:
+        """True if the registry itself has a blob in this repository."""
+        session = self.registry
+        path, what = self.path(session, f"blobs/{digest}"), f"blob {digest}"
+        with session.answer("HEAD", path, what, scopes=scope.push(self.name), accept=(200, 404)) as response:
+            return response.status_code == 200
+
+    @contextlib.contextmanager
+    def blob(
+        self, place: int, digest: Digest, offset: int, waiting: Callable[[float], object]
+    ) -> Iterator[httpx.Response]:
+        """The bytes of a blob from an offset on, from one of the places; an answer with 200 begins at its beginning all the same."""
+        session = self._sessions[place]
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        path, what = self.path(session, f"blobs/{digest}"), f"blob {digest} of {self.name}"
+        with session.answer(
+            "GET", path, what, scopes=self._scopes(session), headers=headers, accept=(200, 206), waiting=waiting
+        ) as response:
+            yield response
+
+    @property
+    def places(self) -> int:
+        """How many places there are to read from."""
+        return len(self._sessions)
+
+    def tags(self) -> tuple[str, ...]:
+        """All tags of the repository, in the registry's order."""
+        found: list[str] = []
+        for page in self._pages("tags/list?n=1000", f"list of the tags of {self.name}", "tags"):
+            found.extend(str(tag) for tag in page)
+        return tuple(dict.fromkeys(found))
+
+    def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
+        """The manifests that say of themselves that they belong to another: signatures, bills of material and the like.
+
+        A registry without the call keeps them in an index that is tagged for the digest.
+        Source: OCI distribution spec 1.1, "Listing Referrers" and "Unavailable Referrers API".
+        """
+        found: list[Descriptor] = []
+        what = f"list of what refers to {digest}"
+        try:
+            for page in self._pages(f"referrers/{digest}", what, "manifests", kind=INDEX):
+                found.extend(Descriptor.from_json(entry) for entry in page)
+        except RegistryError as error:
+            if error.status != 404:
+                raise
+            try:
+                document = self._manifest(self.registry, f"{digest.algorithm}-{digest.hex}")
+            except RegistryError as absent:
+                if absent.status != 404:
+                    raise
+                return ()
+            found.extend(getattr(document.value, "manifests", ()))
+        return tuple({entry.digest: entry for entry in found}.values())
+
+    def _pages(self, rest: str, what: str, key: str, *, kind: str = "application/json") -> Iterator[list[Any]]:
+        session = self.registry
+        path = self.path(session, rest)
+        for _ in range(_MOST_PAGES):
+            with session.answer("GET", path, what, scopes=self._scopes(session), headers={"Accept": kind}) as response:
+                content = response.headers.get("content-type", "").partition(";")[0]
+                if key == "manifests" and content != INDEX:
+                    raise RegistryError(f"{session.endpoint.host} has no {what}", status=404)
+                page = parse(http.read(response, LIMIT, f"the {what}"), f"the {what}").get(key)
+                yield page if isinstance(page, list) else []
+                following = response.links.get("next", {}).get("url")
+                if not following:
+                    return
+                path = str(response.url.join(following))
+                if urlsplit(path).netloc != urlsplit(session.base).netloc:
+                    raise RegistryError(f"{session.endpoint.host} has the rest of the {what} elsewhere", hint="refused")
+
+    # What is written -------------------------------------------------------------------------------------------------
+
+    def put_manifest(self, reference: str, data: bytes, media_type: str) -> None:
+        """Give the registry a manifest, by a tag or by its digest; what it needs is there already."""
+        session = self.registry
+        what = f"manifest {self.name}{'@' if ':' in reference else ':'}{reference}"
+        with session.answer(
+            "PUT",
+            self.path(session, f"manifests/{reference}"),
+            f"place for the {what}",
+            scopes=scope.push(self.name),
+            headers={"Content-Type": media_type},
+            body=lambda: data,
+            accept=(200, 201, 202),
+        ) as response:
+            kept = response.headers.get("docker-content-digest", "")
+            if kept.startswith("sha256:") and kept != Digest.of(data):
+                raise IntegrityError(
+                    f"{session.endpoint.host} says it has kept the {what} as {kept}",
+                    expected=Digest.of(data),
+                    actual=kept,
+                    hint="it has changed what it was given: do not rely on it",
+                )
+
+    def begin(self, digest: Digest, *, mount_from: str = "") -> str:
+        """Begin an upload; the address to send to is returned, or nothing if the registry took the blob from elsewhere."""
+        session = self.registry
+        scopes = scope.push(self.name) | (scope.pull(mount_from) if mount_from else frozenset())
+        query = "?" + urlencode({"mount": digest, "from": mount_from}) if mount_from else ""
+        what = f"place for a blob in {self.name}"
+        path = self.path(session, f"blobs/uploads/{query}")
+        with session.answer("POST", path, what, scopes=scopes, body=lambda: b"", accept=(201, 202)) as response:
+            if response.status_code == 201:
+                return ""
+            return _location(session, response)
+
+    def send(self, method: str, url: str, *, body: http.Body, headers: dict[str, str], query: str = "") -> str:
+        """Send a piece of an upload (PATCH), or its end (PUT); the address for what follows is returned."""
+        session = self.registry
+        if query:
+            url += ("&" if urlsplit(url).query else "?") + query
+        with session.answer(
+            method,
+            url,
+            f"place for a blob in {self.name}",
+            scopes=scope.push(self.name),
+            headers=headers,
+            body=body,
+            accept=(201, 202, 204),
+            tries=1,
+        ) as response:
+            return _location(session, response) if response.headers.get("location") else url
+
+    def received(self, url: str) -> tuple[str, int]:
+        """How far an upload got: where it goes on, and how many bytes the registry has."""
+        session = self.registry
+        with session.answer(
+            "GET", url, f"state of an upload to {self.name}", scopes=scope.push(self.name), accept=(204,)
+        ) as response:
+            last = response.headers.get("range", "").removeprefix("bytes=").partition("-")[2]
+            follow = _location(session, response) if response.headers.get("location") else url
+            return follow, int(last) + 1 if last.isdigit() and last != "0" else 0
+
+
+def _location(session: Session, response: httpx.Response) -> str:
+    """The address that an answer names: never one without protection where the registry has it."""
+    location = response.headers.get("location", "")
+    if not location:
+        raise RegistryError(f"{session.endpoint.host} does not say where to send a blob", status=response.status_code)
+    target = response.url.join(location)
+    if target.scheme != urlsplit(session.base).scheme and target.scheme != "https":
+        raise RegistryError(
+            f"{session.endpoint.host} wants a blob sent to {target.scheme}://{target.host}, which is not protected",
+            hint="https must not lead to http",
+        )
+    return str(target)

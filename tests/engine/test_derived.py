@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import gzip
+import http.server
+import io
+import lzma
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from nbcontainers import DockerfileError, Engine, HostError, IntegrityError, NBContainersError, NotFound
+from nbcontainers.events import Event, Warned
+from nbcontainers.oci.descriptor import LAYER_GZIP, LAYER_ZSTD
+from tests.store.random_images import random_layer
+from tests.store.validate import validate
+
+
+def files(engine: Engine, *names: str) -> set[str]:
+    """The paths in the last layer of an image."""
+    from nbcontainers.store import unpacked
+
+    found: set[str] = set()
+    for name in names:
+        image = engine.image(name)
+        engine.store.snapshots.unpack(image)
+        found |= {entry.path for entry in unpacked.index(engine.store.root, image.chain_ids[-1])}
+    return found
+
+
+def test_a_container_becomes_an_image(engine: Engine) -> None:
+    """What it wrote is one more layer, its words are the image's, and the changes come last; it runs as it was."""
+    container = engine.run("toolbox", "sh", "-c", "echo hi > /tmp/made", env=["A=1"], workdir="/tmp", labels=["l=1"])
+    container.wait()
+    made = engine.commit(container, "made:1", author="me", message="why", changes=['CMD ["cat", "made"]', "ENV B=$A"])
+    base = engine.image("toolbox")
+    validate(engine.store, made)
+    assert made.layers[:-1] == base.layers
+    config = made.config.config
+    assert {"A=1", "B=1"} <= set(config.env)
+    assert not {entry for entry in config.env if entry.startswith(("HOSTNAME=", "HOME="))}
+    assert (config.cmd, config.working_dir, config.labels["l"]) == (("cat", "made"), "/tmp", "1")
+    assert (made.config.author, made.config.history[-1].comment) == ("me", "why")
+    assert "/tmp/made" in files(engine, "made:1")
+    again = engine.run("made:1")
+    events: list[Event] = []
+    assert again.attach(events.append) == 0
+    again.remove()
+    container.remove()
+    assert engine.check().faults == ()
+
+
+def test_a_running_container_is_committed_and_goes_on(engine: Engine) -> None:
+    """It is paused meanwhile where the host can, says so where not, and runs on afterwards."""
+    container = engine.run("toolbox", "sh", "-c", "while :; do date > /tmp/now; sleep 0.01; done")
+    deadline = time.monotonic() + 20
+    while not container.changes():
+        assert time.monotonic() < deadline
+    events: list[Event] = []
+    made = engine.commit(container, compression="zstd", on_event=events.append)
+    assert container.state.status == "running"
+    assert made.layers[-1].media_type == LAYER_ZSTD
+    assert "/tmp/now" in files(engine, made.id)
+    warned = [event for event in events if isinstance(event, Warned)]
+    assert all("goes on while it is committed" in event.message for event in warned)
+    before = (engine.store.root / "snapshots" / container.id / "upper" / "tmp" / "now").stat().st_mtime_ns
+    while (engine.store.root / "snapshots" / container.id / "upper" / "tmp" / "now").stat().st_mtime_ns == before:
+        assert time.monotonic() < deadline
+    container.remove(force=True)
+    engine.remove_image(made.id)
+
+
+def test_a_change_that_is_none_is_refused_before_anything_is_made(engine: Engine) -> None:
+    """Only what changes a configuration may be a change."""
+    container = engine.create("toolbox", "true")
+    images = engine.images()
+    for change in ("RUN true", "FROM x", "COPY a b", "CMD"):
+        with pytest.raises(DockerfileError):
+            engine.commit(container, changes=[change] if change != "CMD" else ["CMMD x"])
+    assert engine.images() == images
+    container.remove()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress, zstandard.ZstdCompressor().compress])
+def test_a_root_file_system_becomes_an_image(engine: Engine, tmp_path: Path, pack: object) -> None:
+    """Whatever the archive is compressed by, the layer is the same, of gzip, and vouched for by its diff ID."""
+    archive = tmp_path / "root.tar"
+    archive.write_bytes(pack(random_layer(1)))  # type: ignore[operator]
+    made = engine.import_(archive, "imp", changes=["CMD true", "EXPOSE 80"], message="from afar")
+    validate(engine.store, made)
+    (layer,) = made.layers
+    assert layer.media_type == LAYER_GZIP
+    assert (made.config.config.cmd, made.config.config.exposed_ports) == (("/bin/sh", "-c", "true"), ("80/tcp",))
+    assert made.config.history[0].comment == "from afar"
+    with archive.open("rb") as stream:
+        other = engine.import_(stream, platform="linux/arm/v7")
+    assert other.layers == made.layers
+    assert str(other.config.platform) == "linux/arm/v7"
+    engine.remove_image(other.id)
+    engine.remove_image("imp")
+
+
+def escaping() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("../../escape"))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"no archive", random_layer(1)[:2000], gzip.compress(random_layer(1))[:-20], escaping()],
+    ids=["empty", "words", "cut", "cut gzip", "escaping"],
+)
+def test_what_is_no_file_system_leaves_nothing(engine: Engine, data: bytes) -> None:
+    """Empty, damaged or hostile archives are errors, and nothing of them stays."""
+    before = (engine.images(), set(engine.store.content), engine.store.layers())
+    with pytest.raises(IntegrityError):
+        engine.import_(io.BytesIO(data), "imp")
+    assert (engine.images(), set(engine.store.content), engine.store.layers()) == before
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    (tmp_path / "root.tar.gz").write_bytes(gzip.compress(random_layer(3)))
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments, directory=str(tmp_path))  # type: ignore[arg-type]
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_file_system_comes_from_an_address(engine: Engine, address: str) -> None:
+    """An address is fetched as it is; what cannot be is an error that says what came."""
+    made = engine.import_(f"{address}/root.tar.gz")
+    validate(engine.store, made)
+    assert made.config.history[0].comment == f"Imported from {address}/root.tar.gz"
+    engine.remove_image(made.id)
+    with pytest.raises(NotFound, match="answers 404"):
+        engine.import_(f"{address}/other")
+    with pytest.raises(HostError, match="cannot be fetched"):
+        engine.import_("http://127.0.0.1:1/root.tar")
+    with pytest.raises(NotFound, match="no archive at"):
+        engine.import_("missing.tar")
+    with pytest.raises(NBContainersError, match="not a platform"):
+        engine.import_(f"{address}/root.tar.gz", platform="a/b/c/d")

@@ -1,0 +1,244 @@
+"""Namespaces that are shared, devices, kernel parameters, security options and privileged containers, for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nbcontainers.engine import Engine, security
+from nbcontainers.errors import Conflict, HostError, LaunchError, NBContainersError, NotFound
+
+Shell = Callable[..., str]
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root shares namespaces and makes devices")
+
+
+@pytest.fixture(autouse=True)
+def clean(engine: Engine) -> Iterator[None]:
+    yield
+    for container in engine.containers(all=True):
+        container.remove(force=True)
+
+
+def test_ipc_is_private_unless_it_is_asked_for(engine: Engine, shell: Shell) -> None:
+    """``none`` has no /dev/shm; ``host`` sees the host's; the default sees neither the host nor others."""
+    name = f"nbc-{os.getpid()}"
+    place = Path("/dev/shm") / name
+    place.write_text("host")
+    try:
+        assert shell(f"cat /dev/shm/{name}", ipc="host") == "host"
+        assert shell(f"ls /dev/shm; ls -d /dev/shm/{name} 2>&1 || true").startswith("ls:")
+    finally:
+        place.unlink()
+    assert "No such file" in shell("ls -d /dev/shm 2>&1 || true", ipc="none")
+    own = os.readlink("/proc/self/ns/ipc")
+    assert shell("readlink /proc/self/ns/ipc", ipc="host").strip() == own
+    assert shell("readlink /proc/self/ns/ipc").strip() != own
+
+
+def test_the_name_of_the_host_is_shared(engine: Engine, shell: Shell) -> None:
+    """``--uts host`` has the host's name; another one besides is a contradiction."""
+    assert shell("cat /proc/sys/kernel/hostname", uts="host").strip() == socket.gethostname()
+    with pytest.raises(NBContainersError, match="--hostname and --uts host"):
+        engine.create("toolbox", "true", uts="host", hostname="x")
+
+
+@needs_root
+def test_ipc_of_another_container_is_shared_if_it_lets(engine: Engine, shell: Shell) -> None:
+    """A ``shareable`` container's memory and namespace; others, and those that do not run, are named in the error."""
+    shared = engine.run("toolbox", "sleep", "60", ipc="shareable")
+    closed = engine.run("toolbox", "sleep", "60")
+    shell("echo hello > /dev/shm/x", ipc=f"container:{shared.name}")
+    assert shell("cat /dev/shm/x", ipc=f"container:{shared.id[:12]}") == "hello\n"
+    inside = os.readlink(f"/proc/{shared.state.pid}/ns/ipc")
+    assert shell("readlink /proc/self/ns/ipc", ipc=f"container:{shared.name}").strip() == inside
+    with pytest.raises(Conflict, match="does not share its IPC"):
+        engine.run("toolbox", "true", ipc=f"container:{closed.name}")
+    shared.kill()
+    shared.wait()
+    with pytest.raises(Conflict, match="does not run"):
+        engine.run("toolbox", "true", ipc=f"container:{shared.name}")
+    with pytest.raises(NotFound, match="no such container"):
+        engine.create("toolbox", "true", ipc="container:nobody")
+
+
+@needs_root
+def test_processes_of_another_container_are_seen(engine: Engine, shell: Shell) -> None:
+    """``--pid container:`` joins its process namespace: there pid 1 is the other's."""
+    other = engine.run("toolbox", "sleep", "61")
+    assert shell("tr '\\0' ' ' < /proc/1/cmdline; echo $$", pid=f"container:{other.name}").split()[:2] == [
+        "sleep",
+        "61",
+    ]
+    assert other.state.status == "running"
+
+
+@needs_root
+def test_processes_of_the_host_are_seen_and_none_is_left(engine: Engine, shell: Shell) -> None:
+    """``--pid host``: without a namespace of its own what a container leaves behind is ended by its cgroup."""
+    told = shell("sleep 62 > /dev/null 2>&1 & echo $! $$", pid="host").split()
+    assert int(told[1]) > 1
+    try:
+        status = Path(f"/proc/{told[0]}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return
+    assert status[0] == "Z"  # its new parent has not looked yet
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root has no user namespace to share or not")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [({"pid": "host"}, "--pid host"), ({"ipc": "container:x"}, "x"), ({"userns": "host"}, "--userns host")],
+)
+def test_what_needs_privilege_is_refused_with_the_reason(engine: Engine, words: dict[str, str], message: str) -> None:
+    """Without privilege a container is in a user namespace, which keeps it from those of others."""
+    with pytest.raises((HostError, NotFound), match=message):
+        engine.create("toolbox", "true", **words)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("words", [{"ipc": "x"}, {"pid": "private"}, {"uts": "x"}, {"cgroupns": "x"}, {"userns": "x"}])
+def test_modes_that_are_none_are_refused(engine: Engine, words: dict[str, str]) -> None:
+    """The hint lists those that there are."""
+    with pytest.raises(NBContainersError, match="invalid --") as caught:
+        engine.create("toolbox", "true", **words)  # type: ignore[arg-type]
+    assert "wanted" in caught.value.hint
+
+
+def test_kernel_parameters_are_the_containers_own(engine: Engine, shell: Shell) -> None:
+    """Those of its namespaces are set, with dots or slashes; the host's are refused, and those of what is shared."""
+    before = Path("/proc/sys/kernel/msgmax").read_text()
+    words = ["kernel.msgmax=9000", "net/ipv4/ip_default_ttl=77"]
+    assert shell("cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_default_ttl", sysctl=words) == "9000\n77\n"
+    assert Path("/proc/sys/kernel/msgmax").read_text() == before
+    for word, options in (
+        ("vm.swappiness=1", {}),
+        ("kernel.hostname=x", {}),
+        ("net.ipv4.ip_default_ttl=1", {"network": "host"}),
+        ("kernel.msgmax=1", {"ipc": "host"}),
+    ):
+        with pytest.raises(NBContainersError, match="kernel parameter") as caught:
+            engine.create("toolbox", "true", sysctl=[word], **options)  # type: ignore[arg-type]
+        assert caught.value.hint
+
+
+@needs_root
+def test_a_device_is_there_with_the_access_that_was_given(shell: Shell) -> None:
+    """The node is made with the host's numbers, and the rule lets it be used as far as it says."""
+    if not Path("/dev/loop-control").exists():
+        pytest.skip("this host has no /dev/loop-control")
+    script = "(exec 3</dev/x) && echo read; (exec 3>>/dev/x) 2>/dev/null && echo write; true"
+    assert shell(script, device=["/dev/loop-control:/dev/x:r"]) == "read\n"
+    assert shell(script, device=["/dev/loop-control:/dev/x"]) == "read\nwrite\n"
+    own = "mknod /dev/x c 10 237; (exec 3</dev/x) 2>/dev/null && echo read; true"
+    assert shell(own) == ""
+    assert shell(own, device_cgroup_rule=["c 10:* r"]) == "read\n"
+    assert "/dev/deep/x" in shell("ls /dev/deep/x", device=["/dev/loop-control:/dev/deep/x"])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root makes the node")
+def test_a_device_is_bound_without_privilege(engine: Engine, shell: Shell) -> None:
+    """The host's own node with the host's permissions; what rules would have to hold is refused."""
+    assert shell("head -c 3 /dev/x | wc -c", device=["/dev/zero:/dev/x"]) == "3\n"
+    with pytest.raises(NBContainersError, match="no device rules"):
+        engine.create("toolbox", "true", device=["/dev/zero:/dev/x:r"])
+
+
+@pytest.mark.parametrize("word", ["/etc/passwd", "/dev/none", "null", "/dev/null:/dev/x:rr", "/dev/null:/dev/x:/y:r"])
+def test_devices_that_are_none_are_refused(engine: Engine, word: str) -> None:
+    """With a hint that says how to write one."""
+    with pytest.raises(NBContainersError) as caught:
+        engine.create("toolbox", "true", device=[word])
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("word", ["c 1:3", "x 1:3 rwm", "c 1:x r", "c 1:3 rwmx", "c 1 r"])
+def test_device_rules_that_are_none_are_refused(engine: Engine, word: str) -> None:
+    """As Docker's, which takes TYPE MAJOR:MINOR ACCESS."""
+    with pytest.raises(NBContainersError, match="invalid device cgroup rule"):
+        engine.create("toolbox", "true", device_cgroup_rule=[word])
+
+
+def test_a_profile_of_ones_own_filters(engine: Engine, shell: Shell, tmp_path: Path) -> None:
+    """``seccomp=FILE`` takes Docker's format; one that is malformed is refused before anything is made."""
+    profile = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [
+            {
+                "names": ["mkdir", "mkdirat"],
+                "action": "SCMP_ACT_ERRNO",
+                "errnoRet": 95,
+                "includes": {"caps": ["CAP_KILL"]},
+            },
+            {"names": ["rmdir"], "action": "SCMP_ACT_ERRNO", "excludes": {"caps": ["CAP_KILL"]}},
+        ],
+    }
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps(profile))
+    script = "mkdir /x 2>&1 || true; grep Seccomp: /proc/self/status"
+    found = shell(script, security_opt=[f"seccomp={path}"])
+    assert "Operation not supported" in found
+    assert found.split()[-1] == "2"
+    assert shell(script, security_opt=[f"seccomp={path}"], cap_drop=["KILL"]).split() == ["Seccomp:", "2"]
+    assert shell(script, security_opt=["seccomp=unconfined"]).split() == ["Seccomp:", "0"]
+    path.write_text('{"defaultAction": "SCMP_ACT_MAYBE"}')
+    for word in (f"seccomp={path}", "seccomp=/nowhere", "seccomp=/etc/passwd"):
+        with pytest.raises(NBContainersError):
+            engine.create("toolbox", "true", security_opt=[word])
+
+
+def test_security_options_are_read(shell: Shell) -> None:
+    """no-new-privileges, system paths and cgroups that can be written to; AppArmor and labels where they are not are refused."""
+    assert shell("grep NoNewPrivs /proc/self/status", security_opt=["no-new-privileges"]).split()[-1] == "1"
+    assert shell("grep NoNewPrivs /proc/self/status", security_opt=["no-new-privileges=false"]).split()[-1] == "0"
+    masked = "grep -c ' /proc/[a-z]' /proc/self/mounts || true"
+    assert int(shell(masked)) > 3
+    assert int(shell(masked, security_opt=["systempaths=unconfined"])) == 0
+    for word in ("apparmor=docker-default", "label=type:x", "colour=red", "seccomp", "no-new-privileges=perhaps"):
+        with pytest.raises(NBContainersError, match="security option"):
+            security.read([word])
+    security.read(["apparmor=unconfined", "writable-cgroups"])
+
+
+def test_a_privileged_container_has_what_this_process_has(engine: Engine, shell: Shell) -> None:
+    """No filter, no masks, every capability that there is to give; what is missing is said."""
+    found = shell(
+        "grep -e Seccomp: -e CapEff /proc/self/status; mount -t tmpfs x /mnt && echo mounted", privileged=True
+    )
+    assert found.split()[3] == "0"
+    assert "mounted" in found
+    container = engine.run("toolbox", "true", privileged=True)
+    container.wait()
+    notes = " ".join(container.state.not_enforced)
+    if os.geteuid():
+        assert "no devices of the host" in notes
+    elif "CAP_SYS_RESOURCE" not in engine._host.capabilities:
+        assert "CAP_SYS_RESOURCE" in notes
+    if os.geteuid() == 0 and Path("/dev/loop-control").exists():
+        assert shell(
+            "(exec 3</dev/loop-control) && echo opened; touch /proc/sys/kernel/msgmax && echo writable", privileged=True
+        )
+
+
+def test_groups_and_a_domain(engine: Engine, shell: Shell) -> None:
+    """Further groups by number or name, and the NIS domain; without privilege no groups can be had, and that is said."""
+    assert shell("cat /proc/sys/kernel/domainname", domainname="example.org") == "example.org\n"
+    if os.geteuid() == 0:
+        assert shell("id -G", group_add=["29", "root"]).split() == ["0", "29"]
+    else:
+        with pytest.raises(LaunchError, match="additional groups"):
+            engine.run("toolbox", "true", group_add=["29"])
+
+
+def test_inspect_shows_what_was_asked_for(engine: Engine) -> None:
+    """By Docker's keys."""
+    words = {"ipc": "shareable", "shm_size": "1m", "annotation": {"a": "b"}, "security_opt": ["no-new-privileges"]}
+    host = engine.create("toolbox", "true", memory="64m", cpu_shares=100, cap_add=["NET_ADMIN"], **words).inspect()[
+        "HostConfig"
+    ]
+    assert (host["IpcMode"], host["ShmSize"], host["Annotations"]) == ("shareable", 1 << 20, {"a": "b"})
+    assert (host["Memory"], host["CpuShares"], host["CapAdd"]) == (64 << 20, 100, ["NET_ADMIN"])
+    assert host["SecurityOpt"] == ["no-new-privileges"]

@@ -1,0 +1,117 @@
+"""What docker's words for limits mean, and how those that mean nothing are refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nbcontainers.engine import limits
+from nbcontainers.engine.options import RunOptions
+from nbcontainers.errors import NBContainersError
+from nbcontainers.oci.resources import Throttle
+
+
+def disk() -> str:
+    """A block device of this host."""
+    for path in sorted(Path("/dev").iterdir()):
+        if path.is_block_device():
+            return str(path)
+    pytest.skip("this host shows no block device")
+
+
+def test_limits_become_what_the_kernel_reads() -> None:
+    """Half a processor is 50 of every 100 ms; memory and as much swap again; no process limit is none."""
+    found = limits.resources({"memory": "64m", "cpus": 0.5, "pids_limit": -1})
+    assert (found.memory, found.memory_swap) == (64 << 20, 128 << 20)
+    assert (found.cpu_quota, found.cpu_period, found.cpus) == (50_000, 100_000, 0.5)
+    assert found.pids is None
+
+
+@pytest.mark.parametrize(
+    ("words", "swap"),
+    [
+        ({"memory": "64m", "memory_swap": "64m"}, 64 << 20),
+        ({"memory": "64m", "memory_swap": -1}, -1),
+        ({"memory": "64m", "memory_swap": "-1"}, -1),
+        ({"memory": "64m", "memory_swap": 0}, 128 << 20),
+        ({}, None),
+    ],
+)
+def test_swap_is_counted_with_memory(words: RunOptions, swap: int | None) -> None:
+    """As Docker: both together, -1 for any amount, nothing said for as much again."""
+    assert limits.resources(words).memory_swap == swap
+
+
+def test_zero_means_none_but_for_swappiness() -> None:
+    """Docker's zero values are no limits; a swappiness of 0 is one."""
+    found = limits.resources({"memory": 0, "cpus": 0, "cpu_shares": 0, "blkio_weight": 0, "memory_swappiness": 0})
+    assert found.to_json() == {"memory": {"swappiness": 0}}
+    assert limits.resources({"memory_swappiness": -1}).to_json() == {}
+
+
+def test_limits_of_disks_name_them_by_number() -> None:
+    """Bytes may have a unit, operations not."""
+    path = disk()
+    number = os.stat(path).st_rdev
+    found = limits.resources(
+        {"device_read_bps": [f"{path}:1m"], "device_write_iops": [f"{path}:30"], "blkio_weight_device": [f"{path}:200"]}
+    )
+    major, minor = os.major(number), os.minor(number)
+    assert found.throttles == (
+        Throttle(kind="ReadBps", major=major, minor=minor, rate=1 << 20),
+        Throttle(kind="WriteIOPS", major=major, minor=minor, rate=30),
+    )
+    assert [(entry.major, entry.minor, entry.weight) for entry in found.blkio_weight_devices] == [(major, minor, 200)]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"memory": "1m"}, "memory limit"),
+        ({"memory_reservation": "1m"}, "memory reservation"),
+        ({"memory_swap": "64m"}, "needs one on memory"),
+        ({"memory": "64m", "memory_swap": "32m"}, "less than the memory limit"),
+        ({"memory_swappiness": 101}, "swappiness"),
+        ({"cpus": 1000.0}, "processors"),
+        ({"cpus": 1.0, "cpu_quota": 5000}, "--cpus and"),
+        ({"cpuset_cpus": "0-"}, "cpuset"),
+        ({"cpuset_cpus": "0,4711"}, "no number 4711"),
+        ({"cpuset_mems": "99"}, "no number 99"),
+        ({"blkio_weight": 5}, "io weight of 5"),
+        ({"device_read_bps": ["/dev/null:1m"]}, "no block device"),
+        ({"device_read_bps": ["/dev/none:1m"]}, "/dev/none"),
+        ({"device_read_bps": ["vda:1m"]}, "not a limit of a device"),
+        ({"device_write_iops": ["/dev/null"]}, "not a limit of a device"),
+    ],
+)
+def test_limits_that_nothing_could_run_in_are_refused(words: RunOptions, message: str) -> None:
+    """Less memory than a program needs, more processors than there are, what is no disk: each with a hint."""
+    with pytest.raises(NBContainersError, match=message) as caught:
+        limits.resources(words)
+    assert caught.value.hint
+
+
+def test_ulimits_are_a_soft_and_a_hard_number() -> None:
+    """One number is both, the last word for a name holds, -1 is no limit."""
+    found = limits.rlimits(["nofile=5:9", "core=0", "nofile=7"])
+    assert [(entry.type, entry.soft, entry.hard) for entry in found] == [("RLIMIT_NOFILE", 7, 7), ("RLIMIT_CORE", 0, 0)]
+
+
+@pytest.mark.parametrize("word", ["nofile", "files=1", "nofile=9:5", "nofile=x", "nofile=99999999999"])
+def test_ulimits_that_cannot_be_are_refused(word: str) -> None:
+    """Also a hard limit above that of this process, where it may not raise it."""
+    if word.endswith("99") and os.geteuid() == 0 and "CAP_SYS_RESOURCE" in limits.bounding():
+        pytest.skip("this process may raise its limits")
+    with pytest.raises(NBContainersError, match="ulimit") as caught:
+        limits.rlimits([word])
+    assert caught.value.hint
+
+
+def test_an_oom_score_that_cannot_be_set_is_refused() -> None:
+    """Outside of the kernel's range, or below this process's own without the capability for it."""
+    assert limits.oom_score(0) is None
+    assert limits.oom_score(1000) == 1000
+    with pytest.raises(NBContainersError, match="from -1000|OOM score of 1001"):
+        limits.oom_score(1001)

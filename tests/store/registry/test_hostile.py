@@ -1,0 +1,451 @@
+"""A registry that lies, in each way that SANDBOX's class 7 names: nothing of it is kept, and the error says what it did."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from nbcontainers.engine import registries
+from nbcontainers.errors import IntegrityError, NBContainersError, NotFound, RegistryError
+from nbcontainers.events import Event, Transfer, Warned, ignore
+from nbcontainers.oci.descriptor import DOCKER_MANIFEST, INDEX, MANIFEST, Digest
+from nbcontainers.oci.image import Image
+from nbcontainers.store.registry import refusals
+from nbcontainers.store.registry.credentials import Credential, Credentials
+from nbcontainers.store.store import Store
+from tests.store.registry.servers import Parts, Request, Server, described, encoded, index_of, serving
+
+
+@pytest.fixture
+def liar() -> Iterator[Server]:
+    with serving(Server()) as server:
+        yield server
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Server]:
+    """Another host: another port is another origin."""
+    with serving(Server()) as server:
+        yield server
+
+
+def pull(store: Store, name: str, on_event: object = ignore) -> Image:
+    return registries.pull(store, name, platform=None, insecure=False, on_event=on_event)  # type: ignore[arg-type]
+
+
+def nothing_is_kept(store: Store) -> bool:
+    store.images.collect()
+    return not list(store.content) and not list(store.images.tags) and not list((store.root / "layers").iterdir())
+
+
+def other_bytes(data: bytes) -> bytes:
+    return bytes([data[0] ^ 1]) + data[1:]
+
+
+def test_an_honest_image_comes(store: Store, liar: Server) -> None:
+    """What the other tests break is whole to begin with."""
+    image = pull(store, Parts.make(1).serve(liar))
+    assert len(image.layers) == 2
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_layer_with_other_bytes_is_refused(store: Store, liar: Server, which: int) -> None:
+    """Of the announced size, but not of the announced digest."""
+    parts = Parts.make(1)
+    name = parts.serve(liar)
+    liar.give(parts.blob(which), other_bytes(parts.layers[which]))
+    with pytest.raises(IntegrityError, match="has other bytes"):
+        pull(store, name)
+    assert nothing_is_kept(store)
+
+
+def test_a_configuration_with_other_bytes_is_refused(store: Store, liar: Server) -> None:
+    """The configuration is a blob like all."""
+    parts = Parts.make(1)
+    name = parts.serve(liar)
+    data = encoded(parts.config)
+    liar.give(f"/v2/liar/blobs/{Digest.of(data)}", other_bytes(data))
+    with pytest.raises(IntegrityError, match="has other bytes"):
+        pull(store, name)
+    assert nothing_is_kept(store)
+
+
+@pytest.mark.parametrize("change", [1, -1])
+def test_a_layer_of_another_size_is_refused(store: Store, liar: Server, change: int) -> None:
+    """The digest is right, and the manifest lies about the size."""
+    parts = Parts.make(1)
+    parts.manifest["layers"][0]["size"] += change
+    with pytest.raises(IntegrityError, match=r"should have \d+ bytes"):
+        pull(store, parts.serve(liar))
+    assert nothing_is_kept(store)
+
+
+def test_a_body_without_end_is_left_at_the_announced_size(store: Store, liar: Server) -> None:
+    """No more is read than was announced, however much comes."""
+    parts = Parts.make(1)
+    name = parts.serve(liar)
+    sent = 0
+
+    def endless(request: Request) -> None:
+        nonlocal sent
+        request.send_response(200)
+        request.send_header("Connection", "close")
+        request.end_headers()
+        while sent < 1 << 30:
+            sent += request.wfile.write(bytes(1 << 16))
+
+    liar.routes[parts.blob(0)] = endless
+    with pytest.raises(IntegrityError, match="more than its"):
+        pull(store, name)
+    assert sent < 100 << 20  # what sockets hold
+    assert nothing_is_kept(store)
+
+
+def test_a_manifest_without_end_is_left_at_4_mib(store: Store, liar: Server) -> None:
+    """A manifest is small, whatever its server says."""
+    liar.give("/v2/liar/manifests/latest", b" " * ((4 << 20) + 1), MANIFEST)
+    with pytest.raises(RegistryError, match="more than 4194304 bytes"):
+        pull(store, f"{liar.host}/liar")
+    assert nothing_is_kept(store)
+
+
+def test_a_manifest_is_checked_against_its_digest(store: Store, liar: Server) -> None:
+    """Asked for by digest, announced by a header or named by an index: other bytes are refused."""
+    honest, other = Parts.make(1), Parts.make(2)
+    honest.serve(liar)
+    other.serve(liar)
+    wanted = Digest.of(encoded(honest.manifest))
+    liar.give(f"/v2/liar/manifests/{wanted}", encoded(other.manifest), MANIFEST)
+    with pytest.raises(IntegrityError, match="was announced"):
+        pull(store, f"{liar.host}/liar@{wanted}")
+    liar.give("/v2/liar/manifests/latest", encoded(other.manifest), MANIFEST, Docker_Content_Digest=wanted)
+    with pytest.raises(IntegrityError, match="was announced"):
+        pull(store, f"{liar.host}/liar")
+    liar.give("/v2/liar/manifests/latest", index_of((honest, honest_platform(honest))), INDEX)
+    with pytest.raises(IntegrityError, match="was announced"):
+        pull(store, f"{liar.host}/liar")
+    assert nothing_is_kept(store)
+
+
+def honest_platform(parts: Parts) -> dict[str, str]:
+    return {"os": parts.config["os"], "architecture": parts.config["architecture"]}
+
+
+def test_two_documents_in_one_are_refused(store: Store, liar: Server) -> None:
+    """An image to one reader and another to the next: CVE-2021-41190, and its relatives."""
+    parts = Parts.make(1)
+    entry = described(encoded(parts.manifest), MANIFEST)
+    both = parts.manifest | {"manifests": [entry]}
+    text = encoded(parts.manifest).decode()
+    documents = [
+        (both, MANIFEST),
+        (both, INDEX),
+        (both | {"mediaType": INDEX}, INDEX),
+        (parts.manifest, INDEX),
+        (parts.manifest, DOCKER_MANIFEST),
+        (parts.manifest | {"fsLayers": []}, MANIFEST),
+        (parts.manifest | {"Layers": []}, MANIFEST),
+        (text[:-1] + ', "layers": []}', MANIFEST),
+    ]
+    parts.serve(liar)
+    for document, kind in documents:
+        data = document.encode() if isinstance(document, str) else encoded(document)
+        liar.give("/v2/liar/manifests/latest", data, kind)
+        with pytest.raises(IntegrityError):
+            pull(store, f"{liar.host}/liar")
+    assert nothing_is_kept(store)
+
+
+def test_the_first_schema_is_refused_by_name(store: Store, liar: Server) -> None:
+    """It has no digest that could be checked, and the error says what to do."""
+    for kind in ("application/vnd.docker.distribution.manifest.v1+prettyjws", "application/json"):
+        liar.give("/v2/liar/manifests/latest", encoded({"schemaVersion": 1, "fsLayers": []}), kind)
+        with pytest.raises(IntegrityError, match="schema 1") as caught:
+            pull(store, f"{liar.host}/liar")
+        assert "push it again" in caught.value.hint
+
+
+def test_an_artifact_is_no_image(store: Store, liar: Server) -> None:
+    """A chart or a model has a manifest too, and cannot run."""
+    parts = Parts.make(1)
+    parts.manifest["config"]["mediaType"] = "application/vnd.cncf.helm.config.v1+json"
+    with pytest.raises(RegistryError, match="an artifact of the type application/vnd.cncf.helm"):
+        pull(store, parts.serve(liar))
+
+
+def test_layers_are_taken_from_the_registry_only(store: Store, liar: Server, elsewhere: Server) -> None:
+    """Addresses in a manifest are never asked (CVE-2020-15157)."""
+    parts = Parts.make(1)
+    layer = parts.manifest["layers"][0]
+    layer["mediaType"] = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    layer["urls"] = [f"http://{elsewhere.host}/layer"]
+    name = parts.serve(liar)
+    del liar.routes[parts.blob(0)]
+    with pytest.raises(RegistryError, match="kept elsewhere"):
+        pull(store, name)
+    assert elsewhere.seen == []
+
+
+def test_a_host_that_is_redirected_to_sees_no_credential(store: Store, liar: Server, elsewhere: Server) -> None:
+    """The blob comes, the password stays; where the other host asks for one it gets none."""
+    Credentials({"HOME": str(store.root.parent / "home")}).keep(liar.host, Credential("me", "secret"))
+    parts = Parts.make(1, layers=1)
+    name = parts.serve(liar)
+    manifest = liar.routes["/v2/liar/manifests/latest"]
+
+    def private(request: Request) -> None:
+        if "Authorization" in request.headers:
+            manifest(request)
+        else:
+            request.answer(401, WWW_Authenticate='Basic realm="liar"')
+
+    liar.routes["/v2/liar/manifests/latest"] = private
+    liar.routes[parts.blob(0)] = lambda request: request.answer(307, Location=f"http://{elsewhere.host}/blob")
+    elsewhere.routes["/blob"] = lambda request: request.answer(401, WWW_Authenticate='Basic realm="liar"')
+    with pytest.raises(RegistryError, match="wants a password"):
+        pull(store, name)
+    elsewhere.give("/blob", parts.layers[0])
+    pull(store, name)
+    asked = [headers for _, path, headers in liar.seen if path == parts.blob(0)]
+    assert all("Authorization" in headers for headers in asked)
+    assert elsewhere.seen
+    assert not any("Authorization" in headers for _, _, headers in elsewhere.seen)
+
+
+def test_redirects_come_to_an_end(store: Store, liar: Server) -> None:
+    """A circle is left."""
+    path = "/v2/liar/manifests/latest"
+    liar.routes[path] = lambda request: request.answer(302, Location=path)
+    with pytest.raises(RegistryError, match="on and on"):
+        pull(store, f"{liar.host}/liar")
+    assert liar.count("GET", path) < 10
+
+
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1:1/"])
+def test_redirects_lead_to_http_only(store: Store, liar: Server, location: str) -> None:
+    """No other kind of address is opened."""
+    liar.routes["/v2/liar/manifests/latest"] = lambda request: request.answer(302, Location=location)
+    with pytest.raises(RegistryError, match="not protected"):
+        pull(store, f"{liar.host}/liar")
+
+
+def test_a_blob_that_breaks_off_goes_on_where_it_was(store: Store, liar: Server) -> None:
+    """No byte comes twice: the rest is asked for by a range."""
+    parts = Parts.make(1, layers=1, size=1 << 20)
+    name, data = parts.serve(liar), parts.layers[0]
+    whole = liar.routes[parts.blob(0)]
+
+    def cut(request: Request) -> None:
+        if "Range" in request.headers:
+            whole(request)
+            return
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(data)))
+        request.end_headers()
+        request.wfile.write(data[: len(data) // 2])
+        request.wfile.flush()
+        request.connection.shutdown(socket.SHUT_RDWR)
+        request.close_connection = True
+
+    liar.routes[parts.blob(0)] = cut
+    events: list[Event] = []
+    pull(store, name, events.append)
+    ranges = [headers["Range"] for _, path, headers in liar.seen if path == parts.blob(0) and "Range" in headers]
+    assert len(ranges) == 1
+    assert 0 < int(ranges[0].removeprefix("bytes=").rstrip("-")) <= len(data) // 2
+    assert any(isinstance(event, Transfer) and event.phase == "retrying" for event in events)
+
+
+def test_a_server_without_ranges_is_read_from_the_beginning(store: Store, liar: Server) -> None:
+    """It answers 200 to a range, and what is here is passed over."""
+    parts = Parts.make(1, layers=1, size=300_000)
+    name, data = parts.serve(liar), parts.layers[0]
+    answers = iter([len(data) // 3, len(data) // 2, len(data)])
+
+    def cut(request: Request) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(data)))
+        request.end_headers()
+        end = next(answers)
+        request.wfile.write(data[:end])
+        request.wfile.flush()
+        if end < len(data):
+            request.connection.shutdown(socket.SHUT_RDWR)
+            request.close_connection = True
+
+    liar.routes[parts.blob(0)] = cut
+    pull(store, name)
+    assert liar.count("GET", parts.blob(0)) == 3
+
+
+def test_a_range_that_was_not_asked_for_is_refused(store: Store, liar: Server) -> None:
+    """Half of a blob in front of another half is not that blob."""
+    parts = Parts.make(1, layers=1)
+    name = parts.serve(liar)
+    liar.routes[parts.blob(0)] = lambda request: request.answer(206, parts.layers[0], Content_Range="bytes 7-9/9")
+    with pytest.raises(RegistryError, match="another part"):
+        pull(store, name)
+    assert nothing_is_kept(store)
+
+
+def test_a_blob_that_never_comes_whole_is_given_up(store: Store, liar: Server) -> None:
+    """Dropped connections are tried again a few times only."""
+    parts = Parts.make(1, layers=1)
+    name = parts.serve(liar)
+
+    def drop(request: Request) -> None:
+        request.connection.shutdown(socket.SHUT_RDWR)
+        request.close_connection = True
+
+    liar.routes[parts.blob(0)] = drop
+    with pytest.raises(RegistryError, match="cannot reach"):
+        pull(store, name)
+    assert liar.count("GET", parts.blob(0)) == 5
+    assert nothing_is_kept(store)
+
+
+def test_what_is_cut_short_without_a_word_is_no_blob(store: Store, liar: Server) -> None:
+    """A body that ends early, in an answer that announces no length, is broken off and not done."""
+    parts = Parts.make(1, layers=1)
+    name = parts.serve(liar)
+
+    def short(request: Request) -> None:
+        request.send_response(200)
+        request.send_header("Connection", "close")
+        request.end_headers()
+        request.wfile.write(parts.layers[0][:-1])
+        request.close_connection = True
+
+    liar.routes[parts.blob(0)] = short
+    with pytest.raises(RegistryError, match="again and again"):
+        pull(store, name)
+    assert nothing_is_kept(store)
+
+
+@pytest.mark.parametrize("way", ["seconds", "date"])
+def test_too_many_requests_are_waited_for_as_long_as_is_asked(store: Store, liar: Server, way: str) -> None:
+    """Retry-After is honoured, as a number and as a date."""
+    parts = Parts.make(1)
+    name = parts.serve(liar)
+    path = "/v2/liar/manifests/latest"
+    honest, times = liar.routes[path], []
+
+    def busy(request: Request) -> None:
+        times.append(time.monotonic())
+        if len(times) > 1:
+            honest(request)
+            return
+        later = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
+        request.answer(429, Retry_After="1" if way == "seconds" else later)
+
+    liar.routes[path] = busy
+    pull(store, name)
+    assert len(times) == 2
+    assert times[1] - times[0] >= 0.9
+
+
+def test_a_registry_that_wants_hours_is_not_waited_for(store: Store, liar: Server) -> None:
+    """The error says when to come again."""
+    liar.routes["/v2/liar/manifests/latest"] = lambda request: request.answer(429, Retry_After="7200")
+    with pytest.raises(RegistryError, match="too many requests") as caught:
+        pull(store, f"{liar.host}/liar")
+    assert caught.value.status == 429
+    assert "in 2 hours" in caught.value.hint
+
+
+def test_the_limit_of_docker_hub_is_told_in_plain_words() -> None:
+    """How many, in how long, and what to do."""
+    import httpx
+
+    response = httpx.Response(429, headers={"ratelimit-limit": "100;w=21600"}, content=b"{}")
+    error = refusals.refusal(response, "registry-1.docker.io", "manifest of library/alpine:latest")
+    assert str(error).startswith("Docker Hub allows 100 pulls in 6 hours")
+    assert "nbcontainers login" in error.hint
+    assert not refusals.passes(response, "registry-1.docker.io")
+
+
+def test_a_server_in_trouble_is_tried_again(store: Store, liar: Server) -> None:
+    """502 and its like pass."""
+    parts = Parts.make(1)
+    name = parts.serve(liar)
+    honest, times = liar.routes[parts.blob(0)], []
+
+    def trouble(request: Request) -> None:
+        times.append(0)
+        honest(request) if len(times) > 2 else request.answer(502)
+
+    liar.routes[parts.blob(0)] = trouble
+    pull(store, name)
+    assert len(times) == 3
+
+
+def test_words_of_a_registry_are_one_line_of_text(store: Store, liar: Server) -> None:
+    """Its message may say what it likes: no line feed, no escape, and not too long."""
+    said = {"errors": [{"code": "DENIED", "message": "\x1b[2J no\nentry " + "x" * 5000}]}
+    liar.routes["/v2/liar/manifests/latest"] = lambda request: request.answer(403, encoded(said))
+    with pytest.raises(RegistryError) as caught:
+        pull(store, f"{liar.host}/liar")
+    assert "\x1b" not in caught.value.message
+    assert "\n" not in caught.value.message
+    assert len(caught.value.message) < 600
+
+
+def test_a_layer_that_is_not_what_the_configuration_says_is_refused(store: Store, liar: Server) -> None:
+    """Blob and manifest agree, and the diff ID is another: the unpacked tree is not what was promised."""
+    parts = Parts.make(1)
+    parts.config["rootfs"]["diff_ids"][1] = str(Digest.of(b"something else"))
+    parts.describe()
+    with pytest.raises(IntegrityError):
+        pull(store, parts.serve(liar))
+    assert nothing_is_kept(store)
+
+
+def test_an_image_of_another_platform_says_so(store: Store, liar: Server) -> None:
+    """A warning where nobody asked for one, an error where somebody did."""
+    parts = Parts.make(1, architecture="s390x")
+    name = parts.serve(liar)
+    events: list[Event] = []
+    pull(store, name, events.append)
+    assert any(isinstance(event, Warned) and "s390x" in event.message for event in events)
+    with pytest.raises(NotFound, match="linux/s390x"):
+        registries.pull(store, name, platform="linux/arm64", insecure=False, on_event=ignore)
+
+
+def test_of_an_index_the_right_variant_comes(store: Store, liar: Server) -> None:
+    """The order is containerd's: the same variant, then older ones."""
+    made = {variant: Parts.make(number, architecture="arm") for number, variant in enumerate(("v5", "v6", "v7"), 1)}
+    for parts in made.values():
+        parts.serve(liar)
+    platforms = [(parts, {"os": "linux", "architecture": "arm", "variant": v}) for v, parts in made.items()]
+    unknown = (Parts.make(9), {"os": "unknown", "architecture": "unknown"})
+    liar.give("/v2/liar/manifests/latest", index_of(unknown, *platforms), INDEX)
+    for asked, taken in (("linux/arm/v6", "v6"), ("arm", "v7"), ("linux/arm/v8", "v7"), ("linux/arm64", "v7")):
+        image = registries.pull(store, f"{liar.host}/liar", platform=asked, insecure=False, on_event=ignore)
+        assert image.descriptor.digest == Digest.of(encoded(made[taken].manifest)), asked
+    with pytest.raises(NotFound, match=r"no image for linux/s390x") as caught:
+        registries.pull(store, f"{liar.host}/liar", platform="linux/s390x", insecure=False, on_event=ignore)
+    assert caught.value.hint == "it has images for: linux/arm/v5, linux/arm/v6, linux/arm/v7"
+
+
+def test_tokens_and_blobs_never_go_where_there_is_no_protection(store: Store, liar: Server) -> None:
+    """A token server is asked by http or https only."""
+    liar.routes["/v2/liar/manifests/latest"] = lambda request: request.answer(
+        401, WWW_Authenticate='Bearer realm="file:///etc/passwd",service="x"'
+    )
+    with pytest.raises(RegistryError, match="not protected"):
+        pull(store, f"{liar.host}/liar")
+
+
+@pytest.mark.parametrize("challenge", ["", "Negotiate", 'Digest realm="x"', "Bearer", '"', 'Basic realm="'])
+def test_questions_that_cannot_be_answered_are_an_error(store: Store, liar: Server, challenge: str) -> None:
+    """Whatever is in the header, there is one answer and no loop."""
+    liar.routes["/v2/liar/manifests/latest"] = lambda request: request.answer(401, WWW_Authenticate=challenge)
+    with pytest.raises(NBContainersError) as caught:
+        pull(store, f"{liar.host}/liar")
+    assert isinstance(caught.value, RegistryError)
+    assert liar.count("GET", "/manifests/") <= 3
