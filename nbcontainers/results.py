@@ -271,6 +271,17 @@ class HostReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """Something that happened to a container or image: ``kind`` says to which, ``action`` what, in Docker's words."""
+
+    time: float
+    kind: str
+    action: str
+    id: str
+    attributes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessList:
     """The processes of a container: what stands in each column, and a row for each process. Numbers are this host's."""
 

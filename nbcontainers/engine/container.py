@@ -253,7 +253,7 @@ class Container:
         if name == before:
             raise Conflict(f"container {before} is called that already", hint="choose another name")
         self._names.claim(self.id, name)
-        states.change(self._folder, name=name)
+        self.last_state = states.change(self._folder, name=name)
         self._names.release(self.id, before)
         self._happen("rename", oldName=before)
 
