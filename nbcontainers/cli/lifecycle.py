@@ -9,8 +9,11 @@ from . import format as form
 from .console import Console, each
 from .flags import CONTAINER, CONTAINERS, Command, Flag, Operand, number, whole
 
+RESTART = Flag(
+    names=("--restart",), metavar="POLICY", help="start it again: no, on-failure[:N], always or unless-stopped"
+)
 FLAGS = (
-    Flag(names=("--restart",), metavar="POLICY", help="start it again: no, on-failure[:N], always or unless-stopped"),
+    RESTART,
     Flag(names=("--stop-signal",), metavar="SIGNAL", help="what asks it to end (TERM, or the image's)"),
     Flag(names=("--stop-timeout",), metavar="SECONDS", convert=number, help="how long stop waits before it kills (10)"),
     Flag(names=("--init",), help="run a small init as process 1, which passes signals on and reaps orphans"),

@@ -7,22 +7,26 @@ import os
 from argparse import Namespace
 
 from ..engine import Container, Engine
+from ..engine.updating import WORDS
 from ..errors import Conflict, NBContainersError, NotFound
-from ..events import Observer
+from ..events import Observer, ignore
 from ..results import ContainerState
-from . import attached
+from . import attached, lifecycle
 from .console import Console, each
-from .creating import CREATE, run_options
+from .creating import CREATE, LIMITS, complete, run_options
 from .entering import truth
 from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number
 
 DETACH = Flag(names=("-d", "--detach"), help="print the ID and leave the container running")
 CIDFILE = Flag(names=("--cidfile",), metavar="FILE", help="write the ID into a file that is not there yet")
+QUIET = Flag(names=("-q", "--quiet"), help="say nothing of an image that is pulled for it")
 COMMAND = Operand(name="COMMAND", help="what to run in place of the image's command", count="rest")
 
 
 def pulling(values: Namespace, console: Console) -> Observer:
     """What tells of an image that is pulled before it runs."""
+    if values.quiet:
+        return ignore
     return console.transfers(errors=True, missing=values.pull != "always")
 
 
@@ -127,19 +131,35 @@ def wait(engine: Engine, values: Namespace, console: Console) -> int:
     return 0
 
 
+def update(engine: Engine, values: Namespace, console: Console) -> int:
+    """Change the limits of containers."""
+    options = run_options(values, (*UPDATE, lifecycle.RESTART))
+    if not options:
+        raise NBContainersError("nothing to change", hint="give a limit, such as --memory 256m, or --restart")
+    return each(values.container, console, lambda word: engine.container(word).update(**options))
+
+
+UPDATE = tuple(flag for flag in LIMITS if flag.key in WORDS)
 VERBS = (
     Command(
         name="run",
         act=run,
         summary="make a container from an image and run it",
-        flags=(*CREATE, DETACH, CIDFILE, attached.STREAMS, attached.SIG_PROXY, attached.KEYS),
+        flags=complete((*CREATE, DETACH, CIDFILE, QUIET, attached.STREAMS, attached.SIG_PROXY, attached.KEYS)),
         operands=(IMAGE, COMMAND),
+    ),
+    Command(
+        name="update",
+        act=update,
+        summary="change the limits and restart policies of containers, running or not",
+        flags=(*UPDATE, lifecycle.RESTART),
+        operands=(CONTAINERS,),
     ),
     Command(
         name="create",
         act=create,
         summary="make a container and leave it to be started",
-        flags=(*CREATE, CIDFILE),
+        flags=complete((*CREATE, CIDFILE, QUIET)),
         operands=(IMAGE, COMMAND),
     ),
     Command(

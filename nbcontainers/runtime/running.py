@@ -171,7 +171,7 @@ class Running:
             raise _is_not_running(found)
         try:
             if extra.get("cgroup_directories"):
-                return self._hierarchy.meter(extra["cgroup"], directories=extra["cgroup_directories"])
+                return self._hierarchy.meter(extra["cgroup"], directories=extra["cgroup_places"])
             return _TreeMeter(found.pid, extra.get("limits") or {})
         except NotFound:  # it ended just now
             raise _is_not_running(found) from None
@@ -193,6 +193,11 @@ class Running:
 
     def __del__(self) -> None:
         self.close()
+
+    def change_restart(self, policy: tuple[str, int]) -> None:
+        """Tell the shim, if there is one, of another restart policy."""
+        with contextlib.suppress(OSError, KeyError):
+            ask(state.load_extra(self.folder)["socket"], {"do": "restart", "policy": policy})
 
     def leave(self) -> None:
         """Let a container of the foreground go on by itself, as one that was started detached."""
