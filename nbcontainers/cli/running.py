@@ -13,12 +13,16 @@ from ..events import Observer, ignore
 from ..results import ContainerState
 from . import attached, lifecycle
 from .console import Console, each
-from .creating import CREATE, LIMITS, complete, run_options
+from .creating import CREATE, LIMITS, complete, refuse, run_options
 from .entering import truth
 from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number
 
 DETACH = Flag(names=("-d", "--detach"), help="print the ID and leave the container running")
 CIDFILE = Flag(names=("--cidfile",), metavar="FILE", help="write the ID into a file that is not there yet")
+_MADE_ONLY = "what is only made is not attached to; start has --attach"
+UNATTACHED = Flag(
+    names=("-a", "--attach"), metavar="…", convert=refuse("--attach", _MADE_ONLY), help=f"refused: {_MADE_ONLY}"
+)
 QUIET = Flag(names=("-q", "--quiet"), help="say nothing of an image that is pulled for it")
 COMMAND = Operand(name="COMMAND", help="what to run in place of the image's command", count="rest")
 
@@ -159,7 +163,7 @@ VERBS = (
         name="create",
         act=create,
         summary="make a container and leave it to be started",
-        flags=complete((*CREATE, CIDFILE, QUIET)),
+        flags=complete((*CREATE, CIDFILE, QUIET, UNATTACHED)),
         operands=(IMAGE, COMMAND),
     ),
     Command(

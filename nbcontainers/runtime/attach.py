@@ -37,6 +37,7 @@ class Attachment:
         self._stream = stream
         self._log = log_path
         self._begin = begin
+        self._before = 0  # bytes that the container had written before that
         self._reader = frames.Reader()
         self._ended = False
 
@@ -71,13 +72,23 @@ class Attachment:
                     raise Detached("the container goes on by itself")
                 source = source if data else None
 
-    def complete(self, observer: Observer) -> None:
-        """After the end: tell the observer what the stream did not carry, from the log."""
+    def complete(self, observer: Observer, written: int | None) -> None:
+        """After the end: tell the observer what the stream did not carry, from the log.
+
+        ``written`` is what the container wrote in all since its shim began, None if nobody knows. What is missing is the end of
+        it: the beginning of the stream may not be in the log any more.
+        """
         if self._begin is None:
             return
-        skip = self.received
+        if written is None:
+            skip = self.received
+        else:
+            missing = written - self._before - self.received
+            if missing <= 0:
+                return
+            skip = sum(len(data) for _, data, _ in read_log(self._log, self._begin)) - missing
         for stream, data, _ in read_log(self._log, self._begin):
-            rest = data[skip:]
+            rest = data[max(0, skip) :]
             skip = max(0, skip - len(data))
             if rest:
                 self.received += len(rest)
@@ -105,7 +116,8 @@ class Attachment:
                 self.received += len(body)
                 observer(Output(data=body, stream=_NAMES[stream]))
             elif stream == streams.NOTICE:
-                self._begin = int(json.loads(body)["offset"])
+                notice = json.loads(body)
+                self._begin, self._before = int(notice["offset"]), int(notice["written"])
 
     def _send(self, data: bytes) -> bytes:
         """What the socket did not take."""

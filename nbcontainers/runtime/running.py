@@ -81,7 +81,7 @@ class Running:
                 raise
             code = self.wait()
             if self._written != attachment.received:
-                attachment.complete(on_event)
+                attachment.complete(on_event, self._written if self._written >= 0 else None)
             attachment.close()
             self._attachment = None
             return code
@@ -89,10 +89,11 @@ class Running:
         try:
             attachment.request(all_of_it=from_begin)
             attachment.follow(on_event, stdin, detach_keys)
-            attachment.complete(on_event)
+            code = self.wait()
+            attachment.complete(on_event, state.load_extra(self.folder).get("written"))
         finally:
             attachment.close()
-        return self.wait()
+        return code
 
     def wait(self, timeout: float | None = None) -> int:
         """The exit code, once the container has ended.

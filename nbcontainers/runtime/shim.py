@@ -372,6 +372,7 @@ class _Shim:
         assert self.streams is not None
         self.poller.cancel(self.waiting)
         self.streams.dismiss()
+        self.extra["written"] = self.streams.written
         try:  # noqa: SIM105 - contextlib would cost the zygote memory
             self._record(
                 {

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 16
 _MOST_DRAINED = 1 << 10
 _MOST_INPUT = 1 << 16  # input that waits for the container; beyond it a client is not read
-NOTICE = 4  # to a client: JSON, where in the log its stream begins
+NOTICE = 4  # to a client: JSON, where in the log its stream begins, and how much was written before
 REQUEST = 5  # from a client: "all" for what this run has written so far, else from now on
 GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
@@ -102,6 +102,7 @@ class Streams:
         self._input = b""
         self._input_ends = False
         self.written = 0  # by the container, in bytes
+        self._before = 0  # of these, before the run that is
         self.lost = ""  # why the log is not whole, if so
 
     def _open_log(self) -> None:
@@ -171,7 +172,7 @@ class Streams:
 
     def begin_anew(self) -> None:
         """What comes now is of the next run."""
-        self.begin = self._end
+        self.begin, self._before = self._end, self.written
 
     def dismiss(self) -> None:
         """After the last run: tell the clients what fits, and let go of everybody; the rest they read in the log themselves."""
@@ -345,10 +346,13 @@ class Streams:
 
     def _obey(self, client: _Client, stream: int, body: bytes) -> None:
         if stream == REQUEST:
-            begin = self.begin if body == b"all" else self._end
+            begin, written = (self.begin, self._before) if body == b"all" else (self._end, self.written)
             client.wants_output = True
             client.behind = begin if begin < self._end else -1
-            self._send(client, client.pending + frames.frame(NOTICE, record.to_json({"offset": begin}).encode()))
+            self._send(
+                client,
+                client.pending + frames.frame(NOTICE, record.to_json({"offset": begin, "written": written}).encode()),
+            )
         elif stream == log.STDIN:
             self._input += body
             self._input_ends = self._input_ends or not body

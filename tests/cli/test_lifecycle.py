@@ -46,6 +46,8 @@ def test_a_life(store: Path, tmp_path: Path) -> None:
     assert "sh -c trap" in first
     assert nbc(store, "top", "two", "-o", "comm", code=0).stdout.split()[:2] == ["COMMAND", "sh"]
     assert nbc(store, "exec", "two", "cat", "/proc/sys/kernel/domainname", code=0).stdout == "example\n"
+    env = ("exec", "--env-file", str(tmp_path / "env"), "two", "sh", "-c", "echo $FROM_FILE")
+    assert nbc(store, *env, code=0).stdout == "1\n"
     nbc(store, "restart", "two", code=0)
     deadline = time.monotonic() + 30
     while nbc(store, "logs", "two").stdout != "1 ready\n1 ready\n":
@@ -62,7 +64,8 @@ def test_a_life(store: Path, tmp_path: Path) -> None:
 def test_restart_and_health_are_shown(store: Path) -> None:
     """In ps and inspect."""
     nbc(store, "run", "-d", "--name", "flaky", "--restart", "on-failure:1", "toolbox", "sh", "-c", "exit 4", code=0)
-    flags = ["--health-cmd", "true", "--health-interval", "100ms"]
+    flags = ["--health-cmd", "true", "--health-interval", "100ms", "--health-retries", "2", "--health-timeout", "5s"]
+    flags += ["--health-start-period", "1s", "--health-start-interval", "200ms", "--log-driver", "json-file"]
     nbc(store, "run", "-d", "--name", "well", *flags, "toolbox", "sleep", "600", code=0)
     deadline = time.monotonic() + 30
     while "(healthy)" not in nbc(store, "ps").stdout or "Exited (4)" not in nbc(store, "ps", "-a").stdout:
@@ -70,7 +73,18 @@ def test_restart_and_health_are_shown(store: Path) -> None:
     found = state(store, "flaky")
     assert found["RestartCount"] == 1
     assert found["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 1}  # type: ignore[index]
-    assert state(store, "well")["State"]["Health"]["Status"] == "healthy"  # type: ignore[index]
+    well = state(store, "well")
+    assert well["State"]["Health"]["Status"] == "healthy"  # type: ignore[index]
+    assert well["Config"]["Healthcheck"] == {  # type: ignore[index]
+        "Test": ["CMD", "/bin/sh", "-c", "true"],
+        "Interval": 100_000_000,
+        "Timeout": 5_000_000_000,
+        "StartPeriod": 1_000_000_000,
+        "StartInterval": 200_000_000,
+        "Retries": 2,
+    }
+    nbc(store, "update", "--restart", "always", "well", code=0)
+    assert state(store, "well")["HostConfig"]["RestartPolicy"]["Name"] == "always"  # type: ignore[index]
     refused = nbc(store, "run", "--rm", "--restart", "always", "toolbox", "true", code=125)
     assert "restart" in refused.stderr
     nbc(store, "rm", "-f", "flaky", "well", code=0)
@@ -78,7 +92,7 @@ def test_restart_and_health_are_shown(store: Path) -> None:
 
 def test_only_the_streams_that_were_named(store: Path) -> None:
     """``-a stderr`` shows no standard output."""
-    words = ("run", "--rm", "-a", "stderr", "toolbox", "sh", "-c", "echo out; echo err >&2")
+    words = ("run", "-q", "--rm", "-a", "stderr", "toolbox", "sh", "-c", "echo out; echo err >&2")
     done = nbc(store, *words, code=0)
     assert (done.stdout, done.stderr.splitlines()[-1]) == ("", "err")
     assert "both" in nbc(store, "run", "-d", "-a", "stdout", "toolbox", "true", code=125).stderr
