@@ -17,7 +17,7 @@ from ..runtime import defaults, namefiles
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..store.store import Store
-from . import devices, limits, mounts, policies, requests, security, sharing, volumes
+from . import devices, limits, mounts, policies, profiles, requests, security, sharing, volumes
 from . import options as words
 from .asked import Asked
 from .container import Container, signal_number
@@ -40,6 +40,7 @@ def create(
     """Make a container of an image and leave it to be started; ``called`` is the image as the user named it."""
     identifier = secrets.token_hex(32)
     host = runtime.host
+    options = profiles.under(options, host)
     config = source.config
     requests.check_platform(options, config.platform)
     modes = sharing.read(options, names.find, host)
@@ -117,7 +118,7 @@ def specification(
         signal_number(stop_signal)  # refused now, not when it is wanted
     covered = {point.destination for point in points}
     kept = tuple(mount for mount in spec.mounts if mount.destination not in covered)
-    annotations = words.pairs(options.get("annotation", ()), "annotation")
+    annotations = words.pairs(options.get("annotation", ()), "annotation") | limits.bounds(options)
     if stop_signal:
         annotations[STOP_SIGNAL] = stop_signal
     spec = replace(

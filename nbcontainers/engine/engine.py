@@ -65,16 +65,22 @@ class Engine:
     @functools.cached_property
     def _host(self) -> Host:
         from ..runtime import host
+        from ..store.store import users
 
-        return host.probe()
+        return host.probe(users(self._place))
+
+    @functools.cached_property
+    def _place(self) -> Path:
+        from ..store import root
+
+        return self._root or root.choose(os.environ).path
 
     @functools.cached_property
     def store(self) -> Store:
         """Bytes at rest: opened, and made where it is not there yet."""
-        from ..store import root
         from ..store.store import Store
 
-        return Store(self._root or root.choose(os.environ).path, identity=self._host.identity, holders=(_held,))
+        return Store(self._place, identity=self._host.identity, holders=(_held,))
 
     @functools.cached_property
     def _runtime(self) -> Runtime:
@@ -92,7 +98,7 @@ class Engine:
         for part in ("_runtime", "store"):
             if part in self.__dict__:
                 getattr(self, part).close()
-        for part in ("_runtime", "_names", "store", "_host"):
+        for part in ("_runtime", "_names", "store", "_host", "_place"):
             self.__dict__.pop(part, None)
 
     def __enter__(self) -> Engine:
