@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..runtime.process import Runtime
     from ..runtime.running import Meter, Running
     from ..store.store import Store
+    from . import carriage
 
 CONFIG = "config.json"
 INTERRUPT_GRACE = (
@@ -383,6 +384,26 @@ class Container:
             for parent in PurePosixPath(change.path).parents
         }
         return tuple(change for change in real if change.path not in touched or change.path in parents)
+
+    def fetch(self, path: str, target: str | IO[bytes], *, follow: bool = False, owners: bool = False) -> None:
+        """Copy a file or folder of it to this host (docker cp), or as a tar archive to a stream; running or not.
+
+        ``follow`` takes what a link leads to; ``owners`` keeps user and group numbers. Paths are resolved inside it.
+        """
+        from . import carriage
+
+        carriage.fetch(self._tree(), path, target, follow=follow, owners=owners)
+
+    def bring(self, source: str | IO[bytes], path: str, *, follow: bool = False, owners: bool = False) -> None:
+        """Copy a file or folder of this host into it (docker cp), or what a tar archive from a stream holds; running or not."""
+        from . import carriage
+
+        carriage.bring(self._tree(), source, path, follow=follow, owners=owners)
+
+    def _tree(self) -> carriage.Tree:
+        from . import carriage
+
+        return carriage.Tree(self._store.worker, self._store.snapshots.mounts(self.id), self.state)
 
     def export(self, stream: IO[bytes]) -> None:
         """Write its whole file system to a stream as a tar archive."""
