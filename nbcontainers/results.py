@@ -215,6 +215,22 @@ class BuildStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LintFinding:
+    """Something in a Dockerfile that is allowed and hardly meant: the rule's name as BuildKit has it, and the place.
+
+    Lines and columns count from 1; ``end_column`` is the first behind it.
+    """
+
+    rule: str
+    message: str
+    hint: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
     """The image that a build made, and how."""
 

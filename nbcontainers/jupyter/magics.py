@@ -96,7 +96,7 @@ class ContainerMagics(Magics):
         "%nbc build --help" lists every flag.
 
         """
-        from ..cli.build import arguments
+        from ..cli.build import arguments, options
         from . import show
         from .progress import Record
         from .session import engine
@@ -112,7 +112,9 @@ class ContainerMagics(Magics):
                 args=arguments(values.build_arg),
                 target=values.target or "",
                 no_cache=values.no_cache,
+                pull=values.pull,
                 on_event=view.take,
+                **options(values),
             )
             record.finish(result, engine().layers(result.image))
         except NBContainersError as error:
