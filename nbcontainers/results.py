@@ -333,6 +333,25 @@ class HostReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """Something that happened to a container or image: ``kind`` says to which, ``action`` what, in Docker's words."""
+
+    time: float
+    kind: str
+    action: str
+    id: str
+    attributes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessList:
+    """The processes of a container: what stands in each column, and a row for each process. Numbers are this host's."""
+
+    titles: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeState:
     """A volume: where its files lie, and which containers (IDs) have it, running or not."""
 
@@ -380,7 +399,8 @@ class ContainerState:
     """What is on disk of a container. Instants are 0 where they have not come; ``pid`` is 0 unless it runs.
 
     ``restart`` is the policy (``no``, ``on-failure``, ``always``, ``unless-stopped``) with how often at most (0: ever), and
-    ``restarts`` how often that happened; ``stop_timeout`` is None for ten seconds.
+    ``restarts`` how often that happened; ``stop_timeout`` is None for ten seconds. ``log_options`` says how many bytes
+    a file of its log may have (0: any number), and how many files there are.
 
     ``user`` is the word of USER or ``--user``, looked up inside at each start; ``interactive`` keeps standard input open.
     ``tier`` says how well it is isolated, ``lacks`` what no container of its host has, ``not_enforced`` what was asked for it and is
@@ -411,5 +431,6 @@ class ContainerState:
     restart: tuple[str, int] = ("no", 0)
     restarts: int = 0
     stop_timeout: float | None = None
+    log_options: tuple[int, int] = (0, 1)
     check: HealthCheck | None = None
     health: Health | None = None

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, cast
 
 from ..engine.options import RunOptions
 from ..errors import NBContainersError
+from . import lifecycle
 from .flags import PLATFORM, Flag, number, whole
 
 IDENTITY = (
@@ -120,6 +121,7 @@ REFUSED: dict[str, str] = {
 REFUSED_SWITCHES: dict[str, str] = {"--use-api-socket": "there is no daemon, and so no socket"}
 ONLY: dict[str, tuple[str, tuple[str, ...], str]] = {
     "--isolation": ("TECHNOLOGY", ("", "default"), "default is the only one on Linux"),
+    "--log-driver": ("NAME", ("", "json-file"), "a log is a file of JSON lines, as docker's json-file has them"),
     "--runtime": ("NAME", ("", "nbcontainers"), "this engine is its own runtime"),
     "--volume-driver": ("NAME", ("", "local"), "local is the only one"),
 }
@@ -134,18 +136,9 @@ LATER: dict[str, str] = {
         ).split(),
         "networks are not there yet",
     ),
-    **dict.fromkeys(
-        (
-            "-a --attach --cidfile --detach-keys --env-file --health-cmd --health-interval --health-retries --health-start-interval "
-            "--health-start-period --health-timeout --label-file --log-driver --log-opt --restart --stop-signal --stop-timeout"
-        ).split(),
-        "it is not there yet",
-    ),
 }
-"""docker's flags with a value that are still to come."""
 LATER_SWITCHES: dict[str, str] = {
     **dict.fromkeys(("-P", "--publish-all"), "networks are not there yet"),
-    **dict.fromkeys(("--init", "--no-healthcheck", "-q", "--quiet", "--sig-proxy"), "it is not there yet"),
 }
 """docker's switches that are still to come."""
 
@@ -199,7 +192,7 @@ def _paired(reasons: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], str]]
             short = (name,)
 
 
-CREATE = (*IDENTITY, *FILES, *LIMITS, *ISOLATION)
+CREATE = (*IDENTITY, *FILES, *LIMITS, *ISOLATION, *lifecycle.FLAGS)
 
 _RENAMED = {"volume": "volumes", "label": "labels"}
 _NOTHING = {"disable_content_trust"}  # it asks for what is so

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Unpack
@@ -19,6 +19,7 @@ from ..results import (
     BuildResult,
     ContainerState,
     DiskUse,
+    Happening,
     HostReport,
     ImageDiff,
     LayerStack,
@@ -29,7 +30,7 @@ from ..results import (
 )
 from . import building, inspect, volumes
 from . import options as words
-from .container import Container
+from .container import LIVE, Container
 from .names import ContainerNames
 
 if TYPE_CHECKING:
@@ -224,7 +225,9 @@ class Engine:
         """
         from . import registries
 
-        return registries.pull(self.store, name, platform=platform, insecure=insecure, on_event=on_event)
+        image = registries.pull(self.store, name, platform=platform, insecure=insecure, on_event=on_event)
+        self._happen("pull", image)
+        return image
 
     def pull_all(
         self, name: str, *, platform: str | None = None, insecure: bool = False, on_event: Observer = ignore
@@ -303,7 +306,9 @@ class Engine:
 
     def tag(self, image: str | Image, name: str) -> Image:
         """Give an image another name; an image that had it keeps its other names."""
-        return self.store.images.tag(self.image(image), Reference.parse(name))
+        tagged = self.store.images.tag(self.image(image), Reference.parse(name))
+        self._happen("tag", tagged)
+        return tagged
 
     def remove_image(self, name: str, *, force: bool = False, prune: bool = True) -> tuple[str, ...]:
         """Take a name away, and with the last one the image; what was done, in Docker's words.
@@ -316,7 +321,12 @@ class Engine:
         from . import upkeep
 
         in_use = {Digest(text) for text in upkeep.held(self.store.root)}
-        return self.store.images.remove(name, force=force, in_use=in_use, keep_layers=not prune)
+        image = self.store.images.resolve(name)
+        done = self.store.images.remove(name, force=force, in_use=in_use, keep_layers=not prune)
+        self._happen("untag", image)
+        if any(line.startswith("Deleted:") for line in done):
+            self._happen("delete", image)
+        return done
 
     def inspect_image(self, name: str | Image) -> dict[str, Any]:
         """All that is known of an image, by Docker's keys."""
@@ -342,6 +352,8 @@ class Engine:
 
         images = archive.load(self.store, source, on_event=on_event)
         self.keep_within(on_event=on_event)
+        for image in images:
+            self._happen("load", image)
         return images
 
     def import_(
@@ -486,8 +498,16 @@ class Engine:
             runtime=self._runtime,
         )
 
-    def containers(self, *, all: bool = False) -> tuple[Container, ...]:
-        """The running containers, or with ``all`` every one, newest first; those that only waited for their removal are removed."""
+    def containers(self, *filters: str, all: bool = False) -> tuple[Container, ...]:
+        """The running containers, or with ``all`` every one, newest first; those that only waited for their removal are removed.
+
+        ``filters`` are docker's ``KEY=VALUE`` words: id, name, label, exited, status, ancestor, before, since, volume, health,
+        restarting. One that asks for a status looks among all.
+        """
+        from . import census
+
+        chosen = census.Census.parse(filters, self.container, self.image)
+        all = all or chosen.looks_everywhere  # noqa: A001 - docker's word
         found = []
         for identifier in self._names.ids():
             container = Container(self.store, self._names, self._runtime, identifier)
@@ -495,7 +515,7 @@ class Engine:
                 state = container.state
                 if state.auto_remove and state.status == "exited":
                     container.remove()
-                elif all or state.status in ("running", "paused"):
+                elif (all or state.status in LIVE) and chosen.holds(container, state):
                     found.append((state.created, container))
         return tuple(container for _, container in sorted(found, key=lambda pair: pair[0], reverse=True))
 
@@ -507,6 +527,23 @@ class Engine:
     def container(self, name: str) -> Container:
         """The container that a name, an ID or the beginning of an ID stands for."""
         return Container(self.store, self._names, self._runtime, self._names.find(name))
+
+    def events(self, *filters: str, since: float | None = None, until: float | None = None) -> Iterator[Happening]:
+        """What happens to containers and images, as it comes, whoever does it; from ``since`` on and until ``until``.
+
+        Without ``since`` from now on, without ``until`` for ever. ``filters`` are docker's: ``type=``, ``event=``,
+        ``container=``, ``image=`` and ``label=``.
+        """
+        from . import happened
+
+        return happened.read(self.store.root, filters, since=since, until=until)
+
+    def _happen(self, action: str, image: Image) -> None:
+        from ..runtime import happenings
+
+        name = image.reference.familiar if image.reference else image.name
+        path = str(self.store.root / happenings.NAME)
+        happenings.note(path, "image", action, {"id": str(image.id)}, {"name": name})
 
     # -- volumes -------------------------------------------------------------------------------------------------------
 

@@ -1,11 +1,12 @@
 """The system calls that Python has no function for, typed; each raises OSError as those of ``os`` do.
 
-The zygote imports this module, so it imports only ``ctypes`` and ``os``.
+The zygote imports this module, so it imports only ``ctypes``, ``errno`` and ``os``.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -100,6 +101,7 @@ _SYS_OPENAT2 = 437
 _SYS_MOUNT_SETATTR = 442
 
 _SIGCHLD = 17
+_MOST_TRIES = 1000  # of openat2
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _SECCOMP_SET_MODE_FILTER = 1
 
@@ -196,9 +198,16 @@ def pivot_root(new: str | bytes, old: str | bytes) -> None:
 
 
 def openat2(directory: int, path: str | bytes, flags: int, *, resolve: int, mode: int = 0) -> int:
-    """Open a path below a directory under the rules ``resolve`` (RESOLVE_IN_ROOT …); see openat2(2). Close-on-exec is added."""
+    """Open a path below a directory under the rules ``resolve`` (RESOLVE_IN_ROOT …); see openat2(2). Close-on-exec is added.
+
+    A rename or mount anywhere on the host while a ``..`` is resolved makes the kernel ask for another try: it gets them.
+    """
     how = _OpenHow(flags=flags | os.O_CLOEXEC, mode=mode, resolve=resolve)
-    return _check(_syscall(_SYS_OPENAT2, directory, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how)), path)
+    for _ in range(_MOST_TRIES):
+        result = int(_syscall(_SYS_OPENAT2, directory, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how)))
+        if result >= 0 or ctypes.get_errno() != errno.EAGAIN:
+            break
+    return _check(result, path)
 
 
 def open_tree(directory: int, path: str | bytes, flags: int) -> int:

@@ -8,15 +8,29 @@ import itertools
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ..errors import IntegrityError, NotFound
-from ..linux import mounts, recorded
+from ..linux import mounts, recorded, syscalls
 from ..oci.descriptor import Digest
 from ..oci.image import chain_ids
-from . import attributes, audit, changes, compression, copying, layers, removal, stubs, tar, unarchive, unpacked
+from ..oci.runtime import Mount
+from . import (
+    attributes,
+    audit,
+    carrying,
+    changes,
+    compression,
+    copying,
+    layers,
+    removal,
+    stubs,
+    tar,
+    unarchive,
+    unpacked,
+)
 from .attributes import Attributes, Owners
 from .entries import Index
 from .merged import FOLDER, Merged
@@ -293,6 +307,59 @@ def export(work: Work, rootfs: list[dict[str, Any]], descriptor: int) -> None:
         writer.close()
 
 
+@contextlib.contextmanager
+def _tree(work: Work, rootfs: list[dict[str, Any]], root: tuple[int, ...], *, write: bool = False) -> Iterator[int]:
+    """The root that was given, that of a container that runs, or else a snapshot's own."""
+    if root:
+        yield root[0]
+        return
+    (mount,) = (Mount.from_json(entry) for entry in rootfs)
+    if mount.type == "overlay":
+        tree = mounts.parse(mount)
+        for part in filter(None, (*tree.lower, tree.upper)):
+            attributes.learn(Path(part).parent)
+        mount = mount if write else mounts.overlay(tree.readable().lower)
+    else:
+        attributes.learn(Path(mount.source).parent)
+    # The kernel resolves no ".." on a mount that hangs nowhere (openat2 answers EAGAIN for ever): so it hangs here meanwhile.
+    with work.scratch() as folder:
+        mounts.attach(mount, str(folder))
+        try:
+            own = os.open(folder, FOLDER)
+            try:
+                yield own
+            finally:
+                os.close(own)
+        finally:
+            syscalls.umount(str(folder), syscalls.MNT_DETACH)
+
+
+def kind(work: Work, rootfs: list[dict[str, Any]], path: str, follow: bool, *root: int) -> str:
+    """See ``Worker.kind``."""
+    with _tree(work, rootfs, root) as tree:
+        return carrying.kind(tree, path, follow=follow)
+
+
+def carry_out(
+    work: Work, rootfs: list[dict[str, Any]], path: str, name: str, follow: bool, out: int, *root: int
+) -> None:
+    """See ``Worker.carry_out``."""
+
+    def emit(block: memoryview) -> None:
+        rest = block
+        while rest:
+            rest = rest[os.write(out, rest) :]
+
+    with _tree(work, rootfs, root) as tree:
+        carrying.pack(tree, path, name, emit, follow=follow)
+
+
+def carry_in(work: Work, rootfs: list[dict[str, Any]], folder: str, owners: bool, source: int, *root: int) -> None:
+    """See ``Worker.carry_in``."""
+    with _tree(work, rootfs, root, write=True) as tree, open(source, "rb", closefd=False) as stream:
+        carrying.place(tree, folder, stream, owners=owners)
+
+
 def verify(work: Work, chain: str) -> list[tuple[str, str]]:
     """See ``Worker.verify``."""
     layer = work.layer(chain)
@@ -389,6 +456,9 @@ _ALL: dict[str, Callable[..., Any]] = {
     "content": content,
     "lookup": lookup,
     "export": export,
+    "kind": kind,
+    "carry_out": carry_out,
+    "carry_in": carry_in,
     "verify": verify,
     "repack": repack,
     "measure": measure,

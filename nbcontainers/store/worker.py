@@ -328,6 +328,20 @@ class Worker:
         """Write a whole tree to an open file or pipe as a tar archive."""
         self._call("export", _plain(mounts), descriptors=[descriptor])
 
+    def kind(self, mounts: Sequence[Mount], path: str, *, follow: bool, root: int | None) -> str:
+        """What a path of a tree is (see ``carrying.kind``); with ``root``, that of the container that runs on the tree."""
+        return str(self._call("kind", _plain(mounts), path, follow, descriptors=_given(root))[0])
+
+    def carry_out(
+        self, mounts: Sequence[Mount], path: str, name: str, out: int, *, follow: bool, root: int | None
+    ) -> None:
+        """Write a path of a tree to an open file or pipe, as ``carrying.pack`` does."""
+        self._call("carry_out", _plain(mounts), path, name, follow, descriptors=[out, *_given(root)])
+
+    def carry_in(self, mounts: Sequence[Mount], folder: str, source: int, *, owners: bool, root: int | None) -> None:
+        """Unpack an archive from an open file or pipe into a folder of a tree, as ``carrying.place`` does."""
+        self._call("carry_in", _plain(mounts), folder, owners, descriptors=[source, *_given(root)])
+
     def verify(self, chain: Digest) -> tuple[tuple[str, str], ...]:
         """The paths of an unpacked layer that are not as its index says, each with what is wrong: every file is read.
 
@@ -364,6 +378,10 @@ class Worker:
     def probe_overlay(self, folder: Path) -> str:
         """Why no overlay can have its upper directory below a folder of the host; empty if it can. Found by trying there."""
         return str(self._call("probe_overlay", str(folder))[0])
+
+
+def _given(root: int | None) -> list[int]:
+    return [] if root is None else [root]
 
 
 def _plain(mounts: Sequence[Mount]) -> list[dict[str, Any]]:
