@@ -10,18 +10,20 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import NBContainersError, NotFound
 from ..oci.descriptor import Digest
+from ..store.picking import Picking, Rule
 from .digests import FileDigests
 from .ignore import Ignore, Matched
 from .source import did_you_mean
 from .wildcards import compiled, has_wildcards
 
 _LINKS = 255
+EMPTY = Digest.of(b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class Selected:
     """One file or folder that a source names.
 
     ``name`` is the path as it was found (its last part names the copy in a folder), ``path`` the same with links followed,
-    both relative to the context ("" is the context itself). ``excluded`` are the paths below a folder that are ignored.
+    both relative to the context ("" is the context itself). ``excluded`` are the paths below a folder that are ignored; of the
+    rest only what ``include`` and ``exclude`` pick is meant (see ``store.picking``), with the folders that lead there.
     ``digest`` stands for all of it: names, types, modes, contents and link targets, but neither times nor owners.
     """
 
@@ -38,6 +41,8 @@ class Selected:
     folder: bool
     excluded: tuple[str, ...]
     digest: Digest
+    include: tuple[Rule, ...] = ()
+    exclude: tuple[Rule, ...] = ()
 
 
 class Context:
@@ -82,16 +87,20 @@ class Context:
                 ) from error
         return cls(root, digests=digests)
 
-    def select(self, source: str) -> tuple[Selected, ...]:
+    def select(self, source: str, exclude: Sequence[str] = ()) -> tuple[Selected, ...]:
         """What a source of COPY names, in the order of names; () where a wildcard matches nothing.
+
+        Args:
+            source: a path, perhaps with wildcards.
+            exclude: patterns of what is left out of folders, relative to each.
 
         Raises:
             NotFound: there is no such file, or it is ignored.
 
         """
-        path = clean(source)
+        path, left_out = clean(source), Ignore.of(exclude).rules
         if has_wildcards(path):
-            return tuple(self._selected(name, self.resolve(name)) for name in self._matching(path))
+            return tuple(self._selected(name, self.resolve(name), (), left_out) for name in self._matching(path))
         try:
             real = self.resolve(path)
             self._lstat(real)
@@ -102,15 +111,34 @@ class Context:
                 f"{source!r} is left out of the context by .dockerignore",
                 hint=f"add the line !{real} to .dockerignore",
             )
-        return (self._selected(path, real),)
+        return (self._selected(path, real, (), left_out),)
+
+    def select_parents(self, source: str, exclude: Sequence[str] = ()) -> tuple[Selected, ...]:
+        """What a source of COPY --parents names, as parts of the folder from which on its own folders are kept.
+
+        That is what stands before ``/./``, else the context. In the rest ``**`` is any number of folders.
+
+        Raises:
+            NotFound: there is no such file; only a pattern may match nothing.
+
+        """
+        above, pivot, rest = source.partition("/./")
+        pattern = clean(rest if pivot else source)
+        include, found = Ignore.of([pattern or "**"]).rules, list[Selected]()
+        for one in self.select(above if pivot else ""):
+            picked = self._selected(one.name, one.path, include, Ignore.of(exclude).rules)
+            if one.folder and (has_wildcards(source) or next(self._picked(picked), None) is not None):
+                found.append(picked)
+        if not found and not has_wildcards(source):
+            raise self._missing(source, clean(source))
+        return tuple(found)
 
     def rows(self, selected: Selected) -> list[tuple[str, str]]:
         """Each file to copy: where it is on this host, and its name in the destination; of a folder what is below it."""
         if not selected.folder:
             return [(self._host(selected.path), selected.name.rpartition("/")[2])]
         start = len(selected.path) + 1 if selected.path else 0
-        walked = self._walk(selected.path, self._state(selected.path), [])
-        return [(self._host(path), path[start:]) for path, _ in walked]
+        return [(self._host(path), path[start:]) for path, _ in self._picked(selected)]
 
     def save(self) -> None:
         """Keep the digests for the next build."""
@@ -183,6 +211,28 @@ class Context:
             else:
                 excluded.append(below)
 
+    def _picked(self, selected: Selected, excluded: list[str] | None = None) -> Iterator[tuple[str, os.stat_result]]:
+        """What is meant below a folder, with the folders that lead there, a folder before what is in it."""
+        path = selected.path
+        walked = self._walk(path, self._state(path), [] if excluded is None else excluded)
+        picking = Picking(selected.include, selected.exclude)
+        if picking.picks_all:
+            yield from walked
+            return
+        start = len(path) + 1 if path else 0
+        waiting: dict[str, os.stat_result] = {}
+        for below, status in walked:
+            if not picking.picks(os.fsencode(below[start:])):
+                if stat.S_ISDIR(status.st_mode):
+                    waiting[below] = status
+                continue
+            parts = below.split("/")
+            for depth in range(1, len(parts) if waiting else 0):
+                above = "/".join(parts[:depth])
+                if above in waiting:
+                    yield above, waiting.pop(above)
+            yield below, status
+
     def _matching(self, pattern: str) -> Iterator[str]:
         parts = pattern.split("/")
         first = next(index for index, part in enumerate(parts) if has_wildcards(part))
@@ -208,16 +258,19 @@ class Context:
             elif entry.is_dir(follow_symlinks=False):
                 yield from self._match_below(base, below, depth - 1, expression)
 
-    def _selected(self, name: str, path: str) -> Selected:
+    def _selected(
+        self, name: str, path: str, include: tuple[Rule, ...] = (), exclude: tuple[Rule, ...] = ()
+    ) -> Selected:
         if self._digests is None:
             self._digests = FileDigests(self._kept, self.root)
         status = self._lstat(path)
         if not stat.S_ISDIR(status.st_mode):
             return Selected(name, path, False, (), Digest.of(self._line("", path, status)))
         total, excluded = hashlib.sha256(), list[str]()
-        for below, inner in self._walk(path, self._state(path), excluded):
+        meant = Selected(name, path, True, (), EMPTY, include, exclude)
+        for below, inner in self._picked(meant, excluded):
             total.update(self._line(below[len(path) + 1 :] if path else below, below, inner))
-        return Selected(name, path, True, tuple(excluded), Digest("sha256:" + total.hexdigest()))
+        return replace(meant, excluded=tuple(excluded), digest=Digest("sha256:" + total.hexdigest()))
 
     def _line(self, relative: str, path: str, status: os.stat_result) -> bytes:
         """What stands for one file in a digest: NUL ends each field, so that no name can pretend to be another field."""

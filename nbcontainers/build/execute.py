@@ -6,35 +6,37 @@ import contextlib
 import os
 import secrets
 import shutil
-import stat
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from ..errors import BuildError, Conflict, DockerfileError, LaunchError, NBContainersError, NotFound
+from ..errors import BuildError, Conflict, DockerfileError, IntegrityError, LaunchError, NBContainersError, NotFound
 from ..events import Event, Observer, Output, Warned
 from ..oci.descriptor import CONFIG, MANIFEST, Descriptor, Digest, Platform
 from ..oci.image import Image, ImageConfig, Manifest, chain_ids
-from ..oci.runtime import Mount, RuntimeSpec
+from ..oci.runtime import Mount, Rlimit, RuntimeSpec
 from ..results import ContainerState
 from ..runtime import defaults, namefiles
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..runtime.running import Running
-from ..store.attributes import OPAQUE
 from ..store.leases import Lease
 from ..store.store import Store
-from .context import Context, Selected
+from .context import Context, clean
 from .history import instant
+from .ignore import Ignore
+from .inputs import EMPTY, Inputs
 from .records import Made
+from .showing import Offers, Showing
 from .steps import Copy, Node, Run
 from .wildcards import has_wildcards
 
-EMPTY = Digest("sha256:" + "0" * 64)
 HOSTNAME = "buildkitsandbox"
 OUTPUT_KEPT = 64 << 10
+# An image that lacks these gets them with its first RUN, and keeps them: so BuildKit has it.
+_KEPT = frozenset({"/dev", "/proc", "/sys"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +74,24 @@ class Tree:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the caller of a build says of all its commands: what it lends them, the size of /dev/shm in bytes (0: the usual), limits."""
+
+    offers: Offers = field(default_factory=Offers)
+    shm_size: int = 0
+    rlimits: tuple[Rlimit, ...] = ()
+
+
 class Executor:
     """What executes the steps of one build."""
 
-    def __init__(self, store: Store, runtime: Runtime, host: Host, lease: Lease) -> None:
+    def __init__(self, store: Store, runtime: Runtime, host: Host, lease: Lease, settings: Settings) -> None:
         self.store = store
         self.runtime = runtime
         self.host = host
         self.lease = lease
+        self.settings = settings
 
     @contextlib.contextmanager
     def snapshot(self, below: Tree, on_event: Observer) -> Iterator[tuple[str, tuple[Mount, ...]]]:
@@ -105,22 +117,63 @@ class Executor:
 
     # RUN -----------------------------------------------------------------------------------------------------------------
 
-    def run(self, node: Node, step: Run, below: Tree, number: int, on_event: Observer) -> Made:
-        """Execute a command in a snapshot. BuildError if it fails or cannot be started."""
+    def run(
+        self,
+        node: Node,
+        step: Run,
+        trees: Mapping[int, Tree],
+        contexts: Mapping[str, Context],
+        inputs: Inputs,
+        number: int,
+        on_event: Observer,
+    ) -> Made:
+        """Execute a command in a snapshot. BuildError if it fails or cannot be started.
+
+        Args:
+            node: the step's node.
+            step: the step.
+            trees: what the nodes made that it needs.
+            contexts: where its mounts may take files from.
+            inputs: what its mounts take.
+            number: the step's number in the build.
+            on_event: told of what it prints.
+
+        """
+        below = trees[node.parent] if node.parent is not None else Tree()
+        chains = {index: tree.chain for index, tree in trees.items()}
+
+        def tree(index: int | None) -> contextlib.AbstractContextManager[tuple[str, tuple[Mount, ...]]]:
+            return self.snapshot(Tree() if index is None else trees[index], on_event)
+
+        showing = Showing(node, self.store, self.host.identity, self.settings.offers, contexts, chains, tree, on_event)
         with self.snapshot(below, on_event) as (key, rootfs):
-            with self.folder(key, "files") as files, self.folder(key, "run") as folder:
+            with (
+                showing.mounts(step, inputs.mounted) as shown,
+                self.folder(key, "files") as files,
+                self.folder(key, "run") as folder,
+            ):
                 spec = defaults.docker_spec(
                     args=step.args,
                     host=self.host,
-                    env=(*step.env, *step.proxies),
+                    env=(*step.env, *step.proxies, *shown.env),
                     cwd=step.workdir,
                     hostname=HOSTNAME,
                     network="none" if step.network == "none" else "host",
-                    mounts=_mounts(files, step),
+                    mounts=(*_mounts(files, step), *self.memory(), *shown.mounts),
+                    rlimits=self.settings.rlimits,
                 )
                 self.command(node, step, spec, rootfs, folder, _Tail(number, on_event))
-            self.tidy(key, below, [mount.destination for mount in spec.mounts])
+            copied = self.store.snapshots.name == "copy"
+            destinations = [mount.destination for mount in spec.mounts if mount.destination not in _KEPT]
+            self.store.worker.clear_stubs(key, below.chain, destinations, copied=copied)
             return self.commit(key, step.epoch)
+
+    def memory(self) -> tuple[Mount, ...]:
+        """/dev/shm, where it is to have another size than the usual one."""
+        if not self.settings.shm_size:
+            return ()
+        options = ("nosuid", "noexec", "nodev", "mode=1777", f"size={self.settings.shm_size}")
+        return (Mount(destination="/dev/shm", type="tmpfs", source="shm", options=options),)
 
     @contextlib.contextmanager
     def folder(self, key: str, name: str) -> Iterator[Path]:
@@ -172,20 +225,19 @@ class Executor:
         self,
         node: Node,
         step: Copy,
-        below: Tree,
-        origin: Tree | None,
-        context: Context | None,
-        selected: Sequence[Selected],
+        trees: Mapping[int, Tree],
+        contexts: Mapping[str, Context],
+        inputs: Inputs,
         on_event: Observer,
     ) -> Made:
         """Put files into a snapshot. DockerfileError where a source or an owner is not there, or a file would be a folder."""
+        below = trees[node.parent] if node.parent is not None else Tree()
         with self.snapshot(below, on_event) as (key, mounts):
             try:
-                if origin is not None:
-                    self.copy_from(step, mounts, origin, on_event)
-                else:
-                    self.copy_in(key, step, mounts, context, selected, on_event)
-            except (NotFound, Conflict) as error:
+                if node.origin is not None:
+                    self.copy_from(step, mounts, trees[node.origin], on_event)
+                self.copy_in(key, step, mounts, contexts.get(step.context), inputs, on_event)
+            except (NotFound, Conflict, IntegrityError) as error:
                 raise DockerfileError(f"{node.place}: {error.message}", lines=node.lines, hint=error.hint) from error
             return self.commit(key, step.epoch)
 
@@ -195,19 +247,25 @@ class Executor:
         step: Copy,
         mounts: tuple[Mount, ...],
         context: Context | None,
-        selected: Sequence[Selected],
+        inputs: Inputs,
         on_event: Observer,
     ) -> None:
-        """Files of the context and documents; with neither, the folder itself."""
+        """Files of the context, what was fetched, and documents; with none of them, the folder itself."""
         into = step.destination.endswith("/")
         with self.folder(key, "files") as scratch:
-            groups = [(one.folder, context.rows(one)) for one in selected] if context is not None else []
-            groups += [(False, [(_document(scratch, name, text), name)]) for name, text in step.documents]
-            if not (step.sources or step.documents):
-                groups = [(True, [])]
+            groups: list[tuple[bool, bool, list[tuple[str, str]]]] = []
+            if context is not None:
+                groups += [(one.folder, step.unpack, context.rows(one)) for one in inputs.selected]
+            for fetch in inputs.fetches:
+                found = fetch()
+                rows = _tree(found.path) if found.path.is_dir() else [(str(found.path), found.name)]
+                groups.append((found.path.is_dir(), step.unpack_remotes, rows))
+            groups += [(False, False, [(_document(scratch, name, text), name)]) for name, text in step.documents]
+            if not (step.sources or step.documents or step.remotes):
+                groups = [(True, False, [])]
             empty = scratch / "empty"
             empty.mkdir()
-            for folder, rows in groups:
+            for folder, unpack, rows in groups:
                 # The destination itself is no copy of a folder: what is in that goes into it.
                 self.store.worker.copy(
                     mounts,
@@ -216,6 +274,7 @@ class Executor:
                     directory=folder or into,
                     chown=step.owner or None,
                     chmod=step.mode,
+                    unpack=unpack and not folder,
                     on_event=on_event,
                 )
 
@@ -223,35 +282,31 @@ class Executor:
         """Files of another tree."""
         with self.snapshot(origin, on_event) as (_, theirs):
             for source in step.sources:
+                place, include = source, Ignore()
+                if step.parents:
+                    above, pivot, rest = source.partition("/./")
+                    place, include = (
+                        clean(above if pivot else ""),
+                        Ignore.of([clean(rest if pivot else source) or "**"]),
+                    )
                 try:
                     self.store.worker.copy_from(
                         mounts,
                         theirs,
-                        [f"/{source}"],
+                        [f"/{place}"],
                         step.destination,
                         directory=step.destination.endswith("/"),
                         chown=step.owner or None,
                         chmod=step.mode,
+                        include=include.rules,
+                        exclude=Ignore.of(step.exclude).rules,
+                        must_match=not has_wildcards(source),
                         on_event=on_event,
                     )
                 except NotFound:
                     if not has_wildcards(source):
                         raise
                     on_event(Warned(message=f"{source!r} matches nothing there"))
-
-    def tidy(self, key: str, below: Tree, destinations: Sequence[str]) -> None:
-        """Take away the empty files and folders that were made only to be mounted on: they are no part of the layer."""
-        upper = self.store.root / "snapshots" / key / "upper"
-        lowers = [self.store.root / "layers" / chain.hex / "fs" for chain in reversed(below.chain)]
-        is_overlay = self.store.snapshots.name == "overlay"
-        for destination in sorted(destinations, key=len, reverse=True):
-            name = destination.strip("/")
-            while name:
-                found = _below(lowers, name)
-                # In an overlay a folder that is as it was is there for what was made in it; in a copy everything is there.
-                if (found is not None and not is_overlay) or not _removed(upper / name, found):
-                    break
-                name = name.rpartition("/")[0]
 
 
 class _Tail:
@@ -298,6 +353,9 @@ def _mounts(folder: Path, step: Run) -> tuple[Mount, ...]:
     """What a command sees of this host: its name servers, names, and the script of a heredoc."""
     network: Literal["none", "host"] = "none" if step.network == "none" else "host"
     found = list(namefiles.write(folder, HOSTNAME, network, read_only=True))
+    if step.hosts:
+        with (folder / "hosts").open("a") as file:
+            file.writelines(f"{line}\n" for line in step.hosts)
     if step.document is not None:
         name, text = step.document
         pipes = folder / "pipes"
@@ -308,36 +366,15 @@ def _mounts(folder: Path, step: Run) -> tuple[Mount, ...]:
     return tuple(found)
 
 
-def _below(lowers: Sequence[Path], path: str) -> Path | None:
-    """Where the layers below have something at a path (a whiteout is nothing)."""
-    for lower in lowers:
-        with contextlib.suppress(OSError):
-            status = os.lstat(lower / path)
-            whiteout = stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
-            return None if whiteout else lower / path
-    return None
-
-
-def _removed(path: Path, below: Path | None) -> bool:
-    """Remove an empty file or folder that is new, or a folder that is as it is below; False where it is neither."""
-    try:
-        status = os.lstat(path)
-        if stat.S_ISDIR(status.st_mode) and (below is None or _kept(path) == _kept(below)):
-            path.rmdir()
-        elif stat.S_ISREG(status.st_mode) and status.st_size == 0 and below is None:
-            path.unlink()
-        else:
-            return False
-    except OSError:
-        return False
-    return True
-
-
-def _kept(folder: Path) -> tuple[object, ...]:
-    """What a folder is beside its name and time. Overlay notes in attributes where it copied a folder from: that is nothing new."""
-    status = os.lstat(folder)
-    names = [name for name in os.listxattr(folder) if not name.startswith("user.overlay.") or name == OPAQUE]
-    return status.st_mode, status.st_uid, status.st_gid, [(name, os.getxattr(folder, name)) for name in sorted(names)]
+def _tree(folder: Path) -> list[tuple[str, str]]:
+    """Everything below a folder of this host, a folder before what is in it."""
+    found: list[tuple[str, str]] = []
+    for above, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted((*folders, *files)):
+            path = f"{above}/{name}"
+            found.append((path, os.path.relpath(path, folder)))
+    return sorted(found, key=lambda row: row[1].split("/"))
 
 
 def _launch_hint(step: Run, error: LaunchError) -> str:

@@ -54,8 +54,9 @@ def duration(nanoseconds: int) -> str:
 
 
 def health(settings: Healthcheck) -> str:
-    """``%q`` of a pointer to Docker's HealthcheckConfig."""
-    times = (settings.interval, settings.timeout, settings.start_period, settings.start_interval)
+    """``%q`` of a pointer to Docker's HealthcheckConfig, which long had no interval for the start: it is told where one is set."""
+    started = (settings.start_interval,) if settings.start_interval else ()
+    times = (settings.interval, settings.timeout, settings.start_period, *started)
     written = " ".join(quote(duration(time)) for time in times)
     return f"&{{{quoted(settings.test)} {written} {_rune(settings.retries)}}}"
 

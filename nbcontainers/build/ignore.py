@@ -41,24 +41,23 @@ class Ignore:
         """Read the text of a ``.dockerignore``. ValueError names the line that is no pattern."""
         found = []
         for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
-            if line.startswith("#"):
+            if line.startswith("#") or not line.strip(SPACE):
                 continue
-            word = line.strip(SPACE)
-            if not word:
-                continue
-            exception = word.startswith("!")
-            path = word[exception:].strip(SPACE)
-            if not path:
-                raise ValueError(f"line {number}: '!' without a pattern")
-            path = posixpath.normpath(path.replace("//", "/"))
-            if len(path) > 1:
-                path = path.removeprefix("/")
             try:
-                compiled(path)
-                found.append(Pattern(path, exception, _expression(path), _prefix(path)))
-            except (ValueError, re.error) as error:
+                found.append(_pattern(line))
+            except ValueError as error:
                 raise ValueError(f"line {number}: {error}") from error
         return cls(tuple(found))
+
+    @classmethod
+    def of(cls, patterns: Iterable[str]) -> Ignore:
+        """The patterns as they are, each a whole one. ValueError for what is no pattern."""
+        return cls(tuple(_pattern(pattern) for pattern in patterns if pattern.strip(SPACE)))
+
+    @property
+    def rules(self) -> tuple[tuple[str, bool], ...]:
+        """The patterns as rules of ``store.picking``."""
+        return tuple((pattern.expression.pattern, pattern.exception) for pattern in self.patterns)
 
     @property
     def nothing(self) -> Matched:
@@ -93,6 +92,22 @@ class Ignore:
         """Whether some exception could take in a path below this folder again."""
         parts = tuple(path.split("/"))
         return any(pattern.exception and _compatible(pattern.prefix, parts) for pattern in self.patterns)
+
+
+def _pattern(line: str) -> Pattern:
+    word = line.strip(SPACE)
+    exception = word.startswith("!")
+    path = word[exception:].strip(SPACE)
+    if not path:
+        raise ValueError("'!' without a pattern")
+    path = posixpath.normpath(path.replace("//", "/"))
+    if len(path) > 1:
+        path = path.removeprefix("/")
+    compiled(path)
+    try:
+        return Pattern(path, exception, _expression(path), _prefix(path))
+    except re.error as error:
+        raise ValueError(str(error)) from error
 
 
 def _prefix(path: str) -> tuple[str, ...]:

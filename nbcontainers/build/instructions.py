@@ -105,6 +105,15 @@ class Transfer(Written):
     mode: str
     flags: tuple[Flag, ...]
 
+    def flag(self, name: str) -> Flag | None:
+        """The flag of that name, if it stands there."""
+        return next((flag for flag in self.flags if flag.name == name), None)
+
+    @property
+    def exclude(self) -> tuple[str, ...]:
+        """The patterns of --exclude."""
+        return tuple(flag.value for flag in self.flags if flag.name == "exclude")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy(Transfer):

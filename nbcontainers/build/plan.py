@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
 
-from ..errors import DockerfileError
 from ..events import Warned
 from ..oci.descriptor import Platform
 from ..oci.image import ImageConfig
-from . import grammar, parser
+from ..store import modes
+from . import grammar, mounts, parser, transfers
 from . import instructions as ins
 from .context import clean
+from .mounts import RunMount
 from .parser import Heredoc, heredoc_name
 from .scope import Arguments, Scope
 from .source import Range, wrong
 from .stages import Resolve, Stage, find, needed, platform_arguments, split
 from .steps import Configure, Copy, Node, Run, Source, Step
 
+Network = Literal["default", "host", "none"]
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
-_SCHEMES = ("http://", "https://", "git@", "git://", "ssh://")
 _PIPES = "/dev/pipes/"
-_INSTEAD = {
-    "mount": "leave it out: what the command writes is then part of the layer",
-    "network": "known are default, host and none",
-    "security": "leave it out: the command runs with the defaults",
-    "device": "leave it out: the command sees only the usual devices",
-    "parents": "copy each folder to a destination of its own",
-    "exclude": "name what is left out in .dockerignore",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +57,11 @@ def plan(
     target: str = "",
     platform: Platform | None = None,
     epoch: int | None = None,
+    network: Network = "default",
+    labels: Mapping[str, str] | None = None,
+    hosts: tuple[str, ...] = (),
+    folders: Collection[str] = (),
+    aliases: Mapping[str, str] | None = None,
 ) -> Plan:
     """Plan the build of a Dockerfile.
 
@@ -70,8 +70,13 @@ def plan(
         resolve: finds an image by the name in a FROM or --from (not ``scratch``); raises NotFound.
         arguments: build arguments by name.
         target: the stage to build, by name or number; the last one when empty.
-        platform: what this host executes.
+        platform: what is built for; this host's when None.
         epoch: SOURCE_DATE_EPOCH, the time that new files get.
+        network: what RUN has where it says nothing.
+        hosts: lines for the /etc/hosts of commands.
+        labels: labels of the image beside the Dockerfile's.
+        folders: names of contexts that are folders: stages and images of such a name are that folder.
+        aliases: names of contexts that are images, each with its image.
 
     Raises:
         DockerfileError: with the lines at fault.
@@ -80,13 +85,23 @@ def plan(
     """
     syntax = parser.parse(text)
     before, stages = split(grammar.read(syntax))
-    platform = platform or Platform.host()
+    host = Platform.host()
+    platform = platform or host
     given = dict(arguments or {})
     chosen = find(stages, target)
-    known = Arguments(given, _overridden(platform_arguments(platform, chosen.begin.stage), given))
+    known = Arguments(given, _overridden(platform_arguments(host, platform, chosen.begin.stage), given))
     _before(before, known, syntax.escape)
-    order = needed(stages, chosen, arguments=known, escape=syntax.escape, platform=platform, resolve=resolve)
-    planner = _Planner(known, syntax.escape, platform, epoch, _proxies(given))
+    order = needed(
+        stages,
+        [chosen],
+        arguments=known,
+        escape=syntax.escape,
+        platform=platform,
+        resolve=resolve,
+        folders=folders,
+        aliases=aliases,
+    )
+    planner = _Planner(known, syntax.escape, platform, epoch, _proxies(given), network, hosts)
     for stage in order:
         planner.stage(stage)
     scope = planner.scopes[chosen.index]
@@ -109,7 +124,7 @@ def plan(
         config=ImageConfig(
             platform=base.platform if base else platform,
             author=scope.author,
-            config=scope.config,
+            config=replace(scope.config, labels={**scope.config.labels, **(labels or {})}),
             diff_ids=(),
             history=base.history if base else (),
         ),
@@ -140,13 +155,22 @@ class _Planner:
     """The nodes so far, and where each stage ends."""
 
     def __init__(
-        self, arguments: Arguments, escape: str, platform: Platform, epoch: int | None, proxies: tuple[str, ...]
+        self,
+        arguments: Arguments,
+        escape: str,
+        platform: Platform,
+        epoch: int | None,
+        proxies: tuple[str, ...],
+        network: Network,
+        hosts: tuple[str, ...],
     ) -> None:
         self.arguments = arguments
         self.escape = escape
         self.platform = platform
         self.epoch = epoch
         self.proxies = proxies
+        self.network = network
+        self.hosts = hosts
         self.nodes: list[Node] = []
         self.ends: dict[int, int] = {}
         self.scopes: dict[int, Scope] = {}
@@ -184,13 +208,15 @@ class _Planner:
         if image is None:
             from ..oci.image import ContainerConfig
 
+            if stage.folder is not None:
+                end = self.add(stage.name, stage.begin, _folder(stage.folder, self.epoch), "", parent=end)
             scope = Scope.begin(ContainerConfig(working_dir="/"), "", self.escape, self.arguments)
             return scope, end, None
-        theirs = image.config.platform
-        if theirs.architecture != self.platform.architecture:
-            message = f"{stage.begin.image} is an image for {theirs}, and this host is {self.platform}"
+        theirs, wanted = image.config.platform, stage.platform or self.platform
+        if (theirs.os, theirs.architecture) != (wanted.os, wanted.architecture):
+            message = f"{stage.begin.image} is an image for {theirs}, and {wanted} is built for"
             self.warnings.append(
-                Warned(message=message, hint="its programs will not start here", line=stage.begin.range.line)
+                Warned(message=message, hint="name an image of that platform", line=stage.begin.range.line)
             )
         scope = Scope.begin(image.config.config, image.config.author, self.escape, self.arguments)
         return scope, end, image.config
@@ -199,18 +225,22 @@ class _Planner:
         name = stage.name
         match instruction:
             case ins.Run():
-                command, line = self.run(scope, instruction)
+                self.check_platform(stage, instruction)
+                command, line = self.run(stage, scope, instruction)
                 return self.add(name, instruction, command, line, parent=end)
             case ins.Workdir():
                 path = scope.workdir(scope.word(instruction.path, instruction.range))
                 if path == "/":
                     return self.add(name, instruction, Configure(), "WORKDIR /", parent=end)
                 user = scope.config.user
-                folder = Copy(sources=(), documents=(), destination=path, owner=user, mode=None, epoch=self.epoch)
+                folder = Copy(sources=(), documents=(), destination=path, owner=user, mode="", epoch=self.epoch)
                 return self.add(name, instruction, folder, f"WORKDIR {path}", parent=end)
             case ins.Copy() | ins.Add():
                 step, line = self.copy(scope, instruction)
-                origin = self.origin(stage, instruction) if isinstance(instruction, ins.Copy) else None
+                origin = None
+                if isinstance(instruction, ins.Copy) and instruction.origin:
+                    origin, context = self.origin(stage, instruction.origin, instruction)
+                    step = step if context is None else replace(step, context=context)
                 return self.add(name, instruction, step, line, parent=end, origin=origin)
             case ins.From():
                 raise AssertionError("a FROM begins a stage and is never inside one")
@@ -218,25 +248,68 @@ class _Planner:
                 line = scope.apply(instruction)
                 return self.add(name, instruction, Configure(), line, parent=end)
 
-    def origin(self, stage: Stage, copy: ins.Copy) -> int | None:
-        if not copy.origin:
-            return None
-        if copy.origin in stage.takes:
-            return self.ends[stage.takes[copy.origin]]
-        image = stage.images[copy.origin]
+    def origin(self, stage: Stage, name: str, at: ins.Instruction) -> tuple[int | None, str | None]:
+        """What a name stands for beside a stage: the node whose tree it is, or the name of a context that is a folder."""
+        if name in stage.takes:
+            return self.ends[stage.takes[name]], None
+        image = stage.images[name]
+        if isinstance(image, str):
+            return None, image
         for index, node in enumerate(self.nodes):
             if isinstance(node.step, Source) and node.step.image == image:
-                return index
-        source = ins.From(text=f"FROM {copy.origin}", range=copy.range, image=copy.origin, stage="", platform="")
-        return self.add(copy.origin, source, Source(image=image), "")
+                return index, None
+        source = ins.From(text=f"FROM {name}", range=at.range, image=name, stage="", platform="")
+        return self.add(name, source, Source(image=image), ""), None
 
-    def run(self, scope: Scope, instruction: ins.Run) -> tuple[Run, str]:
-        network = "host"
+    def check_platform(self, stage: Stage, instruction: ins.Instruction) -> None:
+        """Nothing here can execute another platform's programs."""
+        host, wanted = Platform.host(), stage.platform or self.platform
+        if (wanted.os, wanted.architecture) != (host.os, host.architecture):
+            raise wrong(
+                f"RUN in a stage for {wanted}, and this host is {host}",
+                instruction.range,
+                hint=f"programs of another platform need an emulator: build on {wanted}, or copy from a stage for {host}",
+            )
+
+    def mounts(self, stage: Stage, scope: Scope, instruction: ins.Run) -> Iterator[RunMount]:
+        """What a command sees while it runs, with the origins of binds and caches."""
         for flag in instruction.flags:
-            if flag.name == "network" and flag.value in ("default", "host", "none"):
-                network = "none" if flag.value == "none" else "host"
-            elif not (flag.name == "security" and flag.value == "sandbox"):
-                raise _not_executed(f"RUN --{flag.name}={flag.value}", flag.range, hint=_INSTEAD[flag.name])
+            if flag.name != "mount":
+                continue
+            found = mounts.read(flag, partial(scope.word, place=flag.range), scope.config.working_dir or "/")
+            name = mounts.origin_of(flag)
+            if found.type not in ("bind", "cache"):
+                yield found
+            elif name:
+                origin, context = self.origin(stage, name, instruction)
+                yield replace(found, origin=origin, context=context)
+            else:
+                yield replace(found, context="" if found.type == "bind" else None)
+
+    def run(self, stage: Stage, scope: Scope, instruction: ins.Run) -> tuple[Run, str]:
+        network: Network = self.network
+        for flag in instruction.flags:
+            match flag.name, flag.value:
+                case "network", "default":
+                    pass
+                case "network", "none" | "host":
+                    network = "none" if flag.value == "none" else "host"
+                case "network", _:
+                    raise wrong(f"RUN has --network={flag.value}", flag.range, hint="known are default, host and none")
+                case "security", "insecure":
+                    raise wrong(
+                        "RUN has --security=insecure, which no build is allowed",
+                        flag.range,
+                        hint="leave it out: the command runs with the defaults",
+                    )
+                case "security", value if value != "sandbox":
+                    raise wrong(f"RUN has --security={value}", flag.range, hint="known are sandbox and insecure")
+                case "device", _:
+                    raise wrong(
+                        "RUN has --device, and this engine knows no CDI devices",
+                        flag.range,
+                        hint="leave it out: the command sees only the usual devices",
+                    )
         words, document = instruction.command.words, None
         if instruction.heredocs:
             words, document = _script(words[0], instruction.heredocs)
@@ -252,45 +325,50 @@ class _Planner:
             network=network,
             document=document,
             proxies=self.proxies,
+            mounts=tuple(self.mounts(stage, scope, instruction)),
+            hosts=self.hosts,
             epoch=self.epoch,
         )
         return step, scope.run_history(words)
 
     def copy(self, scope: Scope, written: ins.Copy | ins.Add) -> tuple[Copy, str]:
         place, keyword = written.range, "ADD" if isinstance(written, ins.Add) else "COPY"
-        for flag in written.flags:
-            if flag.name not in ("from", "chown", "chmod", "link") and flag.value != "false":
-                raise _not_executed(
-                    f"{keyword} --{flag.name}", flag.range, hint=_INSTEAD.get(flag.name, "leave it out")
-                )
         sources = [scope.word(source, place) for source in written.sources]
-        for source in sources:
-            if source.startswith(_SCHEMES):
-                if keyword == "COPY":
-                    raise wrong(f"COPY has the address {source}", place, hint="ADD fetches addresses; COPY takes files")
-                raise _not_executed(
-                    f"ADD of the address {source}", place, hint="fetch it with RUN, or add the file to the context"
-                )
         destination = scope.word(written.destination, place)
         owner, mode = scope.word(written.owner, place), scope.word(written.mode, place)
+        if mode:
+            _check_mode(mode, keyword, place)
         documents = tuple(
             (one.name, scope.expansion(one.text, one.range, quotes=False).text if one.expand else one.text)
             for one in written.documents
         )
+        switches = {flag.name: flag.value == "true" for flag in written.flags}
+        parents = switches.get("parents", False)
+        files, addresses = transfers.split(sources, written, scope)
         step = Copy(
-            sources=tuple(map(clean, sources)),
+            sources=tuple(files) if parents else tuple(map(clean, files)),
             documents=documents,
             destination=_destination(scope.config.working_dir, destination),
             owner=owner,
-            mode=_mode(mode, keyword, place) if mode else None,
-            refuse_archives=keyword == "ADD",
+            mode=mode,
+            remotes=tuple(addresses),
+            unpack=switches.get("unpack", keyword == "ADD"),
+            unpack_remotes=switches.get("unpack", False),
+            parents=parents,
+            exclude=tuple(scope.word(pattern, place) for pattern in written.exclude),
             epoch=self.epoch,
         )
         words = [keyword]
+        words += ["--parents"] if parents else []
         words += [f"--chown={owner}"] if owner else []
         words += [f"--chmod={mode}"] if mode else []
         words += [*sources, *(f"<<{name}" for name, _ in documents), destination, "# buildkit"]
         return step, " ".join(words)
+
+
+def _folder(name: str, epoch: int | None) -> Copy:
+    """All that a named context has, as a tree to begin with."""
+    return Copy(sources=("",), documents=(), destination="/", owner="", mode="", context=name, epoch=epoch)
 
 
 def _script(word: str, heredocs: tuple[Heredoc, ...]) -> tuple[tuple[str, ...], tuple[str, str] | None]:
@@ -311,13 +389,12 @@ def _destination(directory: str, path: str) -> str:
     return joined + "/" if folder and joined != "/" else joined
 
 
-def _mode(text: str, keyword: str, place: Range) -> int:
-    if text.isascii() and text.isdecimal() and not set(text) & {"8", "9"} and int(text, 8) <= 0o7777:
-        return int(text, 8)
-    if not text[:1].isdecimal():
-        raise _not_executed(f"{keyword} --chmod={text}, a symbolic mode,", place, hint="write it in octal, as in 755")
-    raise wrong(f"{keyword} has --chmod={text}", place, hint="a mode is octal, from 0 to 7777, as in 755")
-
-
-def _not_executed(what: str, place: Range, *, hint: str) -> DockerfileError:
-    return wrong(f"{what} is not executed by this version of nbcontainers", place, hint=hint)
+def _check_mode(text: str, keyword: str, place: Range) -> None:
+    try:
+        modes.parse(text)
+    except ValueError:
+        raise wrong(
+            f"{keyword} has --chmod={text}",
+            place,
+            hint="a mode is octal from 0 to 7777, as in 755, or symbolic, as in u=rwX,go=rX",
+        ) from None

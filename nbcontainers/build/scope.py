@@ -152,7 +152,7 @@ class Scope:
                 return f"ENTRYPOINT {gowords.quoted(words)}"
             case ins.Cmd(command=command):
                 words = self.words_of(command)
-                self.config, self.cmd_set = replace(config, cmd=words or None), True
+                self.config, self.cmd_set = replace(config, cmd=words or None, args_escaped=True), True
                 return f"CMD {gowords.quoted(words)}"
             case ins.Shell(words=words):
                 self.config = replace(config, shell=words)

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import assert_never
 
-from ..errors import DockerfileError, IntegrityError, NBContainersError, NotFound
-from ..events import Observer, StepFinished, StepStarted, Warned, ignore
+from ..errors import IntegrityError, NBContainersError, NotFound
+from ..events import Observer, StepFinished, StepStarted, ignore
 from ..oci import image as oci
 from ..oci.descriptor import CONFIG, MANIFEST, Descriptor, Digest, Platform
 from ..results import BuildResult, BuildStep
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..store.store import Store
-from .context import Context, Selected
-from .execute import Executor, Tree
+from .context import Context
+from .execute import Executor, Settings, Tree
 from .history import dated, instant
-from .plan import Plan, plan
+from .inputs import Sources
+from .plan import Network, Plan, plan
 from .records import Made, Records
 from .steps import Configure, Copy, Node, Run, Source, cache_key
-from .trees import content_digest
 
 TOOLBOX = ("toolbox", "toolbox:latest")
 
@@ -34,9 +35,15 @@ def build(
     host: Host,
     resolve_toolbox: Callable[[], oci.Image],
     find: Callable[[str], oci.Image] | None = None,
-    context: Context | None = None,
+    contexts: Mapping[str, Context] | None = None,
+    aliases: Mapping[str, str] | None = None,
     arguments: Mapping[str, str] | None = None,
     target: str = "",
+    platform: Platform | None = None,
+    network: Network = "default",
+    labels: Mapping[str, str] | None = None,
+    hosts: Sequence[str] = (),
+    settings: Settings | None = None,
     no_cache: bool = False,
     epoch: int | None = None,
     on_event: Observer = ignore,
@@ -47,9 +54,15 @@ def build(
         dockerfile: its text.
         resolve_toolbox: makes the offline base where the store has no ``toolbox`` and a FROM asks for it.
         find: gives the other images; without it those of the store.
-        context: where COPY and ADD take files; None for nowhere.
+        contexts: where files are taken from, by name; "" is the build's own context.
+        aliases: names of contexts that are images, each with its image.
         arguments: build arguments by name.
         target: the stage to build, by name or number; the last one when empty.
+        platform: what is built for; this host's when None.
+        network: what RUN has where it says nothing.
+        labels: labels of the image beside the Dockerfile's.
+        hosts: lines for the /etc/hosts of commands.
+        settings: what else is said of all commands.
         no_cache: make every layer anew.
         epoch: SOURCE_DATE_EPOCH, seconds: every new file and line of the history gets this time; a build argument of that
             name counts where it is None.
@@ -75,19 +88,29 @@ def build(
             return resolve_toolbox()
 
     with store.lease() as lease:
+        opened = contexts or {}
         made = plan(
-            dockerfile, resolve=resolve, arguments=arguments, target=target, platform=Platform.host(), epoch=epoch
+            dockerfile,
+            resolve=resolve,
+            arguments=arguments,
+            target=target,
+            platform=platform,
+            epoch=epoch,
+            network=network,
+            labels=labels,
+            hosts=tuple(hosts),
+            folders=frozenset(opened) - {""},
+            aliases=aliases,
         )
         for warning in made.warnings:
             on_event(warning)
         records = Records(store, lease)
-        executor = Executor(store, runtime, host, lease)
-        solver = _Solver(made, store, records, executor, context, on_event, no_cache=no_cache)
-        for index in range(len(made.nodes)):
-            solver.step(index)
-        image = solver.image(epoch)
-        if context is not None:
-            context.save()
+        executor = Executor(store, runtime, host, lease, settings or Settings())
+        with contextlib.closing(Sources(store, opened, on_event)) as sources:
+            solver = _Solver(made, store, records, executor, sources, on_event, no_cache=no_cache)
+            for index in range(len(made.nodes)):
+                solver.step(index)
+            image = solver.image(epoch)
     return BuildResult(
         image=image,
         steps=tuple(solver.steps),
@@ -105,14 +128,6 @@ def _epoch(arguments: Mapping[str, str]) -> int | None:
     return int(given)
 
 
-@dataclass(frozen=True, slots=True)
-class _Inputs:
-    """What a COPY takes, and the digests that stand for it."""
-
-    selected: tuple[Selected, ...]
-    digests: tuple[Digest, ...]
-
-
 class _Solver:
     """The trees that the nodes have made so far."""
 
@@ -122,7 +137,7 @@ class _Solver:
         store: Store,
         records: Records,
         executor: Executor,
-        context: Context | None,
+        sources: Sources,
         on_event: Observer,
         *,
         no_cache: bool,
@@ -131,10 +146,10 @@ class _Solver:
         self.store = store
         self.records = records
         self.executor = executor
-        self.context = context
+        self.sources = sources
         self.on_event = on_event
         self.no_cache = no_cache
-        self.trees: list[Tree] = []
+        self.trees: dict[int, Tree] = {}
         self.layers: dict[int, Made] = {}
         self.steps: list[BuildStep] = []
         self.total = sum(not isinstance(node.step, Configure) for node in made.nodes)
@@ -144,7 +159,7 @@ class _Solver:
         node = self.plan.nodes[index]
         below = self.trees[node.parent] if node.parent is not None else Tree()
         if isinstance(node.step, Configure):
-            self.trees.append(below)
+            self.trees[index] = below
             return
         number, begun = len(self.steps) + 1, time.monotonic()
         self.on_event(StepStarted(number=number, total=self.total, text=node.title, stage=node.stage, lines=node.lines))
@@ -157,7 +172,7 @@ class _Solver:
                 self.layers[index] = layer
             case _:
                 assert_never(node.step)
-        self.trees.append(tree)
+        self.trees[index] = tree
         seconds = time.monotonic() - begun
         diff_id = layer.diff_id if layer else None
         self.on_event(StepFinished(number=number, cached=cached, seconds=seconds, layer=diff_id))
@@ -170,77 +185,27 @@ class _Solver:
     def layer(self, node: Node, below: Tree, number: int) -> tuple[Made, bool]:
         """The layer of a RUN, COPY or WORKDIR, and whether it was in the cache."""
         step = node.step
-        origin = self.trees[node.origin] if node.origin is not None else None
-        inputs = self.inputs(node, step, origin) if isinstance(step, Copy) else _Inputs((), ())
+        inputs = self.sources.of(node, {index: self.trees[index].chain for index in node.inputs})
         keys = [cache_key(step, (below.chain_id, *inputs.digests))]
         if not self.no_cache and (found := self.records.find(keys[0])):
             return found, True
-        if origin is not None and isinstance(step, Copy) and (same := self.content(step, origin)):
-            keys.append(cache_key(step, (below.chain_id, same)))
-            if not self.no_cache and (found := self.records.find(keys[1])):
+        if isinstance(step, Copy) and node.origin is not None:
+            same = self.sources.same(step, self.trees[node.origin].chain)
+            keys += [cache_key(step, (below.chain_id, same))] if same else []
+            if not self.no_cache and same and (found := self.records.find(keys[1])):
                 self.records.keep(keys[0], found)
                 return found, True
+        contexts, on_event = self.sources.contexts, self.on_event
         match step:
             case Run():
-                layer = self.executor.run(node, step, below, number, self.on_event)
+                layer = self.executor.run(node, step, self.trees, contexts, inputs, number, on_event)
             case Copy():
-                layer = self.executor.copy(node, step, below, origin, self.context, inputs.selected, self.on_event)
+                layer = self.executor.copy(node, step, self.trees, contexts, inputs, on_event)
             case _:
                 raise AssertionError("only RUN and COPY make layers")
         for key in keys:
             self.records.keep(key, layer)
         return layer, False
-
-    def content(self, step: Copy, origin: Tree) -> Digest | None:
-        """What stands for the files that a COPY --from takes, whatever else is in the other tree."""
-        return content_digest(self.store.root / "layers", origin.chain, step.sources)
-
-    def inputs(self, node: Node, step: Copy, origin: Tree | None) -> _Inputs:
-        """What the sources of a COPY are now. DockerfileError where one is not there."""
-        if not step.sources:
-            return _Inputs((), ())
-        if origin is not None:
-            return _Inputs((), (origin.chain_id,))
-        place = node.place
-        if self.context is None:
-            raise DockerfileError(
-                f"{place}: {step.sources[0]!r} cannot be copied: this build has no context",
-                lines=node.lines,
-                hint="give the folder that COPY takes files from",
-            )
-        selected: list[Selected] = []
-        digests: list[Digest] = []
-        for source in step.sources:
-            try:
-                found = self.context.select(source)
-            except NotFound as error:
-                raise DockerfileError(f"{place}: {error.message}", lines=node.lines, hint=error.hint) from error
-            except OSError as error:
-                raise DockerfileError(
-                    f"{place}: {error.filename} cannot be read: {error.strerror}",
-                    lines=node.lines,
-                    hint="leave it out in .dockerignore, or make it readable",
-                ) from error
-            if not found:
-                self.on_event(Warned(message=f"{source!r} matches nothing in the context", line=node.lines[0]))
-            if step.refuse_archives:
-                self.refuse_archives(found, node, place)
-            selected += found
-            digests += [Digest.of(f"{one.name}\0{one.folder}\0{one.digest}".encode()) for one in found]
-        return _Inputs(tuple(selected), tuple(digests))
-
-    def refuse_archives(self, found: tuple[Selected, ...], node: Node, place: str) -> None:
-        """ADD unpacks archives: until it does here, none is copied as it is."""
-        import tarfile
-
-        assert self.context is not None
-        for one in found:
-            if not one.folder and tarfile.is_tarfile(self.context.root / one.path):
-                raise DockerfileError(
-                    f"{place}: ADD of the archive {one.name!r} is not executed by this version of nbcontainers",
-                    lines=node.lines,
-                    hint="COPY it and unpack it with RUN tar",
-                )
 
     def image(self, epoch: int | None) -> oci.Image:
         """Write the image of the target; the same build again gives the same one and writes nothing."""

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import DockerfileError, InvalidReference, NotFound
 from ..oci.descriptor import Platform
 from ..oci.image import Image
+from ..oci.reference import Reference
 from . import grammar
 from . import instructions as ins
 from .expand import BadExpansion, expand
+from .mounts import origin_of
 from .scope import Arguments
 from .source import Range, did_you_mean, wrong
 
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "armel": "arm"}
+_SYSTEMS = ("linux", "windows", "darwin", "freebsd")
 Resolve = Callable[[str], Image]
+
+
+def context_name(name: str) -> str:
+    """A name as named contexts are compared: an image's without the registry, library and tag that it has anyhow."""
+    try:
+        reference = Reference.parse(name)
+    except InvalidReference:
+        return name.lower()
+    if reference.digest:
+        return reference.familiar
+    return reference.familiar.removesuffix(":latest")
 
 
 @dataclass
 class Stage:
-    """One stage. ``base`` is the stage it begins with, or ``image`` the image (both None: scratch).
+    """One stage. ``base`` is the stage it begins with, or ``image`` the image or ``folder`` the context (all None: scratch).
 
-    ``triggers`` are the ONBUILD instructions of its base, executed before its own ones. ``takes`` are the stages that its
-    COPY --from name, by what is written there; ``images`` the images.
+    ``triggers`` are the ONBUILD instructions of its base, executed before its own ones. ``takes`` are the stages that it copies
+    or mounts from, by what is written there; ``images`` the images, contexts (their names) and, as None, ``scratch``.
     """
 
     index: int
@@ -31,9 +45,11 @@ class Stage:
     instructions: list[ins.Instruction] = field(default_factory=list)
     base: int | None = None
     image: Image | None = None
+    folder: str | None = None
+    platform: Platform | None = None
     triggers: list[ins.Instruction] = field(default_factory=list)
     takes: dict[str, int] = field(default_factory=dict)
-    images: dict[str, Image] = field(default_factory=dict)
+    images: dict[str, Image | str | None] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -46,10 +62,36 @@ class Stage:
         return self.triggers + self.instructions
 
 
-def platform_arguments(platform: Platform, target: str) -> dict[str, str]:
-    """The automatic arguments: the platform that builds and the one that is built for are both this host's."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What names can mean while stages are looked at: stages, named contexts that are ``folders`` or images (``aliases``),
+    and images by ``resolve``.
+    """
+
+    stages: Sequence[Stage]
+    named: Mapping[str, int]
+    folders: Collection[str]
+    aliases: Mapping[str, str]
+    resolve: Resolve
+
+    def image(self, name: str, place: Range, stages: Mapping[str, Stage]) -> Image | str | None:
+        """The image, the name of a context that is a folder, or None for ``scratch``."""
+        if name == "scratch":
+            return None
+        if (folder := context_name(name)) in self.folders:
+            return folder
+        try:
+            return self.resolve(self.aliases.get(folder, name))
+        except (NotFound, InvalidReference) as error:
+            near = did_you_mean(name, stages) if stages else ""
+            hint = f"{near.rstrip('?')} (a stage)?" if near.startswith("did") else error.hint
+            raise DockerfileError(f"{place}: {error.message}", lines=place.lines, hint=hint) from error
+
+
+def platform_arguments(host: Platform, wanted: Platform, target: str) -> dict[str, str]:
+    """The automatic arguments: of the platform that builds, and of the one that is built for."""
     found = {"TARGETSTAGE": target}
-    for side in ("BUILD", "TARGET"):
+    for side, platform in (("BUILD", host), ("TARGET", wanted)):
         found[f"{side}PLATFORM"] = str(platform)
         found[f"{side}OS"] = platform.os
         found[f"{side}ARCH"] = platform.architecture
@@ -91,33 +133,44 @@ def find(stages: Sequence[Stage], target: str) -> Stage:
 
 
 def needed(
-    stages: Sequence[Stage], target: Stage, *, arguments: Arguments, escape: str, platform: Platform, resolve: Resolve
+    stages: Sequence[Stage],
+    targets: Sequence[Stage],
+    *,
+    arguments: Arguments,
+    escape: str,
+    platform: Platform,
+    resolve: Resolve,
+    folders: Collection[str] = (),
+    aliases: Mapping[str, str] | None = None,
 ) -> list[Stage]:
-    """The stages that the target needs, in the order of the Dockerfile, with all that they begin with and take from.
+    """The stages that the targets need, in the order of the Dockerfile, with all that they begin with and take from.
+
+    Args:
+        folders: names of contexts that are folders; a stage or image of such a name is that context.
+        aliases: the same for contexts that are images: the image of each name.
 
     Raises:
         DockerfileError: an image that is not there, a stage that takes from a later one, a platform that is not this host's.
 
     """
     named = {stage.begin.stage: stage.index for stage in stages if stage.begin.stage}
+    known = Known(stages, named, folders, aliases or {}, resolve)
     reached: dict[int, Stage] = {}
-    left = [target]
+    left = list(targets)
     while left:
         stage = left.pop()
         if stage.index in reached:
             continue
         reached[stage.index] = stage
-        _begin(stage, stages, arguments.everywhere, escape, platform, resolve)
+        _begin(stage, known, arguments.everywhere, escape, platform)
         for instruction in stage.body:
-            if isinstance(instruction, ins.Copy) and instruction.origin:
-                _take(stage, instruction, stages, named, resolve)
+            for origin, place, words in origins(instruction):
+                _take(stage, origin, place, words, known)
         left += [stages[index] for index in (*stage.takes.values(), *((stage.base,) if stage.base is not None else ()))]
     return [reached[index] for index in sorted(reached)]
 
 
-def _begin(
-    stage: Stage, stages: Sequence[Stage], values: Mapping[str, str], escape: str, platform: Platform, resolve: Resolve
-) -> None:
+def _begin(stage: Stage, known: Known, values: Mapping[str, str], escape: str, platform: Platform) -> None:
     begin = stage.begin
     try:
         name = expand(begin.image, values, escape=escape).text
@@ -131,68 +184,74 @@ def _begin(
             hint="FROM knows only arguments that stand before the first FROM; give them a default there",
         )
     if begin.platform:
-        check_platform(wanted, platform, begin)
-    before = {earlier.begin.stage: earlier for earlier in stages[: stage.index] if earlier.begin.stage}
+        try:
+            stage.platform = read_platform(wanted, platform)
+        except ValueError:
+            raise wrong(f"FROM has the platform {wanted!r}", begin.range, hint=f"a platform reads {platform}") from None
+    before = {earlier.begin.stage: earlier for earlier in known.stages[: stage.index] if earlier.begin.stage}
     base = before.get(name.lower())
-    if base is not None:
+    if begin.stage in known.folders:
+        stage.folder, stage.instructions = begin.stage, []
+    elif begin.stage in known.aliases:
+        found = known.image(begin.stage, begin.range, {})
+        stage.image, stage.instructions = found if isinstance(found, Image) else None, []
+    elif base is not None:
         stage.base = base.index
         triggers = [other for other in base.instructions if isinstance(other, ins.Onbuild)]
         stage.triggers = [grammar.trigger(other.trigger, escape, begin.range) for other in triggers]
-    elif name != "scratch":
-        stage.image = _image(name, begin.range, resolve, before)
-        stage.triggers = [grammar.trigger(text, "\\", begin.range) for text in stage.image.config.config.on_build]
+    else:
+        found = known.image(name, begin.range, before)
+        stage.folder = found if isinstance(found, str) else None
+        if isinstance(found, Image):
+            stage.image = found
+            stage.triggers = [grammar.trigger(text, "\\", begin.range) for text in found.config.config.on_build]
 
 
-def check_platform(wanted: str, platform: Platform, begin: ins.From) -> None:
-    """DockerfileError for a platform that is not this host's: nothing here can execute its programs."""
+def read_platform(wanted: str, default: Platform) -> Platform:
+    """The platform that a word means (``linux/arm64``, ``amd64`` …), with what it leaves out as ``default`` has it. ValueError."""
     os, *rest = wanted.lower().split("/")
-    if not rest and os not in ("linux", "windows", "darwin", "freebsd"):
-        os, rest = platform.os, [os]
-    architecture = _ARCHITECTURES.get(rest[0], rest[0]) if rest else platform.architecture
+    if not rest and os not in _SYSTEMS:
+        os, rest = default.os, [os]
+    if not wanted or len(rest) > 2 or not all((os, *rest)):
+        raise ValueError(wanted)
+    architecture = _ARCHITECTURES.get(rest[0], rest[0]) if rest else default.architecture
     variant = rest[1] if len(rest) > 1 else ""
-    if (os, architecture) == ("linux", "arm64") and variant == "v8":
+    if (architecture, variant) in (("arm64", "v8"), ("amd64", "v1")):
         variant = ""
-    if not wanted or len(rest) > 2:
-        raise wrong(f"FROM has the platform {wanted!r}", begin.range, hint=f"a platform reads {platform}")
-    if (os, architecture, variant) != (platform.os, platform.architecture, platform.variant):
-        raise wrong(
-            f"FROM wants the platform {wanted}, and this host is {platform}",
-            begin.range,
-            hint=f"programs of another platform need an emulator: leave --platform out, or build on {wanted}",
-        )
+    return Platform(os=os, architecture=architecture, variant=variant)
 
 
-def _take(stage: Stage, copy: ins.Copy, stages: Sequence[Stage], named: Mapping[str, int], resolve: Resolve) -> None:
-    origin = copy.origin
+def origins(instruction: ins.Instruction) -> list[tuple[str, Range, str]]:
+    """What an instruction takes files from beside its own stage and the context: names, places, and the flag in words."""
+    if isinstance(instruction, ins.Copy) and instruction.origin:
+        flag = instruction.flag("from")
+        return [(instruction.origin, flag.range if flag else instruction.range, "COPY has --from=")]
+    if isinstance(instruction, ins.Run):
+        named = [(origin_of(flag), flag.range) for flag in instruction.flags if flag.name == "mount"]
+        return [(origin, place, "RUN --mount has from=") for origin, place in named if origin]
+    return []
+
+
+def _take(stage: Stage, origin: str, place: Range, words: str, known: Known) -> None:
     if "$" in origin:
         raise wrong(
-            f"COPY has a variable in --from={origin}",
-            copy.range,
+            f"{words.replace('has ', 'has a variable in ', 1)}{origin}",
+            place,
             hint="it cannot be replaced there: name a stage with FROM and the variable, and copy from that stage",
         )
-    index = int(origin) if origin.isascii() and origin.isdecimal() else named.get(origin.lower())
+    stages = known.stages
+    index = int(origin) if origin.isascii() and origin.isdecimal() else known.named.get(origin.lower())
     if index is None:
         names = {other.begin.stage: other for other in stages[: stage.index] if other.begin.stage}
-        stage.images[origin] = _image(origin, copy.range, resolve, names)
+        stage.images[origin] = known.image(origin, place, names)
         return
     if index >= len(stages):
-        raise wrong(
-            f"COPY has --from={origin}, and the last stage is {len(stages) - 1}", copy.range, hint="stages count from 0"
-        )
+        raise wrong(f"{words}{origin}, and the last stage is {len(stages) - 1}", place, hint="stages count from 0")
     if index >= stage.index:
         what = "itself" if index == stage.index else f"the later stage {stages[index].name}"
         raise wrong(
-            f"the stage {stage.name} copies from {what}",
-            copy.range,
+            f"the stage {stage.name} {'copies' if words.startswith('COPY') else 'mounts'} from {what}",
+            place,
             hint="a stage takes from those that stand before it",
         )
     stage.takes[origin] = index
-
-
-def _image(name: str, place: Range, resolve: Resolve, stages: Mapping[str, Stage]) -> Image:
-    try:
-        return resolve(name)
-    except (NotFound, InvalidReference) as error:
-        near = did_you_mean(name, stages) if stages else ""
-        hint = f"{near.rstrip('?')} (a stage)?" if near.startswith("did") else error.hint
-        raise DockerfileError(f"{place}: {error.message}", lines=place.lines, hint=hint) from error

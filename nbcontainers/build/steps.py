@@ -13,9 +13,11 @@ from typing import Any, assert_never
 
 from ..oci.descriptor import Digest
 from ..oci.image import Image
+from .mounts import RunMount
+from .remotes import Remote
 
 # Raised whenever the same key would mean another layer than before.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,8 @@ class Run:
     """A command is executed in the tree.
 
     ``document`` is the name and text of a script that is given to it in /dev/pipes. ``proxies`` are variables that the
-    command sees and that neither the cache nor the history knows. ``network`` is ``host`` or ``none``.
+    command sees and that neither the cache nor the history knows. ``network`` is ``default``, ``host`` or ``none``. ``mounts``
+    are shown to it while it runs; ``hosts`` are lines for its /etc/hosts.
     """
 
     args: tuple[str, ...]
@@ -40,6 +43,8 @@ class Run:
     network: str
     document: tuple[str, str] | None = None
     proxies: tuple[str, ...] = ()
+    mounts: tuple[RunMount, ...] = ()
+    hosts: tuple[str, ...] = ()
     epoch: int | None = None
 
 
@@ -47,18 +52,24 @@ class Run:
 class Copy:
     """Files are put into the tree; with nothing to put, the folder ``destination`` is made (that is what WORKDIR does).
 
-    ``sources`` are paths in the context or in the tree of another step; ``documents`` are names and texts of new files.
-    ``destination`` is absolute and ends in a slash where it has to be a folder. ``owner`` is a user word (``name``,
-    ``uid:gid`` …), empty for the sources' own; ``mode`` is for everything copied, None for the sources' own.
-    ``archives`` are refused: ADD would unpack them.
+    ``sources`` are paths in a context (``context`` names it, "" is the build's own) or in the tree of another step;
+    ``documents`` are names and texts of new files, ``remotes`` are fetched. ``destination`` is absolute and ends in a slash
+    where it has to be a folder. ``owner`` is a user word (``name``, ``uid:gid`` …), empty for the sources' own; ``mode`` is what
+    becomes of the permissions of everything copied, empty for the sources' own. With ``unpack`` archives are unpacked; with
+    ``parents`` the folders above a source (from ``/./`` on) are copied too; ``exclude`` are patterns of what is left out.
     """
 
     sources: tuple[str, ...]
     documents: tuple[tuple[str, str], ...]
     destination: str
     owner: str
-    mode: int | None
-    refuse_archives: bool = False
+    mode: str
+    context: str = ""
+    remotes: tuple[Remote, ...] = ()
+    unpack: bool = False
+    unpack_remotes: bool = False
+    parents: bool = False
+    exclude: tuple[str, ...] = ()
     epoch: int | None = None
 
 
@@ -88,6 +99,12 @@ class Node:
     created_by: str
 
     @property
+    def inputs(self) -> tuple[int, ...]:
+        """The nodes that must be made before it."""
+        mounts = [mount.origin for mount in self.step.mounts] if isinstance(self.step, Run) else []
+        return tuple(index for index in (self.parent, self.origin, *mounts) if index is not None)
+
+    @property
     def place(self) -> str:
         """Its lines in words."""
         first, last = self.lines
@@ -99,7 +116,7 @@ def cache_key(step: Step, inputs: Sequence[Digest]) -> Digest:
 
     Args:
         step: a Run or a Copy (a Source has the key of its image; a Configure that of its input).
-        inputs: for a Run the chain ID it goes on with; for a Copy that, and the digests of what it copies.
+        inputs: the chain ID it goes on with, and the digests of what is copied or mounted.
 
     """
     known: list[Any]
@@ -108,8 +125,10 @@ def cache_key(step: Step, inputs: Sequence[Digest]) -> Digest:
             known = ["source", str(image.chain_ids[-1]) if image and image.chain_ids else ""]
         case Run():
             known = ["run", step.args, step.env, step.user, step.workdir, step.network, step.document, step.epoch]
+            known += [[mount.identity for mount in step.mounts], step.hosts]
         case Copy():
             known = ["copy", step.sources, step.documents, step.destination, step.owner, step.mode, step.epoch]
+            known += [step.unpack, step.unpack_remotes, step.parents, step.exclude]
         case Configure():
             known = ["configure"]
         case _:

@@ -145,7 +145,9 @@ class Engine:
                 host=self._host,
                 resolve_toolbox=lambda: self.toolbox(on_event=on_event),
                 find=lambda name: self._source(name, "always" if pull else "missing", None, on_event),
-                context=Context.open(Path(context), dockerfile=file, digests=digests) if context is not None else None,
+                contexts={"": Context.open(Path(context), dockerfile=file, digests=digests)}
+                if context is not None
+                else {},
                 arguments=args,
                 target=target,
                 no_cache=no_cache,

@@ -58,6 +58,7 @@ class ContainerConfig:
     """The ``config`` object of an image: how a container made from it runs unless told otherwise.
 
     ``entrypoint``, ``cmd`` and ``shell`` are None where the image does not set them (an empty tuple is a value).
+    ``args_escaped`` means something on Windows only, but BuildKit sets it with every CMD.
     """
 
     user: str = ""
@@ -72,6 +73,7 @@ class ContainerConfig:
     shell: tuple[str, ...] | None = None
     healthcheck: Healthcheck | None = None
     on_build: tuple[str, ...] = ()
+    args_escaped: bool = False
 
     @classmethod
     def from_json(cls, data: Json) -> ContainerConfig:
@@ -89,6 +91,7 @@ class ContainerConfig:
             shell=_words(data.get("Shell")),
             healthcheck=Healthcheck.from_json(data["Healthcheck"]) if data.get("Healthcheck") else None,
             on_build=strings(data.get("OnBuild")),
+            args_escaped=bool(data.get("ArgsEscaped", False)),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -104,6 +107,7 @@ class ContainerConfig:
                 "StopSignal": self.stop_signal,
                 "Healthcheck": self.healthcheck.to_json() if self.healthcheck else None,
                 "OnBuild": list(self.on_build),
+                "ArgsEscaped": self.args_escaped,
             }
         )
         for key, words in (("Entrypoint", self.entrypoint), ("Cmd", self.cmd), ("Shell", self.shell)):

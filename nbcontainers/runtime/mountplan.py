@@ -42,7 +42,7 @@ _PROPAGATIONS = {
     "unbindable": syscalls.MS_UNBINDABLE,
 }
 SUBPATH = "nbcontainers.subpath"
-"""An option of a bind: what is shown lies there below the source, and is resolved inside it."""
+"""An option of a bind or an overlay: what is shown lies there below the source, and is resolved inside it."""
 PROCESS = "nbcontainers.process"
 """An option of a bind: the source is a path as that process (by its pid) sees it, in its mount namespace."""
 
@@ -121,6 +121,10 @@ def _mount(entry: Mount) -> PlannedMount:
         options = [(key, value) for key, value in options if key in (SUBPATH, PROCESS)]
         source = os.path.abspath(entry.source)
         return destination, "bind", source, set_, cleared, options, bool(bind), everywhere, propagation
+    if entry.type == "overlay":
+        folders = [("lowerdir", path) for key, value in options if key == "lowerdir" for path in _split(value)]
+        options = [*folders, *(pair for pair in options if pair[0] != "lowerdir")]
+        return destination, "overlay", "", set_, cleared, options, False, everywhere, propagation
     if propagation & ~syscalls.MS_REC != syscalls.MS_PRIVATE:
         raise LaunchError("only a bind can have a mount propagation of its own", stage=f"mount {destination}")
     # A new mount has no attributes to clear, and no time of access but relatime unless one is named.

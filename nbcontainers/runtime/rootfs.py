@@ -71,6 +71,10 @@ def build(plan: Plan, at: Callable[[str], None]) -> tuple[int, int]:
         taken.append(_take(source, options, recursive) if kind == "bind" else -1)
     at("mount namespace")
     syscalls.mount("", "/", "", MS_REC | MS_PRIVATE)
+    for number, entry in enumerate(plan["mounts"]):
+        if entry[1] == "overlay":  # only now: it is mounted for a moment, which no peer is to see
+            at(f"mount {entry[0]}")
+            taken[number] = _take_overlay(plan["folder"], entry[5])
     at("root file system")
     _mount_root(plan)
     root = os.open(plan["folder"], _O_PATH_DIR)
@@ -156,6 +160,10 @@ def _mount_root(plan: Plan) -> None:
         target = os.open(folder, _O_PATH_DIR)
         _attach(tree, target)
         return
+    _mount_overlay(folder, lowers, options)
+
+
+def _mount_overlay(folder: str, lowers: list[str], options: list[str]) -> None:
     # Descriptors' short names stand for the paths: many layers then fit in mount(2)'s one page, no character needs an
     # escape, and the container does not read the host's paths in its mount table.
     opened = [os.open(path, _O_PATH_DIR) for path in lowers]
@@ -177,7 +185,7 @@ def _mount_root(plan: Plan) -> None:
 def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool) -> int:
     """Do one mount (``tree`` is what a bind shows); where it is /dev, fill it and return its descriptor, else -1."""
     destination, kind, source, attributes, cleared, options, recursive, everywhere, propagation = entry
-    if kind == "bind":
+    if tree >= 0:
         is_directory = stat.S_ISDIR(os.stat(tree).st_mode)
         deep = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
         if everywhere and not propagation & MS_REC:
@@ -261,12 +269,31 @@ def _take(source: str, options: list[tuple[str, str]], recursive: bool) -> int:
         return syscalls.open_tree(AT_FDCWD, source, flags)
     if options[0][0] == "nbcontainers.process":
         return _take_from(options[0][1], source, flags)
+    return _take_below(source, options[0][1], flags)
+
+
+def _take_below(source: str, path: str, flags: int) -> int:
+    """A copy of what lies at a path below a folder, whatever links there say."""
     top = os.open(source, _O_PATH_DIR | os.O_CLOEXEC)
-    found = syscalls.openat2(top, options[0][1], os.O_PATH, resolve=_INSIDE)
+    found = syscalls.openat2(top, path, os.O_PATH, resolve=_INSIDE)
     tree = syscalls.open_tree(found, "", flags | AT_EMPTY_PATH)
     os.close(found)
     os.close(top)
     return tree
+
+
+def _take_overlay(folder: str, options: list[tuple[str, str]]) -> int:
+    """A copy of an overlay, or of a path below it; it is mounted over the container's folder for as long as that takes."""
+    lowers = [value for key, value in options if key == "lowerdir"]
+    below = next((value for key, value in options if key == "nbcontainers.subpath"), ".")
+    rest = [
+        f"{key}={value}" if value else key for key, value in options if key not in {"lowerdir", "nbcontainers.subpath"}
+    ]
+    _mount_overlay(folder, lowers, rest)
+    try:
+        return _take_below(folder, below, OPEN_TREE_CLONE)
+    finally:
+        syscalls.umount(folder, MNT_DETACH)
 
 
 def _take_from(process: str, source: str, flags: int) -> int:

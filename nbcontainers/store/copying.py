@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 from ..errors import Conflict, NotFound
 from ..linux import syscalls
-from . import attributes, merged, transfer
+from . import attributes, merged, modes, transfer, unarchive
 from .attributes import Attributes, Owners
+from .picking import Picking
 
 _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
@@ -26,20 +27,21 @@ class Copying:
         root: a descriptor of the tree's root.
         destination: an absolute path in it.
         owner: what everything gets for an owner; None to let each file have that of its source.
-        mode: the permissions that files and folders get; None to let each have those of its source.
+        mode: what becomes of the permissions of files and folders, as ``modes`` reads it; empty to let each have its source's.
 
     """
 
-    def __init__(self, root: int, destination: bytes, owner: tuple[int, int] | None, mode: int | None) -> None:
+    def __init__(self, root: int, destination: bytes, owner: tuple[int, int] | None, mode: str) -> None:
         self._root = root
         self._destination = b"/" + destination.strip(b"/")
         self._owner = owner
-        self._mode = mode
+        self._mode = modes.parse(mode) if mode else None
         self._links: dict[tuple[int, int], bytes] = {}
         self._folders: list[tuple[bytes, Attributes]] = []
         self._last: tuple[bytes, int] = (b"", -1)
         self.owners = Owners()
         self.size = 0
+        self.count = 0  # of what was put below the destination
 
     def close(self) -> None:
         """Give the copied folders their attributes, which may forbid to put anything in, and their times."""
@@ -63,6 +65,14 @@ class Copying:
             return False
         return True
 
+    def unpack(self, archive: bytes) -> None:
+        """Put what an archive of the host has into the destination, which is a folder then; its owners and modes count."""
+        folder = self._made(self._destination)
+        try:
+            self.size += unarchive.unpack(archive, folder, self.owners)
+        finally:
+            os.close(folder)
+
     def put(self, source: int, name: bytes, known: Attributes, relative: bytes, inode: os.stat_result) -> None:
         """Copy one file, link or folder (not what is in it) to a path below the destination, or with an empty one to it itself.
 
@@ -80,8 +90,9 @@ class Copying:
         if self._owner is not None:
             wanted.uid, wanted.gid = self._owner
         if self._mode is not None and not stat.S_ISLNK(wanted.mode):
-            wanted.mode = stat.S_IFMT(wanted.mode) | self._mode
+            wanted.mode = self._mode(wanted.mode)
         target = self._destination + (b"/" + relative if relative else b"")
+        self.count += bool(relative)
         if stat.S_ISDIR(wanted.mode):
             self._folder(target, wanted, is_top=not relative)
             return
@@ -181,15 +192,18 @@ def from_host(copying: Copying, source: bytes, relative: bytes) -> None:
     copying.put(-1, source, Attributes(known.mode, 0, 0, 0, known.mtime_ns, known.major, known.minor), relative, status)
 
 
-def from_tree(copying: Copying, tree: int, sources: list[bytes], *, directory: bool) -> None:
-    """Copy what patterns name in another tree: of a folder the content, of a file the file."""
+def from_tree(copying: Copying, tree: int, sources: list[bytes], *, directory: bool, picking: Picking) -> None:
+    """Copy what patterns name in another tree: of a folder the content, of a file the file.
+
+    Of the content only what is picked, with the folders that lead there.
+    """
     found = [path for pattern in sources for path in _matches(tree, pattern)]
     into = directory or len(found) > 1 or copying.is_folder()
     for path in found:
         base = path.rpartition(b"/")[2]
         if not base:
             with merged.Folder((os.open(b".", merged.FOLDER, dir_fd=tree),)) as root:
-                _content(copying, root)
+                _content(copying, root, picking)
             continue
         try:
             folder = syscalls.openat2(tree, path, _FOLDER, resolve=_INSIDE)
@@ -198,7 +212,7 @@ def from_tree(copying: Copying, tree: int, sources: list[bytes], *, directory: b
             continue
         with merged.Folder((folder,)) as opened:
             copying.put(folder, b".", attributes.read(folder), b"", os.fstat(folder))
-            _content(copying, opened)
+            _content(copying, opened, picking)
 
 
 def fill(tree: int, path: bytes, place: int) -> Owners:
@@ -207,17 +221,31 @@ def fill(tree: int, path: bytes, place: int) -> Owners:
         folder = syscalls.openat2(tree, path, _FOLDER, resolve=_INSIDE)
     except (FileNotFoundError, NotADirectoryError):
         return Owners()
-    with merged.Folder((folder,)) as opened, contextlib.closing(Copying(place, b"/", None, None)) as target:
+    with merged.Folder((folder,)) as opened, contextlib.closing(Copying(place, b"/", None, "")) as target:
         wanted = attributes.read(folder)
-        _content(target, opened)
+        _content(target, opened, Picking((), ()))
     transfer.finish(place, wanted, target.owners)
     return target.owners
 
 
-def _content(copying: Copying, folder: merged.Folder) -> None:
+def _content(copying: Copying, folder: merged.Folder, picking: Picking) -> None:
+    waiting: dict[bytes, merged.Found] = {}  # folders that are made only if something in them is picked
     for path, found in folder.walk():
-        known = transfer.known(found.directory, found.name, found.status)
-        copying.put(found.directory, found.name, known, path, found.status)
+        if not picking.picks_all and not picking.picks(path):
+            if stat.S_ISDIR(found.status.st_mode):
+                waiting[path] = found
+            continue
+        parts = path.split(b"/")
+        for depth in range(1, len(parts) if waiting else 0):
+            above = waiting.pop(b"/".join(parts[:depth]), None)
+            if above is not None:
+                _put(copying, b"/".join(parts[:depth]), above)
+        _put(copying, path, found)
+
+
+def _put(copying: Copying, path: bytes, found: merged.Found) -> None:
+    known = transfer.known(found.directory, found.name, found.status)
+    copying.put(found.directory, found.name, known, path, found.status)
 
 
 def _one(copying: Copying, tree: int, path: bytes, relative: bytes) -> None:

@@ -7,17 +7,20 @@ import io
 import itertools
 import os
 import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from ..errors import IntegrityError
+from ..errors import IntegrityError, NotFound
 from ..linux import mounts
 from ..oci.descriptor import Digest
 from ..oci.image import chain_ids
-from . import audit, changes, compression, copying, layers, removal, tar, unpacked
+from . import audit, changes, compression, copying, layers, removal, stubs, tar, unarchive, unpacked
+from .attributes import Attributes, Owners
 from .entries import Index
 from .merged import FOLDER, Merged
+from .picking import Picking, Rule
 from .work import Answer, Work
 
 _RATIO = 200  # bytes that one byte of a blob may become, beyond the first GiB
@@ -168,7 +171,8 @@ def copy(
     destination: str,
     directory: bool,
     chown: str | None,
-    mode: int | None,
+    mode: str,
+    unpack: bool,
 ) -> int:
     """See ``Worker.copy``."""
     with work.view(rootfs, write=True) as root:
@@ -176,6 +180,9 @@ def copy(
         with contextlib.closing(copying.Copying(root, os.fsencode(destination), owner, mode)) as target:
             into = directory or target.is_folder()
             for source, relative in rows:
+                if unpack and unarchive.is_archive(os.fsencode(source)):
+                    target.unpack(os.fsencode(source))
+                    continue
                 copying.from_host(target, os.fsencode(source), os.fsencode(relative) if into else b"")
         work.warn(target.owners.lost)
         return target.size
@@ -189,13 +196,19 @@ def copy_from(
     destination: str,
     directory: bool,
     chown: str | None,
-    mode: int | None,
+    mode: str,
+    include: list[Rule],
+    exclude: list[Rule],
+    must_match: bool,
 ) -> int:
     """See ``Worker.copy_from``."""
     with work.view(from_rootfs) as tree, work.view(rootfs, write=True) as root:
         owner = copying.lookup(root, chown) if chown else None
         with contextlib.closing(copying.Copying(root, os.fsencode(destination), owner, mode)) as target:
-            copying.from_tree(target, tree, [os.fsencode(source) for source in sources], directory=directory)
+            names = [os.fsencode(source) for source in sources]
+            copying.from_tree(target, tree, names, directory=directory, picking=Picking(include, exclude))
+            if must_match and include and not target.count:
+                raise NotFound("no such file to copy", hint="the path is looked up in the stage or image of --from")
         work.warn(target.owners.lost)
         return target.size
 
@@ -210,6 +223,26 @@ def fill_volume(work: Work, rootfs: list[dict[str, Any]], path: str, volume: str
         tree = opened.enter_context(work.view(rootfs))
         owners = copying.fill(tree, os.fsencode(path), place)
         work.warn(owners.lost)
+
+
+def make_folder(work: Work, path: str, mode: int, uid: int, gid: int) -> None:
+    """See ``Worker.make_folder``."""
+    os.mkdir(path, 0o700)
+    folder = os.open(path, FOLDER)
+    try:
+        Owners().give(folder, Attributes(stat.S_IFDIR | mode, uid, gid, 0, 0))
+    finally:
+        os.close(folder)
+
+
+def clear_stubs(work: Work, key: str, parents: list[str], copied: bool, destinations: list[str]) -> None:
+    """See ``Worker.clear_stubs``."""
+    with work.opened(parents) as below:
+        upper = os.open(work.root / "snapshots" / key / "upper", FOLDER)
+        try:
+            stubs.clear(upper, Merged(below), [os.fsencode(path) for path in destinations], copied=copied)
+        finally:
+            os.close(upper)
 
 
 def read(work: Work, rootfs: list[dict[str, Any]], path: str, limit: int) -> bytes:
@@ -333,6 +366,8 @@ _ALL: dict[str, Callable[..., Any]] = {
     "copy": copy,
     "copy_from": copy_from,
     "fill_volume": fill_volume,
+    "make_folder": make_folder,
+    "clear_stubs": clear_stubs,
     "read": read,
     "content": content,
     "lookup": lookup,

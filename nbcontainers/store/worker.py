@@ -29,6 +29,7 @@ from ..results import Change
 from . import wire
 from .compression import Compression
 from .layers import CommittedLayer, Limits
+from .picking import Rule
 
 _PACKAGE = str(Path(__file__).parents[2])
 # Isolated from the environment and from the working directory; where modules are is said by the one who knows.
@@ -229,7 +230,8 @@ class Worker:
         *,
         directory: bool,
         chown: str | None = None,
-        chmod: int | None = None,
+        chmod: str = "",
+        unpack: bool = False,
         on_event: Observer = ignore,
     ) -> int:
         """Copy files of the host into a snapshot's tree, as COPY does from its context; return the bytes of their contents.
@@ -244,7 +246,8 @@ class Worker:
                 or, under its relative path, goes into it if that is a folder.
             chown: ``name|uid[:group|gid]`` looked up in the tree; without it everything belongs to 0:0. A user's group is
                 that of its line in /etc/passwd; a number's is the same number.
-            chmod: the mode that files and folders get instead of their own.
+            chmod: what becomes of the modes of files and folders, octal or symbolic (see ``modes``); empty for their own.
+            unpack: what is a tar archive is unpacked into the destination instead.
             on_event: is warned of what cannot be kept.
 
         Modes and times are kept, links are copied as links, extended attributes are left out. A file that is there is replaced; so is a
@@ -255,7 +258,7 @@ class Worker:
             Conflict: a folder would replace a file or a file a folder.
 
         """
-        arguments = _plain(mounts), list(rows), destination, directory, chown, chmod
+        arguments = _plain(mounts), list(rows), destination, directory, chown, chmod, unpack
         return int(self._call("copy", *arguments, on_event=on_event)[0])
 
     def copy_from(
@@ -267,21 +270,26 @@ class Worker:
         *,
         directory: bool,
         chown: str | None = None,
-        chmod: int | None = None,
+        chmod: str = "",
+        include: Sequence[Rule] = (),
+        exclude: Sequence[Rule] = (),
+        must_match: bool = False,
         on_event: Observer = ignore,
     ) -> int:
         """Copy from one snapshot's tree into another's, as COPY --from does; return the bytes of the files' contents.
 
         Sources are absolute paths or patterns (``*``, ``?``, ``[…]`` in any part) in the other tree, resolved inside it; of a
         folder the content is copied. Owners, times, extended attributes and hard links are kept. ``directory`` is True if the destination
-        was written with a slash at its end or there are several sources. The rest is as for ``copy``.
+        was written with a slash at its end or there are several sources. ``include`` and ``exclude`` say what of a folder's content is
+        meant (see ``picking``); with ``must_match`` it is an error that ``include`` picks nothing. The rest is as for ``copy``.
 
         Raises:
             NotFound: nothing is named or matched by a source.
 
         """
-        arguments = _plain(mounts), _plain(from_mounts), list(sources), destination, directory, chown, chmod
-        return int(self._call("copy_from", *arguments, on_event=on_event)[0])
+        where = _plain(mounts), _plain(from_mounts), list(sources), destination, directory
+        what = chown, chmod, list(include), list(exclude), must_match
+        return int(self._call("copy_from", *where, *what, on_event=on_event)[0])
 
     def fill_volume(self, mounts: Sequence[Mount], path: str, volume: Path) -> None:
         """Give an empty folder what a tree has at a path, with the owner, mode and attributes of that folder itself.
@@ -293,6 +301,19 @@ class Worker:
     def read(self, mounts: Sequence[Mount], path: str, *, limit: int = 16 << 20) -> bytes:
         """The content of a file in a tree: NotFound, or Conflict if it is no file or is longer than ``limit``."""
         return bytes(self._call("read", _plain(mounts), path, limit)[0])
+
+    def make_folder(self, path: Path, mode: int, uid: int, gid: int) -> None:
+        """Make a folder below ROOT as containers see it: with this mode and these ids of theirs. FileExistsError if it is there."""
+        self._call("make_folder", str(path), mode, uid, gid)
+
+    def clear_stubs(
+        self, key: str, parents: Sequence[Digest], destinations: Sequence[str], *, copied: bool = False
+    ) -> None:
+        """Take out of a snapshot the empty files and folders that were made only to be mounted on, and their folders.
+
+        What else is there stays. Links are never followed: a command may have put one where a folder was.
+        """
+        self._call("clear_stubs", key, _texts(parents), copied, list(destinations))
 
     def content(self, chain: Digest, path: str, *, limit: int) -> bytes:
         """See ``unpacked.content``; also where only the containers' root may read the file."""

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,7 @@ class Builder:
         no_cache: bool = False,
         epoch: int | None = None,
         on_event: Observer | None = None,
+        **more: Any,
     ) -> BuildResult:
         """Build with the context folder; the events are kept."""
         self.events.clear()
@@ -52,12 +54,13 @@ class Builder:
             runtime=self.runtime,
             host=self.host,
             resolve_toolbox=self.no_toolbox,
-            context=opened if context else None,
+            contexts={**({"": opened} if context else {}), **more.pop("contexts", {})},
             arguments=arguments,
             target=target,
             no_cache=no_cache,
             epoch=epoch,
             on_event=on_event or self.events.append,
+            **more,
         )
 
     def no_toolbox(self) -> Image:

@@ -31,4 +31,4 @@ def test_durations_are_shortest() -> None:
 def test_a_health_check_reads_as_in_docker_history() -> None:
     """The struct with its strings quoted, and the retries as a character."""
     settings = Healthcheck(test=("CMD-SHELL", "x"), interval=30 * 10**9, retries=3)
-    assert gowords.health(settings) == '&{["CMD-SHELL" "x"] "30s" "0s" "0s" "0s" \'\\x03\'}'
+    assert gowords.health(settings) == '&{["CMD-SHELL" "x"] "30s" "0s" "0s" \'\\x03\'}'

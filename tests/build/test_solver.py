@@ -41,11 +41,11 @@ def test_a_command_runs_and_its_files_are_a_layer(builder: Builder) -> None:
 
 
 def test_what_was_only_mounted_on_is_no_part_of_a_layer(builder: Builder) -> None:
-    """No /proc, /dev, /etc/hosts or /etc/resolv.conf is left in the layer of a command that changed nothing."""
+    """But for /dev, /proc and /sys, which BuildKit's images get with their first RUN too: no /etc/hosts or /etc/resolv.conf."""
     made = builder.build(f"FROM busybox\nRUN true {unique()}\n")
     chain = made.image.chain_ids[-1]
     names = [path.name for path in (builder.store.root / "layers" / chain.hex / "fs").iterdir()]
-    assert names == []
+    assert sorted(names) == ["dev", "proc", "sys"]
 
 
 def test_steps_are_numbered_over_the_whole_build(builder: Builder) -> None:
@@ -175,7 +175,7 @@ RUN echo "$A=$B $HOME $PWD"; id -u; cat /proc/sys/kernel/hostname; cat /etc/host
     assert first.split("=")[0] == first.split("=")[1]
     assert second in ("/root /w/x", "/ /w/x")
     assert lines[1] == "0"
-    assert lines[-2:] == ["127.0.0.1\tlocalhost buildkitsandbox", "::1\tlocalhost ip6-localhost ip6-loopback"]
+    assert any(line.startswith("127.0.0.1") and "buildkitsandbox" in line for line in lines[3:])
 
 
 def test_a_network_can_be_denied(builder: Builder) -> None:
@@ -236,7 +236,7 @@ def test_a_missing_file_names_the_line_and_the_nearest(builder: Builder) -> None
 
 def test_errors_of_a_copy_name_the_line(builder: Builder) -> None:
     """An owner that the image does not know, a file in the place of a folder, an archive, a stage without the file."""
-    builder.write({"a": unique(), "d/x": ""})
+    builder.write({"a": unique() * 300, "d/x": ""})
     for line, words in {
         "COPY --chown=nobody-knows a /": "nobody-knows",
         "COPY a /etc": "",
@@ -251,7 +251,8 @@ def test_errors_of_a_copy_name_the_line(builder: Builder) -> None:
 
     with tarfile.open(builder.context / "x.tar", "w") as archive:
         archive.add(builder.context / "a", "a")
-    with pytest.raises(DockerfileError, match=r"^line 2: ADD of the archive 'x.tar' is not executed"):
+    (builder.context / "x.tar").write_bytes((builder.context / "x.tar").read_bytes()[:3000])
+    with pytest.raises(DockerfileError, match=r"^line 2: "):
         builder.build("FROM busybox\nADD x.tar /\n")
     builder.build("FROM busybox\nADD a /\n")
 
@@ -326,6 +327,7 @@ def test_configuration_and_history_are_buildkits(builder: Builder) -> None:
         "Healthcheck": {"Test": ["CMD", "a", "b"], "StartPeriod": 90000000000},
         "OnBuild": ["RUN echo"],
         "Shell": ["/bin/sh", "-ec"],
+        "ArgsEscaped": True,
     }
     history = written["history"][2:]
     assert {line["comment"] for line in history} == {"buildkit.dockerfile.v0"}
@@ -340,7 +342,7 @@ def test_configuration_and_history_are_buildkits(builder: Builder) -> None:
         ("VOLUME [/data /b]", True),
         ("STOPSIGNAL 9", True),
         ("SHELL [/bin/sh -ec]", True),
-        ('HEALTHCHECK &{["CMD" "a" "b"] "0s" "0s" "1m30s" "0s" \'\\x00\'}', True),
+        ('HEALTHCHECK &{["CMD" "a" "b"] "0s" "0s" "1m30s" \'\\x00\'}', True),
         ('ENTRYPOINT ["x"]', True),
         ('CMD ["/bin/sh" "-ec" "a b"]', True),
         ("CMD []", True),

@@ -264,7 +264,7 @@ def test_copies_of_a_stage_keep_what_files_are(
     source, target = shots.mounts("from"), shots.mounts("to")
     worker.copy_from(target, source, ["/bin"], "/programs", directory=False)
     worker.copy_from(target, source, ["/etc/h*", "/etc/pass??"], "/words/", directory=True)
-    worker.copy_from(target, source, ["/etc/hostname"], "/name", directory=False, chown="1:2", chmod=0o600)
+    worker.copy_from(target, source, ["/etc/hostname"], "/name", directory=False, chown="1:2", chmod="600")
     worker.copy_from(target, source, ["/etc/hostname"], "/words", directory=False)
     found = tree(worker, shots, "to")
     assert sorted(found) == [

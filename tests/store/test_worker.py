@@ -281,7 +281,7 @@ def test_owner_and_mode_can_be_chosen(worker: Worker, tree: Path, context: Path)
     """--chown and --chmod; an owner that this host cannot hold is recorded, and is told when a link cannot have it."""
     events: list[Event] = []
     rows = [(str(context / "sub/prog"), "prog"), (str(context / "sub/link"), "link")]
-    worker.copy(root_of(tree), rows, "/opt", directory=True, chown="ann", chmod=0o640, on_event=events.append)
+    worker.copy(root_of(tree), rows, "/opt", directory=True, chown="ann", chmod="640", on_event=events.append)
     if os.geteuid() == 0:
         made = (tree / "opt/prog").stat()
         assert (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode)) == (12, 34, 0o640)

@@ -1,0 +1,161 @@
+"""What steps take from elsewhere: files of contexts, of other trees and of the network, each with the digest that stands for it."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import DockerfileError, IntegrityError, NotFound
+from ..events import Observer, Warned
+from ..oci.descriptor import Digest
+from ..store.store import Store
+from . import fetching
+from .context import Context, Selected, clean
+from .fetching import Fetched
+from .mounts import RunMount
+from .remotes import Remote
+from .steps import Copy, Node, Run
+from .trees import content_digest
+
+Chain = Sequence[Digest]
+EMPTY = Digest("sha256:" + "0" * 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a step takes: ``digests`` go into its cache key.
+
+    ``selected`` are files of a context, in the order of the sources; ``mounted`` is what binds from a context show, by the
+    mount's place in the step; ``fetches`` bring what is fetched, when the step is really executed.
+    """
+
+    digests: tuple[Digest, ...] = ()
+    selected: tuple[Selected, ...] = ()
+    mounted: Mapping[int, Selected] = field(default_factory=dict)
+    fetches: tuple[Callable[[], Fetched], ...] = ()
+
+
+class Sources:
+    """The contexts of one build ("" is its own), and what was fetched for it; ``close`` throws that away."""
+
+    def __init__(self, store: Store, contexts: Mapping[str, Context], on_event: Observer) -> None:
+        self._store = store
+        self.contexts = contexts
+        self._on_event = on_event
+        self._fetched: list[Path] = []
+
+    def close(self) -> None:
+        """Keep the digests of files for the next build, and remove what was fetched."""
+        for context in self.contexts.values():
+            context.save()
+        for folder in self._fetched:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def of(self, node: Node, chains: Mapping[int, Chain]) -> Inputs:
+        """What a step takes now.
+
+        Args:
+            node: a RUN, COPY, ADD or WORKDIR.
+            chains: the chain IDs of the trees that other nodes made.
+
+        Raises:
+            DockerfileError: a source is not there, with the line.
+
+        """
+        try:
+            match node.step:
+                case Run(mounts=mounts):
+                    return self._of_run(node, mounts, chains)
+                case Copy():
+                    return self._of_copy(node, node.step, chains)
+                case _:
+                    return Inputs()
+        except (NotFound, IntegrityError) as error:
+            raise DockerfileError(f"{node.place}: {error.message}", lines=node.lines, hint=error.hint) from error
+        except ValueError as error:
+            message = f"{node.place}: a pattern that cannot be read: {error}"
+            raise DockerfileError(
+                message, lines=node.lines, hint="see 'Dockerignore file' in Docker's manual"
+            ) from error
+        except OSError as error:
+            raise DockerfileError(
+                f"{node.place}: {error.filename} cannot be read: {error.strerror}",
+                lines=node.lines,
+                hint="leave it out in .dockerignore, or make it readable",
+            ) from error
+
+    def same(self, step: Copy, origin: Chain) -> Digest | None:
+        """What stands for the files that a COPY --from takes, whatever else is in the other tree."""
+        if step.parents or step.exclude:
+            return None
+        return content_digest(self._store.root / "layers", origin, step.sources)
+
+    def _of_run(self, node: Node, mounts: Sequence[RunMount], chains: Mapping[int, Chain]) -> Inputs:
+        digests: list[Digest] = []
+        mounted: dict[int, Selected] = {}
+        for number, mount in enumerate(mounts):
+            if mount.context is not None:
+                context = self._context(node, mount.context, mount.source)
+                (selected,) = context.select(
+                    clean(mount.source).replace("[", "\\[").replace("*", "\\*").replace("?", "\\?")
+                )
+                mounted[number] = selected
+                digests.append(Digest.of(f"{number}\0{selected.folder}\0{selected.digest}".encode()))
+            elif mount.origin is not None:
+                chain = chains[mount.origin]
+                found = content_digest(self._store.root / "layers", chain, [clean(mount.source)])
+                digests.append(found or (chain[-1] if chain else EMPTY))
+        return Inputs(tuple(digests), mounted=mounted)
+
+    def _of_copy(self, node: Node, step: Copy, chains: Mapping[int, Chain]) -> Inputs:
+        selected: list[Selected] = []
+        digests: list[Digest] = []
+        if node.origin is not None:
+            chain = chains[node.origin]
+            digests.append(chain[-1] if chain else EMPTY)
+        elif step.sources:
+            context = self._context(node, step.context, step.sources[0])
+            select = context.select_parents if step.parents else context.select
+            for source in step.sources:
+                found = select(source, step.exclude)
+                if not found:
+                    self._on_event(Warned(message=f"{source!r} matches nothing in the context", line=node.lines[0]))
+                selected += found
+                digests += [Digest.of(f"{one.name}\0{one.folder}\0{one.digest}".encode()) for one in found]
+        fetches = []
+        for remote in step.remotes:
+            digest, fetch = self._remote(remote)
+            digests.append(digest)
+            fetches.append(fetch)
+        return Inputs(tuple(digests), tuple(selected), fetches=tuple(fetches))
+
+    def _context(self, node: Node, name: str, source: str) -> Context:
+        found = self.contexts.get(name)
+        if found is None:
+            raise DockerfileError(
+                f"{node.place}: {source!r} cannot be copied: this build has no context",
+                lines=node.lines,
+                hint="give the folder that COPY takes files from",
+            )
+        return found
+
+    def _remote(self, remote: Remote) -> tuple[Digest, Callable[[], Fetched]]:
+        """What stands for an address, and what fetches it. With a checksum nothing has to be fetched to know."""
+        if remote.kind == "git":
+            commit = fetching.commit_of(remote)
+            return fetching.commit_digest(remote, commit), lambda: fetching.repository(remote, commit, self._folder())
+        if remote.checksum:
+            digest = Digest.of(f"{remote.checksum}\0{remote.name}".encode())
+            return digest, lambda: fetching.file(remote, self._folder(), self._on_event)
+        fetched = fetching.file(remote, self._folder(), self._on_event)
+        return fetched.digest, lambda: fetched
+
+    def _folder(self) -> Path:
+        folder = self._store.root / "snapshots" / f"fetched-{secrets.token_hex(8)}"
+        self._store.leases.protect(folder.name)
+        folder.mkdir(mode=0o700)
+        self._fetched.append(folder)
+        return folder

@@ -1,0 +1,194 @@
+"""``RUN --mount=…`` read: what is shown to a command while it runs, and is no part of the layer."""
+
+from __future__ import annotations
+
+import csv
+import posixpath
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, cast, get_args
+
+from . import instructions as ins
+from .source import did_you_mean, wrong
+
+MountType = Literal["bind", "cache", "tmpfs", "secret", "ssh"]
+Sharing = Literal["shared", "private", "locked"]
+_NAMES = {
+    **{
+        name: name
+        for name in ("type", "from", "source", "target", "id", "sharing", "mode", "uid", "gid", "size", "env")
+    },
+    **{name: name for name in ("readonly", "readwrite", "required")},
+    "src": "source",
+    "dst": "target",
+    "destination": "target",
+    "ro": "readonly",
+    "rw": "readwrite",
+}
+_SWITCHES = {"readonly", "readwrite", "required"}
+_TRUE, _FALSE = ("1", "t", "true"), ("0", "f", "false")
+_ONLY: dict[str, tuple[str, ...]] = {
+    "required": ("secret", "ssh"),
+    "size": ("tmpfs",),
+    "env": ("secret",),
+    "sharing": ("cache",),
+    "mode": ("cache", "secret", "ssh"),
+    "uid": ("cache", "secret", "ssh"),
+    "gid": ("cache", "secret", "ssh"),
+    "from": ("bind", "cache", "tmpfs", "ssh"),
+}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKmMgGtTpP]?)(?:[iI]?[bB])?")
+_POWERS = "kmgtp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunMount:
+    """One mount of a RUN.
+
+    ``target`` is absolute (empty for a secret that is only a variable). ``source`` is a path in what it shows: the tree of
+    the node ``origin``, or the context of that name ("" is the build's own). ``id`` names a cache, a secret or an agent;
+    ``mode``, ``uid`` and ``gid`` are None where not given; ``size`` is in bytes, 0 for no limit.
+    """
+
+    type: MountType
+    target: str
+    source: str = "/"
+    origin: int | None = None
+    context: str | None = None
+    read_only: bool = False
+    id: str = ""
+    sharing: Sharing = "shared"
+    required: bool = False
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int = 0
+    env: str = ""
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What the cache key knows of it; where its content comes from is told by a digest beside it."""
+        plain = replace(self, origin=None)
+        return tuple(getattr(plain, name) for name in self.__slots__)
+
+
+def origin_of(flag: ins.Flag) -> str:
+    """The ``from=`` of a mount, as it is written; empty where it has none. A variable in it is an error."""
+    found = next((value for key, value in _fields(flag) if key.lower() == "from"), "")
+    if re.search(r"\$.", found):
+        raise wrong(
+            f"RUN --mount has a variable in from={found}",
+            flag.range,
+            hint="it cannot be replaced there: name a stage with FROM and the variable, and mount from that stage",
+        )
+    return found
+
+
+def read(flag: ins.Flag, expand: Callable[[str], str], workdir: str) -> RunMount:
+    """The mount that a flag describes. DockerfileError where it cannot be one.
+
+    Args:
+        flag: the flag ``--mount``.
+        expand: replaces the variables of a value.
+        workdir: what a relative target counts from.
+
+    """
+    values: dict[str, str] = {}
+    for key, written in _fields(flag):
+        name = _NAMES.get(key.lower())
+        if name is None:
+            raise wrong(f"RUN --mount has no option {key!r}", flag.range, hint=did_you_mean(key, _NAMES))
+        if not written and name not in _SWITCHES and "=" not in flag.value.partition(key)[2][:1]:
+            raise wrong(f"RUN --mount has {key!r} without a value", flag.range, hint=f"it reads {key}=VALUE")
+        values[name] = expand(written) if written else ""
+    kind = values.pop("type", "bind").lower()
+    if kind not in get_args(MountType):
+        raise wrong(f"RUN --mount has the type {kind!r}", flag.range, hint=did_you_mean(kind, get_args(MountType)))
+    for name, kinds in _ONLY.items():
+        if name in values and kind not in kinds:
+            raise wrong(
+                f"RUN --mount has {name!r}, and its type is {kind}", flag.range, hint=f"it is for {' and '.join(kinds)}"
+            )
+    read_only = kind in ("bind", "secret", "ssh")
+    for name, value in values.items():
+        if name in ("readonly", "readwrite"):
+            read_only = _switch(flag, name, value) == (name == "readonly")
+    sharing = values.get("sharing", "shared").lower()
+    if sharing not in get_args(Sharing):
+        raise wrong(f"RUN --mount has sharing={sharing}", flag.range, hint=did_you_mean(sharing, get_args(Sharing)))
+    target = values.get("target", "")
+    mount = RunMount(
+        type=cast("MountType", kind),
+        target=target,
+        source=posixpath.normpath("/" + values.get("source", "").lstrip("/")),
+        read_only=read_only,
+        id=values.get("id", ""),
+        sharing=cast("Sharing", sharing),
+        required="required" in values and _switch(flag, "required", values["required"]),
+        mode=_number(flag, values, "mode", 8),
+        uid=_number(flag, values, "uid", 10),
+        gid=_number(flag, values, "gid", 10),
+        size=_size(flag, values.get("size", "")),
+        env=values.get("env", ""),
+    )
+    if kind == "secret":
+        return _secret(flag, mount, values)
+    if kind == "ssh":
+        return replace(mount, id=mount.id or "default", source="/")
+    absolute = "/" + posixpath.normpath(posixpath.join("/", workdir, target)).lstrip("/")
+    if absolute == "/":
+        raise wrong("RUN --mount has / for a target", flag.range, hint="it is a folder below, as in target=/src")
+    return replace(mount, target=absolute, id=mount.id or posixpath.normpath(target or absolute))
+
+
+def _secret(flag: ins.Flag, mount: RunMount, values: dict[str, str]) -> RunMount:
+    source = values.get("source", "")
+    if source and mount.id:
+        raise wrong("RUN --mount has both source and id", flag.range, hint="a secret has one name: leave one out")
+    identifier = source or mount.id or posixpath.basename(mount.target)
+    if not identifier:
+        raise wrong("RUN --mount has a secret without a name", flag.range, hint="it reads type=secret,id=NAME")
+    target = mount.target
+    if not target and not mount.env:
+        target = f"/run/secrets/{posixpath.basename(identifier)}"
+    if target:
+        target = posixpath.normpath("/" + target.lstrip("/"))
+    return replace(mount, id=identifier, target=target, source="/")
+
+
+def _fields(flag: ins.Flag) -> list[tuple[str, str]]:
+    try:
+        (row,) = csv.reader([flag.value], strict=True)
+    except (csv.Error, ValueError) as error:
+        raise wrong(f"RUN --mount={flag.value} cannot be read: {error}", flag.range, hint="close the quotes") from error
+    return [(key, value) for key, _, value in (field.partition("=") for field in row)]
+
+
+def _switch(flag: ins.Flag, name: str, value: str) -> bool:
+    if value.lower() not in ("", *_TRUE, *_FALSE):
+        raise wrong(f"RUN --mount has {name}={value}", flag.range, hint="it is true or false")
+    return value.lower() not in _FALSE
+
+
+def _number(flag: ins.Flag, values: dict[str, str], name: str, radix: int) -> int | None:
+    if name not in values:
+        return None
+    try:
+        found = int(values[name], radix)
+    except ValueError:
+        found = -1
+    if not 0 <= found < 1 << 32:
+        kind = "octal, as in 0755" if radix == 8 else "a whole number"
+        raise wrong(f"RUN --mount has {name}={values[name]}", flag.range, hint=f"it is {kind}")
+    return found
+
+
+def _size(flag: ins.Flag, text: str) -> int:
+    if not text:
+        return 0
+    found = _SIZE.fullmatch(text)
+    if not found:
+        raise wrong(f"RUN --mount has size={text}", flag.range, hint="a size is a number and a unit: 512k, 64m, 1g")
+    power = _POWERS.find(found[2].lower()) + 1 if found[2] else 0
+    return int(float(found[1]) * 1024**power)

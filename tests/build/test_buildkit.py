@@ -1,0 +1,116 @@
+"""The corpus against BuildKit: the same configuration, history and tree for every Dockerfile of ``corpus/buildkit``.
+
+What BuildKit gave is kept beside the Dockerfiles; ``NBC_GOLDEN=write`` asks dockerd again and writes it. In CI dockerd is asked
+too, so that what is kept stays true. ``DIFFERENCES`` is the table of what differs on purpose.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbcontainers.errors import NBContainersError
+from nbcontainers.store import archive
+from tests.build import contexts, peer
+from tests.build.conftest import Builder
+
+CORPUS = Path(__file__).parent / "corpus" / "buildkit"
+TOPICS = sorted(CORPUS.glob("*.cases"))
+CASES = [(topic, case) for topic in TOPICS for case in peer.cases(topic)]
+# case: why ours differs from what Debian's BuildKit (20.10) gives.
+DIFFERENCES: dict[str, str] = {}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return contexts.make(tmp_path_factory.mktemp("context"))
+
+
+@pytest.fixture(scope="module")
+def recorded(busybox: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What BuildKit gave for each case, asked anew where that is wanted."""
+    kept = {
+        topic: json.loads(topic.with_suffix(".json").read_text())
+        for topic in TOPICS
+        if topic.with_suffix(".json").exists()
+    }
+    if os.environ.get("NBC_GOLDEN") == "write" or os.environ.get("CI"):
+        why = peer.Dockerd.missing()
+        if not why:
+            with peer.dockerd(tmp_path_factory.mktemp("dockerd")) as daemon:
+                base = daemon.load(busybox, "busybox")
+                asked: dict[Path, dict[str, Any]] = {topic: {} for topic in TOPICS}
+                for topic, case in CASES:
+                    asked[topic][case.name] = peer.without(daemon.build(case, shared), base)
+            if os.environ.get("NBC_GOLDEN") == "write":
+                for topic, found in asked.items():
+                    topic.with_suffix(".json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+            kept = asked
+    return {name: found for topic in kept.values() for name, found in topic.items()}
+
+
+def ours(builder: Builder, case: peer.Case, shared: Path) -> dict[str, Any]:
+    options, arguments, target = list(case.options), {}, ""
+    while options:
+        word, value = options.pop(0), options.pop(0)
+        if word == "--build-arg":
+            arguments[value.partition("=")[0]] = value.partition("=")[2]
+        elif word == "--target":
+            target = value
+    try:
+        with case.context(shared):
+            builder.context = shared
+            made = builder.build(case.dockerfile, arguments=arguments, target=target)
+    except NBContainersError as error:
+        return {"error": str(error)}
+    return told(builder, made.image)
+
+
+def told(builder: Builder, image: Any) -> dict[str, Any]:
+    stream = io.BytesIO()
+    archive.save(builder.store, [image], stream)
+    stream.seek(0)
+    return peer.described(stream)
+
+
+@pytest.fixture(scope="module")
+def base(started: Any) -> dict[str, Any]:
+    builder = Builder(*started, Path("/"))
+    return told(builder, builder.store.images.resolve("busybox"))
+
+
+@pytest.mark.peer("docker")
+@pytest.mark.parametrize("case", [case for _, case in CASES], ids=lambda case: case.name)
+def test_an_image_is_buildkits(
+    case: peer.Case, builder: Builder, shared: Path, recorded: dict[str, Any], base: dict[str, Any]
+) -> None:
+    """Configuration, history and every file are the same; where BuildKit refuses, so do we."""
+    if builder.host.identity.userns:
+        pytest.skip("needs other owners than one: a host where containers have more than one id")
+    theirs = recorded[case.name]
+    mine = peer.without(ours(builder, case, shared), base)
+    if case.name in DIFFERENCES:
+        assert mine != theirs, f"no difference any more: {DIFFERENCES[case.name]}"
+        return
+    if "error" in theirs or "error" in mine:
+        assert ("error" in theirs) == ("error" in mine), (theirs.get("error"), mine.get("error"))
+        return
+    assert mine["config"] == theirs["config"]
+    assert [_plain(*line) for line in mine["history"]] == [_plain(*line) for line in theirs["history"]]
+    assert mine["tree"] == theirs["tree"]
+    assert mine["author"] == theirs["author"]
+
+
+def _plain(created_by: str, empty: bool) -> tuple[str, bool]:
+    """A line of the history without what 20.10 leaves out: flags of COPY and ADD, values of ARG."""
+    if created_by.startswith("ARG "):
+        return re.sub(r"=.*", "", created_by), empty
+    return re.sub(
+        r"(?<=^COPY)( --(parents|chown=\S+|chmod=\S+))+|(?<=^ADD)( --(chown=\S+|chmod=\S+))+", "", created_by
+    ), empty

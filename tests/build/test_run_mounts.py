@@ -1,0 +1,221 @@
+"""RUN --mount: what a command sees while it runs, and what is left of it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from nbcontainers.build import caches
+from nbcontainers.build.context import Context
+from nbcontainers.build.execute import Settings
+from nbcontainers.build.showing import Offers
+from nbcontainers.errors import BuildError, DockerfileError
+from tests.build.conftest import Builder
+from tests.build.test_solver import unique
+
+
+def changes(builder: Builder, text: str, **more: object) -> list[str]:
+    """The paths of the last layer that a build made."""
+    image = builder.build(text, **more).image  # type: ignore[arg-type]
+    from nbcontainers.store.entries import Index
+
+    index = Index.from_bytes((builder.store.root / "layers" / image.chain_ids[-1].hex / "index").read_bytes())
+    return sorted(path for path in index.paths if path != "/")
+
+
+def test_a_bind_shows_the_context_as_it_is_copied(builder: Builder) -> None:
+    """Without what is ignored, owned by root, read-only unless asked, and no part of the layer."""
+    builder.write({"src/a": unique(), "src/b": "b\n", "src/no": "", ".dockerignore": "src/no\n"})
+    text = """FROM busybox
+RUN --mount=target=/in/here,source=src \\
+    --mount=type=bind,src=src/b,dst=/one \\
+    --mount=target=/rw,rw \\
+    ls /in/here; cat /one; touch /in/here/x; echo $?; touch /rw/x && ls /rw; stat -c %u /in/here/a; echo done > /done
+"""
+    assert changes(builder, text) == ["/dev", "/done", "/proc", "/sys"]
+    lines = builder.output.splitlines()
+    assert lines[:3] == ["a", "b", "b"]
+    assert [line for line in lines if not line.startswith("touch")][3:] == ["1", "src", "x", "0"]
+    assert builder.build(text)
+    assert all(builder.cached)
+    builder.write({"src/b": "other\n"})
+    assert builder.build(text)
+    assert not all(builder.cached)
+
+
+def test_a_bind_shows_a_stage_or_an_image(builder: Builder) -> None:
+    """A folder or a file of it, found inside it whatever its links say."""
+    text = f"""FROM busybox AS made
+RUN mkdir -p /out/sub && echo {unique()} > /out/sub/file && ln -s /out/sub /link && ln -s ../../../../etc /out/up
+FROM busybox
+RUN --mount=from=made,source=/link,target=/a --mount=from=made,source=/out/sub/file,target=/b \\
+    --mount=from=busybox,target=/c --mount=from=made,source=/out/up,target=/d \\
+    cat /a/file /b > /got; ls /c; ls /d > /etc-of-made
+"""
+    paths = changes(builder, text)
+    assert paths == ["/dev", "/etc-of-made", "/got", "/proc", "/sys"]
+    assert "bin" in builder.output.split()
+    with pytest.raises(BuildError):
+        builder.build("FROM busybox\nRUN --mount=from=busybox,source=/nothing,target=/x true\n")
+
+
+def test_caches_outlive_builds(builder: Builder) -> None:
+    """Shared by their id, empty at first, with mode and owner; nothing of them is in the layer."""
+    name = unique().strip()
+    text = f"FROM busybox\nRUN --mount=type=cache,id={name},target=/c,mode=0711 stat -c %a /c; ls /c; echo {{}} > /c/{{}}\n"
+    assert changes(builder, text.format(1, 1)) == ["/dev", "/proc", "/sys"]
+    assert builder.output.splitlines() == ["711"]
+    builder.build(text.format(2, 2))
+    assert builder.output.splitlines() == ["711", "1"]
+    builder.build(
+        f"FROM busybox\nRUN --mount=type=cache,id={name},target=/c,source=/ --mount=type=cache,target=/o-{name} ls /c\n"
+    )
+    assert builder.output.splitlines() == ["1", "2"]
+    assert [cache.id for cache in caches.every(builder.store.root) if cache.id == name] == [name]
+    for cache in caches.every(builder.store.root):
+        if cache.id == name:
+            assert caches.remove(cache, builder.store.worker)
+    builder.build(text.format(3, 3))
+    assert builder.output.splitlines() == ["711"]
+
+
+def test_a_cache_begins_with_what_it_is_made_from(builder: Builder) -> None:
+    """``from`` fills it once; a link that a command put into a cache leads nowhere."""
+    name = unique().strip()
+    text = f"FROM busybox AS seed\nRUN mkdir /s && echo {name} > /s/f\nFROM busybox\n"
+    text += f"RUN --mount=type=cache,id={name},from=seed,source=/s,target=/c cat /c/f; echo more > /c/g\n"
+    builder.build(text)
+    assert builder.output.splitlines()[-1] == name
+    builder.build(f"FROM busybox\nRUN --mount=type=cache,id=l{name},target=/c ln -s /etc /c/away\n")
+    with pytest.raises(BuildError):
+        builder.build(f"FROM busybox\nRUN --mount=type=cache,id=l{name},source=/away,target=/c ls /c\n")
+
+
+def test_private_caches_are_kept_apart_and_locked_ones_wait(builder: Builder) -> None:
+    """Who holds a private cache has it alone: the next gets another folder; for a locked one he waits."""
+    root, made = builder.store.root, []
+    with caches.used(root, "p", "private", Path.mkdir) as one, caches.used(root, "p", "private", Path.mkdir) as other:
+        assert one != other
+    with caches.used(root, "l", "locked", Path.mkdir):
+
+        def wait() -> None:
+            with caches.used(root, "l", "locked", Path.mkdir):
+                made.append("second")
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        made.append("first")
+    thread.join(30)
+    assert made == ["first", "second"]
+
+
+def test_memory_is_empty_and_limited(builder: Builder) -> None:
+    """A tmpfs of the size that was asked for."""
+    text = f"FROM busybox\nRUN --mount=type=tmpfs,target=/m,size=1m test ! -e /m/x && echo {unique()} > /m/x && cat /proc/mounts\n"
+    assert changes(builder, text) == ["/dev", "/proc", "/sys"]
+    (line,) = [line for line in builder.output.splitlines() if " /m " in line]
+    assert "size=1024k" in line
+
+
+def test_secrets_are_seen_by_the_command_alone(builder: Builder) -> None:
+    """As a file or a variable; no layer, history, cache key or record has a trace of them."""
+    value = f"secret-{unique().strip()}"
+    text = f"""FROM busybox
+RUN --mount=type=secret,id=token --mount=type=secret,id=token,target=/etc/tok,mode=0444 --mount=type=secret,id=token,env=TOKEN \\
+    test "$(cat /run/secrets/token)" = "$TOKEN" && stat -c %a /run/secrets/token /etc/tok && echo {unique()} > /x
+"""
+    settings = Settings(offers=Offers(secrets={"token": value.encode()}))
+    result = builder.build(text, settings=settings)
+    assert builder.output.splitlines() == ["400", "444"]
+    assert value not in str(result.image.config)
+    for path in builder.store.root.rglob("*"):
+        if path.is_file():
+            assert value.encode() not in path.read_bytes(), path
+    other = Settings(offers=Offers(secrets={"token": b"other"}))
+    builder.build(text, settings=other)
+    assert all(builder.cached)
+    assert changes(builder, text, settings=other) == ["/dev", "/proc", "/sys", "/x"]
+
+
+def test_a_required_secret_must_be_given(builder: Builder) -> None:
+    """One that is not required is simply not there."""
+    builder.build(f"FROM busybox\nRUN --mount=type=secret,id=no test ! -e /run/secrets/no && echo {unique()}\n")
+    with pytest.raises(DockerfileError, match="'no' is required") as caught:
+        builder.build(f"FROM busybox\nRUN --mount=type=secret,id=no,required=true echo {unique()}\n")
+    assert caught.value.lines == (2, 2)
+    with pytest.raises(DockerfileError, match="'default' is required"):
+        builder.build(f"FROM busybox\nRUN --mount=type=ssh,required echo {unique()}\n")
+
+
+def test_an_agent_answers_behind_a_socket(builder: Builder, tmp_path: Path) -> None:
+    """Its own mode and place, and what is said there reaches the agent."""
+    agent = socket.socket(socket.AF_UNIX)
+    agent.bind(str(tmp_path / "a"))
+    agent.listen()
+    text = (
+        f"FROM busybox\nRUN --mount=type=ssh,mode=0622 stat -c '%F %a' $SSH_AUTH_SOCK; echo {unique()} $SSH_AUTH_SOCK\n"
+    )
+    settings = Settings(offers=Offers(agents={"default": tmp_path / "a"}))
+    with agent:
+        builder.build(text, settings=settings)
+    assert builder.output.splitlines()[0] == "socket 622"
+    assert builder.output.split()[-1] == "/run/buildkit/ssh_agent.0"
+
+
+def test_stubs_never_lead_out(builder: Builder, tmp_path: Path) -> None:
+    """A command that replaces a folder on the way to a mount by a link removes nothing elsewhere (CVE-2024-23652)."""
+    victim = tmp_path / "victim" / "b"
+    victim.mkdir(parents=True)
+    text = f"FROM busybox\nRUN --mount=type=tmpfs,target=/a/b/c mv /a /moved && ln -s {tmp_path}/victim /a; echo {unique()}\n"
+    builder.build(text)
+    assert victim.is_dir()
+
+
+def test_a_named_context_can_be_mounted_copied_and_begun_with(builder: Builder, tmp_path: Path) -> None:
+    """By COPY --from, RUN --mount=from, and FROM; its own .dockerignore counts."""
+    other = tmp_path / "other"
+    (other / "sub").mkdir(parents=True)
+    (other / "sub/file").write_text(unique())
+    (other / "no").write_text("")
+    (other / ".dockerignore").write_text("no\n")
+    opened = {"more": Context.open(other)}
+    text = """FROM more AS tree
+FROM busybox
+COPY --from=more sub/ /copied/
+COPY --from=tree /sub /begun/
+RUN --mount=from=more,target=/m ls -A /m; ls /copied /begun
+"""
+    builder.build(text, contexts=opened)
+    assert ".dockerignore" in builder.output
+    assert "no" not in builder.output.split()
+    assert builder.output.split().count("file") == 2
+    builder.build("FROM busybox AS more\nRUN false\nFROM busybox\nCOPY --from=more sub/file /x\n", contexts=opened)
+
+
+@pytest.mark.parametrize(
+    ("mount", "words"),
+    [
+        ("type=bnid,target=/x", "type 'bnid'"),
+        ("type=bind,traget=/x", "no option 'traget'"),
+        ("type=bind,target=/x,sharing=locked", "'sharing', and its type is bind"),
+        ("type=cache,target=/x,sharing=loked", "sharing=loked"),
+        ("type=cache,target=/x,mode=9", "mode=9"),
+        ("type=cache,target=/x,uid=-1", "uid=-1"),
+        ("type=tmpfs,target=/x,size=many", "size=many"),
+        ("type=secret", "without a name"),
+        ("type=secret,id=a,source=b", "both source and id"),
+        ("type=bind,target=/", "/ for a target"),
+        ("type=bind,target=/x,from=$y", "variable in from"),
+        ("type=bind,target=/x,ro=maybe", "readonly=maybe"),
+        ('type=bind,"target=/x', "stands alone"),
+    ],
+)
+def test_a_mount_that_means_nothing_is_refused(builder: Builder, mount: str, words: str) -> None:
+    """With its place, what was wanted, and what was got."""
+    with pytest.raises(DockerfileError, match=words) as caught:
+        builder.build(f"FROM busybox\nRUN --mount={mount} true\n")
+    assert caught.value.lines == (2, 2)
+    assert caught.value.hint
