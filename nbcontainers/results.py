@@ -205,6 +205,7 @@ class Pruned:
     images: tuple[Digest, ...] = ()
     cache: tuple[str, ...] = ()
     layers: tuple[Digest, ...] = ()
+    volumes: tuple[str, ...] = ()
     size: int = 0
 
 

@@ -514,8 +514,8 @@ class Engine:
 
         Args:
             kinds: of ``containers`` those that do not run, of ``images`` those without a name, of the build ``cache`` the steps whose
-                layers no image has.
-            all: every image that no container was made from, and the whole build cache.
+                layers no image has; of ``volumes`` the anonymous ones that no container has.
+            all: every image that no container was made from, and the whole build cache with the folders that RUN steps share.
             filters: Docker's ``until=24h``, ``label=KEY[=VALUE]`` and ``label!=KEY[=VALUE]``. What is older than ``until`` goes: by when
                 it was made, a step of a build by when it was last used. The build cache has no labels, so that with those it stays.
 
@@ -524,20 +524,24 @@ class Engine:
         """
         from . import upkeep
 
-        return upkeep.prune(self.store, self._every(), kinds=kinds, all=all, filters=filters)
+        pruned = upkeep.prune(self.store, self._every(), kinds=kinds, all=all, filters=filters)
+        if "volumes" not in kinds:
+            return pruned
+        names, size = self.prune_volumes()
+        return replace(pruned, volumes=names, size=pruned.size + size)
 
     def disk_use(self) -> tuple[DiskUse, ...]:
-        """What images, containers, unpacked layers and the build cache take of the disk, and what of that is not used."""
-        from . import upkeep
+        """What images, containers, volumes, unpacked layers and the build cache take of the disk, and what of that is not used."""
+        from . import room
 
-        return upkeep.disk_use(self.store, self._every())
+        return room.disk_use(self.store, self._every(), self.volumes())
 
     def sizes(self) -> tuple[tuple[ContainerState, int], ...]:
         """Every container's state with the bytes that it has written, newest first."""
+        from . import room
+
         states = [container.state for container in self.containers(all=True)]
-        return (
-            tuple(zip(states, self.store.worker.measure([state.id for state in states]), strict=True)) if states else ()
-        )
+        return tuple(zip(states, room.written(self.store, [state.id for state in states]), strict=True))
 
     def keep_within(self, limit: int | None = None, *, on_event: Observer = ignore) -> Pruned:
         """Remove what can be made again, until the store takes no more than ``limit`` bytes.
@@ -547,10 +551,10 @@ class Engine:
         """
         if limit is None and not os.environ.get("NBCONTAINERS_DISK_LIMIT"):
             return Pruned()
-        from . import upkeep
+        from . import room
 
-        most = upkeep.limit_of(os.environ) if limit is None else limit
-        return upkeep.keep_within(self.store, most or 0, on_event=on_event)
+        most = room.limit_of(os.environ) if limit is None else limit
+        return room.keep_within(self.store, most or 0, on_event=on_event)
 
     def check(self, *, repair: bool = False, on_event: Observer = ignore) -> StoreCheck:
         """Read everything in the store and tell what is not as it should be; with ``repair`` make again what can be.

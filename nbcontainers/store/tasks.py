@@ -299,9 +299,9 @@ def repack(work: Work, chain: str, parents: list[str], kind: compression.Compres
     return Answer((str(path), about.media_type, str(about.digest), about.size), (blob,))
 
 
-def measure(work: Work, keys: list[str]) -> list[int]:
+def measure(work: Work, folders: list[str]) -> list[int]:
     """See ``Worker.measure``."""
-    return [_taken(work.root / "snapshots" / key / "upper") for key in keys]
+    return [_taken(work.root / folder) for folder in folders]
 
 
 def _taken(tree: Path) -> int:

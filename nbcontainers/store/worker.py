@@ -353,9 +353,9 @@ class Worker:
             path, media_type, digest, size = value
             adopt(Path(path), Descriptor(media_type=media_type, digest=Digest(digest), size=size))
 
-    def measure(self, keys: Sequence[str]) -> tuple[int, ...]:
-        """The bytes on the disk of what was written in snapshots, of each by its key; 0 for one that is gone."""
-        return tuple(self._call("measure", list(keys))[0])
+    def measure(self, folders: Sequence[str]) -> tuple[int, ...]:
+        """The bytes on the disk of each of some folders, given relative to ROOT; 0 for one that is gone."""
+        return tuple(self._call("measure", list(folders))[0])
 
     def remove(self, path: Path) -> None:
         """Remove a file or a tree below ROOT, whatever owners, modes and depth it has; nothing if it is not there."""
