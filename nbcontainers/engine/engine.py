@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..runtime.host import Host
     from ..runtime.process import Runtime
     from ..store.compression import Compression
+    from ..store.root import Choice
     from ..store.store import Store
 
 TOOLBOX = Reference.parse("toolbox")
@@ -70,10 +71,16 @@ class Engine:
     @functools.cached_property
     def store(self) -> Store:
         """Bytes at rest: opened, and made where it is not there yet."""
-        from ..store import root
         from ..store.store import Store
 
-        return Store(self._root or root.choose(os.environ).path, identity=self._host.identity, holders=(_held,))
+        root = self._root or self._place.path
+        return Store(root, identity=self._host.identity, holders=(_held,))
+
+    @functools.cached_property
+    def _place(self) -> Choice:
+        from ..store import root
+
+        return root.choose(os.environ)
 
     @functools.cached_property
     def _runtime(self) -> Runtime:
@@ -91,7 +98,7 @@ class Engine:
         for part in ("_runtime", "store"):
             if part in self.__dict__:
                 getattr(self, part).close()
-        for part in ("_runtime", "_names", "store", "_host"):
+        for part in ("_runtime", "_names", "store", "_place", "_host"):
             self.__dict__.pop(part, None)
 
     def __enter__(self) -> Engine:
@@ -582,4 +589,8 @@ class Engine:
 
     def host(self) -> HostReport:
         """What this host allows, found by trying: the isolation tier, and what cannot be enforced here."""
-        return replace(self._host.report(), store=str(self.store.root))
+        report = replace(self._host.report(), store=str(self.store.root))
+        if self._root is not None:
+            return report
+        refused = tuple((str(path), why) for path, why in self._place.refused)
+        return replace(report, store_reason=self._place.reason, stores_refused=refused)
