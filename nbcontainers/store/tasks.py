@@ -23,8 +23,6 @@ from .merged import FOLDER, Merged
 from .picking import Picking, Rule
 from .work import Answer, Work
 
-_RATIO = 200  # bytes that one byte of a blob may become, beyond the first GiB
-_ALLOWED = 1 << 30
 _MOST_FAULTS = 1000  # of one layer, beyond which more tell nothing new
 
 
@@ -49,7 +47,7 @@ class _Counted(io.FileIO):
         return data
 
 
-def unpack(work: Work, blob: str, diff_id: str, chain: str, parents: list[str], bounds: tuple[int, int] | None) -> None:
+def unpack(work: Work, blob: str, diff_id: str, chain: str, parents: list[str], bounds: tuple[int, int]) -> None:
     """See ``Worker.unpack``."""
     target = work.layer(chain)
     with work.alone(chain):
@@ -58,7 +56,7 @@ def unpack(work: Work, blob: str, diff_id: str, chain: str, parents: list[str], 
         size = os.stat(blob).st_size
         tell = work.paced(f"unpacking {Digest(diff_id).short}", size)
         with work.scratch() as folder, _Counted(blob, tell) as file, work.opened(parents) as below:
-            limits = layers.Limits(*bounds) if bounds else layers.Limits(bytes=max(_ALLOWED, _RATIO * size))
+            limits = layers.Limits(*bounds)
             index, lost = Index(), set[str]()
             (folder / "fs").mkdir(mode=0o755)
             root = os.open(folder / "fs", FOLDER)
