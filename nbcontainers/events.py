@@ -106,11 +106,19 @@ class TransferFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warned:
-    """Something the user should know and nothing that stops the work; ``line`` is a Dockerfile's, from 1."""
+    """Something the user should know and nothing that stops the work; ``line`` is a Dockerfile's, from 1, ``rule`` a build check."""
 
     message: str
     hint: str = ""
     line: int | None = None
+    rule: str = ""
+
+    @property
+    def told(self) -> str:
+        """The message with the place and the rule before it."""
+        return "".join(
+            (f"line {self.line}: " if self.line else "", f"{self.rule}: " if self.rule else "", self.message)
+        )
 
 
 Event = StepStarted | StepFinished | Output | Progress | TransferStarted | Transfer | TransferFinished | Warned
