@@ -267,6 +267,7 @@ class Pruned:
     images: tuple[Digest, ...] = ()
     cache: tuple[str, ...] = ()
     layers: tuple[Digest, ...] = ()
+    volumes: tuple[str, ...] = ()
     size: int = 0
 
 
@@ -321,7 +322,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostReport:
-    """What this host allows: its isolation tier (T0 to T4), each thing tried, and what cannot be enforced here, in plain words."""
+    """What this host allows: its isolation tier (T0 to T4), each thing tried, and what cannot be enforced here, in plain words.
+
+    ``store`` is the folder of the store, ``store_reason`` why it is that one, ``stores_refused`` the better ones with what is wrong with
+    each.
+    """
 
     tier: str
     summary: str
@@ -330,6 +335,8 @@ class HostReport:
     kernel: str
     cgroups: str
     store: str = ""
+    store_reason: str = ""
+    stores_refused: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -420,9 +420,9 @@ class Container:
         """All that is known of it, by Docker's keys; with ``size`` also the bytes that it wrote, and that its files have in all."""
         found = inspect.container(self.state, self.spec, self.asked, self._folder)
         if size:
-            from . import upkeep
+            from . import room
 
-            found |= upkeep.sizes(self._store, self.id)
+            found |= room.sizes(self._store, self.id)
         return found
 
     def _other(self, identifier: str) -> tuple[ContainerState, str]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ..runtime.host import Host
     from ..runtime.process import Runtime
     from ..store.compression import Compression
+    from ..store.root import Choice
     from ..store.store import Store
 
 TOOLBOX = Reference.parse("toolbox")
@@ -68,20 +69,20 @@ class Engine:
         from ..runtime import host
         from ..store.store import users
 
-        return host.probe(users(self._place))
+        return host.probe(users(self._place.path))
 
     @functools.cached_property
-    def _place(self) -> Path:
+    def _place(self) -> Choice:
         from ..store import root
 
-        return self._root or root.choose(os.environ).path
+        return root.Choice(path=self._root, reason="", overlay=True) if self._root else root.choose(os.environ)
 
     @functools.cached_property
     def store(self) -> Store:
         """Bytes at rest: opened, and made where it is not there yet."""
         from ..store.store import Store
 
-        return Store(self._place, identity=self._host.identity, holders=(_held,))
+        return Store(self._place.path, identity=self._host.identity, holders=(_held,))
 
     @functools.cached_property
     def _runtime(self) -> Runtime:
@@ -583,8 +584,8 @@ class Engine:
 
         Args:
             kinds: of ``containers`` those that do not run, of ``images`` those without a name, of the build ``cache`` the steps whose
-                layers no image has.
-            all: every image that no container was made from, and the whole build cache.
+                layers no image has; of ``volumes`` the anonymous ones that no container has.
+            all: every image that no container was made from, and the whole build cache with the folders that RUN steps share.
             filters: Docker's ``until=24h``, ``label=KEY[=VALUE]`` and ``label!=KEY[=VALUE]``. What is older than ``until`` goes: by when
                 it was made, a step of a build by when it was last used. The build cache has no labels, so that with those it stays.
 
@@ -593,20 +594,24 @@ class Engine:
         """
         from . import upkeep
 
-        return upkeep.prune(self.store, self._every(), kinds=kinds, all=all, filters=filters)
+        pruned = upkeep.prune(self.store, self._every(), kinds=kinds, all=all, filters=filters)
+        if "volumes" not in kinds:
+            return pruned
+        names, size = self.prune_volumes()
+        return replace(pruned, volumes=names, size=pruned.size + size)
 
     def disk_use(self) -> tuple[DiskUse, ...]:
-        """What images, containers, unpacked layers and the build cache take of the disk, and what of that is not used."""
-        from . import upkeep
+        """What images, containers, volumes, unpacked layers and the build cache take of the disk, and what of that is not used."""
+        from . import room
 
-        return upkeep.disk_use(self.store, self._every())
+        return room.disk_use(self.store, self._every(), self.volumes())
 
     def sizes(self) -> tuple[tuple[ContainerState, int], ...]:
         """Every container's state with the bytes that it has written, newest first."""
+        from . import room
+
         states = [container.state for container in self.containers(all=True)]
-        return (
-            tuple(zip(states, self.store.worker.measure([state.id for state in states]), strict=True)) if states else ()
-        )
+        return tuple(zip(states, room.written(self.store, [state.id for state in states]), strict=True))
 
     def keep_within(self, limit: int | None = None, *, on_event: Observer = ignore) -> Pruned:
         """Remove what can be made again, until the store takes no more than ``limit`` bytes.
@@ -616,10 +621,10 @@ class Engine:
         """
         if limit is None and not os.environ.get("NBCONTAINERS_DISK_LIMIT"):
             return Pruned()
-        from . import upkeep
+        from . import room
 
-        most = upkeep.limit_of(os.environ) if limit is None else limit
-        return upkeep.keep_within(self.store, most or 0, on_event=on_event)
+        most = room.limit_of(os.environ) if limit is None else limit
+        return room.keep_within(self.store, most or 0, on_event=on_event)
 
     def check(self, *, repair: bool = False, on_event: Observer = ignore) -> StoreCheck:
         """Read everything in the store and tell what is not as it should be; with ``repair`` make again what can be.
@@ -647,4 +652,6 @@ class Engine:
 
     def host(self) -> HostReport:
         """What this host allows, found by trying: the isolation tier, and what cannot be enforced here."""
-        return replace(self._host.report(), store=str(self.store.root))
+        report = replace(self._host.report(), store=str(self.store.root))
+        refused = tuple((str(path), why) for path, why in self._place.refused)
+        return replace(report, store_reason=self._place.reason, stores_refused=refused)

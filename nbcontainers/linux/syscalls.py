@@ -101,7 +101,6 @@ _SYS_OPENAT2 = 437
 _SYS_MOUNT_SETATTR = 442
 
 _SIGCHLD = 17
-_MOST_TRIES = 1000  # of openat2
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _SECCOMP_SET_MODE_FILTER = 1
 
@@ -197,17 +196,20 @@ def pivot_root(new: str | bytes, old: str | bytes) -> None:
     _check(_syscall(_SYS_PIVOT_ROOT, os.fsencode(new), os.fsencode(old)), new)
 
 
-def openat2(directory: int, path: str | bytes, flags: int, *, resolve: int, mode: int = 0) -> int:
-    """Open a path below a directory under the rules ``resolve`` (RESOLVE_IN_ROOT …); see openat2(2). Close-on-exec is added.
+# Whatever is renamed or mounted anywhere on the host while ".." is followed below a root makes the kernel answer EAGAIN, and the
+# caller ask again: openat2(2), "ERRORS". On a busy machine that is now and then; whoever does it on purpose does not win for ever.
+_RENAMES = 1000
 
-    A rename or mount anywhere on the host while a ``..`` is resolved makes the kernel ask for another try: it gets them.
-    """
+
+def openat2(directory: int, path: str | bytes, flags: int, *, resolve: int, mode: int = 0) -> int:
+    """Open a path below a directory under the rules ``resolve`` (RESOLVE_IN_ROOT …); see openat2(2). Close-on-exec is added."""
     how = _OpenHow(flags=flags | os.O_CLOEXEC, mode=mode, resolve=resolve)
-    for _ in range(_MOST_TRIES):
-        result = int(_syscall(_SYS_OPENAT2, directory, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how)))
-        if result >= 0 or ctypes.get_errno() != errno.EAGAIN:
+    answer = -1
+    for _ in range(_RENAMES):
+        answer = _syscall(_SYS_OPENAT2, directory, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+        if answer >= 0 or ctypes.get_errno() != errno.EAGAIN:
             break
-    return _check(result, path)
+    return _check(answer, path)
 
 
 def open_tree(directory: int, path: str | bytes, flags: int) -> int:

@@ -37,8 +37,6 @@ from .merged import FOLDER, Merged
 from .picking import Picking, Rule
 from .work import Answer, Work
 
-_RATIO = 200  # bytes that one byte of a blob may become, beyond the first GiB
-_ALLOWED = 1 << 30
 _MOST_FAULTS = 1000  # of one layer, beyond which more tell nothing new
 
 
@@ -63,7 +61,7 @@ class _Counted(io.FileIO):
         return data
 
 
-def unpack(work: Work, blob: str, diff_id: str, chain: str, parents: list[str], bounds: tuple[int, int] | None) -> None:
+def unpack(work: Work, blob: str, diff_id: str, chain: str, parents: list[str], bounds: tuple[int, int]) -> None:
     """See ``Worker.unpack``."""
     target = work.layer(chain)
     with work.alone(chain):
@@ -72,7 +70,7 @@ def unpack(work: Work, blob: str, diff_id: str, chain: str, parents: list[str], 
         size = os.stat(blob).st_size
         tell = work.paced(f"unpacking {Digest(diff_id).short}", size)
         with work.scratch() as folder, _Counted(blob, tell) as file, work.opened(parents) as below:
-            limits = layers.Limits(*bounds) if bounds else layers.Limits(bytes=max(_ALLOWED, _RATIO * size))
+            limits = layers.Limits(*bounds)
             index, lost = Index(), set[str]()
             (folder / "fs").mkdir(mode=0o755)
             root = os.open(folder / "fs", FOLDER)
@@ -383,9 +381,9 @@ def repack(work: Work, chain: str, parents: list[str], kind: compression.Compres
     return Answer((str(path), about.media_type, str(about.digest), about.size), (blob,))
 
 
-def measure(work: Work, keys: list[str]) -> list[int]:
+def measure(work: Work, folders: list[str]) -> list[int]:
     """See ``Worker.measure``."""
-    return [_taken(work.root / "snapshots" / key / "upper") for key in keys]
+    return [_taken(work.root / folder) for folder in folders]
 
 
 def _taken(tree: Path) -> int:

@@ -26,7 +26,7 @@ from ..linux.idmap import Identity
 from ..oci.descriptor import Descriptor, Digest
 from ..oci.runtime import IdMapping, Mount
 from ..results import Change
-from . import wire
+from . import layers, wire
 from .compression import Compression
 from .layers import CommittedLayer, Limits
 from .picking import Rule
@@ -175,15 +175,16 @@ class Worker:
             diff_id: what its uncompressed bytes must hash to.
             chain: the chain ID of the layer.
             parents: the chain IDs of the layers below, from the base up; each is unpacked.
-            limits: what it may be at most; by default in proportion to the blob.
+            limits: what it may be at most; by default in proportion to the blob, or what $NBCONTAINERS_LAYER_LIMIT allows.
             on_event: hears of progress, and is warned of what this host cannot keep.
 
         Raises:
             IntegrityError: the blob is damaged or hostile, or is not what ``diff_id`` says; nothing is left.
 
         """
-        bounds = None if limits is None else (limits.bytes, limits.entries)
-        self._call("unpack", str(blob), str(diff_id), str(chain), _texts(parents), bounds, on_event=on_event)
+        limits = limits or layers.bounds(blob.stat().st_size, os.environ)
+        most = (limits.bytes, limits.entries)
+        self._call("unpack", str(blob), str(diff_id), str(chain), _texts(parents), most, on_event=on_event)
 
     def commit(
         self,
@@ -367,9 +368,9 @@ class Worker:
             path, media_type, digest, size = value
             adopt(Path(path), Descriptor(media_type=media_type, digest=Digest(digest), size=size))
 
-    def measure(self, keys: Sequence[str]) -> tuple[int, ...]:
-        """The bytes on the disk of what was written in snapshots, of each by its key; 0 for one that is gone."""
-        return tuple(self._call("measure", list(keys))[0])
+    def measure(self, folders: Sequence[str]) -> tuple[int, ...]:
+        """The bytes on the disk of each of some folders, given relative to ROOT; 0 for one that is gone."""
+        return tuple(self._call("measure", list(folders))[0])
 
     def remove(self, path: Path) -> None:
         """Remove a file or a tree below ROOT, whatever owners, modes and depth it has; nothing if it is not there."""
