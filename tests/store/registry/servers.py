@@ -52,7 +52,9 @@ class Request(BaseHTTPRequestHandler):
         self.server.seen.append((self.command, self.path, dict(self.headers)))
         try:
             route = self.server.routes.get(path)
-            if route is None:
+            if self.command == "CONNECT":
+                self.answer(405)
+            elif route is None:
                 self.answer(200 if path == "/v2/" else 404, b"{}")
             else:
                 route(self)
