@@ -72,6 +72,9 @@ class Server(ThreadingHTTPServer):
         self.routes: dict[str, Callable[[Request], object]] = {}
         self.seen: list[tuple[str, str, dict[str, str]]] = []
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is what some tests are about."""
+
     @property
     def host(self) -> str:
         return f"127.0.0.1:{self.server_address[1]}"
