@@ -252,10 +252,11 @@ class Worker:
             on_event: is warned of what cannot be kept.
 
         Modes and times are kept, links are copied as links, extended attributes are left out. A file that is there is replaced; so is a
-        link, while one to a folder stands for that where a folder is copied.
+        link below the destination, while one that is the destination itself is followed. A user or group of ``chown`` that the tree's
+        files do not have is root, and is told.
 
         Raises:
-            NotFound: a source, or the user or group of ``chown``, is not there.
+            NotFound: a source is not there, or the tree has no file in which to look up ``chown``.
             Conflict: a folder would replace a file or a file a folder.
 
         """
