@@ -27,6 +27,7 @@ class RunOptions(TypedDict, total=False):
 
     ``memory`` and the other sizes are in bytes, or words such as ``64m``; ``cpus`` counts processors; ``volumes`` are
     ``HOST:INSIDE[:ro]`` or ``NAME:INSIDE[:ro]``, ``mount`` is ``type=…,source=…,target=…`` and ``tmpfs`` is ``FOLDER[:OPTIONS]``;
+    ``profile`` is ``docker`` or ``sandbox``; ``timeout`` is in seconds, and both it and ``output_limit`` end what goes beyond.
     ``labels``, ``env`` and ``sysctl`` are ``NAME=VALUE`` words or a mapping. ``pull`` is
     ``missing``, ``always`` or ``never``; ``platform`` is ``linux/arm64`` and the like.
     """
@@ -86,6 +87,9 @@ class RunOptions(TypedDict, total=False):
     network: str
     entrypoint: str | None
     labels: Sequence[str] | Mapping[str, str]
+    profile: str
+    timeout: float | None
+    output_limit: int | str | None
     replace: bool
     pull: str
     platform: str | None

@@ -80,6 +80,8 @@ def apply(spec: RuntimeSpec, options: RunOptions) -> RuntimeSpec:
     """The specification with what the options say of security, devices and kernel parameters."""
     host_devices: tuple[Any, ...] = ()
     wanted = read(options.get("security_opt", ()))
+    if options.get("profile") == "sandbox":
+        spec = replace(spec, seccomp=seccomp.sandbox_profile())
     privileged = options.get("privileged", False)
     if privileged:
         wanted = replace(wanted, filtered=wanted.seccomp is not None, system_paths=False, writable_cgroups=True)

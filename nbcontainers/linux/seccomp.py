@@ -62,6 +62,14 @@ _MACHINES: Mapping[str, tuple[int, str, str]] = {
     "x86_64": (0xC000003E, "SCMP_ARCH_X86_64", "amd64"),
     "aarch64": (0xC00000B7, "SCMP_ARCH_AARCH64", "arm64"),
 }
+_NOT_IN_SANDBOX = frozenset(
+    (
+        "ptrace process_vm_readv process_vm_writev process_madvise pidfd_getfd kcmp perf_event_open bpf userfaultfd "
+        "mount umount umount2 move_mount open_tree open_tree_attr fsopen fsconfig fsmount fspick mount_setattr pivot_root "
+        "add_key request_key keyctl io_uring_setup io_uring_enter io_uring_register lookup_dcookie "
+        "name_to_handle_at open_by_handle_at quotactl quotactl_fd swapon swapoff unshare setns chroot"
+    ).split()
+)
 _X32, _NO_CALL = 0x40000000, 0xFFFFFFFF
 
 
@@ -71,6 +79,18 @@ def docker_profile(capabilities: Collection[str], architecture: str = "") -> dic
     ``architecture`` is the machine as uname writes it, or as images do (``amd64``); empty for this one.
     """
     return resolve(_docker(), capabilities, architecture)
+
+
+@functools.cache
+def sandbox_profile(architecture: str = "") -> dict[str, Any]:
+    """The policy for code that is not trusted: Docker's for no capability, less what lets programs look into each other or mount."""
+    profile = docker_profile((), architecture)
+    rules = []
+    for entry in profile["syscalls"]:
+        names = [name for name in entry["names"] if name not in _NOT_IN_SANDBOX]
+        if names:
+            rules.append({**entry, "names": names})
+    return {**profile, "syscalls": rules}
 
 
 def resolve(profile: Json, capabilities: Collection[str], architecture: str = "", kernel: str = "") -> dict[str, Any]:

@@ -236,7 +236,7 @@ def identify(plan: Plan) -> tuple[int, int, list[int], str]:
         uid, gid, groups, home = user.look_up(plan["user"], passwd, group)
     else:
         uid, gid, groups = plan["ids"]
-        groups, home = groups or [gid], user.look_up(str(uid), passwd, b"")[3]
+        home = user.look_up(str(uid), passwd, b"")[3]
     return uid, gid, user.with_groups(groups, plan["groups"], group), home
 
 

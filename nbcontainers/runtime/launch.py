@@ -54,6 +54,8 @@ class Plan(TypedDict):
     oom_file: str
     limits: dict[str, Any]
     watched_memory: int
+    time_limit: float
+    output_limit: int
     # namespaces
     flags: int
     late_flags: int
@@ -105,6 +107,10 @@ _FLAGS = {
     "time": syscalls.CLONE_NEWTIME,
 }
 _UNLIMITED = 1 << 63
+TIME_LIMIT = "nbcontainers.time-limit"
+"""The annotation with the seconds after which a run of the container is ended."""
+OUTPUT_LIMIT = "nbcontainers.output-limit"
+"""The annotation with the bytes of output after which a run of the container is ended."""
 
 
 def compile(  # noqa: A001 - it is what this does
@@ -174,6 +180,8 @@ def compile(  # noqa: A001 - it is what this does
         oom_file=plan.oom_file,
         limits=_shown(spec),
         watched_memory=watched,
+        time_limit=float(spec.annotations.get(TIME_LIMIT, 0)),
+        output_limit=int(spec.annotations.get(OUTPUT_LIMIT, 0)),
         flags=flags,
         late_flags=late,
         enter=[

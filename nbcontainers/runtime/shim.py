@@ -97,6 +97,7 @@ class _Shim:
         self.terminal = -1
         self.go = -1  # its end tells init that this process is gone
         self.watch: object = None  # the timer of the next look at its memory
+        self.limit: object = None  # the timer of the end of its time
         self.waiting: object = None  # the timer of the next start, between two
         self.last: tuple[int, bool, float] = (0, False, 0.0)  # how the last run ended: exit code, out of memory, when
         self.is_left = False  # by the engine that had it in the foreground
@@ -117,8 +118,11 @@ class _Shim:
         self.poller.watch(self.control.fileno(), select.POLLIN, self._left)
         self._start()
         gc.enable()
+        most = self.plan["output_limit"]
         while True:
             self.poller.turn()
+            if most and self.begun and self.streams.written > most:
+                self._end_for(f"ended for it wrote more than its limit of {most} bytes")
 
     def _start(self) -> None:
         """One run, the first or a further one."""
@@ -270,6 +274,9 @@ class _Shim:
         self.begun = True
         if not self.restarts.count:
             self._say(("started", self.pid, self.streams.begin if self.streams else 0))
+        if self.plan["time_limit"]:
+            why = f"ended for it ran longer than its limit of {self.plan['time_limit']:g} seconds"
+            self.limit = self.poller.after(self.plan["time_limit"], lambda: self._end_for(why))
         if self.plan["watched_memory"]:
             self.watch = self.poller.after(_WATCH_S, self._watch_memory)
         self._happen("start")
@@ -312,6 +319,11 @@ class _Shim:
             if error.errno != errno.ESRCH:
                 raise
 
+    def _end_for(self, why: str) -> None:
+        if not self.ended_by and self.pidfd >= 0:
+            self.ended_by = why
+            self._kill()
+
     def _watch_memory(self) -> None:
         limit = self.plan["watched_memory"]
         if not self.out_of_memory and processes.memory(self.pid, limit) > limit:
@@ -321,6 +333,7 @@ class _Shim:
 
     def _ended(self) -> None:
         """The run is over: record it, and either say it and tidy up, or wait for the next one."""
+        self.poller.cancel(self.limit)
         _, status = os.waitpid(self.pid, 0)
         self.supervisor.end()
         self.poller.forget(self.pidfd)

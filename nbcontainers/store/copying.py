@@ -332,6 +332,21 @@ def lookup(tree: int, word: str) -> tuple[int, int]:
     return uid, gid
 
 
+def owner(tree: int, word: str, unknown: set[str]) -> tuple[int, int]:
+    """The ids as COPY --chown has them: a name that the tree's files do not have is root, as BuildKit has it, and is told."""
+    user, colon, group = word.partition(":")
+    found = []
+    for part, path, what in ((user, b"/etc/passwd", "user"), (group, b"/etc/group", "group")):
+        try:
+            found.append(lookup(tree, part if what == "user" else f":{part}"))
+        except NotFound:
+            read(tree, path, 16 << 20)  # without the file it is an error
+            unknown.add(f"{what} {part!r}")
+            found.append((0, 0))
+    uid, gid = found[0]
+    return uid, found[1][1] if colon and group else gid
+
+
 def _user(tree: int, word: str) -> tuple[int, int]:
     if word.isdecimal():
         return int(word), int(word)

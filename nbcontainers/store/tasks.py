@@ -180,7 +180,8 @@ def copy(
 ) -> int:
     """See ``Worker.copy``."""
     with work.view(rootfs, write=True) as root, work.beside(rootfs) as beside:
-        owner = copying.lookup(root, chown) if chown else (0, 0)
+        unknown = set[str]()
+        owner = copying.owner(root, chown, unknown) if chown else (0, 0)
         with contextlib.closing(copying.Copying(root, os.fsencode(destination), owner, mode, beside)) as target:
             into = directory or target.is_folder()
             for source, relative in rows:
@@ -189,7 +190,17 @@ def copy(
                     continue
                 copying.from_host(target, os.fsencode(source), os.fsencode(relative) if into else b"")
         work.warn(target.owners.lost)
+        _warn_of_owners(work, unknown)
         return target.size
+
+
+def _warn_of_owners(work: Work, unknown: set[str]) -> None:
+    if unknown:
+        work.say(
+            "warned",
+            f"no {' and no '.join(sorted(unknown))} in the tree: root takes the place",
+            "give a number, or make it before",
+        )
 
 
 def copy_from(
@@ -207,13 +218,15 @@ def copy_from(
 ) -> int:
     """See ``Worker.copy_from``."""
     with work.view(from_rootfs) as tree, work.view(rootfs, write=True) as root, work.beside(rootfs) as beside:
-        owner = copying.lookup(root, chown) if chown else None
+        unknown = set[str]()
+        owner = copying.owner(root, chown, unknown) if chown else None
         with contextlib.closing(copying.Copying(root, os.fsencode(destination), owner, mode, beside)) as target:
             names = [os.fsencode(source) for source in sources]
             copying.from_tree(target, tree, names, directory=directory, picking=Picking(include, exclude))
             if must_match and include and not target.count:
                 raise NotFound("no such file to copy", hint="the path is looked up in the stage or image of --from")
         work.warn(target.owners.lost)
+        _warn_of_owners(work, unknown)
         return target.size
 
 
