@@ -143,7 +143,8 @@ def _probe(wanted: str, users: str) -> Host:
     hierarchy = cgroups.detect()
     return Host(
         tier=tier,
-        identity=ranged if tier == "T1" and ranged else idmap.single() if userns else idmap.of_host(),
+        # Without namespaces the store does what it can as who we are.
+        identity=ranged if tier == "T1" and ranged else idmap.single() if tier in {"T2", "T3"} else idmap.of_host(),
         hierarchy=hierarchy,
         capabilities=_capabilities(userns, "devices" in hierarchy.controllers),
         namespaces=frozenset(name.removesuffix(" namespace") for name in holds if name.endswith(" namespace")),

@@ -49,3 +49,25 @@ def test_nothing_of_the_host_can_be_set_through_proc() -> None:
     )
     done = in_a_pod(sys.executable, "-c", script)
     assert done.stdout == "T3 ('rbind', 'rnosuid', 'rnoexec', 'rnodev', 'rro') {}\n", done.stdout + done.stderr
+
+
+def test_without_user_namespaces_images_can_be_looked_at(tmp_path: Path) -> None:
+    """Tier T4: an image is loaded, its layers are unpacked and compared; a container is refused, and the reason is said."""
+    if os.geteuid() == 0:
+        pytest.skip("an ordinary user's tier: root has a better one")
+    script = (
+        "import sys; from nbcontainers.engine import Engine; from nbcontainers.errors import HostError\n"
+        "engine = Engine(sys.argv[1]); print(engine.host().tier)\n"
+        "engine.build('FROM scratch\\nCOPY --chown=5:6 a /a\\n', context=sys.argv[2], tag='t')\n"
+        "print(engine.layers('t').layers[-1].added, len(engine.image_diff('t', 't').files))\n"
+        "try: engine.run('t', '/a')\n"
+        "except HostError as error: print(error.message)\n"
+    )
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context/a").write_text("a\n")
+    none = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+    made = ["unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c", none, "--", "setpriv", *_NOBODY]
+    words = [sys.executable, "-c", script, str(tmp_path / "store"), str(tmp_path / "context")]
+    done = subprocess.run([*made, *words], capture_output=True, text=True, check=False, cwd=_ROOT)
+    assert done.stdout.startswith("T4\n"), done.stdout + done.stderr
+    assert "containers cannot run on this host, tier T4" in done.stdout, done.stdout + done.stderr
