@@ -31,7 +31,9 @@ class Identity:
     @property
     def users(self) -> str:
         """Whose files of containers are on disk: ``host`` (each his own), ``range`` (of a range of ids) or ``single`` (one id's)."""
-        return "single" if self.is_single else "range" if self.userns else "host"
+        if not self.userns:
+            return "host" if os.geteuid() == 0 else "single"
+        return "single" if self.is_single else "range"
 
     @property
     def is_helped(self) -> bool:

@@ -98,7 +98,7 @@ def docker_spec(
         seccomp=_seccomp(held),
         masked_paths=(*MASKED, *_thermal()),
         readonly_paths=READONLY,
-        sysctl=_sysctl(host) if private_network else {},
+        sysctl=_sysctl(host) if private_network and host.tier != "T3" else {},
     )
 
 
@@ -108,16 +108,14 @@ def _mounts(host: Host, private_network: bool, shm_size: int) -> list[Mount]:
     system = (
         Mount(destination="/sys", type="sysfs", source="sysfs", options=(*_GUARDED, "ro"))
         # sysfs belongs to a network namespace: who shares one that is not his gets the host's, by a bind.
-        if private_network or not host.identity.userns
-        else Mount(
-            destination="/sys",
-            type="none",
-            source="/sys",
-            options=("rbind", *(f"r{word}" for word in (*_GUARDED, "ro"))),
-        )
+        if (private_network and host.tier != "T3") or not host.identity.userns
+        else _shown("/sys")
     )
     return [
-        Mount(destination="/proc", type="proc", source="proc", options=_GUARDED),
+        # Where none of its own can be mounted it sees the host's, in which nothing can be set (oom_score_adj …).
+        _shown("/proc")
+        if host.tier == "T3"
+        else Mount(destination="/proc", type="proc", source="proc", options=_GUARDED),
         Mount(
             destination="/dev",
             type="tmpfs",
@@ -146,6 +144,13 @@ def _mounts(host: Host, private_network: bool, shm_size: int) -> list[Mount]:
 def _thermal() -> tuple[str, ...]:
     """Counters of each processor, by which containers could watch each other."""
     return tuple(sorted(glob.glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle")))
+
+
+def _shown(path: str) -> Mount:
+    """A folder of the host's with all that is mounted in it, to be looked at."""
+    return Mount(
+        destination=path, type="none", source=path, options=("rbind", *(f"r{word}" for word in (*_GUARDED, "ro")))
+    )
 
 
 def _sysctl(host: Host) -> dict[str, str]:
