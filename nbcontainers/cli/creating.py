@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from ..engine.options import RunOptions
 from ..errors import NBContainersError
+from . import networks
 from .flags import PLATFORM, Flag, number, whole
 
 IDENTITY = (
@@ -84,7 +85,6 @@ LIMITS = (
     Flag(names=("--cgroup-parent",), metavar="PATH", help="the cgroup to be made below"),
 )
 ISOLATION = (
-    Flag(names=("--network", "--net"), metavar="none|host", help="none (loopback only) or host"),
     Flag(names=("--ipc",), metavar="MODE", help="private, shareable, none, host or container:NAME"),
     Flag(names=("--pid",), metavar="MODE", help="host or container:NAME"),
     Flag(names=("--uts",), metavar="host", help="share the host's name"),
@@ -150,7 +150,7 @@ UNAVAILABLE = (
     ),
     Flag(names=("--use-api-socket",), help=f"refused: {REFUSED['--use-api-socket']}"),
 )
-CREATE = (*IDENTITY, *FILES, *LIMITS, *ISOLATION, *UNAVAILABLE)
+CREATE = (*IDENTITY, *networks.CREATE, *FILES, *LIMITS, *ISOLATION, *UNAVAILABLE)
 
 _RENAMED = {"volume": "volumes", "label": "labels"}
 _NOT_OPTIONS = {name.removeprefix("--").replace("-", "_") for name in (*REFUSED, *ONLY)}

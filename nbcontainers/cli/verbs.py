@@ -12,6 +12,7 @@ from . import (
     entering,
     host,
     images,
+    networks,
     registries,
     running,
     upkeep,
@@ -27,6 +28,7 @@ _MODULES = (  # in the order of the help
     images,
     registries,
     archives,
+    networks,
     volumes,
     upkeep,
     host,
@@ -40,6 +42,7 @@ GROUPS: dict[str, str] = {
     "builder": "the build cache",
     "container": "containers together",
     "image": "images together",
+    "network": "the networks that containers talk over",
     "system": "the whole store",
     "volume": "folders that outlive the containers which show them",
 }

@@ -22,14 +22,17 @@ from ..results import (
     HostReport,
     ImageDiff,
     LayerStack,
+    Network,
     Pruned,
     StoreCheck,
     VolumeState,
 )
-from . import inspect, volumes
+from . import connecting, inspect, networks, volumes
 from . import options as words
 from .container import Container
 from .names import ContainerNames
+from .networking import PlaceSettings
+from .networks import NetworkFiles, NetworkSettings
 
 if TYPE_CHECKING:
     from ..runtime.host import Host
@@ -86,12 +89,16 @@ class Engine:
     def _names(self) -> ContainerNames:
         return ContainerNames(self.store.root)
 
+    @functools.cached_property
+    def _network_files(self) -> NetworkFiles:
+        return NetworkFiles(self.store.root)
+
     def close(self) -> None:
         """End the foreground containers and the engine's own processes; the engine can be used again."""
         for part in ("_runtime", "store"):
             if part in self.__dict__:
                 getattr(self, part).close()
-        for part in ("_runtime", "_names", "store", "_host"):
+        for part in ("_runtime", "_names", "_network_files", "store", "_host"):
             self.__dict__.pop(part, None)
 
     def __enter__(self) -> Engine:
@@ -475,6 +482,40 @@ class Engine:
     def container(self, name: str) -> Container:
         """The container that a name, an ID or the beginning of an ID stands for."""
         return Container(self.store, self._names, self._runtime, self._names.find(name))
+
+    # -- networks ------------------------------------------------------------------------------------------------------
+
+    def networks(self) -> tuple[Network, ...]:
+        """Every network, by name; the built-in ones (bridge, host, none) among them."""
+        return self._network_files.all()
+
+    def network(self, name: str) -> Network:
+        """The network that a name, an ID or the beginning of an ID stands for: NotFound if there is none."""
+        return self._network_files.find(name)
+
+    def create_network(self, name: str, **settings: Unpack[NetworkSettings]) -> Network:
+        """Make a bridge network; a range of addresses that is not given is chosen. The keywords are those of ``NetworkSettings``."""
+        return self._network_files.create(name, **settings)
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network: Conflict while a running container is on it."""
+        connecting.remove(self.network(name), self._network_files, self._runtime.networks(self.store.root))
+
+    def prune_networks(self) -> tuple[str, ...]:
+        """Remove the networks that no running container is on, but the built-in ones; their names."""
+        return connecting.prune(self._network_files, self._runtime.networks(self.store.root))
+
+    def inspect_network(self, name: str) -> dict[str, Any]:
+        """All that is known of a network, by Docker's keys."""
+        return networks.to_json(self.network(name), self._runtime.networks(self.store.root).places())
+
+    def connect_network(self, name: str, container: str, **place: Unpack[PlaceSettings]) -> None:
+        """Put a container on one more network, at once if it runs and at each later start."""
+        self.container(container).connect(self.network(name), **place)
+
+    def disconnect_network(self, name: str, container: str, *, force: bool = False) -> None:
+        """Take a container off a network, at once if it runs and for each later start."""
+        self.container(container).disconnect(self.network(name), force=force)
 
     # -- volumes -------------------------------------------------------------------------------------------------------
 

@@ -6,12 +6,10 @@ import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, TypedDict
 
 from ..errors import NBContainersError
 from ..oci.image import ContainerConfig
-
-Network = Literal["none", "host"]
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MIN_MEMORY = 6 << 20  # Docker's own: with less, the kernel kills the program before it has run
@@ -28,7 +26,9 @@ class RunOptions(TypedDict, total=False):
     ``memory`` and the other sizes are in bytes, or words such as ``64m``; ``cpus`` counts processors; ``volumes`` are
     ``HOST:INSIDE[:ro]`` or ``NAME:INSIDE[:ro]``, ``mount`` is ``type=…,source=…,target=…`` and ``tmpfs`` is ``FOLDER[:OPTIONS]``;
     ``labels``, ``env`` and ``sysctl`` are ``NAME=VALUE`` words or a mapping. ``pull`` is
-    ``missing``, ``always`` or ``never``; ``platform`` is ``linux/arm64`` and the like.
+    ``missing``, ``always`` or ``never``; ``platform`` is ``linux/arm64`` and the like. ``network`` is ``none``, ``host``,
+    ``container:NAME`` or the name of a network, or several of those; ``publish`` words are
+    ``[[ADDRESS:]HOST_PORT:]PORT[/PROTOCOL]``.
     """
 
     name: str
@@ -83,7 +83,19 @@ class RunOptions(TypedDict, total=False):
     annotation: Sequence[str] | Mapping[str, str]
     hostname: str
     domainname: str
-    network: str
+    network: str | Sequence[str]
+    network_alias: Sequence[str]
+    ip: str
+    ip6: str
+    mac_address: str
+    dns: Sequence[str]
+    dns_search: Sequence[str]
+    dns_option: Sequence[str]
+    add_host: Sequence[str]
+    publish: Sequence[str]
+    publish_all: bool
+    expose: Sequence[str]
+    link: Sequence[str]
     entrypoint: str | None
     labels: Sequence[str] | Mapping[str, str]
     replace: bool
@@ -169,14 +181,6 @@ def command(config: ContainerConfig, words: Sequence[str], entrypoint: str | Non
     if not whole:
         raise NBContainersError("no command was given, and the image has none", hint="name a command behind the image")
     return tuple(whole)
-
-
-def network(word: str) -> Network:
-    """``none`` or ``host``: NBContainersError for the networks that are not there yet."""
-    if word not in get_args(Network):
-        hint = "none has a loopback device only; host shares this host's network"
-        raise NBContainersError(f"unknown network {word!r}: wanted none or host", hint=hint)
-    return "host" if word == "host" else "none"
 
 
 def name(word: str) -> str:

@@ -22,6 +22,7 @@ from ..linux import syscalls
 from . import groups, happenings, init, processes, record, terminal
 from .door import Caller, Door
 from .health import Health
+from .plug import Plug
 from .restarts import Restarts
 from .session import Session
 from .streams import Poller, Streams
@@ -43,19 +44,21 @@ class _Failed(Exception):
     """The container cannot be started: stage, errno, message, exit code."""
 
 
-def main(plan: int, control: int, stdio: int) -> NoReturn:
+def main(plan: int, control: int, more: list[int]) -> NoReturn:
     """Run one container to its end; never returns.
 
     Args:
         plan: a descriptor of the marshalled plan.
         control: a SOCK_SEQPACKET socket whose other end the engine holds for as long as it wants the container.
-        stdio: a stream socket for the one who started it, attached from the first byte on; -1 for nobody.
+        more: a stream socket for the one who started it, attached from the first byte on (only in the foreground), and the
+            descriptors that ``plug`` knows.
     """
     try:
         with open(plan, "rb") as file:
             file.seek(0)  # the engine wrote through the same open file
-            shim = _Shim(marshal.load(file), control)  # noqa: S302 - written by our own engine, in memory
-        shim.run(stdio)
+            work: Plan = marshal.load(file)  # noqa: S302 - written by our own engine, in memory
+        stdio = -1 if work["detach"] else more.pop(0)
+        _Shim(work, control, Plug(work, more)).run(stdio)
     except BaseException as error:
         # A fault of ours. The container ends with this process, and the engine repairs its state.
         os.write(control, marshal.dumps(("failed", "shim", 0, f"{type(error).__name__}: {error}{_place(error)}", 125)))
@@ -79,8 +82,9 @@ def _place(error: BaseException) -> str:
 
 
 class _Shim:
-    def __init__(self, plan: Plan, control: int) -> None:
+    def __init__(self, plan: Plan, control: int, plug: Plug) -> None:
         self.plan = plan
+        self.plug = plug
         self.control = _socket.socket(fileno=control)
         self.poller = Poller()
         self.restarts = Restarts(plan["restart"])
@@ -152,10 +156,7 @@ class _Shim:
         go_end, go = os.pipe()
         into_cgroup = -1
         try:
-            if plan["pid_namespace"]:  # which holds for children only
-                other = os.open(plan["pid_namespace"], os.O_RDONLY | os.O_CLOEXEC)
-                syscalls.setns(other, syscalls.CLONE_NEWPID)
-                os.close(other)
+            self.plug.enter()
             if plan["into_cgroup"]:
                 into_cgroup = os.open(plan["into_cgroup"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 flags = plan["flags"] | syscalls.CLONE_INTO_CGROUP
@@ -182,6 +183,7 @@ class _Shim:
             if plan["uid_map"]:
                 self._map_ids()
                 _tell(go)
+            self.plug.attach(self.pid)
             self.started = time.time()
             self.extra = {
                 "start": processes.start_time(self.pid),
@@ -196,11 +198,29 @@ class _Shim:
             }
             running = {"status": "running", "pid": self.pid, "started": self.started, "restarts": self.restarts.count}
             self._record({**self.plan["state"], **running}, whole=True)
+            self._settle()
             _tell(go)
         except OSError as error:
             raise _Failed("record", error.errno, str(error), 125) from error
         if self.door is None:
             self.door = Door(self.poller, plan["socket"], attach=self._attach, obey=self._obey)
+
+    def _settle(self) -> None:
+        """Go on once the networks are there; the container ends with the process that holds them."""
+        try:
+            self.plug.settle()
+        except OSError as error:
+            raise _Failed("network", error.errno, error.strerror, 125) from error
+        if self.plug.watch() >= 0:
+            self.poller.watch(self.plug.watch(), select.POLLIN, lambda events: self._unplugged())
+
+    def _unplugged(self) -> None:
+        self.poller.forget(self.plug.watch())
+        self.ended_by = self.ended_by or "ended with the process that held its networks"
+        self.restarts.give_up()  # there are none to plug the next run into
+        if self.waiting is not None:
+            self._finish(*self.last)
+        self._kill()
 
     def _attach(self, guest: _socket.socket) -> None:
         assert self.streams is not None

@@ -65,7 +65,7 @@ def test_it_imports_little() -> None:
     ours = {name.removeprefix("nbcontainers.") for name in loaded if name.startswith("nbcontainers.")}
     streams = {"door", "frames", "log", "session", "streams", "terminal"}
     life = {"groups", "happenings", "health", "processes", "record", "restarts", "shim", "zygote"}
-    runtime = {*streams, *life, "enter", "entered", "init", "rootfs", "user"}
+    runtime = {*streams, *life, "enter", "entered", "init", "plug", "rootfs", "user"}
     assert ours == {"linux", "linux.syscalls", "runtime", *(f"runtime.{name}" for name in runtime)}
 
 
