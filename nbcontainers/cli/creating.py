@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, cast
 
 from ..engine.options import RunOptions
 from ..errors import NBContainersError
@@ -32,6 +32,7 @@ IDENTITY = (
     Flag(names=("--annotation",), metavar="KEY=VALUE", many=True, help="an annotation in its runtime specification"),
     PLATFORM,
     Flag(names=("--pull",), metavar="missing|always|never", default="missing", help="when to pull the image (missing)"),
+    Flag(names=("--disable-content-trust",), help="image signatures are not asked for (they never are)"),
     Flag(names=("--replace",), help="take the name over from a container that has it"),
 )
 FILES = (
@@ -110,10 +111,12 @@ REFUSED: dict[str, str] = {
     "--io-maxiops": _NOT_WINDOWS,
     "--gpus": "no program here sets up the drivers of a GPU; its device files are given with --device",
     "--kernel-memory": "Linux has no such limit any more (since 5.16); --memory counts the kernel's memory too",
+    "--link": "on a network, containers find each other by name: --network NAME, --network-alias",
+    "--link-local-ip": "interfaces make their own link-local addresses",
     "--storage-opt": "a container's layer has no size of its own; give its files a --tmpfs with a size",
-    "--use-api-socket": "there is no daemon, and so no socket",
 }
 """docker's flags that cannot be had, with the reason that the user is told."""
+REFUSED_SWITCHES: dict[str, str] = {"--use-api-socket": "there is no daemon, and so no socket"}
 ONLY: dict[str, tuple[str, tuple[str, ...], str]] = {
     "--isolation": ("TECHNOLOGY", ("", "default"), "default is the only one on Linux"),
     "--runtime": ("NAME", ("", "nbcontainers"), "this engine is its own runtime"),
@@ -122,47 +125,82 @@ ONLY: dict[str, tuple[str, tuple[str, ...], str]] = {
 """docker's flags of which only some values mean anything here: (what is shown, the values, why no other)."""
 
 
-def _refusing(flag: str, why: str) -> Callable[[str], Any]:
-    def refuse(value: str) -> Any:
-        raise NBContainersError(f"{flag} cannot be had: {why}", hint=f"leave out {flag} {value}".rstrip())
+LATER: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "-a --attach --cidfile --detach-keys --env-file --health-cmd --health-interval --health-retries --health-start-interval "
+            "--health-start-period --health-timeout --label-file --log-driver --log-opt --restart --stop-signal --stop-timeout"
+        ).split(),
+        "it is not there yet",
+    ),
+}
+"""docker's flags with a value that are still to come."""
+LATER_SWITCHES: dict[str, str] = {
+    **dict.fromkeys(("--init", "--no-healthcheck", "-q", "--quiet", "--sig-proxy"), "it is not there yet"),
+}
+"""docker's switches that are still to come."""
 
-    return refuse
+
+def _refuse(flag: str, why: str, value: str = "") -> NoReturn:
+    raise NBContainersError(f"{flag} cannot be had: {why}", hint=f"leave out {flag} {value}".rstrip())
 
 
 def _only(flag: str, known: tuple[str, ...], why: str) -> Callable[[str], str]:
     def check(value: str) -> str:
         if value not in known:
-            raise NBContainersError(f"{flag} {value!r} cannot be had: {why}", hint=f"leave out {flag}")
+            _refuse(flag, why, value)
         return value
 
     return check
 
 
-UNAVAILABLE = (
-    *(
-        Flag(names=(name,), metavar=metavar, convert=_only(name, known, why), help=why)
-        for name, (metavar, known, why) in ONLY.items()
-    ),
-    *(
-        Flag(names=(name,), metavar="…", convert=_refusing(name, why), help=f"refused: {why}")
-        for name, why in REFUSED.items()
-        if name != "--use-api-socket"
-    ),
-    Flag(names=("--use-api-socket",), help=f"refused: {REFUSED['--use-api-socket']}"),
-)
-CREATE = (*IDENTITY, *networks.CREATE, *FILES, *LIMITS, *ISOLATION, *UNAVAILABLE)
+def refuse(flag: str, why: str) -> Callable[[str], Any]:
+    """What reads a flag's value, only to say why it cannot be had."""
+    return lambda value: _refuse(flag, why, value)
+
+
+def complete(flags: Sequence[Flag]) -> tuple[Flag, ...]:
+    """A verb's flags with those of docker's that it has not: each says why when it is used."""
+    known = {name for flag in flags for name in flag.names}
+    with_value = (
+        *(
+            Flag(names=(name,), metavar=metavar, convert=_only(name, values, why), help=why)
+            for name, (metavar, values, why) in ONLY.items()
+        ),
+        *(
+            Flag(names=names, metavar="…", convert=refuse(names[-1], why), help=f"refused: {why}")
+            for names, why in _paired({**REFUSED, **LATER})
+        ),
+    )
+    switches = (
+        Flag(names=names, help=f"refused: {why}", refusal=why)
+        for names, why in _paired({**REFUSED_SWITCHES, **LATER_SWITCHES})
+    )
+    return (*flags, *(flag for flag in (*with_value, *switches) if not known & set(flag.names)))
+
+
+def _paired(reasons: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The names of each flag, a short one with the long one behind it, and the reason."""
+    short: tuple[str, ...] = ()
+    for name, why in reasons.items():
+        if name.startswith("--"):
+            yield (*short, name), why
+            short = ()
+        else:
+            short = (name,)
+
+
+CREATE = (*IDENTITY, *networks.CREATE, *FILES, *LIMITS, *ISOLATION)
 
 _RENAMED = {"volume": "volumes", "label": "labels"}
-_NOT_OPTIONS = {name.removeprefix("--").replace("-", "_") for name in (*REFUSED, *ONLY)}
+_NOTHING = {"disable_content_trust"}  # it asks for what is so
 
 
-def run_options(values: Namespace) -> RunOptions:
-    """The words of ``run`` and ``create`` as the engine takes them: those that were given."""
-    if values.use_api_socket:
-        _refusing("--use-api-socket", REFUSED["--use-api-socket"])("")
+def run_options(values: Namespace, flags: Sequence[Flag] = CREATE) -> RunOptions:
+    """The words of ``run``, ``create`` and ``update`` as the engine takes them: those that were given."""
     found: dict[str, Any] = {}
-    for flag in CREATE:
+    for flag in flags:
         value = getattr(values, flag.key)
-        if flag.key not in _NOT_OPTIONS and value is not None and value is not False and value != []:
+        if flag.key not in _NOTHING and value is not None and value is not False and value != []:
             found[_RENAMED.get(flag.key, flag.key)] = value
     return cast(RunOptions, found)

@@ -8,6 +8,7 @@ from ..engine import Engine
 from ..errors import Conflict, NBContainersError
 from . import attached
 from .console import Console
+from .creating import LATER, refuse
 from .flags import CONTAINER, Command, Flag, Operand
 
 
@@ -72,6 +73,12 @@ VERBS = (
                 metavar="NAME=VALUE",
                 many=True,
                 help="set a variable (NAME alone takes this shell's value)",
+            ),
+            Flag(
+                names=("--env-file",),
+                metavar="…",
+                convert=refuse("--env-file", LATER["--env-file"]),
+                help=f"refused: {LATER['--env-file']}",
             ),
             Flag(names=("-u", "--user"), metavar="USER[:GROUP]", help="who runs it: names or numbers of the image"),
             Flag(names=("-w", "--workdir"), metavar="FOLDER", help="where it starts (else where the container did)"),

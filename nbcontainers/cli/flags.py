@@ -19,7 +19,10 @@ Act = Callable[[Engine, Namespace, Console], int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """One flag: ``--memory BYTES``; without a ``metavar`` a switch. The value is stored under the long name's words."""
+    """One flag: ``--memory BYTES``; without a ``metavar`` a switch. The value is stored under the long name's words.
+
+    A switch with a ``refusal`` is known only to say why it cannot be had.
+    """
 
     names: tuple[str, ...]
     help: str
@@ -27,6 +30,7 @@ class Flag:
     many: bool = False
     convert: Callable[[str], Any] = str
     default: Any = None
+    refusal: str = ""
 
     @property
     def key(self) -> str:

@@ -48,7 +48,6 @@ CREATE = (
         many=True,
         help="a line for the hosts file (or NAME:host-gateway)",
     ),
-    Flag(names=("--link",), metavar="CONTAINER", many=True, help="refused: use the names on a network"),
 )
 
 

@@ -34,6 +34,14 @@ class _Help(argparse.Action):
         raise HelpAsked(parser.format_help())
 
 
+class _Refusal(argparse.Action):
+    """Says why a switch cannot be had."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        name = self.option_strings[-1]
+        raise NBContainersError(f"{name} cannot be had: {self.const}", hint=f"leave out {name}")
+
+
 def parse(words: Sequence[str]) -> tuple[Command, argparse.Namespace]:
     """The verb that the words begin with, and the values of its flags and operands.
 
@@ -104,7 +112,9 @@ def _listed(summaries: dict[str, str]) -> list[str]:
 def _build(verb: Verb, extra: Sequence[Flag], called: str) -> _Parser:
     parser = _Parser(prog=called, description=verb.summary, add_help=False, allow_abbrev=False)
     for flag in (*verb.flags, *extra):
-        if not flag.metavar:
+        if flag.refusal:
+            parser.add_argument(*flag.names, action=_Refusal, nargs=0, const=flag.refusal, help=flag.help)
+        elif not flag.metavar:
             parser.add_argument(*flag.names, dest=flag.key, action="store_true", help=flag.help)
         elif flag.many:
             parser.add_argument(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from argparse import Namespace
 
 from ..engine import Engine
+from ..engine.updating import WORDS
 from ..errors import NBContainersError
 from ..events import Observer
 from ..results import ContainerState
 from . import attached
 from .console import Console, each
-from .creating import CREATE, run_options
+from .creating import CREATE, LATER, LIMITS, complete, refuse, run_options
 from .entering import truth
 from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number
 
@@ -100,19 +101,43 @@ def wait(engine: Engine, values: Namespace, console: Console) -> int:
     return 0
 
 
+def update(engine: Engine, values: Namespace, console: Console) -> int:
+    """Change the limits of containers."""
+    options = run_options(values, UPDATE)
+    if not options:
+        raise NBContainersError("nothing to change", hint="give a limit, such as --memory 256m")
+    return each(values.container, console, lambda word: engine.container(word).update(**options))
+
+
+UPDATE = tuple(flag for flag in LIMITS if flag.key in WORDS)
 VERBS = (
     Command(
         name="run",
         act=run,
         summary="make a container from an image and run it",
-        flags=(*CREATE, DETACH, attached.SIG_PROXY, attached.KEYS),
+        flags=complete((*CREATE, DETACH, attached.SIG_PROXY, attached.KEYS)),
         operands=(IMAGE, COMMAND),
+    ),
+    Command(
+        name="update",
+        act=update,
+        summary="change the limits of containers, running or not",
+        flags=(
+            *UPDATE,
+            Flag(
+                names=("--restart",),
+                metavar="…",
+                convert=refuse("--restart", LATER["--restart"]),
+                help="refused: it is not there yet",
+            ),
+        ),
+        operands=(CONTAINERS,),
     ),
     Command(
         name="create",
         act=create,
         summary="make a container and leave it to be started",
-        flags=CREATE,
+        flags=complete(CREATE),
         operands=(IMAGE, COMMAND),
     ),
     Command(

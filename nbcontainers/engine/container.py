@@ -23,6 +23,7 @@ from . import volumes as volumes_
 from .asked import Asked
 from .names import ContainerNames
 from .networks import NetworkFiles
+from .options import RunOptions
 from .publish import Port
 
 if TYPE_CHECKING:
@@ -105,6 +106,9 @@ class Container:
                 f"container {state.name} is already running",
                 hint=f"'nbcontainers logs -f {state.name}' shows what it does",
             )
+        from ..runtime.groups import CHANGES
+
+        (self._folder / CHANGES).unlink(missing_ok=True)  # of an earlier run
         with networking.connected(
             networking.load(self._folder),
             self._folder,
@@ -214,6 +218,26 @@ class Container:
     def kill(self, signal: str | int = "KILL") -> None:
         """Send a signal to its first process: Conflict if it does not run."""
         self._running.signal(signal_number(signal))
+
+    def update(self, **options: Unpack[RunOptions]) -> None:
+        """Change its limits, by docker update's words: at once if it runs, and for each later start.
+
+        Raises:
+            HostError: it runs, and nothing here can hold it to them; nothing was changed then.
+        """
+        from ..runtime import state as states
+        from . import updating
+
+        state, host = self.state, self._runtime.host
+        after, now = updating.changed(self.spec.resources, options)
+        spec = replace(self.spec, resources=after)
+        if state.status in LIVE:
+            updating.apply(host, state, states.load_extra(self._folder), now)
+            updating.tell(self._folder, spec, self.id, host)
+        self.spec = spec
+        new = self._folder / f".{CONFIG}"
+        new.write_text(json.dumps(self.spec.to_json()))
+        new.rename(self._folder / CONFIG)
 
     def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it with all that it changed; with ``force`` also if it runs, else Conflict.

@@ -108,9 +108,6 @@ def read(
         NBContainersError: words that mean nothing, or contradict each other.
         NotFound: there is no such network or container.
     """
-    if options.get("link"):
-        hint = "on a network, containers find each other by name: --network NAME, --network-alias"
-        raise NBContainersError("links (--link) are Docker's way of the time before networks", hint=hint)
     given = options.get("network") or _default(host)
     words = [given] if isinstance(given, str) else list(given)
     places = [_place(word) for word in words]

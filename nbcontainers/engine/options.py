@@ -95,7 +95,6 @@ class RunOptions(TypedDict, total=False):
     publish: Sequence[str]
     publish_all: bool
     expose: Sequence[str]
-    link: Sequence[str]
     entrypoint: str | None
     labels: Sequence[str] | Mapping[str, str]
     replace: bool

@@ -63,12 +63,15 @@ class Plan:
     3. ``into``, where it is not empty: clone3 with CLONE_INTO_CGROUP into that directory, and nothing else is to be done.
        Else the process itself writes ``0`` into each of ``procs`` before it unshares its cgroup namespace.
 
+    ``places`` are all the directories that the container may get when its limits are changed (see ``change``): to be removed, too.
+
     A process that joins later (exec) writes ``0`` into each of ``procs`` in either case. ``oom_file`` has a line ``oom_kill N``,
     the processes killed because memory ran out; empty where nobody counts. ``unenforced`` says in plain words which of the
     limits the kernel will not hold here, and why.
     """
 
     directories: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
     writes: tuple[tuple[str, str], ...] = ()
     procs: tuple[str, ...] = ()
     into: str = ""
@@ -119,12 +122,41 @@ class Hierarchy:
             oom = f"{self._directory('memory', name)}/{oom}"
         return Plan(
             directories=tuple(directories),
+            places=tuple(dict.fromkeys(self._directory(controller, name) for controller in self.parents)),
             writes=tuple(writes),
             procs=tuple(f"{directory}/cgroup.procs" for directory in directories),
             into=next(iter(directories)) if self.version == "v2" else "",
             oom_file=oom,
             unenforced=tuple(self._unenforced(asked, limits)),
         )
+
+    def change(
+        self, name: str, limits: Resources, places: Sequence[str]
+    ) -> Iterator[tuple[str, tuple[rules.Write, ...]]]:
+        """(the directory, what is to be written there) for each controller that these limits need; ``places`` are the plan's.
+
+        A directory that is not there yet has to be made, and the container's processes to join it. HostError where a limit cannot
+        be held.
+        """
+        rules.check(limits)
+        wanted = rules.asked(limits) - {"devices"}
+        if missing := sorted(wanted - self.controllers):
+            why = self.refusals.get(missing[0]) or "this host gives us no such cgroup controller"
+            raise HostError(f"{_LIMITS[missing[0]]}: {why}", hint="nbcontainers doctor shows what can be limited")
+        for controller in sorted(wanted):
+            tree = self.tops[controller if controller in self.parents else UNIFIED]
+            directory = next((path for path in places if path.startswith(f"{tree}/") and path.endswith(name)), "")
+            if not directory:
+                raise HostError(f"{_LIMITS[controller]}: the container has no group for it", hint="start it anew")
+            writes = rules.v1(controller, limits) if controller in self.parents else rules.v2(controller, limits)
+            if controller == "cpuset" and controller in self.parents:
+                above = os.path.dirname(directory)
+                words = {"cpuset.cpus": limits.cpuset_cpus, "cpuset.mems": limits.cpuset_mems}
+                writes = iter(
+                    (file, text or groups.read(f"{directory}/{file}") or groups.read(f"{above}/{file}"))
+                    for file, text in words.items()
+                )
+            yield directory, tuple((file, text) for file, text in writes if self.swap or file not in _SWAP)
 
     def below(self, parent: str) -> tuple[Hierarchy, tuple[str, ...]]:
         """(where groups are made below another one, the directories that were made for that now, outer ones first).

@@ -19,7 +19,7 @@ import sys
 
 from ..linux import syscalls
 from ..linux.syscalls import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS
-from . import init
+from . import groups, init
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def run(plan: Plan, target: int, flags: int, stdio: tuple[int, int, int], report
         stage = "limits"
         init.limit(plan)
         stage = "cgroup"
+        groups.take_changes(plan)
         for path in plan["join"]:
             descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
             os.write(descriptor, b"0")

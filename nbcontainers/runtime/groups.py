@@ -6,6 +6,7 @@ Imports only what keeps the zygote small.
 from __future__ import annotations
 
 import errno
+import marshal
 import os
 import time
 
@@ -20,8 +21,22 @@ else:
 _CLEANING_S = 5.0  # how long a cgroup may stay busy with what is still ending
 
 
+CHANGES = "limits"
+"""The file in a container's folder by which its shim hears of limits that were changed since it began."""
+
+
+def take_changes(plan: Plan) -> None:
+    """Let the plan say what the limits are by now: they may have been changed since this shim began."""
+    try:
+        with open(f"{plan['folder']}/{CHANGES}", "rb", buffering=0) as file:
+            plan.update(marshal.loads(file.read() or b""))  # noqa: S302 - written by our own engine, in our own folder
+    except FileNotFoundError:
+        pass  # as at nearly every start
+
+
 def make(plan: Plan) -> None:
     """Make the groups and write their limits; OSError says which value was refused where."""
+    take_changes(plan)
     for directory in plan["cgroup_directories"]:
         try:
             os.mkdir(directory, 0o755)
@@ -45,7 +60,7 @@ def make(plan: Plan) -> None:
 def remove(plan: Plan) -> None:
     """Take them away. A cgroup is busy for as long as the last of its processes is on its way out."""
     deadline = time.monotonic() + _CLEANING_S
-    for directory in reversed(plan["cgroup_directories"]):
+    for directory in reversed(plan["cgroup_places"]):
         while True:
             try:
                 os.rmdir(directory)

@@ -6,6 +6,7 @@ Everything that can be decided before the fork is decided here, in the engine, w
 from __future__ import annotations
 
 import functools
+import marshal
 import os
 import platform
 import posixpath
@@ -42,6 +43,7 @@ class Plan(TypedDict):
     # cgroups
     cgroup: str
     cgroup_directories: list[str]
+    cgroup_places: list[str]  # where it may get groups later
     cgroup_shelves: list[str]  # above those, to be removed too where they were made for this container
     cgroup_writes: list[tuple[str, str]]
     join: list[str]
@@ -135,11 +137,7 @@ def compile(  # noqa: A001 - it is what this does
     kinds = _namespaces(spec, host)
     cgroup = state.id or folder.name
     nested = any(one & syscalls.CLONE_NEWUSER for one in entered)
-    hierarchy, shelves = host.hierarchy, tuple[str, ...]()
-    if spec.cgroups_path:
-        hierarchy, shelves = hierarchy.below(posixpath.dirname(spec.cgroups_path))
-    plan = hierarchy.plan(cgroup, spec.resources, devices=not host.identity.userns)
-    into, joined = _ways_in(plan, hierarchy)
+    plan, into, joined, shelves = _grouping(spec, cgroup, host)
     limits, notes, watched = _fall_back(spec, host)
     late = syscalls.CLONE_NEWCGROUP if "cgroup" in kinds and joined else 0
     flags = functools.reduce(lambda mask, kind: mask | _FLAGS[kind], kinds, 0) & ~late
@@ -172,12 +170,13 @@ def compile(  # noqa: A001 - it is what this does
         health=states.health_to_json(state.check) if state.check else None,
         cgroup=cgroup,
         cgroup_directories=list(plan.directories),
+        cgroup_places=list(plan.places),
         cgroup_shelves=list(shelves),
         cgroup_writes=list(plan.writes),
         join=joined,
         into_cgroup=into,
         oom_file=plan.oom_file,
-        limits={"memory": spec.resources.memory, "pids": spec.resources.pids, "cpus": spec.resources.cpus},
+        limits=_shown(spec),
         watched_memory=watched,
         flags=flags,
         late_flags=late,
@@ -275,6 +274,32 @@ def _devices(spec: RuntimeSpec, host: Host) -> list[tuple[str, int, int, int, in
         )
         for node in spec.devices
     ]
+
+
+def _grouping(spec: RuntimeSpec, name: str, host: Host) -> tuple[cgroups.Plan, str, list[str], tuple[str, ...]]:
+    """(the plan of its groups, the two ways into them, what was made above them)."""
+    hierarchy, shelves = host.hierarchy, tuple[str, ...]()
+    if spec.cgroups_path:
+        hierarchy, shelves = hierarchy.below(posixpath.dirname(spec.cgroups_path))
+    plan = hierarchy.plan(name, spec.resources, devices=not host.identity.userns)
+    return plan, *_ways_in(plan, hierarchy), shelves
+
+
+def changes(spec: RuntimeSpec, name: str, host: Host) -> bytes:
+    """What a shim has to know of limits that were changed while its container runs: see ``groups.take_changes``."""
+    plan, _, joined, _ = _grouping(spec, name, host)
+    return marshal.dumps(
+        {
+            "cgroup_directories": list(plan.directories),
+            "cgroup_writes": list(plan.writes),
+            "join": joined,
+            "limits": _shown(spec),
+        }
+    )
+
+
+def _shown(spec: RuntimeSpec) -> dict[str, Any]:
+    return {"memory": spec.resources.memory, "pids": spec.resources.pids, "cpus": spec.resources.cpus}
 
 
 def _ways_in(plan: cgroups.Plan, hierarchy: cgroups.Hierarchy) -> tuple[str, list[str]]:

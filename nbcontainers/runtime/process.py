@@ -287,7 +287,7 @@ def _await_exec(control: socket.socket, plan: Plan) -> int:
     except ConnectionResetError:
         data = b""
     if not data:
-        states.forget({"socket": plan["socket"], "cgroup_directories": plan["cgroup_directories"]})
+        states.forget({"socket": plan["socket"], "cgroup_places": plan["cgroup_places"]})
         raise LaunchError("its shim was killed while it started", stage="shim")
     message: tuple[Any, ...] = marshal.loads(data)  # noqa: S302 - from our own shim, over a private socket
     if message[0] == "started":

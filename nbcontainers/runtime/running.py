@@ -160,7 +160,7 @@ class Running:
             raise _is_not_running(found)
         try:
             if extra.get("cgroup_directories"):
-                return self._hierarchy.meter(extra["cgroup"], directories=extra["cgroup_directories"])
+                return self._hierarchy.meter(extra["cgroup"], directories=extra["cgroup_places"])
             return _TreeMeter(found.pid, extra.get("limits") or {})
         except NotFound:  # it ended just now
             raise _is_not_running(found) from None

@@ -193,6 +193,7 @@ class _Shim:
                 "log_begin": self.streams.begin,
                 "cgroup": plan["cgroup"],
                 "cgroup_directories": plan["cgroup_directories"],
+                "cgroup_places": plan["cgroup_places"],
                 "cgroup_shelves": plan["cgroup_shelves"],
                 "limits": plan["limits"],
             }

@@ -135,7 +135,7 @@ def forget(extra: dict[str, Any]) -> None:
     """Take away what a shim takes away at its end: its socket, and its cgroups, which are empty now."""
     with contextlib.suppress(OSError):
         os.unlink(extra.get("socket") or "")
-    for directory in reversed((*(extra.get("cgroup_shelves") or ()), *(extra.get("cgroup_directories") or ()))):
+    for directory in reversed((*(extra.get("cgroup_shelves") or ()), *(extra.get("cgroup_places") or ()))):
         try:
             os.rmdir(directory)
         except OSError:

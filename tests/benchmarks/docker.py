@@ -29,6 +29,11 @@ class Docker(Peer):
         self._client = ""
 
     def prepare(self) -> None:
+        self.begin()
+        self.run(self.command("load", "--input", str(Base.at(self.folder.parent).archive)))
+
+    def begin(self) -> None:
+        """Start the daemon, and wait until it answers."""
         places = ("data-root", "exec-root", "pidfile")
         words = [
             *("setpriv", "--pdeathsig", "TERM", self.path, f"--host={self.socket}"),
@@ -44,7 +49,6 @@ class Docker(Peer):
             if self._daemon.poll() is not None or time.monotonic() > deadline:
                 raise Unavailable(f"dockerd does not start: {last_words(log.read_text(errors='replace'))}")
             time.sleep(0.05)
-        self.run(self.command("load", "--input", str(Base.at(self.folder.parent).archive)))
 
     def _choose_client(self) -> bool:
         """Of the clients in PATH, take one of the daemon's version: another may want plug-ins to build."""
@@ -68,6 +72,8 @@ class Docker(Peer):
             except subprocess.TimeoutExpired:
                 self._daemon.kill()
                 self._daemon.wait()
+            # It mounts its own folder on itself, and a daemon that did not start well leaves it so.
+            subprocess.run(["umount", "--lazy", f"{self.folder}/data-root"], capture_output=True, check=False)
         super().__exit__()
 
     def version(self) -> str:

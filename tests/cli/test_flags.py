@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nbcontainers.cli import parser, verbs
+from nbcontainers.cli.creating import run_options
 from nbcontainers.cli.flags import Command, Operand
 from nbcontainers.errors import NBContainersError
 
@@ -65,3 +66,14 @@ def test_verbs_can_share_a_first_word(monkeypatch: pytest.MonkeyPatch) -> None:
         parser.parse(["thing", "mak"])
     assert (caught.value.message, caught.value.hint) == ("unknown command 'thing mak'", "did you mean 'make'?")
     assert "things" in parser.overview()
+
+
+def test_flags_that_ask_for_what_is_so() -> None:
+    """Some of docker's flags have one value that can be had: that one is taken, and what it says is nothing new."""
+    words = ["--isolation", "default", "--runtime=nbcontainers", "--volume-driver", "local", "--disable-content-trust"]
+    _, values = parser.parse(["run", *words, "image"])
+    assert run_options(values) == run_options(parser.parse(["run", "image"])[1])
+    for flag, value in (("--isolation", "hyperv"), ("--runtime", "runc"), ("--volume-driver", "nfs")):
+        with pytest.raises(NBContainersError, match=f"{flag} cannot be had: ") as caught:
+            parser.parse(["run", flag, value, "image"])
+        assert caught.value.hint == f"leave out {flag} {value}"

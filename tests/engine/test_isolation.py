@@ -242,3 +242,30 @@ def test_inspect_shows_what_was_asked_for(engine: Engine) -> None:
     assert (host["IpcMode"], host["ShmSize"], host["Annotations"]) == ("shareable", 1 << 20, {"a": "b"})
     assert (host["Memory"], host["CpuShares"], host["CapAdd"]) == (64 << 20, 100, ["NET_ADMIN"])
     assert host["SecurityOpt"] == ["no-new-privileges"]
+
+
+def test_capabilities_are_given_and_taken(shell: Shell) -> None:
+    """``--cap-add`` and ``--cap-drop``, as the kernel shows them."""
+    masks = [
+        int(shell("grep CapEff /proc/self/status", **words).split()[-1], 16)
+        for words in ({}, {"cap_add": ["NET_ADMIN"]}, {"cap_drop": ["ALL"]}, {"cap_drop": ["ALL"], "cap_add": ["KILL"]})
+    ]
+    assert [mask - masks[0] for mask in masks[:2]] == [0, 1 << 12]
+    assert masks[2:] == [0, 1 << 5]
+
+
+def test_the_cgroup_namespace_is_private_unless_it_is_asked_for(shell: Shell) -> None:
+    """``--cgroupns host`` sees the host's tree of groups."""
+    own = os.readlink("/proc/self/ns/cgroup")
+    assert shell("readlink /proc/self/ns/cgroup", cgroupns="host").strip() == own
+    assert shell("readlink /proc/self/ns/cgroup").strip() != own
+
+
+def test_an_image_for_another_platform_is_refused(engine: Engine) -> None:
+    """``--platform`` names what the image must be for."""
+    image = engine.image("toolbox")
+    own = image.config.platform
+    engine.create(image, "true", platform=f"linux/{own.architecture}")
+    engine.create(image, "true", platform=own.architecture)
+    with pytest.raises(NBContainersError, match="linux/s390x was asked for"):
+        engine.create(image, "true", platform="linux/s390x")

@@ -267,7 +267,6 @@ def test_many_at_once_get_each_an_address_of_its_own(engine: Engine, network: st
 def test_what_contradicts_itself_is_refused(engine: Engine, network: str) -> None:
     """Each with what was asked for; nothing is ignored."""
     for match, options in (
-        ("links", {"link": ["one"]}),
         ("published ports without a network", {"network": "none", "publish": ["80"]}),
         ("--ip with the network 'host'", {"network": "host", "ip": "10.0.0.2"}),
         ("'host' beside another", {"network": ["net", "host"]}),

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.engine import Engine
-from nbcontainers.errors import NBContainersError
+from nbcontainers.errors import HostError, NBContainersError
+from nbcontainers.events import Output
 
 from .test_limits import disk
 
@@ -128,3 +129,98 @@ def test_a_group_below_another_is_made_and_goes_with_it(engine: Engine, shell: S
         engine.run("toolbox", "true", cgroup_parent="../x")
     for container in engine.containers(all=True):
         container.remove()
+
+
+def test_weights_and_real_time_reach_the_kernel(engine: Engine) -> None:
+    """Those limits that only some kernels of cgroup v1 have, and the rest of the rates."""
+    needs(engine, "cpu", "io")
+    if engine._host.hierarchy.version == "v2":
+        pytest.skip("this host has cgroup v2")
+    path = disk()
+    number = os.stat(path).st_rdev
+    node = f"{os.major(number)}:{os.minor(number)}"
+    wanted = {
+        "cpu.cfs_quota_us": "50000",
+        "blkio.bfq.weight": "300",
+        "blkio.throttle.write_bps_device": f"{node} {1 << 20}",
+        "blkio.throttle.read_iops_device": f"{node} 30",
+    }
+    words = {"device_write_bps": [f"{path}:1m"], "device_read_iops": [f"{path}:30"], "cpus": 0.5}
+    cpu, io = (engine._host.hierarchy.parents[name] for name in ("cpu", "io"))
+    if os.path.exists(f"{cpu}/cpu.rt_runtime_us"):
+        words |= {"cpu_rt_period": 100_000, "cpu_rt_runtime": 5_000}
+        wanted |= {"cpu.rt_period_us": "100000", "cpu.rt_runtime_us": "5000"}
+    if os.path.exists(f"{io}/blkio.bfq.io_serviced"):
+        words |= {"blkio_weight": 300}
+    else:
+        del wanted["blkio.bfq.weight"]
+    container = engine.run("toolbox", "sleep", "60", **words)  # type: ignore[arg-type]
+    try:
+        assert read(engine, *wanted) == wanted
+    finally:
+        container.remove(force=True)
+    with pytest.raises(NBContainersError, match="70000"):
+        engine.run("toolbox", "true", blkio_weight_device=[f"{path}:70000"])
+    with pytest.raises(NBContainersError, match="not a whole number"):
+        engine.create("toolbox", "true", blkio_weight_device=[f"{path}:heavy"])
+
+
+def test_limits_of_a_running_container_are_changed(engine: Engine, shell: Shell) -> None:
+    """At once, also in a cgroup that it had not before; what enters later is held too, and so is the next start."""
+    container = engine.run("toolbox", "sh", "-c", "sleep 60 & sleep 60", memory="64m")
+    try:
+        if not engine._host.hierarchy.parents:
+            with pytest.raises(HostError, match="cannot be changed while it runs"):
+                container.update(memory="32m")
+            assert container.spec.resources.memory == 64 << 20
+            return
+        needs(engine, "memory", "pids", "cpu")
+        container.update(memory="128m", pids_limit=50, cpus=0.5, cpuset_cpus="0")
+        if engine._host.hierarchy.version != "v2":
+            files = (
+                "memory.limit_in_bytes",
+                "memory.memsw.limit_in_bytes",
+                "cpu.cfs_quota_us",
+                "cpuset.cpus",
+                "pids.max",
+            )
+            found = read(engine, *files)
+            wanted = [str(128 << 20), str(256 << 20), "50000", "0", "50"]
+            assert [found.get(name, "") for name in files] == [
+                text if name in found else "" for name, text in zip(files, wanted, strict=True)
+            ]
+        usage = container.usage()
+        assert (usage.memory_limit, usage.processes_limit, usage.cpu_limit) == (128 << 20, 50, 0.5)
+        entered = container.exec("cat", "/proc/self/cgroup")
+        said: list[bytes] = []
+        entered.attach(lambda event: said.append(event.data) if isinstance(event, Output) else None)
+        if engine._host.hierarchy.version != "v2":
+            assert f"cpu:/nbcontainers-{container.id}" in b"".join(said).decode()
+        container.update(memory="32m", pids_limit=-1)  # lower, and no limit
+        usage = container.usage()
+        assert (usage.memory_limit, usage.processes_limit) == (32 << 20, None)
+        container.update(memory_swap="48m")
+        with pytest.raises(NBContainersError, match="more than the limit on memory and swap"):
+            container.update(memory="128m")
+        container.kill()
+        container.wait()
+        left = list(Path("/sys/fs/cgroup").glob(f"**/nbcontainers-{container.id}"))
+        assert left == []
+        container.update(cpus=1)
+        container.start()
+        assert (container.usage().memory_limit, container.usage().cpu_limit) == (32 << 20, 1)
+    finally:
+        container.remove(force=True)
+
+
+def test_what_cannot_be_changed_is_refused(engine: Engine) -> None:
+    """Only limits can; a stopped container has them from its next start on."""
+    container = engine.create("toolbox", "true", memory="64m")
+    container.update(memory="32m", cpu_shares=100)
+    limits = engine.container(container.id).spec.resources
+    assert (limits.memory, limits.memory_swap, limits.cpu_shares) == (32 << 20, 64 << 20, 100)
+    assert container.inspect()["HostConfig"]["Memory"] == 32 << 20
+    for words in ({"privileged": True}, {"memory": "1m"}, {"cpus": 1000.0}):
+        with pytest.raises(NBContainersError):
+            container.update(**words)  # type: ignore[typeddict-item]
+    container.remove()

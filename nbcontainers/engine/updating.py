@@ -1,0 +1,123 @@
+"""Limits changed after a container was made: written down for its next start, and at once where it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import Conflict, HostError, NBContainersError
+from ..linux import cgroups, groups
+from ..linux.limits import Write
+from ..oci.resources import Resources
+from ..oci.runtime import RuntimeSpec
+from ..results import ContainerState
+from ..runtime import launch
+from ..runtime.groups import CHANGES
+from ..runtime.host import Host
+from . import limits
+from .options import RunOptions
+
+WORDS = (
+    "memory memory_swap memory_reservation cpus cpu_period cpu_quota cpu_shares cpu_rt_period cpu_rt_runtime cpuset_cpus "
+    "cpuset_mems pids_limit blkio_weight"
+).split()
+"""The options that can be changed: docker update's."""
+_SAME_NAME = frozenset(WORDS) - {"memory", "memory_swap", "cpus", "pids_limit"}
+
+
+def changed(before: Resources, options: RunOptions) -> tuple[Resources, Resources]:
+    """(all limits afterwards, those to be written now): NBContainersError where they do not go together.
+
+    As in Docker, swap follows memory where nobody chose another amount.
+    """
+    for word in options:
+        if word not in WORDS:
+            raise NBContainersError(
+                f"{word!r} cannot be changed once a container is made", hint=f"what can: {', '.join(WORDS)}"
+            )
+    given = RunOptions(**options)
+    if given.get("memory_swap") and not given.get("memory"):
+        given["memory"] = before.memory
+    new = limits.resources(given)
+    values: dict[str, Any] = {name: getattr(new, name) for name in _SAME_NAME & set(options)}
+    if options.get("cpus"):
+        values |= {"cpu_quota": new.cpu_quota, "cpu_period": new.cpu_period}
+    if options.get("memory") or options.get("memory_swap"):
+        follows = before.memory_swap in (None, 2 * (before.memory or 0))
+        swap = new.memory_swap if options.get("memory_swap") or follows else before.memory_swap
+        if swap is not None and 0 < swap < (new.memory or 0):
+            raise NBContainersError(
+                f"a memory limit of {new.memory} bytes is more than the limit on memory and swap together, {swap}",
+                hint="change --memory-swap at the same time",
+            )
+        values |= {"memory": new.memory, "memory_swap": swap}
+    if (pids := options.get("pids_limit")) is not None:
+        values["pids"] = pids if pids > 0 else None
+    now = dict(values)
+    if pids is not None and pids <= 0:
+        now["pids"] = -1  # no limit has to be written, too
+    return replace(before, **values), Resources(**now)
+
+
+def apply(host: Host, state: ContainerState, extra: dict[str, Any], now: Resources) -> None:
+    """Hold a running container to its new limits.
+
+    Raises:
+        HostError: no cgroup of it can hold one of them; nothing was changed then.
+        NBContainersError: the kernel refuses a value, such as less memory than it uses.
+    """
+    name = f"{cgroups.PREFIX}{extra.get('cgroup', state.id)}"
+    places: Sequence[str] = extra.get("cgroup_places") or ()
+    hierarchy = host.hierarchy
+    if not places:
+        raise HostError(
+            f"the limits of {state.name} cannot be changed while it runs: no cgroup holds them here",
+            tier=host.tier,
+            hint="stop it first; the limits then hold from its next start on",
+        )
+    for directory, writes in tuple(hierarchy.change(name, now, places)):
+        made = False
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory, 0o755)
+            made = True
+        _write(directory, writes)
+        if made:
+            _gather(directory, places)
+
+
+def _write(directory: str, writes: Sequence[Write]) -> None:
+    """Write each; of two that bound each other (memory, and memory with swap) the order depends on what was there before."""
+    waiting, refused = list(writes), False
+    while waiting:
+        file, text = waiting.pop(0)
+        try:
+            groups.write(f"{directory}/{file}", text)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.EBUSY) and waiting and not refused:
+                waiting.append((file, text))
+                refused = True
+                continue
+            raise cgroups.explain(f"{directory}/{file}", text, error) from error
+
+
+def _gather(directory: str, places: Sequence[str]) -> None:
+    """Bring every process of the container into a group that was made now; those that are started meanwhile, too."""
+    other = next((path for path in places if path != directory and os.path.isdir(path)), "")
+    if not other:
+        raise Conflict("the container has no group to take its processes from", hint="start it anew")
+    while missing := set(groups.processes([other])) - set(groups.processes([directory])) - {0}:
+        for pid in missing:
+            with contextlib.suppress(ProcessLookupError):
+                groups.write(f"{directory}/cgroup.procs", str(pid))
+
+
+def tell(folder: Path, spec: RuntimeSpec, identifier: str, host: Host) -> None:
+    """Let the shim know what holds from now on: for what it starts anew, and for what enters later."""
+    new = folder / f".{CHANGES}"
+    new.write_bytes(launch.changes(spec, identifier, host))
+    new.rename(folder / CHANGES)
