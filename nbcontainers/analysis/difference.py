@@ -34,8 +34,7 @@ def image_diff(store: Store, before: Image, after: Image) -> ImageDiff:
     if not shared == len(before.layers) == len(after.layers):
         lower = indexes(store, before)
         upper = (*lower[:shared], *indexes(store, after, above=shared))
-        old, new = trees(lower[:shared], lower[shared:], upper[shared:])
-        paths = changed_paths(old, new)
+        old, new, paths = trees(lower[:shared], lower[shared:], upper[shared:])
         files = changes(old, new, paths)
         sides = Side(store, before, lower, old, {}, unread), Side(store, after, upper, new, {}, unread)
         packages = package_changes(*sides, paths)
@@ -58,25 +57,29 @@ def shared_layers(before: Image, after: Image) -> int:
 
 def file_changes(base: Iterable[Index], before: Iterable[Index], after: Iterable[Index]) -> tuple[FileChange, ...]:
     """The files that differ between two trees on a common base, each given as layers from the bottom up; sorted by path."""
-    old, new = trees(base, before, after)
-    return changes(old, new, changed_paths(old, new))
+    old, new, paths = trees(base, before, after)
+    return changes(old, new, paths)
 
 
-def trees(base: Iterable[Index], before: Iterable[Index], after: Iterable[Index]) -> tuple[Tree, Tree]:
-    """Two trees on a common base, each given as layers from the bottom up."""
+def trees(base: Iterable[Index], before: Iterable[Index], after: Iterable[Index]) -> tuple[Tree, Tree, set[str]]:
+    """Two trees on a common base, each given as layers from the bottom up, and the paths that differ."""
     old = Tree()
     for layer in base:
         old.apply(layer)
     new = old.copy()
+    # What the layers above a base touch is little, and all that has to be compared; without a base it is everything.
+    touched: set[str] | None = set() if old.records else None
     for tree, layers in ((old, before), (new, after)):
         for layer in layers:
-            tree.apply(layer)
-    return old, new
-
-
-def changed_paths(old: Tree, new: Tree) -> set[str]:
-    """The paths whose records differ."""
-    return {path for path, _ in old.records.items() ^ new.records.items()}
+            tree.apply(layer, touched)
+    was, now = old.records.get, new.records.get
+    if touched is not None:
+        return old, new, {path for path in touched if was(path) != now(path)}
+    differ = {path for path, record in new.records.items() if was(path) != record}
+    added = sum(path not in old.records for path in differ)
+    if len(old.records) + added > len(new.records):
+        differ |= old.records.keys() - new.records.keys()
+    return old, new, differ
 
 
 def changes(old: Tree, new: Tree, paths: Iterable[str]) -> tuple[FileChange, ...]:

@@ -46,20 +46,27 @@ class Tree:
         record = self.records.get(path)
         return None if record is None else shown(path, record, self.links)
 
-    def apply(self, layer: Index) -> None:
-        """Put a layer on top."""
+    def apply(self, layer: Index, touched: set[str] | None = None) -> None:
+        """Put a layer on top; the paths that it has or removes are added to ``touched``."""
         present, markers = split(layer)
+        if touched is not None:
+            touched.update(present)
         if self.records:
             for gone in removed_by(present, markers, self.records).values():
+                if touched is not None:
+                    touched.update(gone)
                 for name in gone:
                     del self.records[name]
-            self.records.update(present)
-        else:
+        linked = [path for path in layer.links if path in present and present[path][0] == HARDLINK]
+        if len(self.records) < len(present):
+            for path, record in self.records.items():
+                present.setdefault(path, record)
             self.records = present
+        else:
+            self.records.update(present)
         self.links.update(layer.links)
-        for path, target in layer.links.items():
-            if path in present and present[path][0] == HARDLINK:
-                self.records[path] = self._of_target(present[path], target)
+        for path in linked:
+            self.records[path] = self._of_target(self.records[path], layer.links[path])
 
     def _of_target(self, record: bytes, target: str) -> bytes:
         """The record of a hard link with its target's mode, owner and content, so that it differs when that does; no bytes of its own."""
@@ -90,7 +97,7 @@ def kinds(records: Iterable[bytes]) -> bytes:
 
 def split(layer: Index) -> tuple[dict[str, bytes], Markers]:
     """A layer's paths that are there, with their records, and its markers for those that are not."""
-    if WHITEOUT not in kinds(layer.records):
+    if not layer.removes or WHITEOUT not in kinds(layer.records):
         return dict(zip(layer.paths, layer.records, strict=True)), _NO_MARKERS
     present: dict[str, bytes] = {}
     marks: list[str] = []
@@ -113,7 +120,12 @@ def removed_by(present: Mapping[str, bytes], markers: Markers, tree: Mapping[str
     """
     gone: dict[str, list[str]] = {path: [path] for path in sorted(markers.whiteouts) if path in tree}
     folders = {path for path in (*gone, *markers.opaque) if path in tree and tree[path][0] == DIRECTORY}
-    common = [path for path in present if path in tree]  # in the order of both: a set's would cost ten times as much
+    # in the order of the shorter one: a set's would cost ten times as much
+    common = (
+        [path for path in present if path in tree]
+        if len(present) < len(tree)
+        else [path for path in tree if path in present]
+    )
     folders.update(path for path in common if tree[path][0] == DIRECTORY != present[path][0])
     if "" in markers.opaque:
         folders.add("")

@@ -80,9 +80,21 @@ class ContainerMagics(Magics):
     @cell_magic
     @told
     def dockerfile(self, line: str, cell: str) -> None:
-        """Build an image from the cell: %%dockerfile [-t NAME] [--build-arg NAME=VALUE] [--target STAGE] [--no-cache] [--as NAME].
+        """Build an image from the Dockerfile in this cell, and show its steps and layers.
 
-        COPY reads from the working directory.
+        %%dockerfile [-t NAME] [--build-arg NAME=VALUE] [--target STAGE] [--no-cache] [--as NAME]
+
+        COPY reads from the working directory, of which only what COPY and ADD name is read. The Tab key completes instructions, flags,
+        stages, images and files. --as NAME binds the result to a variable; its ``image`` is the image.
+
+        Examples:
+            %%dockerfile -t hello
+            FROM toolbox
+            COPY greet.py /app/
+            CMD ["python3", "/app/greet.py"]
+
+        "%nbc build --help" lists every flag.
+
         """
         from ..cli.build import arguments
         from . import show
@@ -119,9 +131,23 @@ class ContainerMagics(Magics):
     @line_cell_magic
     @told
     def run_container(self, line: str, cell: str | None = None) -> None:
-        """Run a container: %run_container [FLAGS] IMAGE [COMMAND …], with docker run's flags, --replace and --as NAME.
+        """Run a container and show its output below the cell; the interrupt button stops it.
 
-        As a cell magic the cell is the script on standard input.
+        %run_container [FLAGS] IMAGE [COMMAND …]
+
+        The flags are docker run's, and two more: --replace takes a name over from a container that has it, --as NAME binds the
+        container to a variable. {name} as a whole word before the image is the variable of that name. As a cell magic the cell is
+        the script on standard input.
+
+        Examples:
+            %run_container --rm toolbox ls /
+            %run_container -d --name worker -m 64m --cpus 0.5 hello
+
+            %%run_container --rm toolbox sh
+            echo "this cell is the script"
+
+        "%run_container --help" lists every flag.
+
         """
         from ..cli.creating import run_options
         from .running import run
@@ -152,7 +178,17 @@ class ContainerMagics(Magics):
     @line_magic
     @told
     def containers(self, line: str) -> None:
-        """List the running containers, or with -a all: %containers [-a] [-q] [--format FORMAT] [--as NAME]."""
+        """List the running containers, or with -a all of them.
+
+        %containers [-a] [-q] [--format FORMAT] [--as NAME]
+
+        Examples:
+            %containers -a
+            %containers --format '{{.Names}} {{.Status}}'
+
+        "%containers --help" lists every flag.
+
+        """
         from ..cli import containers as verbs
         from .session import engine
 
@@ -170,7 +206,17 @@ class ContainerMagics(Magics):
     @line_magic
     @told
     def images(self, line: str) -> None:
-        """List images: %images [-q] [--format FORMAT] [--as NAME]."""
+        """List the images of the store.
+
+        %images [-q] [--format FORMAT] [--as NAME]
+
+        Examples:
+            %images
+            %images --format '{{.Repository}} {{.Size}}'
+
+        "%images --help" lists every flag.
+
+        """
         from ..cli import images as verbs
         from .session import engine
 
@@ -186,7 +232,20 @@ class ContainerMagics(Magics):
     @line_magic
     @told
     def layers(self, line: str) -> None:
-        """Show what each layer of an image holds: %layers IMAGE [--as NAME]."""
+        """Show the layers of an image: what each holds, what is wasted, which other images share it.
+
+        %layers IMAGE [--format FORMAT] [--as NAME]
+
+        The instruction, the size of its files and of its compressed blob, files added, changed and removed, bytes that later layers replace
+        or remove, and how efficient the whole is, as dive counts it.
+
+        Examples:
+            %layers hello
+            %layers hello --as stack
+
+        "%layers --help" lists every flag.
+
+        """
         from ..cli import format as form
         from . import show
         from .session import engine
@@ -203,7 +262,20 @@ class ContainerMagics(Magics):
     @line_magic
     @told
     def image_diff(self, line: str) -> None:
-        """Show in what two images differ: %image_diff BEFORE AFTER [--as NAME]."""
+        """Show in what two images differ: files, packages and settings.
+
+        %image_diff BEFORE AFTER [-a] [--format FORMAT] [--as NAME]
+
+        Folders add up what is in them, and are opened with a click or the arrow keys. Packages are those of dpkg, apk, rpm, Python and
+        conda. -a prints every file on a line of its own.
+
+        Examples:
+            %image_diff toolbox hello
+            %image_diff hello:1 hello:2 --format json
+
+        "%image_diff --help" lists every flag.
+
+        """
         from ..cli import difference as shown
         from ..cli import format as form
         from . import show
@@ -222,7 +294,19 @@ class ContainerMagics(Magics):
     @line_magic
     @told
     def cgroups(self, line: str) -> None:
-        """Show what containers use, live, while other cells run: %cgroups [CONTAINER …]."""
+        """Show what containers use, live, while other cells run: processor, memory and processes against their limits.
+
+        %cgroups [CONTAINER …]
+
+        Without names it shows those that run and those that start from now on; one that has ended says why.
+
+        Examples:
+            %cgroups
+            %cgroups worker
+
+        "%cgroups --help" says the same.
+
+        """
         from .live import usage
         from .session import engine
 
@@ -232,7 +316,18 @@ class ContainerMagics(Magics):
     @line_magic
     @told
     def nbc(self, line: str) -> None:
-        """Any verb of the command line: %nbc VERB …; %nbc alone lists them."""
+        """Any verb of the command line: %nbc VERB …; %nbc alone lists them.
+
+        The Tab key completes verbs, flags, images and containers.
+
+        Examples:
+            %nbc doctor
+            %nbc logs worker
+            %nbc history hello
+
+        "%nbc VERB --help" lists a verb's flags.
+
+        """
         from ..cli import parser
         from ..cli.verbs import find
         from . import words

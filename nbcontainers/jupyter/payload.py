@@ -55,7 +55,8 @@ def _file(entry: Entry) -> dict[str, Any]:
 
 def prose(text: str, limit: int) -> str:
     """Text of several lines, each printable, cut off at ``limit`` characters."""
-    whole = "\n".join(printable(line.expandtabs(4)) for line in text.splitlines())
+    # what is written out only grows, so no more than the limit has to be looked at
+    whole = "\n".join(printable(line.expandtabs(4)) for line in text[: limit + 1].splitlines())
     return whole if len(whole) <= limit else whole[: limit - 1] + "…"
 
 

@@ -26,6 +26,7 @@ _MAGIC = b"nbcontainers index 1\n"
 _HEAD = struct.Struct("<QQQI")  # rows, bytes of the paths, bytes of the links, CRC-32 of all that follows
 RECORD = struct.Struct("<BxHIIQ32s")  # kind, mode, uid, gid, size, sha256 of the content or of the link's target
 
+_WHITEOUT = KINDS.index("whiteout")
 _WHOLE = struct.Struct(f"{RECORD.size}s")
 
 
@@ -34,12 +35,13 @@ class Index:
     """The rows of a layer: ``paths[i]`` and ``records[i]`` are one entry, and ``index[i]`` is that entry decoded.
 
     Records compare as bytes: two are equal if kind, mode, owner, size and content (a link's target) are. ``links`` has the
-    target of each link by its path.
+    target of each link by its path. ``removes`` is False if it is known that no row is a whiteout.
     """
 
     paths: list[str] = field(default_factory=list)
     records: list[bytes] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
+    removes: bool = True
 
     def add(self, entry: Entry) -> None:
         """Append a row."""
@@ -83,6 +85,7 @@ class Index:
             _decoded(data[start : start + paths]).split("\0") if rows else [],
             list(map(itemgetter(0), _WHOLE.iter_unpack(memoryview(data)[end:]))),
             dict(zip(words[::2], words[1::2], strict=True)),
+            removes=_WHITEOUT in data[end :: RECORD.size],
         )
 
 

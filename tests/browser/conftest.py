@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import json
 import os
-import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,17 +12,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
-FLAGS = [
-    "--no-sandbox",  # the tests run as root, where Chromium's own sandbox refuses to
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from tests.browser.lab import CHROMIUM, FLAGS, KERNEL, ROOT, Lab, serve
+
 NEEDED = {
     "playwright": "playwright",
     "pytest_playwright": "pytest-playwright",
@@ -75,73 +59,11 @@ def base_url() -> str:
     return ""
 
 
-@dataclass
-class Lab:
-    """A running JupyterLab: its address, and the folder of its notebooks."""
-
-    url: str
-    folder: Path
-
-
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A JupyterLab with settings, workspaces and a store of its own."""
-    home = tmp_path_factory.mktemp("lab")
-    folder = home / "notebooks"
-    folder.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = home / "config" / "labconfig"
-    settings.mkdir(parents=True)
-    quiet = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
-    (settings / "default_setting_overrides.json").write_text(json.dumps(quiet))
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "IPYTHON", "PYTEST"))
-    }
-    environment |= {
-        "JUPYTER_CONFIG_DIR": str(home / "config"),
-        "JUPYTER_DATA_DIR": str(home / "data"),
-        "JUPYTER_RUNTIME_DIR": str(home / "run"),
-        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-        "IPYTHONDIR": str(home / "ipython"),
-        "NBCONTAINERS_ROOT": str(home / "store"),
-        "PYTHONPATH": str(ROOT),
-        "PYTHONWARNINGS": "default",
-    }
-    log = home / "lab.log"
-    words = [
-        "--no-browser",
-        "--ip=127.0.0.1",
-        f"--port={port}",
-        "--allow-root",
-        "--IdentityProvider.token=",
-        "--ServerApp.password=",
-        "--ServerApp.disable_check_xsrf=True",
-        f"--ServerApp.root_dir={folder}",
-        "--LabApp.expose_app_in_browser=True",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]
-    with log.open("w") as written:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *words],
-            stdout=written,
-            stderr=written,
-            env=environment,
-            start_new_session=True,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            assert server.poll() is None, log.read_text()
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/api/status", timeout=2):
-                break
-            time.sleep(0.1)
-        yield Lab(url, folder)
-    finally:
-        server.terminate()
-        server.wait(20)
+    with serve(tmp_path_factory.mktemp("lab")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -154,9 +76,6 @@ def tab(browser: Any, browser_context_args: dict[str, Any], lab: Lab) -> Iterato
     page.evaluate("() => window.jupyterapp.restored.then(() => window.jupyterapp.shell.collapseLeft())")
     yield page
     context.close()
-
-
-KERNEL = "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 
 
 @dataclass
@@ -226,7 +145,20 @@ class Notebook:
         self.page.wait_for_function(KERNEL, timeout=60_000)
 
     def close(self) -> None:
-        """Close the notebooks, saved or not; the kernel stays for the next test."""
+        """Close the notebooks, saved or not, and the widgets in the kernel, which stays for the next test.
+
+        A page that opens a notebook asks its kernel for the state of every widget that is alive there. Those of all tests together
+        are megabytes, and a server that is sent so much at once drops what comes next, outputs too (``iopub_data_rate_limit``).
+        """
+        self.page.evaluate(
+            """code => {
+                const kernel = window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel;
+                if (!kernel) return null;
+                const closed = kernel.requestExecute({ code, silent: true, store_history: false }).done.then(() => null);
+                return Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 20_000))]);
+            }""",
+            "import sys\nif 'ipywidgets' in sys.modules: sys.modules['ipywidgets'].Widget.close_all()",
+        )
         self.page.evaluate(
             "() => { for (const widget of [...window.jupyterapp.shell.widgets('main')]) widget.dispose(); }"
         )

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser.lab import KERNEL
+
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
 
 ROOT = Path(__file__).parent.parent.parent
@@ -53,6 +55,35 @@ def test_the_first_notebook_runs_in_the_page(notebook):
         notebook.look(f"notebook-{name}", selector)
     expect(page.locator(".nbc-usage .card", has_text="worker")).to_be_visible()
     expect(page.locator(".nbc-usage .card", has_text="glutton")).to_contain_text("memory ran out")
+
+
+def test_the_tab_key_completes_magics_and_dockerfiles(notebook):
+    """In the page's own editor: a verb, an image with its tag, an instruction, a stage."""
+    cells = {
+        "%nbc image-d": "%nbc image-diff",
+        "%layers toolbox:la": "%layers toolbox:latest",
+        "%%dockerfile\nFROM toolbox\nENTRY": "%%dockerfile\nFROM toolbox\nENTRYPOINT",
+        "%%dockerfile\nFROM toolbox AS one\nCOPY --from=o": "%%dockerfile\nFROM toolbox AS one\nCOPY --from=one",
+    }
+    notebook.open("%load_ext nbcontainers\n%nbc toolbox", *cells)
+    page = notebook.page
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell').then(() => {})")
+    page.wait_for_function(KERNEL, timeout=60_000)
+    source = "window.jupyterapp.shell.currentWidget.content.widgets[number].model.sharedModel.source"
+    for number, whole in enumerate(cells.values(), 1):
+        page.locator(".jp-Notebook .jp-Cell").nth(number).locator(".cm-content").click()
+        page.keyboard.press("Control+End")
+        page.keyboard.press("Tab")
+        # the page offers words of its own as well, so that even a single one of ours may have to be chosen
+        page.wait_for_function(
+            f"([number, whole]) => {source} === whole || document.querySelector('.jp-Completer:not(.lm-mod-hidden) .jp-Completer-item')",
+            arg=[number, whole],
+            timeout=30_000,
+        )
+        if page.evaluate(f"number => {source}", number) != whole:
+            page.locator(".jp-Completer-item", has_text=whole.split()[-1]).click()
+        page.wait_for_function(f"([number, whole]) => {source} === whole", arg=[number, whole], timeout=10_000)
+        page.keyboard.press("Escape")
 
 
 def test_a_failed_build_and_a_live_run_look_calm(notebook):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.browser.lab import WATCH
+
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
 
 
@@ -80,10 +82,19 @@ def test_a_difference_is_filtered(notebook, show):
     expect(page.get_by_role("button", name="Sorted by size")).to_be_visible()
 
 
-def test_a_hundred_thousand_files_are_painted_at_once(notebook, show):
-    """What can be seen is drawn, nothing else; folders far down come by message, as they are opened."""
+LARGE = "from tests.jupyter import samples\nfrom nbcontainers.jupyter import widgets\n"
+
+
+def test_a_hundred_thousand_files_are_painted_at_once(notebook):
+    """What can be seen is drawn, nothing else; folders far down come by message, as they are opened; no message is large."""
     page = notebook.page
-    show("widgets.DiffWidget(samples.large_diff())")
+    notebook.open(
+        LARGE + "widgets.DiffWidget(samples.large_diff())", LARGE + "widgets.LayersWidget(samples.large_stack())"
+    )
+    page.evaluate(WATCH)
+    notebook.start()
+    page.wait_for_selector(".nbc-layers", timeout=60_000)
+    page.wait_for_selector(".nbc-diff", timeout=20_000)
     expect(page.get_by_text("100,000 files")).to_be_visible()
     took = page.evaluate(
         "() => Math.min(...performance.getEntriesByName('nbcontainers:diff').map((one) => one.duration))"
@@ -93,6 +104,13 @@ def test_a_hundred_thousand_files_are_painted_at_once(notebook, show):
     page.get_by_role("treeitem", name="part-39").click()
     page.get_by_role("treeitem", name="section-24").click()
     expect(page.get_by_role("treeitem", name="file-").first).to_be_visible(timeout=10_000)
+    expect(page.get_by_role("treeitem", name="section-24")).to_be_visible()
+    page.get_by_role("searchbox").fill("file-00000")
+    expect(page.get_by_role("status")).to_contain_text("10 files of 100,000", timeout=20_000)
+    seen = page.evaluate("() => window.seen")
+    assert 1000 < seen["largest"] < 1_000_000, seen
+    page.get_by_role("searchbox").fill("")
+    expect(page.get_by_role("treeitem", name="part-39")).to_be_visible(timeout=20_000)
     notebook.look("diff-large")
 
 

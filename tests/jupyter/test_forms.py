@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -137,6 +138,25 @@ def test_a_notebook_does_not_grow_with_the_difference() -> None:
     assert len(markup) < 200_000
     assert "33,334 added" in read(markup)
     assert "not kept here" in read(markup)
+
+
+def test_packages_are_told_with_both_versions_and_not_without_end() -> None:
+    """What manages them and where; of very many only some are kept."""
+    text = read(forms.image_diff(samples.diff()))
+    assert "4 packages" in text
+    assert "python in /usr/lib/python3.11/site-packages" in text
+    assert "3.0.11-1~deb12u2" in text
+    many = samples.diff((), (), samples.PACKAGES * 100)
+    assert "… 200 more not kept here" in read(forms.image_diff(many))
+    unread = dataclasses.replace(many, unread=("the packages could not be read",))
+    assert "could not be read" in read(forms.image_diff(unread))
+
+
+def test_a_container_that_ended_says_why_in_its_row() -> None:
+    """Measured or not."""
+    state = samples.state(status="exited", exit_code=137, out_of_memory=True)
+    for sample in (None, samples.usage(3)):
+        assert "memory ran out" in read(forms.usage([(state, sample, None, [])]))
 
 
 def test_a_failed_build_marks_the_lines_that_failed() -> None:

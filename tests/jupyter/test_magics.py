@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from nbcontainers.jupyter import words
 from tests.jupyter import samples
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -298,6 +300,24 @@ def test_words_are_completed(kernel) -> None:
     assert whole("%%dockerfile\nFROM hello AS one\nCOPY --from=o") == "%%dockerfile\nFROM hello AS one\nCOPY --from=one"
     assert whole("%%dockerfile\nFROM hello\nCOPY gre") == "%%dockerfile\nFROM hello\nCOPY greet.txt"
     assert completed("impor") >= {"import"}, "Python's own are as they were"
+
+
+@pytest.mark.parametrize("name", [*words.MAGICS, "nbc"])
+def test_a_question_mark_shows_how_a_magic_is_used(name: str) -> None:
+    """What it does, its words, examples that the magic itself would read, and where the rest is told."""
+    from nbcontainers.cli import parser
+    from nbcontainers.jupyter.magics import ContainerMagics
+
+    told = inspect.getdoc(getattr(ContainerMagics, name))
+    assert "Examples:" in told
+    assert "--help" in told.splitlines()[-1]
+    examples = re.findall(rf"^ +%+{name}\b(.*)$", told, re.MULTILINE)
+    assert examples
+    for example in examples:
+        if name == "nbc":
+            parser.parse(words.split(example))
+        else:
+            words.read(name, example, {})
 
 
 def test_the_extension_can_be_unloaded_and_loaded_again(kernel) -> None:

@@ -9,7 +9,7 @@ const HEIGHT = 48;
 export function chart(label, span = 60) {
   const area = s("path.area");
   const line = s("path.line");
-  const limitLine = s("line.limit", { x1: 0, x2: WIDTH, y1: 4, y2: 4 });
+  const limitLine = s("line.limit", { x1: 0, x2: WIDTH, y1: 4, y2: 4, style: { display: "none" } });
   const svg = s(
     "svg.chart",
     { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": label },

@@ -1,6 +1,6 @@
 // DiffWidget: in what two images differ. The tree is asked for folder by folder, as it is opened.
 
-import { count, frame, h, icon, plural, signed } from "./dom.js";
+import { count, frame, h, icon, painted, plural, signed } from "./dom.js";
 import { drawTree } from "./tree.js";
 
 const KINDS = [
@@ -48,8 +48,7 @@ export default {
     if (packages.length) root.append(packagesTable(packages, totals.packages));
     if (settings.length) root.append(settingsTable(settings, totals.settings));
     for (const sentence of unread) root.append(h("div.unread.warn", {}, sentence));
-    // what the tests hold: from here to the next frame that is painted
-    requestAnimationFrame(() => setTimeout(() => performance.measure("nbcontainers:diff", { start: began })));
+    painted("diff", began);
     return leave;
   },
 };

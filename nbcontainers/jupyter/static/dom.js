@@ -114,6 +114,11 @@ export function frame(el, name, label) {
   return root;
 }
 
+/** Note, for those who measure, how long it was from an instant to the end of the next frame that is painted. */
+export function painted(name, began) {
+  requestAnimationFrame(() => setTimeout(() => performance.measure(`nbcontainers:${name}`, { start: began })));
+}
+
 /**
  * What is kept for a widget beside its traits, shared by all its views; made by `make` when it is first asked for.
  * Each view is given a model object of its own, so it is the widget's key that tells them to be one. `forget` drops it.

@@ -1,10 +1,11 @@
 // LayersWidget: the layer stack of one image.
 
-import { frame } from "./dom.js";
+import { frame, painted } from "./dom.js";
 import { drawStack } from "./stack.js";
 
 export default {
   render({ model, el }) {
+    const began = performance.now();
     const draw = () => {
       const stack = model.get("stack");
       drawStack(frame(el, "nbc-layers", `Layers of ${stack.name}`), stack, {
@@ -17,6 +18,7 @@ export default {
     };
     model.on("change:stack", draw);
     draw();
+    painted("layers", began);
     return () => model.off("change:stack", draw);
   },
 };
