@@ -99,7 +99,10 @@ def describe(networking: Networking, state: ContainerState, files: NetworkFiles,
             networks[place.network] = _endpoint(files.find(place.network), place, own.get(place.network))
     if networking.mode in ("none", "host"):
         networks[networking.mode] = _endpoint(files.find(networking.mode), Place(network=networking.mode), None)
-    return {"Ports": bindings(state.ports) if state.pid else {}, "Networks": networks}
+    default = networks.get(definitions.DEFAULT, {})  # which Docker tells of a second time
+    first = {key: default.get(key, "") for key in ("Gateway", "IPAddress", "MacAddress")}
+    ports = bindings(state.ports) if state.pid else {}
+    return {"Ports": ports, **first, "IPPrefixLen": default.get("IPPrefixLen", 0), "Networks": networks}
 
 
 def bindings(ports: Sequence[Port]) -> dict[str, list[dict[str, str]]]:

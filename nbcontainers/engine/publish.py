@@ -46,7 +46,7 @@ def parse(word: str) -> tuple[Publication, ...]:
     address = (match["address"] or "").strip("[]")
     if address:
         try:
-            socket.getaddrinfo(address, None, flags=socket.AI_NUMERICHOST)
+            socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
         except OSError:
             raise NBContainersError(f"not an address of this host: {address!r} in {word!r}", hint=_HINT) from None
     inside = _range(match["port"], word)

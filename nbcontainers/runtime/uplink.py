@@ -119,6 +119,8 @@ class Helper:
             try:
                 syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
                 os.close(self._go)
+                for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP):
+                    signal.signal(number, signal.SIG_DFL)  # pasta takes an ignored SIGPIPE for an error
                 if os.read(wait, 1):
                     os.execv(path, command(name, parent, userns))
             finally:

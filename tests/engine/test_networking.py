@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -382,3 +383,22 @@ time.sleep(600)
     until(lambda: not engine.containers())
     until(lambda: socket.create_server(("127.0.0.1", port)).close() is None)
     until(lambda: nothing_new(pristine))
+
+
+@needs_root
+def test_slirp4netns_is_a_way_out(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel's own is not to be had; it ends with the holder."""
+    path = shutil.which("slirp4netns")
+    if path is None:
+        pytest.skip("slirp4netns is not installed")
+    for container in engine.containers(all=True):
+        container.remove(force=True)
+    engine.prune_networks()
+    networks = engine._runtime.networks(engine.store.root)
+    until(lambda: not Path(networks._socket).exists())
+    monkeypatch.setattr("nbcontainers.runtime.networks.way_out", lambda host: ("slirp4netns", path))
+    assert python(engine, GET.format(WORLD)) == HOST
+    with networks.connect() as connection:
+        assert connection.about["how"] == "slirp4netns"
+    engine.prune_networks()
+    until(lambda: not Path(networks._socket).exists())
