@@ -106,11 +106,12 @@ class TransferFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warned:
-    """Something the user should know and nothing that stops the work; ``line`` is a Dockerfile's, from 1."""
+    """Something the user should know and nothing that stops the work; ``line`` is a Dockerfile's, from 1, ``rule`` a build check."""
 
     message: str
     hint: str = ""
     line: int | None = None
+    rule: str = ""
 
 
 Event = StepStarted | StepFinished | Output | Progress | TransferStarted | Transfer | TransferFinished | Warned

@@ -352,7 +352,8 @@ def _document(folder: Path, name: str, text: str) -> str:
 def _mounts(folder: Path, step: Run) -> tuple[Mount, ...]:
     """What a command sees of this host: its name servers, names, and the script of a heredoc."""
     network: Literal["none", "host"] = "none" if step.network == "none" else "host"
-    found = list(namefiles.write(folder, HOSTNAME, network, read_only=True))
+    written = namefiles.write(folder, HOSTNAME, network, read_only=True)
+    found = [mount for mount in written if mount.destination != "/etc/hostname"]  # BuildKit shows none
     if step.hosts:
         with (folder / "hosts").open("a") as file:
             file.writelines(f"{line}\n" for line in step.hosts)

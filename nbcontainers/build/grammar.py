@@ -149,6 +149,11 @@ class _Reading:
             found.append((name, value_text))
         return tuple(found)
 
+    def is_legacy(self) -> bool:
+        """Whether the name stands before its value with no ``=`` between them."""
+        words = quoted(self.line.span.text, self.line.arguments, self.line.end, self.escape)
+        return bool(words) and "=" not in words[0].text
+
     def command(self, *, required: bool) -> ins.Command:
         if not self.rest:
             if required:
@@ -327,8 +332,8 @@ def _onbuild(at: _Reading) -> ins.Onbuild:
 _READERS: dict[str, Callable[[_Reading], ins.Instruction]] = {
     "FROM": _from,
     "ARG": _arg,
-    "ENV": lambda at: ins.Env(text=at.text, range=at.range, pairs=at.pairs()),
-    "LABEL": lambda at: ins.Label(text=at.text, range=at.range, pairs=at.pairs()),
+    "ENV": lambda at: ins.Env(text=at.text, range=at.range, pairs=at.pairs(), legacy=at.is_legacy()),
+    "LABEL": lambda at: ins.Label(text=at.text, range=at.range, pairs=at.pairs(), legacy=at.is_legacy()),
     "RUN": _run,
     "COPY": _copy,
     "ADD": _add,

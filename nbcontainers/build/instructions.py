@@ -61,16 +61,18 @@ class Arg(Written):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Env(Written):
-    """Variables of the environment, of the build and of the image."""
+    """Variables of the environment, of the build and of the image; ``legacy`` where it reads ``ENV NAME VALUE``."""
 
     pairs: tuple[tuple[str, str], ...]
+    legacy: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label(Written):
-    """Labels of the image."""
+    """Labels of the image; ``legacy`` where it reads ``LABEL NAME VALUE``."""
 
     pairs: tuple[tuple[str, str], ...]
+    legacy: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

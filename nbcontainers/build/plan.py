@@ -12,19 +12,24 @@ from ..events import Warned
 from ..oci.descriptor import Platform
 from ..oci.image import ImageConfig
 from ..store import modes
-from . import grammar, mounts, parser, transfers
+from . import grammar, lint, mounts, parser, transfers
 from . import instructions as ins
 from .context import clean
+from .ignore import Ignore
+from .lint import Finding, Linter
 from .mounts import RunMount
 from .parser import Heredoc, heredoc_name
 from .scope import Arguments, Scope
 from .source import Range, wrong
-from .stages import Resolve, Stage, find, needed, platform_arguments, split
+from .stages import UNKNOWN, Resolve, Stage, find, needed, platform_arguments, split
 from .steps import Configure, Copy, Node, Run, Source, Step
 
 Network = Literal["default", "host", "none"]
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 _PIPES = "/dev/pipes/"
+_CHECK = "BUILDKIT_DOCKERFILE_CHECK"
+# Build arguments that mean something to the builder itself.
+_SILENT = ("SOURCE_DATE_EPOCH", _CHECK, "BUILDKIT_INLINE_CACHE", "BUILDKIT_SYNTAX")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,7 @@ class Plan:
     target: int
     config: ImageConfig
     warnings: tuple[Warned, ...]
+    findings: tuple[Finding, ...] = ()
 
     def line(self, index: int) -> tuple[int, ...]:
         """The nodes from the Source up to one, each the parent of the next."""
@@ -62,6 +68,8 @@ def plan(
     hosts: tuple[str, ...] = (),
     folders: Collection[str] = (),
     aliases: Mapping[str, str] | None = None,
+    ignore: Ignore | None = None,
+    everything: bool = False,
 ) -> Plan:
     """Plan the build of a Dockerfile.
 
@@ -77,6 +85,8 @@ def plan(
         labels: labels of the image beside the Dockerfile's.
         folders: names of contexts that are folders: stages and images of such a name are that folder.
         aliases: names of contexts that are images, each with its image.
+        ignore: what the build's own context leaves out.
+        everything: plan all stages, also those that the target does not need, and let no check be an error.
 
     Raises:
         DockerfileError: with the lines at fault.
@@ -84,16 +94,23 @@ def plan(
 
     """
     syntax = parser.parse(text)
-    before, stages = split(grammar.read(syntax))
+    read = grammar.read(syntax)
+    before, stages = split(read)
     host = Platform.host()
     platform = platform or host
     given = dict(arguments or {})
     chosen = find(stages, target)
     known = Arguments(given, _overridden(platform_arguments(host, platform, chosen.begin.stage), given))
+    linter = Linter.configured(syntax, given.get(_CHECK, ""))
+    lint.check_text(linter, text, syntax, read)
+    defaults = Arguments({}, dict(known.everywhere))
+    _before(before, defaults, syntax.escape)
     _before(before, known, syntax.escape)
+    begins = [stage.begin for stage in stages]
+    lint.check_from(linter, begins, _declared(before, known.everywhere), defaults.everywhere, syntax.escape)
     order = needed(
         stages,
-        [chosen],
+        stages if everything else [chosen],
         arguments=known,
         escape=syntax.escape,
         platform=platform,
@@ -101,20 +118,21 @@ def plan(
         folders=folders,
         aliases=aliases,
     )
-    planner = _Planner(known, syntax.escape, platform, epoch, _proxies(given), network, hosts)
+    planner = _Planner(
+        known, syntax.escape, platform, epoch, _proxies(given), network, hosts, linter, ignore or Ignore()
+    )
     for stage in order:
         planner.stage(stage)
     scope = planner.scopes[chosen.index]
     base = planner.bases[chosen.index]
+    if not everything:
+        linter.settle()
     warnings = [
-        Warned(
-            message="an empty line inside an instruction", hint="end the instruction, or take the line out", line=line
-        )
-        for line in syntax.empty_continuations
+        Warned(message=one.message, hint=one.hint, line=one.range.line, rule=one.rule)
+        for one in sorted(linter.found, key=lambda finding: finding.range.line)
     ]
-    warnings += planner.warnings
     unused = sorted(set(given) - known.used - {name for proxy in PROXIES for name in (proxy, proxy.lower())})
-    unused = [name for name in unused if name != "SOURCE_DATE_EPOCH"]
+    unused = [name for name in unused if name not in _SILENT]
     if unused:
         message = f"no ARG takes the build argument{'s' * (len(unused) > 1)} {', '.join(unused)}"
         warnings.append(Warned(message=message, hint="an ARG with that name has to stand in the Dockerfile"))
@@ -129,11 +147,17 @@ def plan(
             history=base.history if base else (),
         ),
         warnings=tuple(warnings),
+        findings=tuple(sorted(linter.found, key=lambda finding: (finding.range.line, finding.rule))),
     )
 
 
 def _overridden(values: dict[str, str], given: Mapping[str, str]) -> dict[str, str]:
     return {name: given.get(name, value) for name, value in values.items()}
+
+
+def _declared(before: list[ins.Arg], values: Mapping[str, str]) -> dict[str, str]:
+    """The arguments that FROM can name, with a value or not."""
+    return {**{name: "" for one in before for name, _ in one.pairs}, **values}
 
 
 def _before(before: list[ins.Arg], known: Arguments, escape: str) -> None:
@@ -163,6 +187,8 @@ class _Planner:
         proxies: tuple[str, ...],
         network: Network,
         hosts: tuple[str, ...],
+        linter: Linter,
+        ignore: Ignore,
     ) -> None:
         self.arguments = arguments
         self.escape = escape
@@ -171,11 +197,12 @@ class _Planner:
         self.proxies = proxies
         self.network = network
         self.hosts = hosts
+        self.linter = linter
+        self.ignore = ignore
         self.nodes: list[Node] = []
         self.ends: dict[int, int] = {}
         self.scopes: dict[int, Scope] = {}
         self.bases: dict[int, ImageConfig | None] = {}
-        self.warnings: list[Warned] = []
 
     def add(self, stage: str, written: ins.Instruction, step: Step, created_by: str, **links: int | None) -> int:
         self.nodes.append(
@@ -192,15 +219,27 @@ class _Planner:
         return len(self.nodes) - 1
 
     def stage(self, stage: Stage) -> None:
+        self.check_platform_word(stage)
         if stage.base is not None:
             scope, end, base = self.scopes[stage.base].child(), self.ends[stage.base], self.bases[stage.base]
         else:
             scope, end, base = self.begin(stage)
         for instruction in stage.body:
             end = self.instruction(stage, scope, instruction, end)
-        for name, place in dict.fromkeys(scope.unset):
-            self.warnings.append(Warned(message=f"the variable ${name} has no value here", line=place.line))
+        if not scope.is_unknown:
+            for name, place in dict.fromkeys(scope.unset):
+                lint.undefined(self.linter, name, scope.env, place)
         self.scopes[stage.index], self.ends[stage.index], self.bases[stage.index] = scope, end, base
+
+    def check_platform_word(self, stage: Stage) -> None:
+        """FROM --platform: what is needless, and what binds a Dockerfile to one platform."""
+        word, place = stage.begin.platform, stage.begin.range
+        if word in ("$TARGETPLATFORM", "${TARGETPLATFORM}"):
+            self.linter.report("RedundantTargetPlatform", f"--platform={word} is the default", place)
+        elif word and "$" not in word and stage.platform:
+            name = stage.begin.stage
+            if not (name and (stage.platform.os in name or stage.platform.architecture in name)):
+                self.linter.report("FromPlatformFlagConstDisallowed", f"--platform={word} is always the same", place)
 
     def begin(self, stage: Stage) -> tuple[Scope, int, ImageConfig | None]:
         image = stage.image
@@ -215,10 +254,9 @@ class _Planner:
         theirs, wanted = image.config.platform, stage.platform or self.platform
         if (theirs.os, theirs.architecture) != (wanted.os, wanted.architecture):
             message = f"{stage.begin.image} is an image for {theirs}, and {wanted} is built for"
-            self.warnings.append(
-                Warned(message=message, hint="name an image of that platform", line=stage.begin.range.line)
-            )
+            self.linter.report("InvalidBaseImagePlatform", message, stage.begin.range)
         scope = Scope.begin(image.config.config, image.config.author, self.escape, self.arguments)
+        scope.is_unknown = image is UNKNOWN
         return scope, end, image.config
 
     def instruction(self, stage: Stage, scope: Scope, instruction: ins.Instruction, end: int) -> int:
@@ -229,6 +267,7 @@ class _Planner:
                 command, line = self.run(stage, scope, instruction)
                 return self.add(name, instruction, command, line, parent=end)
             case ins.Workdir():
+                self.check_workdir(scope, instruction)
                 path = scope.workdir(scope.word(instruction.path, instruction.range))
                 if path == "/":
                     return self.add(name, instruction, Configure(), "WORKDIR /", parent=end)
@@ -245,8 +284,29 @@ class _Planner:
             case ins.From():
                 raise AssertionError("a FROM begins a stage and is never inside one")
             case _:
+                self.check(scope, instruction)
                 line = scope.apply(instruction)
                 return self.add(name, instruction, Configure(), line, parent=end)
+
+    def check_workdir(self, scope: Scope, instruction: ins.Workdir) -> None:
+        """The first WORKDIR of a line of stages counts from what the base image happens to have."""
+        if not scope.has_workdir and not scope.word(instruction.path, instruction.range).startswith("/"):
+            message = f"WORKDIR {instruction.path} counts from the base image's working directory"
+            self.linter.report("WorkdirRelativePath", message, instruction.range)
+        scope.has_workdir = True
+
+    def check(self, scope: Scope, instruction: ins.Instruction) -> None:
+        """Report what is dubious in an instruction that changes the configuration."""
+        place = instruction.range
+        match instruction:
+            case ins.Env(pairs=pairs):
+                lint.secrets(self.linter, "ENV", (name for name, _ in pairs), place)
+            case ins.Arg(pairs=defaults):
+                lint.secrets(self.linter, "ARG", (name for name, _ in defaults), place)
+            case ins.Cmd(command=command) | ins.Entrypoint(command=command):
+                if command.shell and command.words and not scope.config.shell:
+                    keyword = instruction.text.split()[0].upper()
+                    self.linter.report("JSONArgsRecommended", f"{keyword} is given to a shell", place)
 
     def origin(self, stage: Stage, name: str, at: ins.Instruction) -> tuple[int | None, str | None]:
         """What a name stands for beside a stage: the node whose tree it is, or the name of a context that is a folder."""
@@ -345,6 +405,8 @@ class _Planner:
         switches = {flag.name: flag.value == "true" for flag in written.flags}
         parents = switches.get("parents", False)
         files, addresses = transfers.split(sources, written, scope)
+        if not (isinstance(written, ins.Copy) and written.origin):
+            lint.ignored(self.linter, keyword, map(clean, files), self.ignore, place)
         step = Copy(
             sources=tuple(files) if parents else tuple(map(clean, files)),
             documents=documents,

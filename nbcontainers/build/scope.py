@@ -49,7 +49,8 @@ class Arguments:
 class Scope:
     """One stage's state. ``env`` is what RUN and expansions see: the image's environment, ENV and ARG.
 
-    ``declared`` are the arguments in their order with their defaults; ``unset`` collects variables without a value.
+    ``declared`` are the arguments in their order with their defaults; ``unset`` collects variables without a value;
+    ``has_workdir`` once a WORKDIR has been; ``is_unknown`` where nobody knows what the base image sets.
     """
 
     config: ContainerConfig
@@ -60,6 +61,8 @@ class Scope:
     declared: dict[str, str] = field(default_factory=dict)
     cmd_set: bool = False
     unset: list[tuple[str, Range]] = field(default_factory=list)
+    has_workdir: bool = False
+    is_unknown: bool = False
 
     @classmethod
     def begin(cls, config: ContainerConfig, author: str, escape: str, arguments: Arguments) -> Scope:
@@ -81,6 +84,8 @@ class Scope:
             self.arguments,
             dict(self.env),
             dict(self.declared),
+            has_workdir=self.has_workdir,
+            is_unknown=self.is_unknown,
         )
 
     @property

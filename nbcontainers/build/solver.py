@@ -101,6 +101,7 @@ def build(
             hosts=tuple(hosts),
             folders=frozenset(opened) - {""},
             aliases=aliases,
+            ignore=opened[""].ignore if "" in opened else None,
         )
         for warning in made.warnings:
             on_event(warning)

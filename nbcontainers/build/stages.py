@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import DockerfileError, InvalidReference, NotFound
-from ..oci.descriptor import Platform
-from ..oci.image import Image
+from ..oci.descriptor import CONFIG, MANIFEST, Descriptor, Digest, Platform
+from ..oci.image import Image, ImageConfig, Manifest
 from ..oci.reference import Reference
 from . import grammar
 from . import instructions as ins
@@ -19,6 +19,13 @@ from .source import Range, did_you_mean, wrong
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "armel": "arm"}
 _SYSTEMS = ("linux", "windows", "darwin", "freebsd")
 Resolve = Callable[[str], Image]
+# What stands for an image that is not there, where nothing is built.
+UNKNOWN = Image(
+    reference=None,
+    descriptor=Descriptor(media_type=MANIFEST, digest=Digest.of(b""), size=0),
+    manifest=Manifest(config=Descriptor(media_type=CONFIG, digest=Digest.of(b""), size=0), layers=()),
+    config=ImageConfig(platform=Platform.host(), diff_ids=()),
+)
 
 
 def context_name(name: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from ..engine import Container
 from ..errors import Conflict, Detached, NBContainersError
 from ..events import Observer
+from ..results import ENDED_FOR
 from . import format as form
 from .console import Console
 from .flags import Flag
@@ -73,6 +74,8 @@ def follow(
             f"{ended.name} ran out of memory" + (f": its limit is {form.binary_size(limit)}" if limit else ""),
             style="red",
         )
+    elif ended is not None and ended.error.startswith(ENDED_FOR):
+        console.note(f"{ended.name} was {ended.error}", style="red")
     return code
 
 

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import IO
 
 from ..engine import Engine
+from ..engine.building import BuildOptions
 from ..engine.options import pairs
 from ..errors import NBContainersError
 from ..events import ignore
+from . import format as form
 from .console import Console
-from .flags import Command, Flag, Operand
+from .flags import FORMAT, Command, Flag, Operand
 
 
 def build(engine: Engine, values: Namespace, console: Console) -> int:
     """Make an image from a Dockerfile and print its ID."""
-    context = Path(values.context) if values.context else None
-    if values.file == "-":
-        dockerfile: str | Path = sys.stdin.read()
-    else:
-        dockerfile = Path(values.file) if values.file else (context or Path()) / "Dockerfile"
-        if not dockerfile.is_file():
-            raise NBContainersError(
-                f"no Dockerfile at {dockerfile}", hint="name it with -f, or the folder that holds it"
-            )
-    if context is not None and not context.is_dir():
-        raise NBContainersError(f"the context {values.context} is not a folder", hint="name the folder that COPY reads")
+    if values.check:
+        return lint(engine, values, console)
+    dockerfile, context = sources(values)
     result = engine.build(
         dockerfile,
         context=context,
@@ -37,11 +33,73 @@ def build(engine: Engine, values: Namespace, console: Console) -> int:
         no_cache=values.no_cache,
         pull=values.pull,
         on_event=ignore if values.quiet else console.transfers(errors=True),
+        **options(values),
     )
     if not values.quiet and values.tag:
         console.note(f"{result.image.name} in {result.seconds:.2f} s", style="green")
     console.print(str(result.image.id))
     return 0
+
+
+def lint(engine: Engine, values: Namespace, console: Console) -> int:
+    """Tell what is dubious in a Dockerfile; 1 if anything is."""
+    dockerfile, context = sources(values)
+    text = dockerfile if isinstance(dockerfile, str) else ""
+    if isinstance(dockerfile, Path) and dockerfile.is_file():
+        text = dockerfile.read_text(errors="replace")
+    found = engine.lint(dockerfile, context=context, args=arguments(values.build_arg), target=values.target or "")
+    if getattr(values, "format", None) not in (None, "", "table"):
+        rows = [dataclasses.asdict(one) for one in found]
+        console.print(form.rows(rows, values.format, (("RULE", "rule"), ("LINE", "line"), ("MESSAGE", "message"))))
+        return 1 if found else 0
+    lines = text.split("\n")
+    for one in found:
+        place = f"line {one.line}" if one.line == one.end_line else f"lines {one.line} to {one.end_line}"
+        console.print(f"{console.styled(one.rule, 'bold')}: {place}: {one.message}\n  {one.hint}")
+        for number in range(one.line, min(one.end_line, len(lines)) + 1):
+            console.print(f"  {number:>4} | {lines[number - 1]}")
+    if not found:
+        console.note("nothing is dubious", style="green")
+    return 1 if found else 0
+
+
+def sources(values: Namespace) -> tuple[str | Path, str | Path | IO[bytes] | None]:
+    """The Dockerfile and the context that the words name; ``-`` is standard input for one of them."""
+    if values.context == "-":
+        if values.file == "-":
+            raise NBContainersError(
+                "both Dockerfile and context are standard input", hint="name a file for one of them"
+            )
+        return Path(values.file or "Dockerfile"), sys.stdin.buffer
+    context: str | Path | None = values.context or None
+    if isinstance(context, str) and "://" not in context and not context.startswith("git@"):
+        context = Path(context)
+        if not context.exists():
+            raise NBContainersError(f"no context at {context}", hint="name a folder, a tar archive or an address")
+    if values.file == "-":
+        return sys.stdin.buffer.read().decode("utf-8", "surrogateescape"), context
+    if context is not None and not (isinstance(context, Path) and context.is_dir()):
+        return Path(values.file or "Dockerfile"), context
+    folder = context if isinstance(context, Path) else Path()
+    dockerfile = Path(values.file) if values.file else folder / "Dockerfile"
+    if not dockerfile.is_file():
+        raise NBContainersError(f"no Dockerfile at {dockerfile}", hint="name it with -f, or the folder that holds it")
+    return dockerfile, context
+
+
+def options(values: Namespace) -> BuildOptions:
+    """What else the words say of a build, as ``Engine.build`` takes it."""
+    return {
+        "contexts": pairs(values.build_context, "context"),
+        "secrets": values.secret,
+        "ssh": values.ssh,
+        "labels": values.label,
+        "add_host": values.add_host,
+        "network": values.network or "",
+        "platform": values.platform or "",
+        "shm_size": values.shm_size or 0,
+        "ulimits": values.ulimit,
+    }
 
 
 def arguments(words: list[str]) -> dict[str, str]:
@@ -54,6 +112,35 @@ def arguments(words: list[str]) -> dict[str, str]:
     }
 
 
+CONTEXT = Operand(
+    name="CONTEXT", help="the folder, archive or address that COPY and ADD read; - is standard input", count="?"
+)
+FLAGS = (
+    Flag(
+        names=("--build-context",),
+        metavar="NAME=WHERE",
+        many=True,
+        help="another context: a folder, an address, docker-image://…",
+    ),
+    Flag(
+        names=("--secret",),
+        metavar="id=NAME,src=FILE",
+        many=True,
+        help="lend a secret to RUN --mount=type=secret (or env=VARIABLE)",
+    ),
+    Flag(
+        names=("--ssh",),
+        metavar="default[=SOCKET|KEY]",
+        many=True,
+        help="lend an ssh agent or key to RUN --mount=type=ssh",
+    ),
+    Flag(names=("--label",), metavar="NAME=VALUE", many=True, help="a label of the image"),
+    Flag(names=("--add-host",), metavar="NAME:ADDRESS", many=True, help="a line for /etc/hosts of commands"),
+    Flag(names=("--network",), metavar="MODE", help="what commands have: default, host or none"),
+    Flag(names=("--platform",), metavar="OS/ARCH", help="what is built for (else this host's)"),
+    Flag(names=("--shm-size",), metavar="SIZE", help="the size of /dev/shm of commands"),
+    Flag(names=("--ulimit",), metavar="NAME=SOFT:HARD", many=True, help="a limit of resources of commands"),
+)
 VERBS = (
     Command(
         name="build",
@@ -69,9 +156,27 @@ VERBS = (
             Flag(names=("--build-arg",), metavar="NAME=VALUE", many=True, help="a value for an ARG"),
             Flag(names=("--target",), metavar="STAGE", help="build up to this stage"),
             Flag(names=("--no-cache",), help="execute every step again"),
+            *FLAGS,
+            Flag(names=("--check",), help="tell what is dubious in the Dockerfile, and build nothing"),
             Flag(names=("--pull",), help="ask registries for newer images of FROM, also where one is here"),
             Flag(names=("-q", "--quiet"), help="print only the image's ID"),
         ),
-        operands=(Operand(name="CONTEXT", help="the folder that COPY and ADD read", count="?"),),
+        operands=(CONTEXT,),
+    ),
+    Command(
+        name="lint",
+        act=lint,
+        summary="tell what is dubious in a Dockerfile, by the rules of Docker's build checks",
+        flags=(
+            Flag(
+                names=("-f", "--file"),
+                metavar="DOCKERFILE",
+                help="the Dockerfile (else CONTEXT/Dockerfile; - is standard input)",
+            ),
+            Flag(names=("--build-arg",), metavar="NAME=VALUE", many=True, help="a value for an ARG"),
+            Flag(names=("--target",), metavar="STAGE", help="only what this stage needs (else every stage)"),
+            FORMAT,
+        ),
+        operands=(CONTEXT,),
     ),
 )

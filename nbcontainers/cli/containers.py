@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -9,9 +10,10 @@ import os
 import shlex
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import Any
 
-from ..engine import Engine
+from ..engine import Container, Engine
 from ..errors import Conflict, NotFound
 from ..results import ContainerState, Usage
 from . import format as form
@@ -33,6 +35,8 @@ STATS_COLUMNS = (
     ("CPU %", "CPUPerc"),
     ("MEM USAGE / LIMIT", "MemUsage"),
     ("MEM %", "MemPerc"),
+    ("NET I/O", "NetIO"),
+    ("BLOCK I/O", "BlockIO"),
     ("PIDS", "PIDs"),
     ("SOURCE", "Source"),
 )
@@ -136,23 +140,25 @@ def inspected(engine: Engine, word: str, kind: str | None, *, size: bool) -> dic
 
 def stats(engine: Engine, values: Namespace, console: Console) -> int:
     """What containers use: once, or again every second until interrupted."""
-    containers = [engine.container(word) for word in values.container] or list(engine.containers())
-    for container in containers:
-        if container.state.status not in ("running", "paused"):
+    named = [engine.container(word) for word in values.container]
+    containers = named or list(engine.containers(all=values.all))
+    for container in named:
+        if container.state.status not in ("running", "paused") and not values.all:
             raise Conflict(
                 f"container {container.state.name} does not run", hint="'nbcontainers ps' lists those that do"
             )
-    before = {container.id: container.usage() for container in containers}
+    before = {container.id: used for container in containers if (used := _usage(container)) is not None}
     while True:
         time.sleep(0.5 if values.no_stream else 1)
         items = []
         for container in containers:
-            try:
-                now = container.usage()
-            except (NotFound, Conflict):
-                continue  # it ended meanwhile
-            items.append(stats_row(container.state, before[container.id], now))
-            before[container.id] = now
+            now = _usage(container)
+            if now is not None:
+                items.append(stats_row(container.state, before.get(container.id, now), now, whole=values.no_trunc))
+                before[container.id] = now
+            elif values.all:
+                with contextlib.suppress(NotFound):
+                    items.append(stats_row(container.state, None, None, whole=values.no_trunc))
         text = form.rows(items, values.format, STATS_COLUMNS)
         if not values.no_stream and console.colours:
             text = "\033[H\033[J" + text
@@ -161,19 +167,45 @@ def stats(engine: Engine, values: Namespace, console: Console) -> int:
             return 0
 
 
-def stats_row(state: ContainerState, before: Usage, now: Usage) -> dict[str, Any]:
-    """One line of ``stats``, by Docker's field names; processor use is that between two samples."""
+def _usage(container: Container) -> Usage | None:
+    """What it uses; None where it does not run (any more)."""
+    try:
+        return container.usage()
+    except (NotFound, Conflict):
+        return None
+
+
+def stats_row(state: ContainerState, before: Usage | None, now: Usage | None, *, whole: bool = False) -> dict[str, Any]:
+    """One line of ``stats``, by Docker's field names; processor use is that between two samples.
+
+    What nobody counts is ``--``; a container that does not run uses nothing.
+    """
+    row = {
+        "ID": state.id if whole else state.id[:12],
+        "Container": state.id if whole else state.id[:12],
+        "Name": state.name,
+    }
+    if now is None or before is None:
+        pairs = dict.fromkeys(("MemUsage", "NetIO", "BlockIO"), "0B / 0B")
+        return row | {"CPUPerc": "0.00%", **pairs, "MemPerc": "0.00%", "PIDs": 0, "Source": ""}
     elapsed = max(now.time - before.time, 1e-6)
     limit = now.memory_limit or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "ID": state.id[:12],
-        "Name": state.name,
+    return row | {
         "CPUPerc": f"{(now.cpu_seconds - before.cpu_seconds) / elapsed * 100:.2f}%",
         "MemUsage": f"{form.binary_size(now.memory)} / {form.binary_size(limit)}",
         "MemPerc": f"{now.memory / limit * 100:.2f}%",
+        "NetIO": _both(now.network, "received", "sent"),
+        "BlockIO": _both(now.block, "read", "written"),
         "PIDs": now.processes,
         "Source": now.source,
     }
+
+
+def _both(counts: Sequence[object] | None, first: str, second: str) -> str:
+    """Two sums over devices, as ``1.2kB / 0B``."""
+    if counts is None:
+        return "--"
+    return " / ".join(form.size(sum(getattr(entry, name) for entry in counts)) for name in (first, second))
 
 
 def diff(engine: Engine, values: Namespace, console: Console) -> int:
@@ -219,7 +251,12 @@ VERBS = (
         name="stats",
         act=stats,
         summary="what running containers use",
-        flags=(Flag(names=("--no-stream",), help="print one sample"), FORMAT),
+        flags=(
+            Flag(names=("--no-stream",), help="print one sample"),
+            Flag(names=("-a", "--all"), help="also those that do not run"),
+            NO_TRUNC,
+            FORMAT,
+        ),
         operands=(Operand(name="CONTAINER", help="names or IDs (else all that run)", count="*"),),
     ),
     Command(name="diff", act=diff, summary="the files that a container changed", operands=(CONTAINER,)),

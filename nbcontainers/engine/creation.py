@@ -17,7 +17,7 @@ from ..runtime import defaults, namefiles
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..store.store import Store
-from . import devices, limits, mounts, networking, requests, security, sharing, volumes
+from . import devices, limits, mounts, networking, profiles, requests, security, sharing, volumes
 from . import options as words
 from .asked import Asked
 from .container import Container
@@ -41,6 +41,7 @@ def create(
     """Make a container of an image and leave it to be started; ``called`` is the image as the user named it."""
     identifier = secrets.token_hex(32)
     host = runtime.host
+    options = profiles.under(options, host)
     config = source.config
     requests.check_platform(options, config.platform)
     modes = sharing.read(options, names.find, host)
@@ -121,7 +122,7 @@ def specification(
     )
     covered = {point.destination for point in points}
     kept = tuple(mount for mount in spec.mounts if mount.destination not in covered)
-    annotations = words.pairs(options.get("annotation", ()), "annotation")
+    annotations = words.pairs(options.get("annotation", ()), "annotation") | limits.bounds(options)
     if config.stop_signal:
         annotations[STOP_SIGNAL] = config.stop_signal
     spec = replace(

@@ -22,12 +22,13 @@ from ..results import (
     HostReport,
     ImageDiff,
     LayerStack,
+    LintFinding,
     Network,
     Pruned,
     StoreCheck,
     VolumeState,
 )
-from . import connecting, inspect, networks, volumes
+from . import building, connecting, inspect, networks, volumes
 from . import options as words
 from .container import Container
 from .names import ContainerNames
@@ -67,16 +68,22 @@ class Engine:
     @functools.cached_property
     def _host(self) -> Host:
         from ..runtime import host
+        from ..store.store import users
 
-        return host.probe()
+        return host.probe(users(self._place))
+
+    @functools.cached_property
+    def _place(self) -> Path:
+        from ..store import root
+
+        return self._root or root.choose(os.environ).path
 
     @functools.cached_property
     def store(self) -> Store:
         """Bytes at rest: opened, and made where it is not there yet."""
-        from ..store import root
         from ..store.store import Store
 
-        return Store(self._root or root.choose(os.environ).path, identity=self._host.identity, holders=(_held,))
+        return Store(self._place, identity=self._host.identity, holders=(_held,))
 
     @functools.cached_property
     def _runtime(self) -> Runtime:
@@ -98,7 +105,7 @@ class Engine:
         for part in ("_runtime", "store"):
             if part in self.__dict__:
                 getattr(self, part).close()
-        for part in ("_runtime", "_names", "_network_files", "store", "_host"):
+        for part in ("_runtime", "_names", "_network_files", "store", "_host", "_place"):
             self.__dict__.pop(part, None)
 
     def __enter__(self) -> Engine:
@@ -113,19 +120,20 @@ class Engine:
         self,
         dockerfile: str | Path,
         *,
-        context: str | Path | None = None,
+        context: str | Path | IO[bytes] | None = None,
         tag: str = "",
         args: Mapping[str, str] | None = None,
         target: str = "",
         no_cache: bool = False,
         pull: bool = False,
         on_event: Observer = ignore,
+        **options: Unpack[building.BuildOptions],
     ) -> BuildResult:
-        """Make an image from a Dockerfile: text as ``str``, a file as ``Path``.
+        """Make an image from a Dockerfile: text as ``str``, a file as ``Path``. More keywords are those of ``BuildOptions``.
 
         Args:
-            dockerfile: the text, or the file that holds it.
-            context: the folder that COPY and ADD read; without it they are an error.
+            dockerfile: the text, or the file that holds it (of a context that is an archive or address: its name there).
+            context: what COPY and ADD read: a folder, a tar archive, an address; without it they are an error.
             tag: what to call the image; nothing is tagged unless the whole build succeeds.
             args: values for ARG.
             target: the stage to build up to, by name or number.
@@ -138,25 +146,33 @@ class Engine:
             BuildError: a RUN failed; it has the step, its lines, the exit code and the end of the output.
         """
         from ..build import solver
-        from ..build.context import Context
+        from ..build.execute import Settings
 
+        building.check(options)
         reference = Reference.parse(tag) if tag else None
-        file = dockerfile.absolute() if isinstance(dockerfile, Path) else None
-        text = file.read_text(encoding="utf-8") if file else str(dockerfile)
-        digests = self.store.root / "cache" / "digests"
-        with self.store.lease():  # what is built is not collected before it is tagged
-            result = solver.build(
-                text,
+        settings = Settings(
+            offers=building.offers(options.get("secrets", ()), options.get("ssh", ())),
+            shm_size=building.shm_size(options.get("shm_size", 0)),
+            rlimits=building.limits(options.get("ulimits", ())),
+        )
+        named = options.get("contexts", {})
+        with self.store.lease(), building.prepared(self.store, dockerfile, context, named, on_event) as prepared:
+            result = solver.build(  # what is built is not collected before it is tagged: for that is the lease
+                prepared.text,
                 store=self.store,
                 runtime=self._runtime,
                 host=self._host,
                 resolve_toolbox=lambda: self.toolbox(on_event=on_event),
                 find=lambda name: self._source(name, "always" if pull else "missing", None, on_event),
-                contexts={"": Context.open(Path(context), dockerfile=file, digests=digests)}
-                if context is not None
-                else {},
+                contexts=prepared.contexts,
+                aliases=prepared.aliases,
                 arguments=args,
                 target=target,
+                platform=building.platform(options.get("platform", "")),
+                network=building.network(options.get("network", "")),
+                labels=words.pairs(options.get("labels", ()), "label"),
+                hosts=building.hosts(options.get("add_host", ())),
+                settings=settings,
                 no_cache=no_cache,
                 epoch=words.source_date_epoch(os.environ),
                 on_event=on_event,
@@ -165,6 +181,22 @@ class Engine:
                 result = replace(result, image=self.store.images.tag(result.image, reference))
         self.keep_within(on_event=on_event)
         return result
+
+    def lint(
+        self,
+        dockerfile: str | Path,
+        *,
+        context: str | Path | IO[bytes] | None = None,
+        args: Mapping[str, str] | None = None,
+        target: str = "",
+    ) -> tuple[LintFinding, ...]:
+        """What in a Dockerfile is allowed and hardly meant, by the rules and names of BuildKit's build checks; nothing is built.
+
+        Raises:
+            DockerfileError: the text cannot be built at all.
+        """
+        with building.prepared(self.store, dockerfile, context, {}, ignore) as prepared:
+            return building.findings(prepared, self.store.images.resolve, args or {}, target)
 
     def image(self, name: str | Image) -> Image:
         """The image that a name, an ID or a digest stands for; ``toolbox`` is made when it is first asked for.

@@ -11,6 +11,7 @@ from ..errors import NBContainersError, NotFound
 from ..linux.capabilities import bounding
 from ..oci.resources import DeviceWeight, Resources, Throttle, ThrottleKind
 from ..oci.runtime import Rlimit
+from ..runtime.launch import OUTPUT_LIMIT, TIME_LIMIT
 from .options import CPU_PERIOD, MIN_MEMORY, RunOptions, size
 
 _RLIMITS = "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
@@ -110,6 +111,19 @@ def oom_score(value: int | None) -> int | None:
             hint=f"ask for {own} to 1000",
         )
     return value
+
+
+def bounds(options: RunOptions) -> dict[str, str]:
+    """Limits that no kernel has but the shim, as annotations: seconds on the wall clock, bytes of output."""
+    timeout, output = options.get("timeout"), options.get("output_limit")
+    if timeout is not None and not 0 < timeout < 1e9:
+        raise NBContainersError(f"a timeout of {timeout:g} seconds", hint="more than 0; leave it out for none")
+    found = {}
+    if timeout is not None:
+        found[TIME_LIMIT] = f"{timeout:g}"
+    if output:
+        found[OUTPUT_LIMIT] = str(size(output))
+    return found
 
 
 def _memory(value: int | str | None, what: str = "memory limit") -> int | None:

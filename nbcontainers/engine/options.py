@@ -25,6 +25,7 @@ class RunOptions(TypedDict, total=False):
 
     ``memory`` and the other sizes are in bytes, or words such as ``64m``; ``cpus`` counts processors; ``volumes`` are
     ``HOST:INSIDE[:ro]`` or ``NAME:INSIDE[:ro]``, ``mount`` is ``type=…,source=…,target=…`` and ``tmpfs`` is ``FOLDER[:OPTIONS]``;
+    ``profile`` is ``docker`` or ``sandbox``; ``timeout`` is in seconds, and both it and ``output_limit`` end what goes beyond.
     ``labels``, ``env`` and ``sysctl`` are ``NAME=VALUE`` words or a mapping. ``pull`` is
     ``missing``, ``always`` or ``never``; ``platform`` is ``linux/arm64`` and the like. ``network`` is ``none``, ``host``,
     ``container:NAME`` or the name of a network, or several of those; ``publish`` words are
@@ -97,6 +98,9 @@ class RunOptions(TypedDict, total=False):
     expose: Sequence[str]
     entrypoint: str | None
     labels: Sequence[str] | Mapping[str, str]
+    profile: str
+    timeout: float | None
+    output_limit: int | str | None
     replace: bool
     pull: str
     platform: str | None

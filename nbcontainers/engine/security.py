@@ -15,6 +15,7 @@ from ..linux import capabilities, seccomp
 from ..oci.resources import DeviceRule
 from ..oci.runtime import Mount, RuntimeSpec
 from ..runtime.host import Host
+from ..runtime.identity.policy import IDENTITY
 from . import devices
 from .options import RunOptions, pairs
 
@@ -33,6 +34,7 @@ class Security:
     seccomp: Mapping[str, Any] | None = None
     system_paths: bool = True
     writable_cgroups: bool = False
+    identities: bool = True
 
 
 def read(words: Iterable[str]) -> Security:
@@ -53,6 +55,8 @@ def read(words: Iterable[str]) -> Security:
                 found = replace(found, system_paths=False)
             case "writable-cgroups", "" | "true" | "false":
                 found = replace(found, writable_cgroups=value != "false")
+            case "identity", "on" | "off":
+                found = replace(found, identities=value == "on")
             case "apparmor", "unconfined":
                 pass  # no profile of ours confines it
             case "apparmor", profile if profile:
@@ -66,7 +70,7 @@ def read(words: Iterable[str]) -> Security:
             case _:
                 hint = (
                     "wanted no-new-privileges, seccomp=FILE|unconfined|builtin, systempaths=unconfined, "
-                    "apparmor=unconfined, label=disable or writable-cgroups"
+                    "apparmor=unconfined, label=disable, identity=on|off or writable-cgroups"
                 )
                 raise NBContainersError(f"unknown security option {word!r}", hint=hint)
     return found
@@ -76,6 +80,8 @@ def apply(spec: RuntimeSpec, options: RunOptions) -> RuntimeSpec:
     """The specification with what the options say of security, devices and kernel parameters."""
     host_devices: tuple[Any, ...] = ()
     wanted = read(options.get("security_opt", ()))
+    if options.get("profile") == "sandbox":
+        spec = replace(spec, seccomp=seccomp.sandbox_profile())
     privileged = options.get("privileged", False)
     if privileged:
         wanted = replace(wanted, filtered=wanted.seccomp is not None, system_paths=False, writable_cgroups=True)
@@ -99,6 +105,8 @@ def apply(spec: RuntimeSpec, options: RunOptions) -> RuntimeSpec:
         seccomp.compile(filter_)  # what is wrong with it is said now
     if not wanted.system_paths:
         spec = replace(spec, masked_paths=(), readonly_paths=())
+    if not wanted.identities:
+        spec = replace(spec, annotations={**spec.annotations, IDENTITY: "off"})
     process = replace(spec.process, no_new_privileges=wanted.no_new_privileges)
     return replace(
         spec, process=process, seccomp=filter_, sysctl={**spec.sysctl, **_sysctls(options.get("sysctl", ()), spec)}

@@ -96,7 +96,7 @@ class ContainerMagics(Magics):
         "%nbc build --help" lists every flag.
 
         """
-        from ..cli.build import arguments
+        from ..cli.build import arguments, options
         from . import show
         from .progress import Record
         from .session import engine
@@ -112,7 +112,9 @@ class ContainerMagics(Magics):
                 args=arguments(values.build_arg),
                 target=values.target or "",
                 no_cache=values.no_cache,
+                pull=values.pull,
                 on_event=view.take,
+                **options(values),
             )
             record.finish(result, engine().layers(result.image))
         except NBContainersError as error:
@@ -171,6 +173,32 @@ class ContainerMagics(Magics):
             options,
             detach=values.detach,
             script=None if cell is None else cell.encode(),
+            bind=functools.partial(self._bind, values),
+        )
+
+    @no_var_expand
+    @cell_magic
+    @told
+    def sandbox(self, line: str, cell: str) -> None:
+        """Run a cell that is not trusted: %%sandbox [FLAGS] [COMMAND …]; Python, or what COMMAND reads from standard input.
+
+        No network, no capability, nothing to write to but /tmp; memory, processes, processors, time and output have limits that
+        docker run's flags (and --timeout, --output-limit) change. Nothing of it is left at its end.
+        """
+        from ..cli.creating import CREATE, run_options
+        from .running import run
+        from .session import engine
+
+        values = self._read("sandbox", line)
+        known = [flag for flag in CREATE if hasattr(values, flag.key)]
+        options = run_options(values, known)
+        options |= {"profile": "sandbox", "rm": True, "interactive": True}
+        run(
+            engine(),
+            values.image,
+            values.command or ("python3", "-"),
+            options,
+            script=cell.encode(),
             bind=functools.partial(self._bind, values),
         )
 

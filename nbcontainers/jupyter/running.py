@@ -13,6 +13,7 @@ from ..cli import format as form
 from ..cli.console import Console
 from ..cli.terminal import Cleaner
 from ..events import Event, Observer, Output
+from ..results import ENDED_FOR
 from . import show
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ def run(
         limit = container.spec.resources.memory
         bound = f": its limit is {form.binary_size(limit)}" if limit else ""
         show.note(f"{ended.name} ran out of memory{bound}", mood="r")
+    elif ended.error.startswith(ENDED_FOR):
+        show.note(f"{ended.name} was {ended.error}", mood="r")
     elif code:
         exit_note(code, time.monotonic() - began)
 

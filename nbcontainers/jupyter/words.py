@@ -18,7 +18,8 @@ from ..oci.image import Image
 
 AS = Flag(names=("--as",), metavar="NAME", help="bind the result to this variable")
 
-_NOT_HERE = ("--file", "--quiet")  # the cell is the file, and what a build tells goes below it
+_NOT_HERE = ("--file", "--quiet", "--check")  # the cell is the file, and what a build tells goes below it
+_NOT_IN_SANDBOX = ("detach", "tty", "interactive", "profile", "rm", "replace")  # it has them, or can have none
 MAGICS: dict[str, Verb] = {
     "dockerfile": dataclasses.replace(
         VERBS["build"],
@@ -26,6 +27,16 @@ MAGICS: dict[str, Verb] = {
         operands=(),
     ),
     "run_container": dataclasses.replace(VERBS["run"], flags=(*VERBS["run"].flags, AS)),
+    "sandbox": dataclasses.replace(
+        VERBS["run"],
+        summary="run a cell that is not trusted",
+        flags=(
+            *(flag for flag in VERBS["run"].flags if flag.key not in _NOT_IN_SANDBOX),
+            Flag(names=("--image",), metavar="IMAGE", default="toolbox", help="what it runs in (toolbox)"),
+            AS,
+        ),
+        operands=(Operand(name="COMMAND", help="what reads the cell (python3 -)", count="rest"),),
+    ),
     "containers": dataclasses.replace(VERBS["ps"], flags=(*VERBS["ps"].flags, AS)),
     "images": dataclasses.replace(VERBS["images"], flags=(*VERBS["images"].flags, AS)),
     "layers": dataclasses.replace(VERBS["layers"], flags=(*VERBS["layers"].flags, AS)),
@@ -47,7 +58,7 @@ def read(magic: str, line: str, variables: Mapping[str, Any]) -> Namespace:
         NBContainersError: a quote that is not closed, or a variable that is not there.
     """
     verb = MAGICS[magic]
-    sign = "%%" if magic == "dockerfile" else "%"
+    sign = "%%" if magic in ("dockerfile", "sandbox") else "%"
     words = filled(verb, split(line), variables)
     values = parser.parse_verb(verb, words, called=f"{sign}{magic}")
     name = getattr(values, "as", None)

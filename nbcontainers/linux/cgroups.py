@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -79,7 +80,7 @@ class Plan:
     unenforced: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Hierarchy:
     """Where this process can make groups. ``version`` is what is usable of what is mounted.
 
@@ -198,14 +199,23 @@ class Hierarchy:
             places[controller] = place
         return replace(self, parents=places, controllers=frozenset(controllers)), tuple(dict.fromkeys(made))
 
+    @functools.cached_property
+    def _counts_io(self) -> bool:
+        """Whether v1 counts what goes to and from disks unasked: since Linux 6.10 it does not, not even for the whole machine."""
+        top = self.tops.get("io", "")
+        return "\n" in groups.read(f"{top}/blkio.throttle.io_service_bytes_recursive")
+
     def directories(self, name: str) -> tuple[str, ...]:
         """The directories of a group that are there below our own cgroup."""
         found = (f"{parent}/{PREFIX}{name}" for parent in dict.fromkeys(self.parents.values()))
         return tuple(path for path in found if os.path.isdir(path))
 
-    def meter(self, name: str, *, directories: Sequence[str] = ()) -> Meter:
-        """A meter for the group, which keeps its files open. NotFound where there is no such group."""
-        return Meter(self._existing(name, directories))
+    def meter(self, name: str, *, directories: Sequence[str] = (), pid: int = 0) -> Meter:
+        """A meter for the group, which keeps its files open. NotFound where there is no such group.
+
+        ``pid`` is a process of it whose network is counted, too.
+        """
+        return Meter(self._existing(name, directories), pid=pid)
 
     def processes(self, name: str, *, directories: Sequence[str] = ()) -> tuple[int, ...]:
         """The processes of the group and of those below it, as this process's pid namespace numbers them."""
@@ -271,6 +281,8 @@ class Hierarchy:
             if controller in {"cpuacct", "freezer"} and UNIFIED in self.parents:
                 continue  # the v2 tree counts processor time and freezes even without controllers
             if controller in {"cpu", "cpuset", "devices"} and controller not in asked:
+                continue
+            if controller == "io" and controller not in asked and not self._counts_io:
                 continue
             yield controller
 

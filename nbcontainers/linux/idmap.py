@@ -5,7 +5,9 @@ The zygote does not import this module: it gets the maps as text (see ``text``).
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +22,21 @@ class Identity:
     userns: bool
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is one id only."""
+        return self.userns and len(self.uid_mappings) == 1 and self.uid_mappings[0].size == 1
+
+    @property
+    def users(self) -> str:
+        """Whose files of containers are on disk: ``host`` (each his own), ``range`` (of a range of ids) or ``single`` (one id's)."""
+        return "single" if self.is_single else "range" if self.userns else "host"
+
+    @property
+    def is_helped(self) -> bool:
+        """Whether the maps take more than this user's own privilege: those of several ids, but root's."""
+        return self.userns and not self.is_single and os.geteuid() != 0
 
     def holds(self, uid: int, gid: int) -> bool:
         """Whether a file inside can be owned by these ids of the container."""
@@ -41,6 +58,45 @@ def single() -> Identity:
         uid_mappings=(IdMapping(container=0, host=os.geteuid(), size=1),),
         gid_mappings=(IdMapping(container=0, host=os.getegid(), size=1),),
     )
+
+
+def delegated() -> Identity | None:
+    """The identity with the ids that /etc/subuid and /etc/subgid give this user beside his own; None where there are none."""
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        users = groups = (_ROOTS, _MOST)
+    else:
+        found = _delegation("/etc/subuid", uid), _delegation("/etc/subgid", uid)
+        if found[0] is None or found[1] is None:
+            return None
+        users, groups = found[0], found[1]
+    return Identity(userns=True, uid_mappings=_with_own(uid, *users), gid_mappings=_with_own(gid, *groups))
+
+
+def _with_own(own: int, first: int, count: int) -> tuple[IdMapping, ...]:
+    return (
+        IdMapping(container=0, host=own, size=1),
+        IdMapping(container=1, host=first, size=min(count, _MOST)),
+    )
+
+
+def _delegation(path: str, uid: int) -> tuple[int, int] | None:
+    """The first id and the number of ids of the user's longest range; see subuid(5)."""
+    names = {str(uid)}
+    with contextlib.suppress(KeyError):
+        names.add(pwd.getpwuid(uid).pw_name)
+    found = []
+    with contextlib.suppress(OSError), open(path) as file:
+        for line in file:
+            name, _, numbers = line.strip().partition(":")
+            first, _, count = numbers.partition(":")
+            if name in names and first.isdigit() and count.isdigit():
+                found.append((int(first), int(count)))
+    return max(found, key=lambda entry: entry[1], default=None)
+
+
+_MOST = 65535  # with the user's own: all ids of 16 bits, which is what images use
+_ROOTS = 1 << 30  # for root, who may map any: ids that nobody has
 
 
 def text(mappings: Sequence[IdMapping], *, nested: bool = False) -> str:

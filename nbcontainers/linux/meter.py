@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import Generic, TypeVar
 
 from ..errors import NotFound
-from ..results import Usage
-from . import groups, processes
+from ..results import BlockUse, Usage
+from . import counters, groups, processes
 
 _UNLIMITED = 1 << 62  # v1 has no word for it: its largest number of pages, in bytes
 _SIZE = 8192  # more than the longest of these files, memory.stat, has
 
+_Read = TypeVar("_Read")
 _Counter = tuple[int, bytes]
 """A descriptor, and what stands before the number in its file (nothing, where the number is all of it)."""
 
@@ -24,17 +26,16 @@ _Counter = tuple[int, bytes]
 class Meter:
     """Measures the group that has these directories, one per hierarchy; close it, or use it in a ``with``.
 
-    Limits are read once: whoever changes them makes another meter.
+    Limits are read once: whoever changes them makes another meter. With the ``pid`` of one of its processes the interfaces of
+    that one's network are counted, too.
     """
 
-    def __init__(self, directories: Sequence[str]) -> None:
+    def __init__(self, directories: Sequence[str], *, pid: int = 0) -> None:
         self._directories = tuple(directories)
         self._open: list[int] = []
         self._closed = False
         self._cpu = self._counter("cpu.stat", b"usage_usec ") or self._counter("cpuacct.usage")
         self._cpu_unit = 1e-6 if self._cpu and self._cpu[1] else 1e-9
-        self._throttled = self._counter("cpu.stat", b"throttled_time ") or self._counter("cpu.stat", b"throttled_usec ")
-        self._throttled_unit = 1e-9 if self._throttled and b"time" in self._throttled[1] else 1e-6
         self._memory = self._counter("memory.usage_in_bytes")
         if self._memory:
             self._source = "cgroup v1"
@@ -48,6 +49,17 @@ class Meter:
             self._peak = self._counter("memory.peak")
             self._killed = self._counter("memory.events", b"oom_kill ")
         self._pids = self._counter("pids.current")
+        self._periods = _Text(self._whole("cpu.stat", b"nr_periods "), parse=_throttling)
+        self._pressures = [
+            _Text(self._whole(f"{name}.pressure", b"some "), parse=counters.pressure)
+            for name in ("cpu", "memory", "io")
+        ]
+        self._block = _Text(self._whole("io.stat"), parse=counters.block_v2)
+        if self._block.descriptors == (-1,):
+            names = ("blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_serviced_recursive")
+            # Since Linux 6.10 v1 counts only where a limit was set: no line at all means that nobody counted.
+            self._block = _Text(*map(self._whole, names), parse=_counted)
+        self._network = _Text(self._whole(f"/proc/{pid}/net/dev") if pid else -1, parse=counters.network)
         self._cpu_limit = self._processors()
         self._memory_limit = self._limit("memory.max", "memory.limit_in_bytes")
         self._processes_limit = self._limit("pids.max")
@@ -61,6 +73,8 @@ class Meter:
         if self._closed:  # the numbers of its descriptors may be other files by now
             raise ValueError("the meter is closed")
         try:
+            periods, throttled, seconds = self._periods.read() or (None, None, None)
+            cpu, memory, io = (text.read() for text in self._pressures)
             return Usage(
                 time=time.time(),
                 cpu_seconds=_number(self._cpu) * self._cpu_unit if self._cpu else 0.0,
@@ -71,8 +85,15 @@ class Meter:
                 memory_limit=self._memory_limit,
                 memory_peak=_number(self._peak) if self._peak else None,
                 processes_limit=self._processes_limit,
-                throttled_seconds=_number(self._throttled) * self._throttled_unit if self._throttled else None,
+                throttled_seconds=seconds,
                 oom_kills=_number(self._killed) if self._killed else None,
+                periods=periods,
+                throttled_periods=throttled,
+                cpu_pressure=cpu,
+                memory_pressure=memory,
+                io_pressure=io,
+                block=self._block.read(),
+                network=self._network.read(),
             )
         except OSError as error:  # ENODEV: the group behind the descriptor is gone
             raise NotFound(f"the cgroup {self._directories[0]} is gone") from error
@@ -93,6 +114,22 @@ class Meter:
 
     def __del__(self) -> None:
         self.close()
+
+    def _whole(self, file: str, begins: bytes = b"") -> int:
+        """The first of our files of that name (or the one with that path) that can be read, kept open; -1 where there is none."""
+        for directory in ("",) if file.startswith("/") else self._directories:
+            try:
+                descriptor = os.open(f"{directory}/{file}" if directory else file, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:  # where pressure is switched off, reading is EOPNOTSUPP
+                if begins in os.pread(descriptor, _SIZE, 0):
+                    self._open.append(descriptor)
+                    return descriptor
+            except OSError:
+                pass
+            os.close(descriptor)
+        return -1
 
     def _counter(self, file: str, name: bytes = b"") -> _Counter | None:
         """The first of our files of that name with a number behind ``name``, kept open; both trees of a hybrid have a cpu.stat."""
@@ -130,6 +167,39 @@ class Meter:
             if quota.isdigit() and period.isdigit():
                 return int(quota) / int(period)
         return None
+
+
+class _Text(Generic[_Read]):
+    """What one or two files mean, None where they are not there; read as often as is asked, but parsed only where they changed."""
+
+    __slots__ = ("_last", "_parse", "_texts", "descriptors")
+
+    def __init__(self, *descriptors: int, parse: Callable[..., _Read | None]) -> None:
+        self.descriptors = descriptors
+        self._parse = parse
+        self._texts: list[bytes] = []
+        self._last: _Read | None = None
+
+    def read(self) -> _Read | None:
+        """What they mean now."""
+        if min(self.descriptors) < 0:
+            return None
+        texts = [os.pread(descriptor, _SIZE, 0) for descriptor in self.descriptors]
+        if texts != self._texts:
+            self._texts, self._last = texts, self._parse(*texts)
+        return self._last
+
+
+def _counted(size: bytes, operations: bytes) -> tuple[BlockUse, ...] | None:
+    return counters.block_v1(size, operations) or None
+
+
+def _throttling(text: bytes) -> tuple[int, int, float]:
+    """(periods, those in which it was held back, seconds for which it was) of a ``cpu.stat`` that has them; v1 counts ns, v2 µs."""
+    words = text.split()
+    counts = dict(zip(words[::2], words[1::2], strict=False))
+    seconds = int(counts.get(b"throttled_time", 0)) * 1e-9 or int(counts.get(b"throttled_usec", 0)) * 1e-6
+    return int(counts[b"nr_periods"]), int(counts.get(b"nr_throttled", 0)), seconds
 
 
 def _number(counter: _Counter) -> int:

@@ -62,6 +62,14 @@ _MACHINES: Mapping[str, tuple[int, str, str]] = {
     "x86_64": (0xC000003E, "SCMP_ARCH_X86_64", "amd64"),
     "aarch64": (0xC00000B7, "SCMP_ARCH_AARCH64", "arm64"),
 }
+_NOT_IN_SANDBOX = frozenset(
+    (
+        "ptrace process_vm_readv process_vm_writev process_madvise pidfd_getfd kcmp perf_event_open bpf userfaultfd "
+        "mount umount umount2 move_mount open_tree open_tree_attr fsopen fsconfig fsmount fspick mount_setattr pivot_root "
+        "add_key request_key keyctl io_uring_setup io_uring_enter io_uring_register lookup_dcookie "
+        "name_to_handle_at open_by_handle_at quotactl quotactl_fd swapon swapoff unshare setns chroot"
+    ).split()
+)
 _X32, _NO_CALL = 0x40000000, 0xFFFFFFFF
 
 
@@ -71,6 +79,18 @@ def docker_profile(capabilities: Collection[str], architecture: str = "") -> dic
     ``architecture`` is the machine as uname writes it, or as images do (``amd64``); empty for this one.
     """
     return resolve(_docker(), capabilities, architecture)
+
+
+@functools.cache
+def sandbox_profile(architecture: str = "") -> dict[str, Any]:
+    """The policy for code that is not trusted: Docker's for no capability, less what lets programs look into each other or mount."""
+    profile = docker_profile((), architecture)
+    rules = []
+    for entry in profile["syscalls"]:
+        names = [name for name in entry["names"] if name not in _NOT_IN_SANDBOX]
+        if names:
+            rules.append({**entry, "names": names})
+    return {**profile, "syscalls": rules}
 
 
 def resolve(profile: Json, capabilities: Collection[str], architecture: str = "", kernel: str = "") -> dict[str, Any]:
@@ -106,15 +126,17 @@ def resolve(profile: Json, capabilities: Collection[str], architecture: str = ""
     return resolved
 
 
-def compile(profile: Json, architecture: str = "") -> bytes:  # noqa: A001 - seccomp.compile reads as what it does
+def compile(profile: Json, architecture: str = "", *, foreign: bool = False) -> bytes:  # noqa: A001 - seccomp.compile reads as what it does
     """The BPF program (packed ``struct sock_filter``) of a ``linux.seccomp`` object.
+
+    ``foreign`` lets other architectures' calls (and x32's) pass, for a filter that is not there to guard.
 
     NBContainersError where it is malformed (the message says what was wanted), longer than the kernel takes, or a profile in
     Docker's format that was not resolved: its conditions would be lost.
     """
     machine = _machine(architecture)
     audit, _, _ = _MACHINES[machine]
-    numbers = _numbers(machine)
+    known = numbers(machine)
     default = _action(profile, "defaultAction", "defaultErrnoRet", "the profile")
     if default == _NOTIFY:
         raise NBContainersError(
@@ -132,13 +154,14 @@ def compile(profile: Json, architecture: str = "") -> bytes:  # noqa: A001 - sec
         names = _names(entry)
         action = _action(entry, "action", "errnoRet", f"the rule for {names[0]}")
         alternatives = list(_alternatives(entry, names[0]))
-        for number in (numbers[name] for name in names if name in numbers):
+        for number in (known[name] for name in names if name in known):
             newest = max(newest, number)
             if action != default:
                 rules.setdefault(number, []).extend(Rule(action, conditions) for conditions in alternatives)
     permissive = default & 0xFFFF0000 in {_ALLOW, _LOG, _TRACE} or default == _ERRNO | _ENOSYS
     newer = default if newest < 0 or permissive else _ERRNO | _ENOSYS
-    return assemble(audit, list(_ranges(rules, default, newest, newer, x32=machine == "x86_64")), _KILL_PROCESS)
+    x32 = machine == "x86_64" and not foreign
+    return assemble(audit, list(_ranges(rules, default, newest, newer, x32=x32)), _ALLOW if foreign else _KILL_PROCESS)
 
 
 def flags(profile: Json) -> int:
@@ -285,7 +308,7 @@ def _docker() -> Json:
 
 
 @functools.cache
-def _numbers(machine: str) -> Mapping[str, int]:
+def numbers(machine: str) -> Mapping[str, int]:
     """System call numbers by name, from runs of names by their first number (see syscall_numbers.json)."""
     runs = json.loads((Path(__file__).parent / "syscall_numbers.json").read_text())[machine]
     return {

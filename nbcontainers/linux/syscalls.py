@@ -52,6 +52,7 @@ MNT_DETACH = 2
 MOVE_MOUNT_F_EMPTY_PATH = 4
 MOVE_MOUNT_T_EMPTY_PATH = 64
 OPEN_TREE_CLONE = 1
+AT_SYMLINK_NOFOLLOW = 0x100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 MOUNT_ATTR_RDONLY = 1
@@ -86,6 +87,8 @@ _X86 = os.uname().machine == "x86_64"
 _SYS_PIVOT_ROOT = 155 if _X86 else 41
 _SYS_CAPSET = 126 if _X86 else 91
 _SYS_SECCOMP = 317 if _X86 else 277
+_SYS_STATX = 332 if _X86 else 291
+_SYS_NEWFSTATAT = 262 if _X86 else 79
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
 _SYS_FSOPEN = 430
@@ -243,6 +246,22 @@ def fsmount(kind: str, options: list[tuple[str, str]], attributes: int = 0) -> i
         return _check(_syscall(_SYS_FSMOUNT, context, 1, attributes), kind)
     finally:
         os.close(context)
+
+
+def statx(directory: int, path: bytes, flags: int, mask: int) -> bytearray:
+    """``struct statx`` of a file, as the kernel writes it; see statx(2)."""
+    buffer = bytearray(256)
+    target = (ctypes.c_char * 256).from_buffer(buffer)
+    _check(_syscall(_SYS_STATX, directory, path, flags, ctypes.c_uint(mask), target), path)
+    return buffer
+
+
+def newfstatat(directory: int, path: bytes, flags: int) -> bytearray:
+    """``struct stat`` of a file, as this machine's kernel writes it; see stat(2)."""
+    buffer = bytearray(144 if _X86 else 128)
+    target = (ctypes.c_char * len(buffer)).from_buffer(buffer)
+    _check(_syscall(_SYS_NEWFSTATAT, directory, path, target, flags), path)
+    return buffer
 
 
 def filesystem_type(descriptor: int) -> int:

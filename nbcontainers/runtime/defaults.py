@@ -79,6 +79,9 @@ def docker_spec(
             args=tuple(args),
             env=tuple(env) if any(word.startswith("PATH=") for word in env) else (f"PATH={PATH}", *env),
             cwd=cwd,
+            groups=(
+                0,
+            ),  # the first group is one of its groups, so that what is denied to it is denied (CVE-2022-36109)
             umask=umask,
             capabilities=held,
             no_new_privileges=no_new_privileges,

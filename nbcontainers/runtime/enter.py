@@ -53,7 +53,9 @@ def namespaces(pid: int) -> int:
     return flags
 
 
-def run(plan: Plan, target: int, flags: int, stdio: tuple[int, int, int], report: int, go: int) -> NoReturn:
+def run(
+    plan: Plan, target: int, flags: int, stdio: tuple[int, int, int], report: int, go: int, channel: int
+) -> NoReturn:
     """Enter the container and execute the plan's command; never returns.
 
     Args:
@@ -63,10 +65,11 @@ def run(plan: Plan, target: int, flags: int, stdio: tuple[int, int, int], report
         stdio: descriptors for 0, 1 and 2; -1 where the container's own /dev/null is to be used, or a terminal.
         report: a Unix socket, see above.
         go: the read end of a pipe: two bytes say that the shim knows the child's pid. Its end says that the shim is gone.
+        channel: to the supervisor of identities, where the plan wants one, else -1.
     """
     stage = "descriptors"
     try:
-        report, go, target = init.keep_only(stdio, report, go, target)
+        report, go, target, channel = init.keep_only(stdio, report, go, target, channel)
         stage = "limits"
         init.limit(plan)
         stage = "cgroup"
@@ -83,14 +86,14 @@ def run(plan: Plan, target: int, flags: int, stdio: tuple[int, int, int], report
         if pid:
             os.write(report, ENTERED + pid.to_bytes(8, sys.byteorder))
             os._exit(0)
-        _become(plan, stdio, report, go)
+        _become(plan, stdio, report, go, channel)
     except BaseException as error:
         init.tell(report, stage, error)
     finally:
         os._exit(125)
 
 
-def _become(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> None:
+def _become(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, channel: int) -> None:
     """What the child does, in the order in which the kernel wants it; see ``init.run``."""
     stage = "parent"
     try:
@@ -110,9 +113,9 @@ def _become(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> No
         uid, gid, groups, home = init.identify(plan)
         stage = "identity"
         init.own_streams(uid, gid)
-        if plan["seccomp"] and not plan["no_new_privs"]:
+        if not plan["no_new_privs"]:
             stage = "seccomp"
-            syscalls.seccomp(plan["seccomp"], plan["seccomp_flags"])
+            init.guard(plan, channel, (uid, gid, groups))
         stage = "identity"
         init.become(plan, uid, gid, groups)
         stage = "working directory"
@@ -123,8 +126,7 @@ def _become(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> No
             stage = "no_new_privs"
             syscalls.prctl(PR_SET_NO_NEW_PRIVS, 1)
             stage = "seccomp"
-            if plan["seccomp"]:
-                syscalls.seccomp(plan["seccomp"], plan["seccomp_flags"])
+            init.guard(plan, channel, (uid, gid, groups))
         stage = "parent"
         init.tie_to_shim(go)
         stage = "exec"

@@ -38,11 +38,12 @@ class Entered:
         self,
         poller: Poller,
         plan: Plan,
-        container: tuple[int, int],
+        container: tuple[int, int, int],
         stdio: tuple[int, int, int],
         tell: Callable[[tuple[Any, ...], list[int]], object],
     ) -> None:
-        """Begin. ``plan`` is the container's with the command's own words in it; ``container`` its init's pid and pidfd.
+        """Begin. ``plan`` is the container's with the command's own words in it; ``container`` its init's pid and pidfd,
+        and the channel to its supervisor (-1 for none).
 
         ``stdio`` is closed by the caller, as soon as this returns. OSError where not even a process can be forked.
         """
@@ -68,7 +69,7 @@ class Entered:
             if helper == 0:
                 os.close(self._go)
                 os.close(self._report)
-                enter.run(plan, container[1], flags, stdio, report_end, go_end)
+                enter.run(plan, container[1], flags, stdio, report_end, go_end, container[2])
         except BaseException:
             os.close(self._report)
             os.close(self._go)

@@ -32,12 +32,12 @@ class Health:
         self,
         poller: Poller,
         plan: Plan,
-        container: tuple[int, int],
+        container: tuple[int, int, int],
         *,
         put: Callable[[dict[str, Any]], None],
         happen: Callable[..., None],
     ) -> None:
-        """``container`` is its init's pid and pidfd; ``put`` puts keys into the state, ``happen`` notes an event."""
+        """``container`` is what ``Entered`` takes; ``put`` puts keys into the state, ``happen`` notes an event."""
         assert plan["health"] is not None
         self._poller = poller
         self._plan = plan

@@ -11,17 +11,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import HostError
-from ..linux import capabilities, cgroups, idmap
+from ..linux import capabilities, cgroups, idmap, mapping
 from ..linux.idmap import Identity
 from ..results import Check, HostReport
 from . import spawn
 
 SUMMARIES: Mapping[str, str] = {
     "T0": "root: everything holds",
+    "T1": "no privilege, but a range of ids: containers live in a user namespace with users of its own",
     "T2": "no privilege: containers live in a user namespace in which only root exists",
     "T3": "no privilege, and no proc file system of their own for containers (a pod that masks /proc)",
     "T4": "no user namespaces: containers cannot run here",
 }
+_ANSWERED = (
+    "other identities are recorded and answered (chown, setuid, mknod …), not enforced: what another user may not do he can, "
+    "device nodes that are made are none, and /proc shows every process as root's"
+)
+TIER = "NBCONTAINERS_TIER"
+_USERS: Mapping[str, str] = {"T0": "host", "T1": "range", "T2": "single", "T3": "single"}
 _NEEDED = ("mounts", "proc", "devpts", "mqueue", "seccomp", "mount namespace", "pid namespace")
 _ADVICE = {
     "T3": "run the pod with procMount: Unmasked, or use another host; images, layers and diffs work here",
@@ -41,9 +48,14 @@ class Host:
     namespaces: frozenset[str]
     checks: tuple[Check, ...]
 
+    @property
+    def has_single_id(self) -> bool:
+        """Whether containers have one user only, so that others must be answered for (see ``identity``)."""
+        return self.identity.is_single
+
     def require(self) -> None:
         """HostError, with the reason and what to do, where this host cannot run containers."""
-        if self.tier not in {"T0", "T2"}:
+        if self.tier not in {"T0", "T1", "T2"}:
             refused = "; ".join(f"{check.name}: {check.detail}" for check in self.checks if not check.holds)
             raise HostError(
                 f"containers cannot run on this host, tier {self.tier} ({refused})",
@@ -62,10 +74,8 @@ class Host:
     def notes(self) -> tuple[str, ...]:
         """What no container of this host can do or is protected by, whatever its limits, in plain words."""
         notes = []
-        if self.identity.userns:
-            notes.append(
-                "other identities: chown, setuid and setgid to ids other than 0 fail with EINVAL (they are not emulated yet)"
-            )
+        if self.has_single_id:
+            notes.append(_ANSWERED)
         missing = sorted(capabilities.DOCKER - self.capabilities)
         if missing:
             notes.append(f"capabilities that cannot be given here: {', '.join(missing)}")
@@ -97,7 +107,10 @@ class Host:
             tier=self.tier,
             summary=SUMMARIES[self.tier],
             checks=(*self.checks, self._way_out()),
-            not_enforced=(*self.notes(), *(self.without(name) for name in missing)),
+            not_enforced=(
+                *self.notes(),
+                *(self.without(name) for name in missing),
+            ),
             kernel=platform.release(),
             cgroups=f"{self.hierarchy.version} ({controllers})",
         )
@@ -113,33 +126,58 @@ _INSTEAD: Mapping[str, str] = {
 }
 
 
-@functools.cache
-def probe() -> Host:
-    """Find out what this host allows; once per process, in 50 ms.
+def probe(users: str = "") -> Host:
+    """Find out what this host allows; once per process, in 50 ms. ``$NBCONTAINERS_TIER`` can ask for less than it does.
+
+    ``users`` are those of a store that is there (``Identity.users``): its tier is kept though there is a better one by now.
 
     Everything is tried in a process spawned for it: this one is not changed and not forked.
 
     Raises:
-        HostError: not even that process can be run.
+        HostError: not even that process can be run, or the tier that is asked for cannot be had.
     """
+    return _probe(os.environ.get(TIER, ""), users)
+
+
+@functools.cache
+def _probe(wanted: str, users: str) -> Host:
     checks = _try()
     holds = {check.name for check in checks if check.holds}
-    userns = "root" not in holds
-    if not {"root", "user namespace"} & holds:
-        tier = "T4"
-    elif userns:
-        tier = "T2" if holds.issuperset(_NEEDED) else "T3" if "mounts" in holds else "T4"
-    else:
-        tier = "T0"
+    ranged = idmap.delegated()
+    refused = _try_range(ranged) if "user namespace" in holds else "no user namespace"
+    tier = _chosen(wanted, users, _possible(holds, ranged=not refused))
+    userns = tier != "T0"
     hierarchy = cgroups.detect()
     return Host(
         tier=tier,
-        identity=idmap.single() if userns else idmap.of_host(),
+        identity=ranged if tier == "T1" and ranged else idmap.single() if userns else idmap.of_host(),
         hierarchy=hierarchy,
         capabilities=_capabilities(userns, "devices" in hierarchy.controllers),
         namespaces=frozenset(name.removesuffix(" namespace") for name in holds if name.endswith(" namespace")),
-        checks=(*checks, _id_range(userns)),
+        checks=(*checks, Check(name="uid range", holds=not refused, detail=refused)),
     )
+
+
+def _possible(holds: set[str], *, ranged: bool) -> tuple[str, ...]:
+    """The tiers that this host gives, the best one first."""
+    found = ["T0"] if "root" in holds else []
+    if "user namespace" in holds and holds.issuperset(_NEEDED):
+        found += ["T1", "T2"] if ranged else ["T2"]
+    elif "user namespace" in holds and "mounts" in holds and not found:
+        found.append("T3")
+    return (*found, "T4")
+
+
+def _chosen(wanted: str, users: str, possible: tuple[str, ...]) -> str:
+    """The tier that is wanted (HostError where this host does not give it), else the one of the store, else the best one."""
+    if wanted and wanted not in possible:
+        raise HostError(
+            f"{TIER}={wanted}: this host gives {', '.join(possible)}",
+            tier=possible[0],
+            hint="leave it out for the best one",
+        )
+    kept = [tier for tier in possible if _USERS.get(tier) == users]
+    return wanted or (kept or possible)[0]
 
 
 def _capabilities(userns: bool, guarded: bool) -> frozenset[str]:
@@ -168,24 +206,23 @@ def _try() -> tuple[Check, ...]:
     )
 
 
-def _id_range(userns: bool) -> Check:
-    """Whether the user has a range of ids (/etc/subuid) and newuidmap to map them: tier T1, which is not used yet."""
-    if not userns:
-        return Check(name="uid range", holds=True, detail="root has every id")
-    uid, names = os.geteuid(), {str(os.geteuid())}
+def _try_range(identity: Identity | None) -> str:
+    """Map a range of ids and take on some of them: empty if that went well, else why not."""
+    if identity is None:
+        return "this user has no entry in /etc/subuid and /etc/subgid"
+    process = spawn.start("ranged", stdin=subprocess.PIPE, stdout=subprocess.PIPE, sealed=False)
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
-        import pwd
-
-        names.add(pwd.getpwuid(uid).pw_name)
-    except KeyError:
-        pass
-    import shutil
-
-    try:
-        with open("/etc/subuid") as file:
-            has_range = any(line.split(":")[0] in names for line in file)
-    except OSError:
-        has_range = False
-    if has_range and shutil.which("newuidmap"):
-        return Check(name="uid range", holds=True, detail="not used yet: containers run with the single id of T2")
-    return Check(name="uid range", holds=False, detail="no entry in /etc/subuid" if not has_range else "no newuidmap")
+        if process.stdout.read(4) != b"made":
+            return "no user namespace"
+        maps = idmap.text(identity.uid_mappings), idmap.text(identity.gid_mappings)
+        mapping.write(process.pid, *maps, helped=identity.is_helped)
+        process.stdin.write(b"m")
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        process.stdin.close()
+        code = process.wait(30)
+        process.stdout.close()
+    return "" if code == 0 else "other ids cannot be taken on"

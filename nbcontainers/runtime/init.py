@@ -17,7 +17,7 @@ import select
 import stat
 import sys
 
-from ..linux import syscalls
+from ..linux import recorded, syscalls
 from ..linux.syscalls import (
     PR_CAP_AMBIENT,
     PR_CAP_AMBIENT_CLEAR_ALL,
@@ -26,6 +26,7 @@ from ..linux.syscalls import (
     PR_SET_PDEATHSIG,
 )
 from . import rootfs, terminal, user
+from .identity import supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Refused(Exception):
     """The command cannot be run: its text is Docker's, its second argument the exit code."""
 
 
-def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> NoReturn:
+def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, channel: int) -> NoReturn:
     """Become the container's process; never returns.
 
     Args:
@@ -56,6 +57,7 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> NoRetu
         report: the write end of the report pipe; a Unix socket where it gets a terminal, whose other end is sent through it.
         go: the read end of a pipe: one byte says that the id maps are written (only where there is a user namespace), one
             that the pid is on disk. Its end says that the shim is gone.
+        channel: to the supervisor of identities, where the plan wants one, else -1.
     """
     stage = "descriptors"
 
@@ -64,7 +66,7 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> NoRetu
         stage = name
 
     try:
-        report, go = keep_only(stdio, report, go)
+        report, go, channel = keep_only(stdio, report, go, channel)
         at("user namespace")
         if plan["uid_map"] and not os.read(go, 1):
             os._exit(125)
@@ -106,7 +108,7 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> NoRetu
         uid, gid, groups, home = identify(plan)
         at("working directory")
         os.umask(0o022)
-        make_directory(plan["cwd"], uid, gid)
+        make_directory(plan["cwd"], uid, gid, is_recorded=plan["identity"] is not None)
         if plan["readonly_root"]:
             at("read-only root")
             rootfs.freeze_root(root)
@@ -115,9 +117,9 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> NoRetu
             os.close(null)
         at("identity")
         own_streams(uid, gid)
-        if plan["seccomp"] and not plan["no_new_privs"]:
+        if not plan["no_new_privs"]:
             at("seccomp")  # without no_new_privs the kernel wants CAP_SYS_ADMIN for a filter: before they are dropped
-            syscalls.seccomp(plan["seccomp"], plan["seccomp_flags"])
+            guard(plan, channel, (uid, gid, groups))
         at("identity")
         become(plan, uid, gid, groups)
         at("working directory")
@@ -128,8 +130,7 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int) -> NoRetu
             at("no_new_privs")
             syscalls.prctl(PR_SET_NO_NEW_PRIVS, 1)
             at("seccomp")
-            if plan["seccomp"]:
-                syscalls.seccomp(plan["seccomp"], plan["seccomp_flags"])
+            guard(plan, channel, (uid, gid, groups))
         at("parent")
         tie_to_shim(go)
         at("exec")
@@ -162,13 +163,13 @@ def open_terminal(root: int, size: list[int], report: int, *, console: bool) -> 
 
 
 def keep_only(stdio: tuple[int, int, int], *kept: int) -> list[int]:
-    """Put the standard streams in place and close every other descriptor but those to be kept (CVE-2024-21626)."""
-    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH) for descriptor in kept]
+    """Put the standard streams in place and close every other descriptor but those to be kept (CVE-2024-21626); -1 is none."""
+    high = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _HIGH) if number >= 0 else -1 for number in kept]
     for number, descriptor in enumerate(stdio):
         if descriptor >= 0:
             os.dup2(descriptor, number)
     first = 3
-    for descriptor in sorted(high):
+    for descriptor in sorted(number for number in high if number >= 0):
         if first < descriptor:
             syscalls.close_range(first, descriptor - 1)
         first = descriptor + 1
@@ -176,6 +177,14 @@ def keep_only(stdio: tuple[int, int, int], *kept: int) -> list[int]:
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and exec would keep so
         signal.signal(number, signal.SIG_DFL)
     return high
+
+
+def guard(plan: Plan, channel: int, ids: tuple[int, int, list[int]]) -> None:
+    """Install the filters: first the one by which identities are answered, for the policy may forbid what that takes."""
+    if plan["identity"] is not None:
+        supervisor.join(channel, plan["identity"]["filter"], ids)
+    if plan["seccomp"]:
+        syscalls.seccomp(plan["seccomp"], plan["seccomp_flags"])
 
 
 def tie_to_shim(go: int) -> None:
@@ -227,7 +236,7 @@ def identify(plan: Plan) -> tuple[int, int, list[int], str]:
         uid, gid, groups, home = user.look_up(plan["user"], passwd, group)
     else:
         uid, gid, groups = plan["ids"]
-        groups, home = groups or [gid], user.look_up(str(uid), passwd, b"")[3]
+        home = user.look_up(str(uid), passwd, b"")[3]
     return uid, gid, user.with_groups(groups, plan["groups"], group), home
 
 
@@ -248,15 +257,18 @@ def _content(path: str) -> bytes:
         os.close(descriptor)
 
 
-def make_directory(path: str, uid: int, gid: int) -> None:
-    """Make the working directory where it is missing, owned by the user, as Docker does."""
+def make_directory(path: str, uid: int, gid: int, *, is_recorded: bool) -> None:
+    """Make the working directory where it is missing, owned by the user (or recorded as his), as Docker does."""
     walked = ""
     for name in path.split("/"):
         walked += "/" + name if name else ""
         if not walked or os.path.isdir(walked):
             continue
         os.mkdir(walked, 0o755)
-        os.chown(walked, uid, gid)
+        if not is_recorded:
+            os.chown(walked, uid, gid)
+        elif (uid, gid) != (0, 0):
+            os.setxattr(walked, recorded.NAME, recorded.text((uid, gid, stat.S_IFDIR | 0o755, 0, 0)))
 
 
 def own_streams(uid: int, gid: int) -> None:
@@ -286,6 +298,10 @@ def become(plan: Plan, uid: int, gid: int, groups: list[int]) -> None:
                     break
                 raise
     syscalls.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    held = mask if uid == 0 else 0
+    if plan["identity"] is not None:  # who this is stands in the supervisor's books
+        syscalls.capset(held, held, 0)
+        return
     try:
         if plan["sets_groups"]:
             os.setgroups(groups)
@@ -296,7 +312,6 @@ def become(plan: Plan, uid: int, gid: int, groups: list[int]) -> None:
             words = f"user {uid}:{gid} cannot be taken on: the user namespace of this host's tier maps root only"
             raise Refused(words, 125) from error
         raise
-    held = mask if uid == 0 else 0
     syscalls.capset(held, held, 0)
 
 

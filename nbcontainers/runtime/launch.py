@@ -24,6 +24,9 @@ from ..results import ContainerState
 from . import log, mountplan
 from . import state as states
 from .host import Host
+from .identity import policy
+from .identity.credentials import RLIMIT_LOCKS
+from .identity.policy import IdentityPlan
 from .mountplan import PlannedMount
 
 
@@ -51,6 +54,8 @@ class Plan(TypedDict):
     oom_file: str
     limits: dict[str, Any]
     watched_memory: int
+    time_limit: float
+    output_limit: int
     # namespaces
     flags: int
     late_flags: int
@@ -59,7 +64,7 @@ class Plan(TypedDict):
     shares_pids: bool
     uid_map: str
     gid_map: str
-    setgroups: str
+    helped_maps: bool
     sets_groups: bool
     loopback: bool
     entered: list[int]  # flags for setns, of each descriptor that the shim enters
@@ -88,6 +93,7 @@ class Plan(TypedDict):
     no_new_privs: bool
     seccomp: bytes
     seccomp_flags: int
+    identity: IdentityPlan | None
     rlimits: list[tuple[int, int, int]]
     oom_score_adj: int | None
 
@@ -103,6 +109,10 @@ _FLAGS = {
     "time": syscalls.CLONE_NEWTIME,
 }
 _UNLIMITED = 1 << 63
+TIME_LIMIT = "nbcontainers.time-limit"
+"""The annotation with the seconds after which a run of the container is ended."""
+OUTPUT_LIMIT = "nbcontainers.output-limit"
+"""The annotation with the bytes of output after which a run of the container is ended."""
 
 
 def compile(  # noqa: A001 - it is what this does
@@ -138,6 +148,8 @@ def compile(  # noqa: A001 - it is what this does
     cgroup = state.id or folder.name
     nested = any(one & syscalls.CLONE_NEWUSER for one in entered)
     plan, into, joined, shelves = _grouping(spec, cgroup, host)
+    rlimits = _rlimits(spec)
+    answered = _identity(spec, rootfs, host, rlimits)
     limits, notes, watched = _fall_back(spec, host)
     late = syscalls.CLONE_NEWCGROUP if "cgroup" in kinds and joined else 0
     flags = functools.reduce(lambda mask, kind: mask | _FLAGS[kind], kinds, 0) & ~late
@@ -149,7 +161,7 @@ def compile(  # noqa: A001 - it is what this does
     unenforced = dict.fromkeys((*state.not_enforced, *notes, *not_enforced))  # some of it was known when it was made
     state_json.update(tier=host.tier, not_enforced=list(unenforced), lacks=[*host.notes(), *lacks], detached=detach)
     process = spec.process
-    if groups and host.identity.userns:
+    if groups and host.has_single_id and answered is None:
         raise LaunchError(
             "additional groups cannot be had without privilege (setgroups is denied)",
             stage="user",
@@ -178,6 +190,8 @@ def compile(  # noqa: A001 - it is what this does
         oom_file=plan.oom_file,
         limits=_shown(spec),
         watched_memory=watched,
+        time_limit=float(spec.annotations.get(TIME_LIMIT, 0)),
+        output_limit=int(spec.annotations.get(OUTPUT_LIMIT, 0)),
         flags=flags,
         late_flags=late,
         enter=[
@@ -189,8 +203,8 @@ def compile(  # noqa: A001 - it is what this does
         shares_pids="pid" not in kinds,
         uid_map=idmap.text(spec.uid_mappings, nested=nested) if "user" in kinds else "",
         gid_map=idmap.text(spec.gid_mappings, nested=nested) if "user" in kinds else "",
-        setgroups="deny" if "user" in kinds and os.geteuid() else "",
-        sets_groups="user" not in kinds or not os.geteuid(),
+        helped_maps=host.identity.is_helped and not nested,  # in there the shim may map what is mapped
+        sets_groups=not host.has_single_id or not os.geteuid(),
         loopback=private_network and not networked,
         entered=list(entered),
         networked=networked,
@@ -217,7 +231,8 @@ def compile(  # noqa: A001 - it is what this does
         no_new_privs=process.no_new_privileges,
         seccomp=program,
         seccomp_flags=program_flags,
-        rlimits=[*_rlimits(spec), *limits],
+        identity=answered,
+        rlimits=[*(limit for limit in rlimits if limit[0] != RLIMIT_LOCKS or answered is None), *limits],
         oom_score_adj=process.oom_score_adj,
     )
 
@@ -238,6 +253,22 @@ def _namespaces(spec: RuntimeSpec, host: Host) -> list[str]:
     if "time" in host.namespaces and "time" not in kinds:
         kinds.append("time")  # left out of specifications, for runc 1.1 refuses it
     return list(kinds)
+
+
+def _identity(
+    spec: RuntimeSpec, rootfs: tuple[Mount, ...], host: Host, rlimits: Sequence[tuple[int, int, int]]
+) -> IdentityPlan | None:
+    """The supervisor's part, where there is but one id; the annotation ``policy.IDENTITY`` can say that none is wanted."""
+    if not host.has_single_id or spec.annotations.get(policy.IDENTITY) == "off":
+        return None
+    kind, source, lowers, options = mountplan.root(rootfs)
+    upper = next((word.partition("=")[2] for word in options if word.startswith("upperdir=")), "")
+    return policy.plan(
+        [source] if kind == "bind" else [upper or lowers[0], *lowers],
+        capabilities=_mask(spec.process.capabilities),
+        no_new_privs=spec.process.no_new_privileges,
+        locks=next(((soft, hard) for number, soft, hard in rlimits if number == RLIMIT_LOCKS), None),
+    )
 
 
 def _fall_back(spec: RuntimeSpec, host: Host) -> tuple[list[tuple[int, int, int]], tuple[str, ...], int]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HostError, LaunchError
-from ..linux import idmap, syscalls
+from ..linux import idmap, mapping, syscalls
 from . import spawn
 from .host import Host
 
@@ -178,12 +178,8 @@ class Networks:
     def _map(self, pid: int) -> None:
         """Say who is who in the holder's user namespace: the same as in its containers'."""
         identity = self._host.identity
-        for name, text in (
-            ("setgroups", "deny"),
-            ("uid_map", idmap.text(identity.uid_mappings)),
-            ("gid_map", idmap.text(identity.gid_mappings)),
-        ):
-            Path(f"/proc/{pid}/{name}").write_text(text)
+        maps = (idmap.text(identity.uid_mappings), idmap.text(identity.gid_mappings))
+        mapping.write(pid, *maps, helped=identity.is_helped)
 
 
 def way_out(host: Host) -> tuple[str, str]:

@@ -22,9 +22,9 @@ from typing import Any, BinaryIO, Protocol
 
 from ..errors import Conflict, Detached, NotFound
 from ..events import Observer, Output
-from ..linux import cgroups
+from ..linux import cgroups, counters
 from ..linux.processes import ProcessTreeMeter
-from ..results import ContainerState, Usage
+from ..results import ContainerState, NetworkUse, Usage
 from . import log, processes, state
 from .attach import Attachment, last_records, read_log
 from .execution import Execution, ask
@@ -159,9 +159,10 @@ class Running:
         if found.status != "running":
             raise _is_not_running(found)
         try:
+            own = found.pid if _has_own_network(found.pid) else 0
             if extra.get("cgroup_directories"):
-                return self._hierarchy.meter(extra["cgroup"], directories=extra["cgroup_places"])
-            return _TreeMeter(found.pid, extra.get("limits") or {})
+                return self._hierarchy.meter(extra["cgroup"], directories=extra["cgroup_places"], pid=own)
+            return _TreeMeter(found.pid, extra.get("limits") or {}, network=own)
         except NotFound:  # it ended just now
             raise _is_not_running(found) from None
 
@@ -275,9 +276,10 @@ class Meter(Protocol):
 class _TreeMeter(ProcessTreeMeter):
     """Counts over the container's processes; knows the limits that no kernel holds it to."""
 
-    def __init__(self, pid: int, limits: Mapping[str, Any]) -> None:
+    def __init__(self, pid: int, limits: Mapping[str, Any], *, network: int) -> None:
         super().__init__(pid)
         self._limits = limits
+        self._network = network
 
     def sample(self) -> Usage:
         """One sample, with the limits."""
@@ -286,7 +288,26 @@ class _TreeMeter(ProcessTreeMeter):
             cpu_limit=self._limits.get("cpus"),
             memory_limit=self._limits.get("memory"),
             processes_limit=self._limits.get("pids"),
+            network=self._interfaces(),
         )
+
+    def _interfaces(self) -> tuple[NetworkUse, ...] | None:
+        if not self._network:
+            return None
+        try:
+            with open(f"/proc/{self._network}/net/dev", "rb") as file:
+                return counters.network(file.read())
+        except OSError as error:
+            raise NotFound(f"process {self._network} is gone") from error
+
+
+def _has_own_network(pid: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino != os.stat("/proc/self/ns/net").st_ino
+    except PermissionError:  # who may not look at its namespaces knows that they are not his own
+        return True
+    except OSError as error:
+        raise NotFound(f"process {pid} is gone") from error
 
 
 def logs(folder: Path, *, follow: bool = False, tail: int | None = None) -> Iterator[Output]:

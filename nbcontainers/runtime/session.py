@@ -31,7 +31,7 @@ class Session:
         self,
         poller: Poller,
         plan: Plan,
-        container: tuple[int, int],
+        container: tuple[int, int, int],
         caller: Caller,
         wish: dict[str, Any],
     ) -> None:

@@ -18,10 +18,11 @@ import os
 import select
 import time
 
-from ..linux import syscalls
+from ..linux import mapping, syscalls
 from . import groups, happenings, init, processes, record, terminal
 from .door import Caller, Door
 from .health import Health
+from .identity.supervisor import Supervisor
 from .plug import Plug
 from .restarts import Restarts
 from .session import Session
@@ -100,11 +101,13 @@ class _Shim:
         self.terminal = -1
         self.go = -1  # its end tells init that this process is gone
         self.watch: object = None  # the timer of the next look at its memory
+        self.limit: object = None  # the timer of the end of its time
         self.waiting: object = None  # the timer of the next start, between two
         self.last: tuple[int, bool, float] = (0, False, 0.0)  # how the last run ended: exit code, out of memory, when
         self.is_left = False  # by the engine that had it in the foreground
         self.door: Door | None = None
         self.health: Health | None = None
+        self.supervisor = Supervisor(self._unanswered)
         self.streams: Streams | None = None
         self.extra: dict[str, Any] = {}
 
@@ -119,8 +122,11 @@ class _Shim:
         self.poller.watch(self.control.fileno(), select.POLLIN, self._left)
         self._start()
         gc.enable()
+        most = self.plan["output_limit"]
         while True:
             self.poller.turn()
+            if most and self.begun and self.streams.written > most:
+                self._end_for(f"ended for it wrote more than its limit of {most} bytes")
 
     def _start(self) -> None:
         """One run, the first or a further one."""
@@ -155,6 +161,8 @@ class _Shim:
             stdio, outputs = (in_end, out_end, err_end), (out, err)
         go_end, go = os.pipe()
         into_cgroup = -1
+        if plan["identity"] is not None:
+            self.supervisor.open()
         try:
             self.plug.enter()
             if plan["into_cgroup"]:
@@ -167,7 +175,9 @@ class _Shim:
             raise _Failed("namespaces", error.errno, error.strerror, 125) from error
         if self.pid == 0:
             os.close(go)
-            init.run(plan, stdio, report_end, go_end)
+            init.run(plan, stdio, report_end, go_end, self.supervisor.channel)
+        if plan["identity"] is not None:
+            self.supervisor.start(self.poller, plan, self.pidfd, report_end)
         for descriptor in (report_end, go_end, into_cgroup, *stdio):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -234,7 +244,7 @@ class _Shim:
                 if self.pidfd < 0 or not self.begun:
                     caller.answer(("failed", "start", errno.ESRCH, "the container is not running", 126))
                 else:
-                    Session(self.poller, self.plan, (self.pid, self.pidfd), caller, wish)
+                    Session(self.poller, self.plan, self._inside(), caller, wish)
             case "resize":
                 if self.terminal >= 0:
                     terminal.resize(self.terminal, wish["rows"], wish["columns"])
@@ -249,19 +259,9 @@ class _Shim:
                 caller.answer(("done",))
 
     def _map_ids(self) -> None:
-        """Say who is who in the child's user namespace. setgroups is given up first: an unprivileged map of groups wants that."""
-        words = (
-            ("setgroups", self.plan["setgroups"]),
-            ("uid_map", self.plan["uid_map"]),
-            ("gid_map", self.plan["gid_map"]),
-        )
-        for name, text in words:
-            if text:
-                descriptor = os.open(f"/proc/{self.pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
-                try:
-                    os.write(descriptor, text.encode())
-                finally:
-                    os.close(descriptor)
+        """Say who is who in the child's user namespace."""
+        plan = self.plan
+        mapping.write(self.pid, plan["uid_map"], plan["gid_map"], helped=plan["helped_maps"])
 
     def _reported(self) -> None:
         """Init said something: the byte ``x`` and then the end is exec; anything else says why there was none."""
@@ -294,11 +294,23 @@ class _Shim:
         self.begun = True
         if not self.restarts.count:
             self._say(("started", self.pid, self.streams.begin if self.streams else 0))
+        if self.plan["time_limit"]:
+            why = f"ended for it ran longer than its limit of {self.plan['time_limit']:g} seconds"
+            self.limit = self.poller.after(self.plan["time_limit"], lambda: self._end_for(why))
         if self.plan["watched_memory"]:
             self.watch = self.poller.after(_WATCH_S, self._watch_memory)
         self._happen("start")
         if self.plan["health"] is not None:
-            self.health = Health(self.poller, self.plan, (self.pid, self.pidfd), put=self._record, happen=self._happen)
+            self.health = Health(self.poller, self.plan, self._inside(), put=self._record, happen=self._happen)
+
+    def _inside(self) -> tuple[int, int, int]:
+        """What it takes to enter the container."""
+        return self.pid, self.pidfd, self.supervisor.channel
+
+    def _unanswered(self) -> None:
+        """The supervisor of identities is gone: without its answers nothing inside can go on."""
+        self.ended_by = self.ended_by or "the process that answers for its identities was killed"
+        self._kill()
 
     def _left(self, events: int) -> None:
         """The engine let go of the container, or (with a byte) leaves it to itself."""
@@ -327,6 +339,11 @@ class _Shim:
             if error.errno != errno.ESRCH:
                 raise
 
+    def _end_for(self, why: str) -> None:
+        if not self.ended_by and self.pidfd >= 0:
+            self.ended_by = why
+            self._kill()
+
     def _watch_memory(self) -> None:
         limit = self.plan["watched_memory"]
         if not self.out_of_memory and processes.memory(self.pid, limit) > limit:
@@ -336,7 +353,9 @@ class _Shim:
 
     def _ended(self) -> None:
         """The run is over: record it, and either say it and tidy up, or wait for the next one."""
+        self.poller.cancel(self.limit)
         _, status = os.waitpid(self.pid, 0)
+        self.supervisor.end()
         self.poller.forget(self.pidfd)
         os.close(self.pidfd)
         self.pid = self.pidfd = -1
@@ -423,6 +442,7 @@ class _Shim:
         if self.pid > 0:
             self._kill()
             os.waitpid(self.pid, 0)
+        self.supervisor.end()
         if self.restarts.count:  # it ran before: it is one that has ended
             self._finish(code, self.out_of_memory, time.time(), f"{stage}: {message}")
         try:

@@ -1,7 +1,8 @@
 """A layer's archive becomes a folder in overlay form.
 
-Nothing is ever written outside the folder: each step goes from a descriptor to a name below it without following a link; links on
-the way to an entry are resolved by us, inside the root, and against the lower layers too, as if all were one tree.
+Nothing is ever written outside the folder but the ledger beside it: each step goes from a descriptor to a name below it
+without following a link; links on the way to an entry are resolved by us, inside the root, and against the lower layers too,
+as if all were one tree.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import BinaryIO
 from ..errors import IntegrityError
 from ..oci.descriptor import Digest
 from ..results import Entry, FileKind
-from . import attributes, tar, transfer
+from . import attributes, merged, tar, transfer
 from .attributes import OPAQUE, Attributes, Owners, is_whiteout, proc
 from .compression import ReadAhead
 from .entries import OPAQUE as OPAQUE_ENTRY
@@ -105,13 +106,15 @@ class _Unpacking:
     """The state of one ``apply``. Paths are relative bytes, as they really are: without links, ``.`` and ``..``."""
 
     def __init__(self, root: int, parents: Sequence[int], index: Callable[[Entry], None]) -> None:
-        self.owners = Owners()
+        self._beside = os.open(b"..", merged.FOLDER, dir_fd=root)  # where its ledger is
+        self.owners = Owners(self._beside)
         self._places = Places(root, parents, self.owners)
         self._index = index
         self._waiting: dict[bytes, bytes] = {}  # hard links whose targets have not come yet
 
     def close(self) -> None:
         self._places.close()
+        os.close(self._beside)
 
     def run(self, entries: Iterable[tuple[tar.Header, tar.Body]], limits: Limits) -> None:
         self._places.begin()

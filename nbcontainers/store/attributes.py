@@ -1,18 +1,20 @@
 """What a file is beside its content, on disk and in truth: owners and devices that a user namespace cannot hold are recorded.
 
-With a single id every file belongs to the one user, and no device can be made. So the truth stands in the extended
-attribute ``user.nbcontainers.stat`` of files and folders, ``UID:GID:MODE`` and for a device ``:MAJOR:MINOR``, all octal but the
-ids, and comes out right in the next layer. Links and pipes cannot have such an attribute (xattr(7)).
+How they are recorded is said in ``linux.recorded``: what is read here is the truth, and comes out right in the next layer.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 from dataclasses import dataclass, field
+from pathlib import Path
 
-STAT = "user.nbcontainers.stat"
+from ..linux import recorded
+
+STAT = recorded.NAME
 OPAQUE = "user.overlay.opaque"
 
 # Overlay's own and ours: taken from an archive they would let it forge either's state. A host's labels (security.selinux …)
@@ -76,54 +78,71 @@ def read(descriptor: int) -> Attributes:
     return found
 
 
-def of(status: os.stat_result) -> Attributes:
-    """What is known of a link, a pipe or a device from its status."""
+def of(status: os.stat_result, directory: int, name: bytes) -> Attributes:
+    """What is known of a link, a pipe or a device: its status and, if there is one, its line in the ledger of an opened tree."""
     found = Attributes(status.st_mode, status.st_uid, status.st_gid, 0, status.st_mtime_ns)
-    if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+    if recorded.is_device(status.st_mode):
         found.major, found.minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+    elif _ledger:
+        record = _ledger.find(status.st_ino, directory, name)
+        if record is not None:
+            found.uid, found.gid = record[:2]
     return found
 
 
-def _correct(found: Attributes, recorded: bytes) -> None:
-    """Let the record say owner, special bits and type; permissions that were changed since are the newer truth."""
+_ledger = recorded.Ledger()
+_learned: dict[Path, tuple[int, int]] = {}
+
+
+def learn(folder: Path) -> None:
+    """Read the ledger beside a tree that this process will look at: inode numbers tell one tree's files from another's."""
+    path = folder / recorded.LEDGER
     try:
-        uid, gid, mode, *device = recorded.split(b":")
-        found.uid, found.gid, kept = int(uid), int(gid), int(mode, 8)
-        numbers = tuple(int(number) for number in device)
-    except ValueError:
-        return  # a container can write here what it likes; what cannot be read says nothing
-    if found.mode & 0o777 == kept & 0o777:
-        found.mode = stat.S_IFMT(found.mode) | kept & 0o7777
-    is_device = stat.S_ISCHR(kept) or stat.S_ISBLK(kept)
-    if is_device and len(numbers) == 2 and stat.S_ISREG(found.mode) and not found.size:
-        found.mode = stat.S_IFMT(kept) | stat.S_IMODE(found.mode)
-        found.major, found.minor = numbers
+        status = path.stat()
+    except FileNotFoundError:
+        return
+    state = status.st_mtime_ns, status.st_size
+    if _learned.get(path) != state:
+        _ledger.load(str(path))
+        _learned[path] = state
+
+
+def _correct(found: Attributes, text: bytes) -> None:
+    """Let the record say owner, special bits and type; permissions that were changed since are the newer truth."""
+    record = recorded.parse(text)
+    if record is None:
+        return
+    found.uid, found.gid = record[:2]
+    mode = recorded.mode(record, found.mode, found.size)
+    if recorded.is_device(mode):
+        found.major, found.minor = record[3:]
+    found.mode = mode
 
 
 class Owners:
     """Gives files their owner, mode and attributes, and records the owners that this process's user namespace cannot hold.
 
-    ``lost`` is what could not be kept at all, in plain words.
+    ``lost`` is what could not be kept at all, in plain words. ``beside`` is a descriptor of the folder that a tree with a
+    ledger lies in; without it links and pipes belong to root.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, beside: int = -1) -> None:
+        self._beside = beside
         self._foreign: set[tuple[int, int]] = set()
         self.lost: set[str] = set()
 
     def give(self, descriptor: int, wanted: Attributes) -> None:
         """Set owner, mode and extended attributes of an open file or folder, in the order in which none undoes another."""
         mode = stat.S_IMODE(wanted.mode)
-        is_device = stat.S_ISCHR(wanted.mode) or stat.S_ISBLK(wanted.mode)
-        if is_device or not self._chown(descriptor, wanted.uid, wanted.gid):
-            record = b"%d:%d:%o" % (wanted.uid, wanted.gid, wanted.mode)
-            if is_device:
-                record += b":%d:%d" % (wanted.major, wanted.minor)
+        if recorded.is_device(wanted.mode) or not self._chown(descriptor, wanted.uid, wanted.gid):
             try:
-                os.setxattr(descriptor, STAT, record)
+                os.setxattr(descriptor, STAT, recorded.text(_record(wanted)))
             except OSError as error:
                 self._lose(error, "owners of files")
-            if stat.S_ISREG(wanted.mode):
-                mode &= ~0o6000  # set-id bits of an owner that is not there would make the program root's
+            mode = recorded.on_inode(wanted.mode)
+        elif stat.S_ISDIR(wanted.mode):  # a folder may have been there before, and another's
+            with contextlib.suppress(OSError):
+                os.removexattr(descriptor, STAT)
         os.fchmod(descriptor, mode)  # after chown(2), which clears the special bits
         for name, value in wanted.xattrs.items():
             try:
@@ -134,7 +153,11 @@ class Owners:
     def give_name(self, directory: int, name: bytes, wanted: Attributes) -> None:
         """Set the owner of a link, pipe or device, and the mode of the latter two."""
         if not self._chown(name, wanted.uid, wanted.gid, directory):
-            self.lost.add("owners of links and pipes")
+            if self._beside < 0:
+                self.lost.add("owners of links and pipes")
+            else:
+                inode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino
+                _ledger.put(inode, directory, name, _record(wanted), self._beside)
         if not stat.S_ISLNK(wanted.mode):
             os.chmod(name, stat.S_IMODE(wanted.mode), dir_fd=directory)
 
@@ -157,3 +180,7 @@ class Owners:
         if error.errno not in _REFUSALS:
             raise error
         self.lost.add(what)
+
+
+def _record(wanted: Attributes) -> recorded.Record:
+    return wanted.uid, wanted.gid, wanted.mode, wanted.major, wanted.minor

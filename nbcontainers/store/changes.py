@@ -115,7 +115,7 @@ def into_overlay(tree: int, differences: Iterator[Difference], upper: int, *, ke
 
     They are moved there, or with ``keep`` linked, so that the tree stays whole; the overlay form is then only to be read.
     """
-    owners = Owners()
+    owners = Owners()  # of folders only, which need no ledger
     folders = [(b"", _folder(tree, b"."))]
     for difference in differences:
         path, status, here, name = difference.path, difference.status, difference.directory, difference.name
@@ -151,7 +151,8 @@ def _folder(directory: int, name: bytes) -> attributes.Attributes:
 
 def fill(lower: Folder, root: int, target: int) -> None:
     """Copy a merged tree into an empty folder, with its hard links; ``root`` is the folder that has the root's attributes."""
-    owners = Owners()
+    beside = os.open(b"..", FOLDER, dir_fd=target)  # where its ledger is
+    owners = Owners(beside)
     links: dict[tuple[int, int], bytes] = {}
     folders = [(b"", _folder(root, b"."))]
     for path, found in lower.walk():
@@ -167,3 +168,4 @@ def fill(lower: Folder, root: int, target: int) -> None:
                 continue
         transfer.file(found.directory, found.name, wanted, target, path, owners)
     _finish(target, folders, owners)
+    os.close(beside)

@@ -28,10 +28,13 @@ class Copying:
         destination: an absolute path in it.
         owner: what everything gets for an owner; None to let each file have that of its source.
         mode: what becomes of the permissions of files and folders, as ``modes`` reads it; empty to let each have its source's.
+        beside: a descriptor of the folder that has the tree's ledger.
 
     """
 
-    def __init__(self, root: int, destination: bytes, owner: tuple[int, int] | None, mode: str) -> None:
+    def __init__(
+        self, root: int, destination: bytes, owner: tuple[int, int] | None, mode: str, beside: int = -1
+    ) -> None:
         self._root = root
         self._destination = b"/" + destination.strip(b"/")
         self._owner = owner
@@ -39,7 +42,7 @@ class Copying:
         self._links: dict[tuple[int, int], bytes] = {}
         self._folders: list[tuple[bytes, Attributes]] = []
         self._last: tuple[bytes, int] = (b"", -1)
-        self.owners = Owners()
+        self.owners = Owners(beside)
         self.size = 0
         self.count = 0  # of what was put below the destination
 
@@ -188,7 +191,7 @@ def from_host(copying: Copying, source: bytes, relative: bytes) -> None:
         status = os.lstat(source)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"no such file to copy: {_text(source)}", hint="it was there when the build began") from None
-    known = attributes.of(status)
+    known = attributes.of(status, -1, source)
     copying.put(-1, source, Attributes(known.mode, 0, 0, 0, known.mtime_ns, known.major, known.minor), relative, status)
 
 
@@ -327,6 +330,21 @@ def lookup(tree: int, word: str) -> tuple[int, int]:
     if colon and group:
         gid = int(group) if group.isdecimal() else _line(tree, b"/etc/group", group, "group")[0]
     return uid, gid
+
+
+def owner(tree: int, word: str, unknown: set[str]) -> tuple[int, int]:
+    """The ids as COPY --chown has them: a name that the tree's files do not have is root, as BuildKit has it, and is told."""
+    user, colon, group = word.partition(":")
+    found = []
+    for part, path, what in ((user, b"/etc/passwd", "user"), (group, b"/etc/group", "group")):
+        try:
+            found.append(lookup(tree, part if what == "user" else f":{part}"))
+        except NotFound:
+            read(tree, path, 16 << 20)  # without the file it is an error
+            unknown.add(f"{what} {part!r}")
+            found.append((0, 0))
+    uid, gid = found[0]
+    return uid, found[1][1] if colon and group else gid
 
 
 def _user(tree: int, word: str) -> tuple[int, int]:

@@ -158,7 +158,7 @@ class _Writing:
         if status.st_nlink > 1:
             first = self._links.setdefault((status.st_dev, status.st_ino), path)
             if first != path:
-                self._add(path, attributes.of(status), link=first, kind=(tar.HARDLINK, "hardlink"))
+                self._add(path, attributes.of(status, folder, name), link=first, kind=(tar.HARDLINK, "hardlink"))
                 return
         if stat.S_ISREG(status.st_mode):
             body = os.open(name, _FILE, dir_fd=folder)
@@ -169,7 +169,7 @@ class _Writing:
             finally:
                 os.close(body)
             return
-        known = attributes.of(status)
+        known = attributes.of(status, folder, name)
         self._clamp(known, name, folder)
         self._add(path, known, link=os.readlink(name, dir_fd=folder) if stat.S_ISLNK(status.st_mode) else b"")
 

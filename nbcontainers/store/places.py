@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ..errors import IntegrityError
 from ..linux import syscalls
 from . import attributes, merged, removal
-from .attributes import OPAQUE, STAT, Attributes, Owners, is_whiteout, proc
+from .attributes import OPAQUE, Attributes, Owners, is_whiteout, proc
 
 _BELOW = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 _MOST_LINKS = 40  # as the kernel follows, path_resolution(7)
@@ -146,9 +146,6 @@ class Places:
     def keep(self, path: bytes, wanted: Attributes) -> None:
         """Give a folder its attributes, mode and time for good only once nothing more is put into it."""
         folder = self.opened(path)
-        if path in self._folders:
-            with contextlib.suppress(OSError):  # what an entry before this one said, or a lower layer
-                os.removexattr(folder, STAT)
         self._owners.give(folder, wanted)
         mode = 0
         if wanted.mode & 0o700 != 0o700:

@@ -23,6 +23,8 @@ from .worker import Worker
 
 VERSION = 1
 Holder = Callable[[Path], Collection[str]]
+_USERS = "users"
+_WHOSE = {"host": "the host's users", "range": "a range of ids", "single": "one id"}
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _FOLDERS = (
     "blobs/sha256",
@@ -46,7 +48,7 @@ class Store:
 
     Raises:
         HostError: the folder belongs to another user, or cannot be made.
-        Conflict: a newer nbcontainers has made it.
+        Conflict: a newer nbcontainers has made it, or files in it belong to other users than ``identity`` has.
 
     """
 
@@ -54,7 +56,7 @@ class Store:
         self.root = root.absolute()
         self.identity = identity
         self._holders = tuple(holders)
-        _prepare(self.root)
+        _prepare(self.root, identity.users)
         self.leases = Leases(self.root)
         self.content = Content(self.root, self.leases)
         self.images = Images(self.root, self.content, self.leases, discard=self._discard, held=self.held)
@@ -101,7 +103,15 @@ class Store:
         self.close()
 
 
-def _prepare(root: Path) -> None:
+def users(root: Path) -> str:
+    """Whose the files of containers are in a store (see ``Identity.users``); empty where there is none yet."""
+    try:
+        return (root / _USERS).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _prepare(root: Path, whose: str) -> None:
     """Make what is missing of the folder; what another process makes at the same time is the same."""
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -125,9 +135,16 @@ def _prepare(root: Path) -> None:
             f"the store {root} has version {found[:20]!r}, and this nbcontainers reads version {VERSION}",
             hint="use the newer nbcontainers that made it, or name another folder in NBCONTAINERS_ROOT",
         )
+    if users(root) not in ("", whose):
+        raise Conflict(
+            f"the store {root} has files of {_WHOSE[users(root)]}, and this tier's belong to {_WHOSE[whose]}",
+            hint="leave NBCONTAINERS_TIER as it was, or name another folder in NBCONTAINERS_ROOT",
+        )
     with saying_when_full(root):
         for folder in _FOLDERS:
             (root / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
     if not found:
         replace(root / "oci-layout", _LAYOUT, temporary=root / "ingest")
         replace(version, f"{VERSION}\n".encode(), temporary=root / "ingest")
+    if not users(root):
+        replace(root / _USERS, f"{whose}\n".encode(), temporary=root / "ingest")

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ..errors import IntegrityError, NotFound
-from ..linux import mounts
+from ..linux import mounts, recorded
 from ..oci.descriptor import Digest
 from ..oci.image import chain_ids
-from . import audit, changes, compression, copying, layers, removal, stubs, tar, unarchive, unpacked
+from . import attributes, audit, changes, compression, copying, layers, removal, stubs, tar, unarchive, unpacked
 from .attributes import Attributes, Owners
 from .entries import Index
 from .merged import FOLDER, Merged
@@ -93,6 +93,7 @@ def commit(
         below = stack.enter_context(work.opened(parents))
         folder = stack.enter_context(work.scratch())
         tree = snapshot / "upper"
+        attributes.learn(snapshot)
         if copied:
             tree = folder / "fs"
             tree.mkdir(mode=0o755)
@@ -123,6 +124,8 @@ def commit(
                 with work.alone(chain):
                     if not copied:
                         tree.rename(folder / "fs")
+                    with contextlib.suppress(FileNotFoundError):
+                        (snapshot / recorded.LEDGER).rename(folder / recorded.LEDGER)
                     work.publish(folder, chain, packed.diff_id, index, packed.size)
                 work.remove(snapshot)
         except BaseException:
@@ -152,6 +155,7 @@ def fill(work: Work, key: str, parents: list[str]) -> None:
 def differences(work: Work, key: str, parents: list[str], copied: bool) -> list[tuple[str, str, int]]:
     """See ``Worker.changes``."""
     snapshot = work.root / "snapshots" / key
+    attributes.learn(snapshot)
     with work.opened(parents) as below:
         upper = os.open(snapshot / "upper", FOLDER)
         try:
@@ -175,9 +179,10 @@ def copy(
     unpack: bool,
 ) -> int:
     """See ``Worker.copy``."""
-    with work.view(rootfs, write=True) as root:
-        owner = copying.lookup(root, chown) if chown else (0, 0)
-        with contextlib.closing(copying.Copying(root, os.fsencode(destination), owner, mode)) as target:
+    with work.view(rootfs, write=True) as root, work.beside(rootfs) as beside:
+        unknown = set[str]()
+        owner = copying.owner(root, chown, unknown) if chown else (0, 0)
+        with contextlib.closing(copying.Copying(root, os.fsencode(destination), owner, mode, beside)) as target:
             into = directory or target.is_folder()
             for source, relative in rows:
                 if unpack and unarchive.is_archive(os.fsencode(source)):
@@ -185,7 +190,17 @@ def copy(
                     continue
                 copying.from_host(target, os.fsencode(source), os.fsencode(relative) if into else b"")
         work.warn(target.owners.lost)
+        _warn_of_owners(work, unknown)
         return target.size
+
+
+def _warn_of_owners(work: Work, unknown: set[str]) -> None:
+    if unknown:
+        work.say(
+            "warned",
+            f"no {' and no '.join(sorted(unknown))} in the tree: root takes the place",
+            "give a number, or make it before",
+        )
 
 
 def copy_from(
@@ -202,14 +217,16 @@ def copy_from(
     must_match: bool,
 ) -> int:
     """See ``Worker.copy_from``."""
-    with work.view(from_rootfs) as tree, work.view(rootfs, write=True) as root:
-        owner = copying.lookup(root, chown) if chown else None
-        with contextlib.closing(copying.Copying(root, os.fsencode(destination), owner, mode)) as target:
+    with work.view(from_rootfs) as tree, work.view(rootfs, write=True) as root, work.beside(rootfs) as beside:
+        unknown = set[str]()
+        owner = copying.owner(root, chown, unknown) if chown else None
+        with contextlib.closing(copying.Copying(root, os.fsencode(destination), owner, mode, beside)) as target:
             names = [os.fsencode(source) for source in sources]
             copying.from_tree(target, tree, names, directory=directory, picking=Picking(include, exclude))
             if must_match and include and not target.count:
                 raise NotFound("no such file to copy", hint="the path is looked up in the stage or image of --from")
         work.warn(target.owners.lost)
+        _warn_of_owners(work, unknown)
         return target.size
 
 

@@ -37,7 +37,7 @@ def content(source: int, target: int) -> int:
 def known(directory: int, name: bytes, status: os.stat_result) -> Attributes:
     """The truth about a name in a folder."""
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-        return attributes.of(status)
+        return attributes.of(status, directory, name)
     file = os.open(name, READ, dir_fd=directory)
     try:
         return attributes.read(file)

@@ -17,7 +17,7 @@ from ..errors import HostError
 from ..linux import mounts, syscalls
 from ..oci.descriptor import Digest
 from ..oci.runtime import Mount
-from . import removal, unpacked
+from . import attributes, removal, unpacked
 from .durable import locked
 from .entries import Index
 from .merged import FOLDER
@@ -51,6 +51,7 @@ class Work:
         with contextlib.ExitStack() as held:
             found = []
             for chain in chains:
+                attributes.learn(self.layer(chain))
                 found.append(os.open(self.layer(chain) / "fs", FOLDER))
                 held.callback(os.close, found[-1])
             yield tuple(found)
@@ -60,14 +61,28 @@ class Work:
         """A descriptor of the root of a snapshot's tree; one that is only read may be mounted elsewhere at the same time."""
         (mount,) = (Mount.from_json(entry) for entry in rootfs)
         if mount.type == "bind":
+            attributes.learn(Path(mount.source).parent)
             root = os.open(mount.source, FOLDER)
         else:
             tree = mounts.parse(mount)
+            for folder in filter(None, (*tree.lower, tree.upper)):
+                attributes.learn(Path(folder).parent)
             root = self.mounted(tree if write else tree.readable())
         try:
             yield root
         finally:
             os.close(root)
+
+    @contextlib.contextmanager
+    def beside(self, rootfs: Sequence[dict[str, Any]]) -> Iterator[int]:
+        """A descriptor of the folder that a snapshot's writable tree lies in, with its ledger."""
+        (mount,) = (Mount.from_json(entry) for entry in rootfs)
+        tree = mount.source if mount.type == "bind" else mounts.parse(mount).upper
+        folder = os.open(Path(tree).parent, FOLDER)
+        try:
+            yield folder
+        finally:
+            os.close(folder)
 
     def mounted(self, tree: mounts.Overlay) -> int:
         """A descriptor of the root of an overlay that is mounted as long as it is open."""

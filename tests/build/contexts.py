@@ -119,5 +119,4 @@ def _archive() -> bytes:
         add("top/soft", tarfile.SYMTYPE, linkname="file", mode=0o777)
         add("top/away", tarfile.SYMTYPE, linkname="/etc/passwd", mode=0o777)
         add("unsaid/inner/file", content=b"inner\n")
-        add("top/.wh.kept", content=b"no whiteout\n")
     return stream.getvalue()

@@ -136,6 +136,9 @@ class Dockerd:
         if done.returncode:
             return {"error": done.stderr.decode(errors="replace").strip().splitlines()[-1]}
         saved = self.run("save", "case")
+        if saved.returncode:  # it cannot save an image without layers: then what it tells of it has to do
+            (told,) = json.loads(self.run("image", "inspect", "case").stdout)
+            return {"author": told["Author"], "config": _set(told["Config"]), "history": None, "tree": []}
         return described(io.BytesIO(saved.stdout))
 
 
@@ -148,12 +151,9 @@ def described(stream: IO[bytes]) -> dict[str, Any]:
         for name in manifest["Layers"]:
             with tarfile.open(fileobj=archive.extractfile(name)) as layer:
                 _apply(tree, layer)
-    inner = {
-        key: value for key, value in (config.get("config") or {}).items() if value not in (None, "", [], {}, False)
-    }
     return {
         "author": config.get("author", ""),
-        "config": inner,
+        "config": _set(config.get("config") or {}),
         "history": [
             [line.get("created_by", ""), bool(line.get("empty_layer"))]
             for line in config.get("history") or ()
@@ -161,6 +161,10 @@ def described(stream: IO[bytes]) -> dict[str, Any]:
         ],
         "tree": [f"{path} {line}" for path, line in sorted(tree.items())],
     }
+
+
+def _set(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if value not in (None, "", [], {}, False)}
 
 
 def _apply(tree: dict[str, str], layer: tarfile.TarFile) -> None:
@@ -209,8 +213,9 @@ def without(image: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     here = {line.split(" ")[0] for line in image["tree"]}
     changed = [line for line in image["tree"] if line not in known]
     gone = sorted(below - here) if len(below & here) > len(below) // 2 else []
-    count, first = len(base["history"]), base["history"]
-    history = image["history"][count:] if first and image["history"][:count] == first else image["history"]
+    count, history = len(base["history"]), image["history"]
+    if history is not None and history[:count] == base["history"]:
+        history = history[count:]
     return {**image, "history": history, "tree": changed + [f"{path} (gone)" for path in gone]}
 
 

@@ -23,8 +23,19 @@ from tests.build.conftest import Builder
 CORPUS = Path(__file__).parent / "corpus" / "buildkit"
 TOPICS = sorted(CORPUS.glob("*.cases"))
 CASES = [(topic, case) for topic in TOPICS for case in peer.cases(topic)]
+_STUBS = "it leaves the empty folders on which it mounted; newer ones take them away, and so do we"
 # case: why ours differs from what Debian's BuildKit (20.10) gives.
-DIFFERENCES: dict[str, str] = {}
+DIFFERENCES: dict[str, str] = {
+    "copy-chmod-special": "it loses set-id and sticky bits of --chmod; newer ones keep them, and so do we",
+    "ignore-double-star": "it does not look below an ignored folder for !**/…; newer ones do, and so do we",
+    "run-empty": "a RUN with nothing behind it does nothing there, and is an error here",
+    "run-mount-bind": _STUBS,
+    "run-mount-cache": _STUBS,
+    "run-mount-from": _STUBS,
+    "run-mount-tmpfs": _STUBS,
+    "run-network": "it knows --network only by another syntax; newer ones do, and so do we",
+    "target-number": "it takes a stage's name only; a number is taken here too",
+}
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +113,8 @@ def test_an_image_is_buildkits(
         assert ("error" in theirs) == ("error" in mine), (theirs.get("error"), mine.get("error"))
         return
     assert mine["config"] == theirs["config"]
-    assert [_plain(*line) for line in mine["history"]] == [_plain(*line) for line in theirs["history"]]
+    if theirs["history"] is not None:
+        assert [_plain(*line) for line in mine["history"]] == [_plain(*line) for line in theirs["history"]]
     assert mine["tree"] == theirs["tree"]
     assert mine["author"] == theirs["author"]
 

@@ -224,3 +224,17 @@ def test_what_cannot_be_changed_is_refused(engine: Engine) -> None:
         with pytest.raises(NBContainersError):
             container.update(**words)  # type: ignore[typeddict-item]
     container.remove()
+
+
+def test_usage_has_network_and_pressure(engine: Engine) -> None:
+    """Interfaces of its own network (loopback is none), and nothing of the host's; pressure where a v2 tree is mounted."""
+    for network, wanted in (("none", ()), ("host", None)):
+        container = engine.run("toolbox", "sleep", "60", network=network)
+        try:
+            usage = container.usage()
+            assert usage.network == wanted
+            if "unified" in engine._host.hierarchy.parents and os.path.exists("/proc/pressure/cpu"):
+                assert usage.cpu_pressure is not None
+                assert usage.cpu_pressure.some_seconds >= 0
+        finally:
+            container.remove(force=True)

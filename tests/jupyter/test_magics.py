@@ -341,3 +341,20 @@ def test_what_a_container_writes_is_never_markup(kernel) -> None:
     assert "&lt;img src=x" in built.html
     shown = kernel.run("%image_diff hello hostile")
     assert "<img" not in shown.html
+
+
+def test_a_cell_that_is_not_trusted_runs_in_a_sandbox(kernel) -> None:
+    """Python, or what is named; without network; its limits are told when they are reached, and interrupting ends it."""
+    ran = kernel.run("%%sandbox\nimport os\nprint(6 * 7, os.listdir('/sys/class/net'), {'x': 1})")
+    assert ran.stdout == "42 ['lo'] {'x': 1}\n"
+    assert kernel.run("%%sandbox sh\ntouch /x 2>/dev/null || echo $((6 * 7))").stdout == "42\n"
+    slow = kernel.run("%%sandbox --timeout 1\nwhile True: pass")
+    assert slow.error is None
+    assert "ended for it ran longer than its limit of 1 seconds" in slow.text
+    loud = kernel.run("%%sandbox --output-limit 1m sh\nyes | head -c 30000000")
+    assert "ended for it wrote more than its limit of 1048576 bytes" in loud.text
+    opened = kernel.run("%%sandbox --network host\n1")
+    assert "would open the sandbox" in str(opened.error)
+    stopped = kernel.run("%%sandbox\nimport time\ntime.sleep(99)", interrupt_after=2)
+    assert "was stopped" in str(stopped.error) + stopped.text
+    assert "sandbox" not in kernel.run("%containers -a").text

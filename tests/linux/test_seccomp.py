@@ -126,7 +126,7 @@ def values(profile: dict, names: set[str]) -> list[tuple[int, ...]]:
 
 
 def numbers(machine: str) -> dict[str, int]:
-    return dict(seccomp._numbers(machine))
+    return dict(seccomp.numbers(machine))
 
 
 def newest(profile: dict, machine: str) -> int:

@@ -74,7 +74,7 @@ def answers(profile: dict, calls: list[tuple], sockets: list[tuple[int, int]] = 
 
 
 def number(name: str) -> int:
-    return seccomp._numbers(MACHINE)[name]
+    return seccomp.numbers(MACHINE)[name]
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def test_the_probe_changes_nothing() -> None:
     names = ("mnt", "user", "pid", "net")
     before = {name: os.readlink(f"/proc/self/ns/{name}") for name in names}
     mounts = Path("/proc/self/mountinfo").read_text()
-    hosts.probe.cache_clear()
+    hosts._probe.cache_clear()
     hosts.probe()
     assert {name: os.readlink(f"/proc/self/ns/{name}") for name in names} == before
     assert Path("/proc/self/mountinfo").read_text() == mounts

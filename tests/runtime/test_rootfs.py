@@ -73,8 +73,11 @@ def test_devices_are_there_and_are_devices(box: Box) -> None:
 
 
 def test_a_device_of_ones_own_cannot_be_opened(box: Box) -> None:
-    """Root in a container may make a node for the host's memory or disk (or not even that), but cannot open it."""
-    code, _, err = box.run("sh", "-c", "mknod /mem c 1 1 && head -c1 /mem")
+    """Root in a container may make a node for the host's memory or disk, but cannot open it; with a single id it is an empty file."""
+    code, out, err = box.run("sh", "-c", "mknod /mem c 1 1 && head -c1 /mem")
+    if box.host.has_single_id:
+        assert (code, out, err) == (0, "", "")
+        return
     assert code != 0
     assert "Operation not permitted" in err or "Permission denied" in err
 

@@ -66,7 +66,14 @@ def test_it_imports_little() -> None:
     streams = {"door", "frames", "log", "session", "streams", "terminal"}
     life = {"groups", "happenings", "health", "processes", "record", "restarts", "shim", "zygote"}
     runtime = {*streams, *life, "enter", "entered", "init", "plug", "rootfs", "user"}
-    assert ours == {"linux", "linux.syscalls", "runtime", *(f"runtime.{name}" for name in runtime)}
+    kernel = {"mapping", "notify", "recorded", "remote", "syscalls"}
+    identity = {"caller", "credentials", "files", "making", "people", "supervisor", "world"}
+    assert ours == {
+        *("linux", "runtime", "runtime.identity"),
+        *(f"linux.{name}" for name in kernel),
+        *(f"runtime.{name}" for name in runtime),
+        *(f"runtime.identity.{name}" for name in identity),
+    }
 
 
 def test_it_is_isolated(box: Box, monkeypatch: object) -> None:

@@ -1,0 +1,243 @@
+"""Whose files are: chown, chmod and mknod are recorded, and stat is answered from the record.
+
+What the calls of a process that is not root may change is checked by its own ids, as the kernel would check it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+
+from ...linux import recorded, syscalls
+from ...linux.recorded import SET_ID, Record
+from .caller import AT_FDCWD, Place
+from .credentials import KEEP, Credentials
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .caller import Caller
+    from .world import World
+
+_X86 = os.uname().machine == "x86_64"
+_IDS = struct.Struct("=III" if _X86 else "=IIII")  # in struct stat: mode, uid, gid, or with nlink after the mode
+_IDS_AT, _SIZE_AT, _DEVICE_AT = (24, 48, 40) if _X86 else (16, 48, 32)
+_NONE = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES})
+_NO_ATTRIBUTES = frozenset({errno.EOPNOTSUPP, errno.EPERM})
+_STATX_MODE, _STATX_IDS, _STATX_DEVICE = 28, 20, 128
+
+
+# What is recorded
+
+
+def find(world: World, place: Place) -> Record | None:
+    """The record of a file, if it has one."""
+    try:
+        return recorded.parse(os.getxattr(place.path, recorded.NAME, follow_symlinks=place.follow))
+    except OSError as error:
+        if error.errno not in _NONE:
+            raise
+    if not world.ledger:
+        return None
+    inode = os.stat(place.path, follow_symlinks=place.follow).st_ino
+    return world.ledger.find(inode, AT_FDCWD, place.path, follow=place.follow)
+
+
+def keep(world: World, place: Place, status: os.stat_result, record: Record | None) -> None:
+    """Record the truth about a file; None takes it back: it is what the inode says."""
+    is_plain = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+    if is_plain:
+        try:
+            if record is None:
+                os.removexattr(place.path, recorded.NAME, follow_symlinks=place.follow)
+            else:
+                os.setxattr(place.path, recorded.NAME, recorded.text(record), follow_symlinks=place.follow)
+            return
+        except OSError as error:
+            if error.errno == errno.ENODATA:
+                return
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+    folder = world.beside if recorded.mount(place.path, follow=place.follow) == world.own_mount else -1
+    world.ledger.put(status.st_ino, AT_FDCWD, place.path, record, folder, follow=place.follow)
+
+
+def truth(status: os.stat_result, record: Record | None) -> Record:
+    """What is true of a file of which the inode says ``status``."""
+    if record is None:
+        return status.st_uid, status.st_gid, status.st_mode, os.major(status.st_rdev), os.minor(status.st_rdev)
+    return (*record[:2], recorded.mode(record, status.st_mode, status.st_size), *record[3:])
+
+
+# chown
+
+
+def chown(world: World, caller: Caller) -> None:
+    """chown(2)."""
+    _own(world, caller, caller.place(AT_FDCWD, caller.args[0], follow=True), *caller.args[1:3])
+
+
+def lchown(world: World, caller: Caller) -> None:
+    """lchown(2)."""
+    _own(world, caller, caller.place(AT_FDCWD, caller.args[0], follow=False), *caller.args[1:3])
+
+
+def fchown(world: World, caller: Caller) -> None:
+    """fchown(2)."""
+    _own(world, caller, caller.descriptor(caller.args[0]), *caller.args[1:3])
+
+
+def fchownat(world: World, caller: Caller) -> None:
+    """fchownat(2)."""
+    directory, path, uid, gid, flags = caller.args[:5]
+    _own(world, caller, _at(caller, directory, path, flags), uid, gid)
+
+
+def _at(caller: Caller, directory: int, path: int, flags: int) -> Place:
+    follow = not flags & syscalls.AT_SYMLINK_NOFOLLOW
+    return caller.place(directory, path, follow=follow, empty=bool(flags & syscalls.AT_EMPTY_PATH))
+
+
+def _own(world: World, caller: Caller, place: Place, uid: int, gid: int) -> None:
+    status = os.stat(place.path, follow_symlinks=place.follow)
+    record = find(world, place)
+    was = truth(status, record)
+    uid, gid = uid & KEEP, gid & KEEP
+    owner = was[0] if uid == KEEP else uid, was[1] if gid == KEEP else gid
+    credentials = world.people.of(caller.pid)
+    if not (is_root(credentials) and world.may_chown):
+        (*_, user), (*_, group), groups = credentials
+        if was[0] != user or owner[0] != was[0] or (owner[1] != was[1] and owner[1] not in {group, *groups}):
+            raise OSError(errno.EPERM, "not the owner")
+    is_stand_in = recorded.is_device(was[2]) and stat.S_ISREG(status.st_mode)
+    if owner in world.real and not is_stand_in:
+        if record is not None:
+            keep(world, place, status, None)
+        caller.listener.proceed(caller.call)  # the kernel can, and knows what else is to be looked at
+        return
+    mode = was[2]
+    if not stat.S_ISDIR(mode) and mode & SET_ID:  # another's program would run as its new owner: chown(2)
+        mode &= ~(SET_ID if mode & stat.S_IXGRP else stat.S_ISUID)
+    if stat.S_ISREG(status.st_mode) and status.st_mode & SET_ID:
+        os.chmod(place.path, recorded.on_inode(status.st_mode))
+    keep(world, place, status, (*owner, mode, *was[3:]))
+    caller.listener.succeed(caller.call)
+
+
+def is_root(credentials: Credentials) -> bool:
+    """Whether the effective user is root, who may everything that its container may."""
+    return credentials[0][1] == 0
+
+
+# chmod
+
+
+def chmod(world: World, caller: Caller) -> None:
+    """chmod(2)."""
+    _permit(world, caller, caller.place(AT_FDCWD, caller.args[0], follow=True), caller.args[1])
+
+
+def fchmod(world: World, caller: Caller) -> None:
+    """fchmod(2)."""
+    _permit(world, caller, caller.descriptor(caller.args[0]), caller.args[1])
+
+
+def fchmodat(world: World, caller: Caller) -> None:
+    """fchmodat(2), which has no flags."""
+    directory, path, mode = caller.args[:3]
+    _permit(world, caller, caller.place(directory, path, follow=True), mode)
+
+
+def fchmodat2(world: World, caller: Caller) -> None:
+    """fchmodat2(2)."""
+    directory, path, mode, flags = caller.args[:4]
+    _permit(world, caller, _at(caller, directory, path, flags), mode)
+
+
+def _permit(world: World, caller: Caller, place: Place, mode: int) -> None:
+    record = find(world, place)
+    if record is None or not place.follow:  # a link has no permissions
+        caller.listener.proceed(caller.call)
+        return
+    status = os.stat(place.path)
+    os.chmod(place.path, recorded.on_inode(stat.S_IFMT(status.st_mode) | mode & 0o7777))
+    keep(world, place, status, (*record[:2], stat.S_IFMT(record[2]) | mode & 0o7777, *record[3:]))
+    caller.listener.succeed(caller.call)
+
+
+# stat
+
+
+def status(world: World, caller: Caller) -> None:
+    """stat(2) of old: a path and a buffer."""
+    _tell(world, caller, caller.place(AT_FDCWD, caller.args[0], follow=True), caller.args[1])
+
+
+def lstatus(world: World, caller: Caller) -> None:
+    """lstat(2)."""
+    _tell(world, caller, caller.place(AT_FDCWD, caller.args[0], follow=False), caller.args[1])
+
+
+def fstatus(world: World, caller: Caller) -> None:
+    """fstat(2)."""
+    _tell(world, caller, caller.descriptor(caller.args[0]), caller.args[1])
+
+
+def newfstatat(world: World, caller: Caller) -> None:
+    """fstatat(2)."""
+    directory, path, buffer, flags = caller.args[:4]
+    _tell(world, caller, _at(caller, directory, path, flags), buffer)
+
+
+def statx(world: World, caller: Caller) -> None:
+    """statx(2)."""
+    directory, path, flags, mask, buffer = caller.args[:5]
+    place = _at(caller, directory, path, flags)
+    record = find(world, place)
+    if record is None:
+        caller.listener.proceed(caller.call)
+        return
+    real = os.stat(place.path, follow_symlinks=place.follow)
+    answer = syscalls.statx(AT_FDCWD, place.path, (flags & ~syscalls.AT_EMPTY_PATH & ~0x100) | place.flags, mask)
+    mode = recorded.mode(record, real.st_mode, real.st_size)
+    struct.pack_into("=II", answer, _STATX_IDS, *record[:2])
+    struct.pack_into("=H", answer, _STATX_MODE, mode)
+    if recorded.is_device(mode):
+        struct.pack_into("=II", answer, _STATX_DEVICE, *record[3:])
+    caller.write(buffer, bytes(answer))
+    caller.listener.succeed(caller.call)
+
+
+def _tell(world: World, caller: Caller, place: Place, buffer: int) -> None:
+    record = find(world, place)
+    if record is None:
+        caller.listener.proceed(caller.call)
+        return
+    answer = syscalls.newfstatat(AT_FDCWD, place.path, place.flags)
+    real, *links = _IDS.unpack_from(answer, _IDS_AT)[: 1 if _X86 else 2]
+    mode = recorded.mode(record, real, int.from_bytes(answer[_SIZE_AT : _SIZE_AT + 8], "little"))
+    _IDS.pack_into(answer, _IDS_AT, mode, *links, *record[:2])
+    if recorded.is_device(mode):
+        answer[_DEVICE_AT : _DEVICE_AT + 8] = os.makedev(*record[3:]).to_bytes(8, "little")
+    caller.write(buffer, bytes(answer))
+    caller.listener.succeed(caller.call)
+
+
+CALLS: dict[str, Callable[[World, Caller], None]] = {
+    "chown": chown,
+    "lchown": lchown,
+    "fchown": fchown,
+    "fchownat": fchownat,
+    "chmod": chmod,
+    "fchmod": fchmod,
+    "fchmodat": fchmodat,
+    "fchmodat2": fchmodat2,
+    "stat": status,
+    "lstat": lstatus,
+    "fstat": fstatus,
+    "newfstatat": newfstatat,
+    "statx": statx,
+}

@@ -1,0 +1,80 @@
+"""Which calls the supervisor answers, as the engine writes them into a container's plan."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from ...linux import recorded, seccomp
+from . import files, making, people
+from .credentials import RLIMIT_LOCKS
+
+
+class IdentityPlan(TypedDict):
+    """What the supervisor is told before it starts: the filter, its calls by number, where records are, what root may."""
+
+    filter: bytes
+    calls: dict[int, str]
+    ledgers: list[str]
+    ledger: str
+    capabilities: int
+    no_new_privs: bool
+    locks: tuple[int, int]
+
+
+IDENTITY = "dev.nbcontainers.identity"
+"""The annotation of a specification that says ``off`` where identities are not to be answered."""
+
+_UNLIMITED = (1 << 64) - 1
+_TMPFILE = 0o20000000
+# Calls that are of interest with some arguments only: (argument, mask, wanted), any of which is enough.
+_ONLY: dict[str, Sequence[tuple[int, int, int]]] = {
+    "open": ((1, os.O_CREAT, os.O_CREAT), (1, _TMPFILE, _TMPFILE)),
+    "openat": ((2, os.O_CREAT, os.O_CREAT), (2, _TMPFILE, _TMPFILE)),
+    "getrlimit": ((0, 0xFFFFFFFF, RLIMIT_LOCKS),),
+    "setrlimit": ((0, 0xFFFFFFFF, RLIMIT_LOCKS),),
+    "prlimit64": ((1, 0xFFFFFFFF, RLIMIT_LOCKS),),
+}
+
+
+def plan(trees: Sequence[str], *, capabilities: int, no_new_privs: bool, locks: tuple[int, int] | None) -> IdentityPlan:
+    """The supervisor's part of a container's plan.
+
+    Args:
+        trees: the folders that the root is made of, the writable one first.
+        capabilities: what root may in the container, as a mask.
+        no_new_privs: whether set-id bits are passed over.
+        locks: what the container is told when it asks for its RLIMIT_LOCKS.
+    """
+    program, calls = _compiled()
+    own, *lower = (str(Path(tree).parent / recorded.LEDGER) for tree in trees)
+    return IdentityPlan(
+        filter=program,
+        calls=calls,
+        ledgers=[path for path in lower if os.path.exists(path)],
+        ledger=own,
+        capabilities=capabilities,
+        no_new_privs=no_new_privs,
+        locks=locks or (_UNLIMITED, _UNLIMITED),
+    )
+
+
+@functools.cache
+def _compiled() -> tuple[bytes, dict[int, str]]:
+    machine = platform.machine()
+    numbers = seccomp.numbers(machine)
+    names = [name for name in (*files.CALLS, *people.CALLS, *making.CALLS) if name in numbers]
+    rules: list[dict[str, Any]] = [{"names": [name for name in names if name not in _ONLY], "action": _NOTIFY}]
+    for name in names:
+        for argument, mask, wanted in _ONLY.get(name, ()):
+            test = {"index": argument, "value": mask, "valueTwo": wanted, "op": "SCMP_CMP_MASKED_EQ"}
+            rules.append({"names": [name], "action": _NOTIFY, "args": [test]})
+    program = seccomp.compile({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}, machine, foreign=True)
+    return program, {numbers[name]: name for name in names}
+
+
+_NOTIFY = "SCMP_ACT_NOTIFY"
