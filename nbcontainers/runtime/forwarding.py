@@ -34,6 +34,9 @@ _F_SETPIPE_SZ = 1031
 _SPLICE_F_MOVE_NONBLOCK = 3
 _IDLE_S = 90.0  # how long answers to a sender of UDP are waited for, as Docker does
 _MOST_SENDERS = 512
+_GRACE_S = 5.0
+_ending: list[bool] = []
+_open: set[object] = set()  # connections
 _AGAIN = {errno.EAGAIN, errno.EINPROGRESS}
 
 
@@ -71,11 +74,23 @@ def main(routes: Sequence[Route], lifeline: int) -> NoReturn:
         poller = Poller()
         for route in routes:
             _begin(poller, route)
-        poller.watch(lifeline, select.POLLIN, lambda events: os._exit(0))
+        poller.watch(lifeline, select.POLLIN, lambda events: _end(poller, routes, lifeline))
         while True:
             poller.turn()
+            if _ending and not _open:
+                os._exit(0)
     finally:
         os._exit(1)
+
+
+def _end(poller: Poller, routes: Sequence[Route], lifeline: int) -> None:
+    """The container is gone: nobody comes in any more, and what came out of it before still arrives."""
+    for descriptor in (lifeline, *(route[0].fileno() for route in routes)):
+        poller.forget(descriptor)
+    for listening, _, _, _ in routes:
+        listening.close()
+    _ending.append(True)
+    poller.after(_GRACE_S, lambda: os._exit(0))
 
 
 def _begin(poller: Poller, route: Route) -> None:
@@ -123,6 +138,7 @@ class _Connection:
             side.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
             self._pipes.append(_Pipe())
         self._connected = False
+        _open.add(self)
         for number, side in enumerate(self._sides):
             poller.watch(side.fileno(), 0, functools.partial(self._move, number))
         self._watch()
@@ -161,6 +177,7 @@ class _Connection:
                 self._poller.forget(side.fileno())  # else a peer that has hung up would wake us for ever
 
     def _close(self, *, reset: bool = False) -> None:
+        _open.discard(self)
         for side in self._sides:
             self._poller.forget(side.fileno())
             if reset:  # who was cut off must not take it for an end

@@ -6,7 +6,6 @@ Imports only what keeps the zygote small.
 from __future__ import annotations
 
 import _socket
-import errno
 import marshal
 import os
 import select
@@ -54,18 +53,17 @@ class Plug:
         finally:
             os.close(namespace)
 
-    def settle(self) -> None:
-        """Wait until the holder has done so: OSError where it could not."""
+    def settle(self) -> str:
+        """Wait until the holder has done so: why it could not, else nothing."""
         if self._holder is None:
-            return
+            return ""
         poll = select.poll()
         poll.register(self._holder.fileno(), select.POLLIN)
         data = self._holder.recv(1 << 16) if poll.poll(_PATIENCE_MS) else b""
         if not data:
-            raise OSError(errno.EPIPE, "the process that holds the networks is gone")
+            return "the process that holds the networks is gone"
         word, what = marshal.loads(data)  # noqa: S302 - from our own holder
-        if word != "done":
-            raise OSError(errno.EIO, str(what))
+        return "" if word == "done" else str(what)
 
     def watch(self) -> int:
         """The descriptor whose end says that the holder is gone; -1 where there is none."""

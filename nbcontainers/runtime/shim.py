@@ -191,7 +191,7 @@ class _Shim:
         self.go = go
         try:
             if plan["uid_map"]:
-                self._map_ids()
+                mapping.write(self.pid, plan["uid_map"], plan["gid_map"], helped=plan["helped_maps"])
                 _tell(go)
             self.plug.attach(self.pid)
             self.started = time.time()
@@ -218,10 +218,8 @@ class _Shim:
 
     def _settle(self) -> None:
         """Go on once the networks are there; the container ends with the process that holds them."""
-        try:
-            self.plug.settle()
-        except OSError as error:
-            raise _Failed("network", error.errno, error.strerror, 125) from error
+        if why := self.plug.settle():
+            raise _Failed("network", 0, why, 125)
         if self.plug.watch() >= 0:
             self.poller.watch(self.plug.watch(), select.POLLIN, lambda events: self._unplugged())
 
@@ -257,11 +255,6 @@ class _Shim:
             case "restart":  # what the policy is to be from now on
                 self.restarts.change(wish["policy"])
                 caller.answer(("done",))
-
-    def _map_ids(self) -> None:
-        """Say who is who in the child's user namespace."""
-        plan = self.plan
-        mapping.write(self.pid, plan["uid_map"], plan["gid_map"], helped=plan["helped_maps"])
 
     def _reported(self) -> None:
         """Init said something: the byte ``x`` and then the end is exec; anything else says why there was none."""
@@ -370,7 +363,7 @@ class _Shim:
             self.health = None
         self.out_of_memory = self.out_of_memory or groups.oom_kills(self.plan) > 0
         if not self.begun:
-            self._fail(*self._cause(code))
+            self._fail(*init.cause(self.report, self.ended_by, code, self.out_of_memory))
         assert self.streams is not None
         if self.plan["shares_pids"]:
             groups.kill(self.plan)
@@ -425,17 +418,6 @@ class _Shim:
         self._say(("exited", code, out_of_memory, finished, self.streams.written))
         self._tidy()
         os._exit(0)
-
-    def _cause(self, code: int) -> tuple[str, int, str, int]:
-        """Why there was no exec: (stage, errno, message, exit code)."""
-        told = self.report.removeprefix(init.EXECUTES)
-        if told:
-            cause: tuple[str, int, str, int] = marshal.loads(told)  # noqa: S302 - written by our own init
-            return cause
-        if self.ended_by:
-            return "start", 0, self.ended_by, 125
-        why = ": its memory limit leaves no room to start in" if self.out_of_memory else ""
-        return "start", 0, f"the first process was ended (status {code}) before its command ran{why}", 125
 
     def _fail(self, stage: str, number: int, message: str, code: int) -> NoReturn:
         """Leave nothing of a run that did not come to be, and say why."""

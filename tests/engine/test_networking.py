@@ -139,6 +139,9 @@ print("up", flush=True)
 peer, _ = server.accept()
 data = b"".join(iter(lambda: peer.recv(1 << 16), b""))
 peer.sendall(data[::-1])
+peer.close()
+while True:
+    server.accept()  # what lies in its sockets goes with the container, as everywhere
 """
     container = engine.run("toolbox", "python3", "-c", code, network=network, publish=["127.0.0.1::9000"], detach=True)
     until(lambda: any(b"up" in line.data for line in container.logs()))
