@@ -12,9 +12,10 @@ from typing import IO
 from ..engine import Engine
 from ..engine.building import BuildOptions
 from ..engine.options import pairs
-from ..errors import NBContainersError
+from ..errors import BuildError, DockerfileError, NBContainersError
 from ..events import ignore
 from . import format as form
+from . import text
 from .console import Console
 from .flags import FORMAT, Command, Flag, Operand
 
@@ -24,17 +25,22 @@ def build(engine: Engine, values: Namespace, console: Console) -> int:
     if values.check:
         return lint(engine, values, console)
     dockerfile, context = sources(values)
-    result = engine.build(
-        dockerfile,
-        context=context,
-        tag=values.tag or "",
-        args=arguments(values.build_arg),
-        target=values.target or "",
-        no_cache=values.no_cache,
-        pull=values.pull,
-        on_event=ignore if values.quiet else console.transfers(errors=True),
-        **options(values),
-    )
+    try:
+        result = engine.build(
+            dockerfile,
+            context=context,
+            tag=values.tag or "",
+            args=arguments(values.build_arg),
+            target=values.target or "",
+            no_cache=values.no_cache,
+            pull=values.pull,
+            on_event=ignore if values.quiet else console.transfers(errors=True),
+            **options(values),
+        )
+    except (DockerfileError, BuildError) as error:
+        if written := _written(dockerfile):
+            console.note(text.marked(written, error.lines))
+        raise
     if not values.quiet and values.tag:
         console.note(f"{result.image.name} in {result.seconds:.2f} s", style="green")
     console.print(str(result.image.id))
@@ -44,23 +50,27 @@ def build(engine: Engine, values: Namespace, console: Console) -> int:
 def lint(engine: Engine, values: Namespace, console: Console) -> int:
     """Tell what is dubious in a Dockerfile; 1 if anything is."""
     dockerfile, context = sources(values)
-    text = dockerfile if isinstance(dockerfile, str) else ""
-    if isinstance(dockerfile, Path) and dockerfile.is_file():
-        text = dockerfile.read_text(errors="replace")
     found = engine.lint(dockerfile, context=context, args=arguments(values.build_arg), target=values.target or "")
     if getattr(values, "format", None) not in (None, "", "table"):
         rows = [dataclasses.asdict(one) for one in found]
         console.print(form.rows(rows, values.format, (("RULE", "rule"), ("LINE", "line"), ("MESSAGE", "message"))))
         return 1 if found else 0
-    lines = text.split("\n")
+    written = _written(dockerfile)
     for one in found:
         place = f"line {one.line}" if one.line == one.end_line else f"lines {one.line} to {one.end_line}"
-        console.print(f"{console.styled(one.rule, 'bold')}: {place}: {one.message}\n  {one.hint}")
-        for number in range(one.line, min(one.end_line, len(lines)) + 1):
-            console.print(f"  {number:>4} | {lines[number - 1]}")
+        console.print(f"{console.styled(one.rule, 'bold')}: {place}: {one.message} ({one.hint})")
+        if written:
+            console.print(text.marked(written, (one.line, one.end_line)) + "\n")
     if not found:
         console.note("nothing is dubious", style="green")
     return 1 if found else 0
+
+
+def _written(dockerfile: str | Path) -> str:
+    """A Dockerfile's text, where it is no farther than this host's disk."""
+    if isinstance(dockerfile, str):
+        return dockerfile
+    return dockerfile.read_text(errors="replace") if dockerfile.is_file() else ""
 
 
 def sources(values: Namespace) -> tuple[str | Path, str | Path | IO[bytes] | None]:

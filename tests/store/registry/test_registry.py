@@ -146,9 +146,6 @@ def test_where_a_blob_came_from_is_kept_no_longer_than_the_blob(store: Store, re
     assert Origins(store.root).of(layer, registry.host) == ("origin",)
     assert Origins(store.root).of(layer, "another.registry") == ()
     store.images.remove(name)
-    other = f"{registry.host}/another:1"
-    tagged(store, 9, other)
-    push(store, other)
     assert not (store.root / "origins" / layer.hex).exists()
 
 
@@ -331,9 +328,27 @@ def test_a_damaged_blob_is_not_sent_on(store: Store, registry: Registry) -> None
     Origins(store.root).note([image.layers[0].digest], registry.host, "damaged")
     assert registries.fetch(store, image.layers[0].digest, on_event=ignore)
     assert path.read_bytes() == whole
-    store.content.delete(image.descriptor.digest)
+    store.content.path(image.descriptor.digest).unlink()
     assert registries.fetch(store, image.descriptor.digest, on_event=ignore)
     assert not registries.fetch(store, Digest.of(b"never seen"), on_event=ignore)
+
+
+@pytest.mark.parametrize("part", ["manifest", "configuration", "layer"])
+def test_what_is_damaged_here_comes_again(store: Store, other: Store, registry: Registry, part: str) -> None:
+    """A pull heals what it needs: it does not trust a blob for its size."""
+    name = f"{registry.host}/healed-{part}:1"
+    image = tagged(store, 70, name)
+    push(store, name)
+    pull(other, name)
+    digest = {"manifest": image.descriptor.digest, "configuration": image.id, "layer": image.layers[1].digest}[part]
+    path = other.content.path(digest)
+    whole = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    other.worker.remove(other.root / "layers" / image.chain_ids[1].hex)
+    back = pull(other, name)
+    assert path.read_bytes() == whole
+    validate(other, back)
 
 
 def test_a_name_that_is_not_there_says_so(store: Store, registry: Registry) -> None:
