@@ -359,6 +359,30 @@ class ProcessList:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Subnet:
+    """A range of addresses of a network, its gateway, and the part of it from which addresses are given ("" for all of it)."""
+
+    network: str
+    gateway: str
+    ip_range: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A network that containers can be on; ``internal`` ones have no way out."""
+
+    id: str
+    name: str
+    created: float
+    driver: str
+    internal: bool = False
+    ipv6: bool = False
+    subnets: tuple[Subnet, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeState:
     """A volume: where its files lie, and which containers (IDs) have it, running or not."""
 
@@ -411,7 +435,8 @@ class ContainerState:
 
     ``user`` is the word of USER or ``--user``, looked up inside at each start; ``interactive`` keeps standard input open.
     ``tier`` says how well it is isolated, ``lacks`` what no container of its host has, ``not_enforced`` what was asked for it and is
-    not enforced; ``error`` says why it could not start, or how it was ended.
+    not enforced; ``error`` says why it could not start, or how it was ended. ``ports`` are those that its
+    last start published: address and port of this host, port of the container, protocol.
     """
 
     id: str
@@ -435,6 +460,7 @@ class ContainerState:
     auto_remove: bool = False
     detached: bool = False
     labels: tuple[tuple[str, str], ...] = ()
+    ports: tuple[tuple[str, int, int, str], ...] = ()
     restart: tuple[str, int] = ("no", 0)
     restarts: int = 0
     stop_timeout: float | None = None

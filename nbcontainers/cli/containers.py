@@ -28,6 +28,7 @@ PS_COLUMNS = (
     ("COMMAND", "Command"),
     ("CREATED", "RunningFor"),
     ("STATUS", "Status"),
+    ("PORTS", "Ports"),
     ("NAMES", "Names"),
 )
 STATS_COLUMNS = (
@@ -83,6 +84,7 @@ def ps_row(state: ContainerState, *, truncate: bool = True) -> dict[str, Any]:
         "RunningFor": form.age(state.created),
         "State": state.status,
         "Status": status(state),
+        "Ports": form.ports(state.ports) if state.pid else "",
         "Names": state.name,
         "Labels": ",".join(f"{key}={value}" for key, value in state.labels),
         "Tier": state.tier,

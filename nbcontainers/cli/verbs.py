@@ -15,6 +15,7 @@ from . import (
     host,
     images,
     lifecycle,
+    networks,
     registries,
     running,
     upkeep,
@@ -33,6 +34,7 @@ _MODULES = (  # in the order of the help
     images,
     registries,
     archives,
+    networks,
     volumes,
     upkeep,
     host,
@@ -46,6 +48,7 @@ GROUPS: dict[str, str] = {
     "builder": "the build cache",
     "container": "containers together",
     "image": "images together",
+    "network": "the networks that containers talk over",
     "system": "the whole store",
     "volume": "folders that outlive the containers which show them",
 }

@@ -17,12 +17,14 @@ from ..events import Observer, Output, ignore
 from ..oci.image import Image
 from ..oci.reference import Reference
 from ..oci.runtime import RuntimeSpec
-from ..results import Change, ContainerState, ProcessList, Usage
-from . import entering, inspect, policies, sharing
+from ..results import Change, ContainerState, Network, ProcessList, Usage
+from . import connecting, entering, inspect, networking, policies, sharing
 from . import volumes as volumes_
 from .asked import Asked
 from .names import ContainerNames
+from .networks import NetworkFiles
 from .options import RunOptions
+from .publish import Port
 
 if TYPE_CHECKING:
     from ..runtime.execution import Execution
@@ -110,18 +112,31 @@ class Container:
         from ..runtime.groups import CHANGES
 
         (self._folder / CHANGES).unlink(missing_ok=True)  # of an earlier run
-        self._started = self._runtime.start(
+        with networking.connected(
+            networking.load(self._folder),
             self._folder,
-            sharing.resolve(self.spec, self._other),
-            self._store.snapshots.mounts(self.id),
-            state=state,
-            user=state.user,
-            groups=self.asked.host_config.get("GroupAdd") or (),
-            stdin=state.interactive,
-            detach=detach,
-            size=entering.window(),
-            happenings=str(self._store.root / happenings.NAME),
-        )
+            state,
+            self.spec.hostname,
+            files=NetworkFiles(self._store.root),
+            names=self._names,
+            networks=self._runtime.networks(self._store.root),
+        ) as connection:
+            self._started = self._runtime.start(
+                self._folder,
+                sharing.resolve(self.spec, self._other),
+                self._store.snapshots.mounts(self.id),
+                state=replace(state, ports=connection.ports),
+                user=state.user,
+                groups=self.asked.host_config.get("GroupAdd") or (),
+                stdin=state.interactive,
+                detach=detach,
+                size=entering.window(),
+                happenings=str(self._store.root / happenings.NAME),
+                entered=connection.entered,
+                network=connection.network,
+                not_enforced=connection.not_enforced,
+                lacks=connection.lacks,
+            )
 
     def attach(self, on_event: Observer = ignore, *, stdin: BinaryIO | int | None = None, detach_keys: str = "") -> int:
         """Tell the observer what it writes until it ends, and return its exit code.
@@ -342,6 +357,23 @@ class Container:
         )
         happenings.note(str(self._store.root / happenings.NAME), "container", action, subject, attributes)
 
+    def connect(self, network: Network, **place: Unpack[networking.PlaceSettings]) -> None:
+        """Put it on one more network, at once if it runs and at each later start."""
+        wanted = networking.place(network.name, place)
+        holder = self._runtime.networks(self._store.root)
+        hostname = self.spec.hostname
+        connecting.connect(network, wanted, self._folder, self.state, hostname, NetworkFiles(self._store.root), holder)
+
+    def disconnect(self, network: Network, *, force: bool = False) -> None:
+        """Take it off a network, at once if it runs and for each later start; ``force`` also where it is not on it."""
+        holder = self._runtime.networks(self._store.root)
+        connecting.disconnect(network, self._folder, self.state, self.spec.hostname, holder, force=force)
+
+    def ports(self) -> tuple[Port, ...]:
+        """Its published ports: address and port of this host, port of the container, protocol; none if it does not run."""
+        state = self.state
+        return state.ports if state.pid else ()
+
     # -- what it does and is -------------------------------------------------------------------------------------------
 
     def logs(
@@ -418,7 +450,11 @@ class Container:
 
     def inspect(self, *, size: bool = False) -> dict[str, Any]:
         """All that is known of it, by Docker's keys; with ``size`` also the bytes that it wrote, and that its files have in all."""
-        found = inspect.container(self.state, self.spec, self.asked, self._folder)
+        state = self.state
+        connection = networking.load(self._folder)
+        networks = self._runtime.networks(self._store.root)
+        settings = connecting.describe(connection, state, NetworkFiles(self._store.root), networks)
+        found = inspect.container(state, self.spec, self.asked, self._folder, connection, settings)
         if size:
             from . import room
 

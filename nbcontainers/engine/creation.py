@@ -17,12 +17,13 @@ from ..runtime import defaults, namefiles
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..store.store import Store
-from . import devices, limits, mounts, policies, profiles, requests, security, sharing, volumes
+from . import devices, limits, mounts, networking, policies, profiles, requests, security, sharing, volumes
 from . import options as words
 from .asked import Asked
 from .container import Container, signal_number
 from .mounts import MountPoint
 from .names import ContainerNames
+from .networks import NetworkFiles
 
 STOP_SIGNAL = "org.opencontainers.image.stopSignal"  # OCI image spec, "Conversion to OCI Runtime Configuration"
 
@@ -44,12 +45,15 @@ def create(
     config = source.config
     requests.check_platform(options, config.platform)
     modes = sharing.read(options, names.find, host)
+    connection = networking.read(
+        options, config.config.exposed_ports, files=NetworkFiles(store.root), names=names, host=host
+    )
     points = volumes.combined(
         mounts.asked(options, config.config.volumes),
         volumes.inherited(options.get("volumes_from", ()), lambda word: names.folder(names.find(word))),
     )
     asked = Asked(mounts=points, host_config=requests.host_config(options, modes))
-    spec = specification(source, command, options, identifier, host, modes, points)
+    spec = specification(source, command, options, identifier, host, modes, connection, points)
     state = _state(source, called, command, options, identifier, host)
     container = Container(store, names, runtime, identifier)
     name = options.get("name") or ""
@@ -66,7 +70,11 @@ def create(
             store.snapshots.unpack(source)
             rootfs = store.snapshots.prepare(identifier, source.chain_ids)
             name = names.claim(identifier, name)
-            own = namefiles.write(folder, spec.hostname, "none" if spec.namespace("network") else "host")
+            connection.save(folder)
+            if connection.other:
+                own = namefiles.mounts(names.folder(connection.other))
+            else:
+                own = namefiles.write(folder, spec.hostname, connection.kind, names=connection.names)
             given = {mount.destination for mount in spec.mounts} | {point.destination for point in points}
             own = tuple(mount for mount in own if mount.destination not in given)
             with store.volumes.shared() if points else contextlib.nullcontext():
@@ -90,6 +98,7 @@ def specification(
     identifier: str,
     host: Host,
     modes: sharing.Modes,
+    connection: networking.Networking,
     points: Sequence[MountPoint] = (),
 ) -> RuntimeSpec:
     """What the kernel is to be asked for, but for the mounts that the user wants."""
@@ -103,7 +112,7 @@ def specification(
         env=_environment(config, options),
         cwd=options.get("workdir") or config.working_dir or "/",
         hostname=options.get("hostname") or identifier[:12],
-        network=words.network(options.get("network") or "none"),
+        network=connection.kind,
         capabilities=security.held(options),
         resources=replace(resources, devices=given.rules),
         mounts=init,

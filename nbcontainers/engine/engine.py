@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,90 +23,31 @@ from ..results import (
     ImageDiff,
     LayerStack,
     LintFinding,
+    Network,
     Pruned,
     StoreCheck,
     VolumeState,
 )
-from . import building, inspect, volumes
+from . import building, connecting, inspect, networks, volumes
 from . import options as words
 from .container import LIVE, Container
-from .names import ContainerNames
+from .networking import PlaceSettings
+from .networks import NetworkSettings
+from .parts import Parts
 
 if TYPE_CHECKING:
-    from ..runtime.host import Host
-    from ..runtime.process import Runtime
     from ..store.compression import Compression
-    from ..store.root import Choice
-    from ..store.store import Store
 
 TOOLBOX = Reference.parse("toolbox")
 
 
-def _held(root: Path) -> frozenset[str]:
-    """What containers and the build cache need of a store."""
-    from ..build import records
-    from . import upkeep
-
-    return upkeep.held(root) | records.kept(root)
-
-
-class Engine:
+class Engine(Parts):
     """A store of images and containers, and the means to build and run them.
 
     ``root`` is the store's folder; without it ``$NBCONTAINERS_ROOT`` or the first place that can hold one is used (``host()``
     says which). Nothing lives in the engine alone: a second engine on the same folder sees and controls the same containers.
     Use it as a context manager, or ``close`` it: containers started in the foreground end with it.
     """
-
-    def __init__(self, root: str | Path | None = None) -> None:
-        self._root = Path(root).expanduser().absolute() if root is not None else None
-
-    # -- the parts, each made when it is first needed ------------------------------------------------------------------
-
-    @functools.cached_property
-    def _host(self) -> Host:
-        from ..runtime import host
-        from ..store.store import users
-
-        return host.probe(users(self._place.path))
-
-    @functools.cached_property
-    def _place(self) -> Choice:
-        from ..store import root
-
-        return root.Choice(path=self._root, reason="", overlay=True) if self._root else root.choose(os.environ)
-
-    @functools.cached_property
-    def store(self) -> Store:
-        """Bytes at rest: opened, and made where it is not there yet."""
-        from ..store.store import Store
-
-        return Store(self._place.path, identity=self._host.identity, holders=(_held,))
-
-    @functools.cached_property
-    def _runtime(self) -> Runtime:
-        from ..runtime import rundir
-        from ..runtime.process import Runtime
-
-        return Runtime(rundir.choose(os.environ), self._host)
-
-    @functools.cached_property
-    def _names(self) -> ContainerNames:
-        return ContainerNames(self.store.root)
-
-    def close(self) -> None:
-        """End the foreground containers and the engine's own processes; the engine can be used again."""
-        for part in ("_runtime", "store"):
-            if part in self.__dict__:
-                getattr(self, part).close()
-        for part in ("_runtime", "_names", "store", "_host", "_place"):
-            self.__dict__.pop(part, None)
-
-    def __enter__(self) -> Engine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # -- images --------------------------------------------------------------------------------------------------------
 
@@ -545,6 +485,40 @@ class Engine:
         name = image.reference.familiar if image.reference else image.name
         path = str(self.store.root / happenings.NAME)
         happenings.note(path, "image", action, {"id": str(image.id)}, {"name": name})
+
+    # -- networks ------------------------------------------------------------------------------------------------------
+
+    def networks(self) -> tuple[Network, ...]:
+        """Every network, by name; the built-in ones (bridge, host, none) among them."""
+        return self._network_files.all()
+
+    def network(self, name: str) -> Network:
+        """The network that a name, an ID or the beginning of an ID stands for: NotFound if there is none."""
+        return self._network_files.find(name)
+
+    def create_network(self, name: str, **settings: Unpack[NetworkSettings]) -> Network:
+        """Make a bridge network; a range of addresses that is not given is chosen. The keywords are those of ``NetworkSettings``."""
+        return self._network_files.create(name, **settings)
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network: Conflict while a running container is on it."""
+        connecting.remove(self.network(name), self._network_files, self._runtime.networks(self.store.root))
+
+    def prune_networks(self) -> tuple[str, ...]:
+        """Remove the networks that no running container is on, but the built-in ones; their names."""
+        return connecting.prune(self._network_files, self._runtime.networks(self.store.root))
+
+    def inspect_network(self, name: str) -> dict[str, Any]:
+        """All that is known of a network, by Docker's keys."""
+        return networks.to_json(self.network(name), self._runtime.networks(self.store.root).places())
+
+    def connect_network(self, name: str, container: str, **place: Unpack[PlaceSettings]) -> None:
+        """Put a container on one more network, at once if it runs and at each later start."""
+        self.container(container).connect(self.network(name), **place)
+
+    def disconnect_network(self, name: str, container: str, *, force: bool = False) -> None:
+        """Take a container off a network, at once if it runs and for each later start."""
+        self.container(container).disconnect(self.network(name), force=force)
 
     # -- volumes -------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,9 @@ from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState, Health, HealthCheck
 from . import requests
 from .asked import Asked
+from .connecting import bindings
 from .mounts import MountPoint
+from .networking import Networking
 
 
 def image(subject: Image, tags: Sequence[str], digests: Sequence[str], tagged: float = 0.0) -> dict[str, Any]:
@@ -42,8 +44,15 @@ def image(subject: Image, tags: Sequence[str], digests: Sequence[str], tagged: f
     }
 
 
-def container(state: ContainerState, spec: RuntimeSpec, asked: Asked, folder: Path) -> dict[str, Any]:
-    """A container. Source: Docker Engine API 1.45, ContainerInspectResponse."""
+def container(
+    state: ContainerState,
+    spec: RuntimeSpec,
+    asked: Asked,
+    folder: Path,
+    connection: Networking,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """A container, with its NetworkSettings. Source: Docker Engine API 1.45, ContainerInspectResponse."""
     process = spec.process
     return {
         "Id": state.id,
@@ -75,7 +84,12 @@ def container(state: ContainerState, spec: RuntimeSpec, asked: Asked, folder: Pa
                 "Config": {"max-size": str(state.log_options[0] or -1), "max-file": str(state.log_options[1])},
             },
             "AutoRemove": state.auto_remove,
-            "NetworkMode": "none" if spec.namespace("network") else "host",
+            "NetworkMode": connection.places[0].network if connection.places else connection.mode,
+            "PortBindings": bindings([(p.address, p.first, p.port, p.protocol) for p in connection.publications]),
+            "Dns": list(connection.names.servers),
+            "DnsSearch": list(connection.names.search),
+            "DnsOptions": list(connection.names.options),
+            "ExtraHosts": [f"{name}:{address}" for name, address in connection.names.hosts],
             "ReadonlyRootfs": spec.readonly_root,
             **asked.host_config,
             **requests.limits(spec.resources),
@@ -100,6 +114,7 @@ def container(state: ContainerState, spec: RuntimeSpec, asked: Asked, folder: Pa
             "OpenStdin": state.interactive,
             "Tty": process.terminal,
         },
+        "NetworkSettings": settings,
         "NBContainers": {
             "Tier": state.tier,
             "NotEnforced": list(state.not_enforced),

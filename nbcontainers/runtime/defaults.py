@@ -45,7 +45,7 @@ def docker_spec(
     env: Sequence[str] = (),
     cwd: str = "/",
     hostname: str = "",
-    network: Literal["none", "host"] = "none",
+    network: Literal["none", "host", "bridge"] = "none",
     capabilities: Collection[str] = caps.DOCKER,
     resources: Resources | None = None,
     readonly_root: bool = False,
@@ -63,11 +63,12 @@ def docker_spec(
         args: the command; ``args[0]`` is looked up in the container's PATH.
         env: ``NAME=value``; PATH is added where it is missing.
         capabilities: names as in ``CAP_CHOWN``; those that this host does not hold are left out (``Host.report`` names them).
-        network: ``none`` is a namespace with a loopback interface only, ``host`` the host's own network.
+        network: ``none`` is a namespace with a loopback interface only, ``bridge`` one for a holder to plug into networks, ``host``
+            the network that its parent has: the host's own, or that of a namespace which its shim enters.
         mounts: the user's, after the defaults; one on the destination of a default (``/dev/shm``) takes its place.
     """
     held = frozenset(capabilities) & host.capabilities
-    private_network = network == "none" and "network" in host.namespaces
+    private_network = network != "host" and "network" in host.namespaces
     kinds = [kind for kind in NAMESPACES if kind in host.namespaces and (kind != "network" or private_network)]
     if host.identity.userns:
         kinds.append("user")

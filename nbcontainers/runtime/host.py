@@ -92,6 +92,17 @@ class Host:
         """What becomes here of a limit whose cgroup controller cannot be used, and why it cannot."""
         return f"{_INSTEAD[controller]} ({self.hierarchy.refusals.get(controller) or 'this host gives us no such controller'})"
 
+    def _way_out(self) -> Check:
+        """Whether containers on networks reach the world, and by what."""
+        from .networks import way_out
+
+        how, detail = way_out(self)
+        if how == "kernel":
+            translates = self.allows("address translation")
+            detail = "by address translation" if translates else "the kernel has no packet filter for us (nf_tables)"
+            return Check(name="way out of networks", holds=translates, detail=detail)
+        return Check(name="way out of networks", holds=bool(how), detail=f"by {how}" if how else detail)
+
     def report(self) -> HostReport:
         """Everything for the eyes of the user."""
         missing = [name for name in _INSTEAD if name not in self.hierarchy.controllers]
@@ -99,7 +110,7 @@ class Host:
         return HostReport(
             tier=self.tier,
             summary=SUMMARIES[self.tier],
-            checks=self.checks,
+            checks=(*self.checks, self._way_out()),
             not_enforced=(
                 *self.notes(),
                 *(self.without(name) for name in missing),

@@ -101,6 +101,24 @@ def write(folder: int, value: dict[str, Any]) -> None:
         _put(folder, NAME, text, 0)
 
 
+def change(path: str, what: dict[str, Any], extra: dict[str, Any], *, whole: bool) -> None:
+    """Change what the state in a folder says; one that was removed meanwhile wants none.
+
+    What is not named stays as it is; if this is the ``whole`` state, all but what others may have changed is new. ``extra`` is what
+    the runtime keeps beside it.
+    """
+    try:
+        folder = lock(path)
+    except FileNotFoundError:
+        return
+    try:
+        known = read(folder)
+        known = {**what, **{key: known[key] for key in OTHERS if key in known}} if whole else {**known, **what}
+        write(folder, {**known, "runtime": extra})
+    finally:
+        os.close(folder)
+
+
 def _put(folder: int, name: str, text: bytes, flags: int) -> None:
     descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC | flags, 0o644, dir_fd=folder)
     try:

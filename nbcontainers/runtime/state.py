@@ -181,6 +181,7 @@ def _parse(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
         for name in ("not_enforced", "lacks"):
             values[name] = tuple(values.get(name) or ())
         values["labels"] = tuple((key, value) for key, value in values.get("labels") or ())
+        values["ports"] = tuple(tuple(port) for port in values.get("ports") or ())
         policy, most = values.get("restart") or ("no", 0)
         values["restart"] = (policy, most)
         size, count = values.get("log_options") or (0, 1)
