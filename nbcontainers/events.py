@@ -117,6 +117,13 @@ class Warned:
     line: int | None = None
     rule: str = ""
 
+    @property
+    def told(self) -> str:
+        """The message with the place and the rule before it."""
+        return "".join(
+            (f"line {self.line}: " if self.line else "", f"{self.rule}: " if self.rule else "", self.message)
+        )
+
 
 Event = StepStarted | StepFinished | Output | Progress | TransferStarted | Transfer | TransferFinished | Warned
 Observer = Callable[[Event], None]

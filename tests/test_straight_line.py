@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from nbcontainers.runtime import host as hosts
+
 ROOT = os.geteuid() == 0
 
 
@@ -222,13 +224,16 @@ def test_words_of_the_environment_user_and_folder(store: Path) -> None:
 
 
 def test_networks(store: Path) -> None:
-    """``none`` is a loopback device and nothing else; ``host`` is this host's."""
+    """``none`` is a loopback device and nothing else; ``host`` is this host's; without a word there is one of the container's own."""
     devices = "cat /proc/net/dev | tail -n +3 | cut -d: -f1"
-    assert nbc(store, "run", "--rm", "toolbox", "sh", "-c", devices).stdout.split() == ["lo"]
+
+    def seen(*words: str) -> set[str]:
+        return set(nbc(store, "run", "--rm", *words, "toolbox", "sh", "-c", devices).stdout.split())
+
+    assert seen("--network", "none") == {"lo"}
     host = {line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:]}
-    assert set(nbc(store, "run", "--rm", "--network", "host", "toolbox", "sh", "-c", devices).stdout.split()) == host
-    refused = nbc(store, "run", "--rm", "--network", "bridge", "toolbox", "true", code=125)
-    assert "none or host" in refused.stderr
+    assert seen("--network", "host") >= host - {name for name in host if name.startswith("nbc-")}
+    assert {"lo"} < seen() <= {"lo", "eth0"} or not hosts.probe().allows("container networks")
 
 
 def test_process_limits_hold(store: Path) -> None:

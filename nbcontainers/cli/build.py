@@ -14,10 +14,10 @@ from typing import IO
 from ..engine import Engine, outputs
 from ..engine.building import BuildOptions
 from ..engine.options import pairs
-from ..errors import BuildError, NBContainersError
+from ..errors import BuildError, DockerfileError, NBContainersError
 from ..oci.reference import Reference
 from . import format as form
-from . import progress
+from . import progress, text
 from .console import Console, archive_target
 from .flags import FORMAT, Command, Flag, Operand
 
@@ -42,9 +42,11 @@ def build(engine: Engine, values: Namespace, console: Console) -> int:
                 on_event=on_event,
                 **(options(values) | ({"stream": stream} if stream else {})),
             )
-        except BuildError as error:
-            if quiet:  # nothing of it stands on the screen
+        except (DockerfileError, BuildError) as error:
+            if quiet and isinstance(error, BuildError):  # nothing of it stands on the screen
                 console.note(error.output.decode(errors="replace").rstrip())
+            if written := _written(dockerfile):
+                console.note(text.marked(written, error.lines))
             raise
     if not quiet and values.progress != "json":
         for name in result.names:
@@ -67,23 +69,27 @@ def streamed(values: Namespace, console: Console) -> Iterator[IO[bytes] | None]:
 def lint(engine: Engine, values: Namespace, console: Console) -> int:
     """Tell what is dubious in a Dockerfile; 1 if anything is."""
     dockerfile, context = sources(values)
-    text = dockerfile if isinstance(dockerfile, str) else ""
-    if isinstance(dockerfile, Path) and dockerfile.is_file():
-        text = dockerfile.read_text(errors="replace")
     found = engine.lint(dockerfile, context=context, args=arguments(values.build_arg), target=values.target or "")
     if getattr(values, "format", None) not in (None, "", "table"):
         rows = [dataclasses.asdict(one) for one in found]
         console.print(form.rows(rows, values.format, (("RULE", "rule"), ("LINE", "line"), ("MESSAGE", "message"))))
         return 1 if found else 0
-    lines = text.split("\n")
+    written = _written(dockerfile)
     for one in found:
         place = f"line {one.line}" if one.line == one.end_line else f"lines {one.line} to {one.end_line}"
-        console.print(f"{console.styled(one.rule, 'bold')}: {place}: {one.message}\n  {one.hint}")
-        for number in range(one.line, min(one.end_line, len(lines)) + 1):
-            console.print(f"  {number:>4} | {lines[number - 1]}")
+        console.print(f"{console.styled(one.rule, 'bold')}: {place}: {one.message} ({one.hint})")
+        if written:
+            console.print(text.marked(written, (one.line, one.end_line)) + "\n")
     if not found:
         console.note("nothing is dubious", style="green")
     return 1 if found else 0
+
+
+def _written(dockerfile: str | Path) -> str:
+    """A Dockerfile's text, where it is no farther than this host's disk."""
+    if isinstance(dockerfile, str):
+        return dockerfile
+    return dockerfile.read_text(errors="replace") if dockerfile.is_file() else ""
 
 
 def sources(values: Namespace) -> tuple[str | Path, str | Path | IO[bytes] | None]:

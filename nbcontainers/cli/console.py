@@ -109,10 +109,7 @@ class BuildProgress:
                 self._open = not text.endswith("\n")
             case Warned():
                 self._end_line()
-                place = (f"line {event.line}: " if event.line else "") + (f"{event.rule}: " if event.rule else "")
-                console.note(
-                    f"warning: {place}{event.message}" + (f" ({event.hint})" if event.hint else ""), style="yellow"
-                )
+                console.note(f"warning: {event.told}" + (f" ({event.hint})" if event.hint else ""), style="yellow")
             case Progress():
                 self._show_progress(event)
 

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, cast
 
 from ..engine.options import RunOptions
 from ..errors import NBContainersError
+from . import lifecycle, networks
 from .flags import PLATFORM, Flag, number, whole
 
 IDENTITY = (
@@ -88,7 +89,6 @@ ISOLATION = (
     Flag(names=("--profile",), metavar="docker|sandbox", help="sandbox is for code that is not trusted"),
     Flag(names=("--timeout",), metavar="SECONDS", convert=number, help="end it when it has run that long"),
     Flag(names=("--output-limit",), metavar="BYTES", help="end it when it has written that much"),
-    Flag(names=("--network", "--net"), metavar="none|host", help="none (loopback only) or host"),
     Flag(names=("--ipc",), metavar="MODE", help="private, shareable, none, host or container:NAME"),
     Flag(names=("--pid",), metavar="MODE", help="host or container:NAME"),
     Flag(names=("--uts",), metavar="host", help="share the host's name"),
@@ -114,40 +114,19 @@ REFUSED: dict[str, str] = {
     "--io-maxiops": _NOT_WINDOWS,
     "--gpus": "no program here sets up the drivers of a GPU; its device files are given with --device",
     "--kernel-memory": "Linux has no such limit any more (since 5.16); --memory counts the kernel's memory too",
+    "--link": "on a network, containers find each other by name: --network NAME, --network-alias",
+    "--link-local-ip": "interfaces make their own link-local addresses",
     "--storage-opt": "a container's layer has no size of its own; give its files a --tmpfs with a size",
 }
 """docker's flags that cannot be had, with the reason that the user is told."""
 REFUSED_SWITCHES: dict[str, str] = {"--use-api-socket": "there is no daemon, and so no socket"}
 ONLY: dict[str, tuple[str, tuple[str, ...], str]] = {
     "--isolation": ("TECHNOLOGY", ("", "default"), "default is the only one on Linux"),
+    "--log-driver": ("NAME", ("", "json-file"), "a log is a file of JSON lines, as docker's json-file has them"),
     "--runtime": ("NAME", ("", "nbcontainers"), "this engine is its own runtime"),
     "--volume-driver": ("NAME", ("", "local"), "local is the only one"),
 }
 """docker's flags of which only some values mean anything here: (what is shown, the values, why no other)."""
-
-
-LATER: dict[str, str] = {
-    **dict.fromkeys(
-        (
-            "--add-host --dns --dns-option --dns-search --expose --ip --ip6 --link --link-local-ip --mac-address --network-alias "
-            "-p --publish"
-        ).split(),
-        "networks are not there yet",
-    ),
-    **dict.fromkeys(
-        (
-            "-a --attach --cidfile --detach-keys --env-file --health-cmd --health-interval --health-retries --health-start-interval "
-            "--health-start-period --health-timeout --label-file --log-driver --log-opt --restart --stop-signal --stop-timeout"
-        ).split(),
-        "it is not there yet",
-    ),
-}
-"""docker's flags with a value that are still to come."""
-LATER_SWITCHES: dict[str, str] = {
-    **dict.fromkeys(("-P", "--publish-all"), "networks are not there yet"),
-    **dict.fromkeys(("--init", "--no-healthcheck", "-q", "--quiet", "--sig-proxy"), "it is not there yet"),
-}
-"""docker's switches that are still to come."""
 
 
 def _refuse(flag: str, why: str, value: str = "") -> NoReturn:
@@ -178,13 +157,10 @@ def complete(flags: Sequence[Flag]) -> tuple[Flag, ...]:
         ),
         *(
             Flag(names=names, metavar="…", convert=refuse(names[-1], why), help=f"refused: {why}")
-            for names, why in _paired({**REFUSED, **LATER})
+            for names, why in _paired(REFUSED)
         ),
     )
-    switches = (
-        Flag(names=names, help=f"refused: {why}", refusal=why)
-        for names, why in _paired({**REFUSED_SWITCHES, **LATER_SWITCHES})
-    )
+    switches = (Flag(names=names, help=f"refused: {why}", refusal=why) for names, why in _paired(REFUSED_SWITCHES))
     return (*flags, *(flag for flag in (*with_value, *switches) if not known & set(flag.names)))
 
 
@@ -199,7 +175,7 @@ def _paired(reasons: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], str]]
             short = (name,)
 
 
-CREATE = (*IDENTITY, *FILES, *LIMITS, *ISOLATION)
+CREATE = (*IDENTITY, *networks.CREATE, *FILES, *LIMITS, *ISOLATION, *lifecycle.FLAGS)
 
 _RENAMED = {"volume": "volumes", "label": "labels"}
 _NOTHING = {"disable_content_trust"}  # it asks for what is so

@@ -77,6 +77,16 @@ def table(titles: Sequence[str], body: Sequence[Sequence[str]], *, right: Sequen
     )
 
 
+def ports(published: Iterable[tuple[str, int, int, str]]) -> str:
+    """Published ports as ``docker ps`` writes them: 0.0.0.0:8080->80/tcp."""
+    return ", ".join(f"{address(host)}:{number}->{inside}/{protocol}" for host, number, inside, protocol in published)
+
+
+def address(text: str) -> str:
+    """An address as it stands before a port."""
+    return f"[{text}]" if ":" in text else text
+
+
 def size(count: float) -> str:
     """Bytes in powers of 1000 with three digits, as ``docker images`` writes them: 12.4MB."""
     for unit in ("B", "kB", "MB", "GB"):

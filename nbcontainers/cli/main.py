@@ -43,7 +43,7 @@ def run(words: Sequence[str], *, engine: Engine | None = None, console: Console 
 def tell(error: NBContainersError, console: Console) -> None:
     """Show an error and its hint; where in a Dockerfile it is, too. A failed step's output stands on the screen already."""
     place = ""
-    if isinstance(error, DockerfileError | BuildError):
+    if isinstance(error, DockerfileError | BuildError) and not error.message.startswith(("line ", "lines ")):
         first, last = error.lines
         place = f" (line {first})" if first == last else f" (lines {first} to {last})"
     console.note(f"error: {printable(error.message)}{place}", style="red")

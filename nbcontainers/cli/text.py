@@ -126,7 +126,8 @@ def host_report(report: HostReport) -> str:
     """What this host allows: the isolation tier, each thing tried, and what cannot be enforced here."""
     lines = [f"tier {report.tier}: {report.summary}", f"kernel {report.kernel}, cgroups {report.cgroups}"]
     if report.store:
-        lines.append(f"store {printable(report.store)}")
+        lines.append(f"store {printable(report.store)}" + (f": {report.store_reason}" if report.store_reason else ""))
+        lines += [f"not in {printable(folder)}: {printable(why)}" for folder, why in report.stores_refused]
     width = max((len(check.name) for check in report.checks), default=0)
     lines += [
         "",
@@ -191,18 +192,21 @@ def excerpt(dockerfile: str, lines: tuple[int, int], *, context: int = CONTEXT) 
     return [(number, everything[number - 1], first <= number <= last) for number in around]
 
 
+def marked(dockerfile: str, lines: tuple[int, int]) -> str:
+    """Some lines of a Dockerfile with those around them, each with its number, the lines themselves with a mark."""
+    around = excerpt(dockerfile, lines)
+    width = len(str(around[-1][0]))
+    return "\n".join(
+        f"{'>' if is_meant else ' '} {number:>{width}} | {printable(line.expandtabs(4))}"
+        for number, line, is_meant in around
+    )
+
+
 def failure(error: NBContainersError, dockerfile: str = "") -> str:
     """An error and its hint; for a Dockerfile the lines with the failing ones marked, and the end of the step's output."""
     parts = [f"{type(error).__name__}: {printable(error.message)}"]
     if isinstance(error, BuildError | DockerfileError) and dockerfile:
-        around = excerpt(dockerfile, error.lines)
-        width = len(str(around[-1][0]))
-        parts.append(
-            "\n".join(
-                f"{'>' if marked else ' '} {number:>{width}} | {printable(line.expandtabs(4))}"
-                for number, line, marked in around
-            )
-        )
+        parts.append(marked(dockerfile, error.lines))
     if isinstance(error, BuildError) and error.output.strip():
         tail = plain(error.output).rstrip().split("\n")[-TAIL:]
         parts.append("\n".join(f"    {printable(line.expandtabs(4))}".rstrip() for line in tail))

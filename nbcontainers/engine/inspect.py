@@ -9,10 +9,12 @@ from typing import Any
 
 from ..oci.image import Image
 from ..oci.runtime import RuntimeSpec
-from ..results import ContainerState
+from ..results import ContainerState, Health, HealthCheck
 from . import requests
 from .asked import Asked
+from .connecting import bindings
 from .mounts import MountPoint
+from .networking import Networking
 
 
 def image(subject: Image, tags: Sequence[str], digests: Sequence[str], tagged: float = 0.0) -> dict[str, Any]:
@@ -42,8 +44,15 @@ def image(subject: Image, tags: Sequence[str], digests: Sequence[str], tagged: f
     }
 
 
-def container(state: ContainerState, spec: RuntimeSpec, asked: Asked, folder: Path) -> dict[str, Any]:
-    """A container. Source: Docker Engine API 1.45, ContainerInspectResponse."""
+def container(
+    state: ContainerState,
+    spec: RuntimeSpec,
+    asked: Asked,
+    folder: Path,
+    connection: Networking,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """A container, with its NetworkSettings. Source: Docker Engine API 1.45, ContainerInspectResponse."""
     process = spec.process
     return {
         "Id": state.id,
@@ -53,9 +62,9 @@ def container(state: ContainerState, spec: RuntimeSpec, asked: Asked, folder: Pa
         "Args": list(process.args[1:]),
         "State": {
             "Status": state.status,
-            "Running": state.status in ("running", "paused"),
+            "Running": state.status in ("running", "paused", "restarting"),
             "Paused": state.status == "paused",
-            "Restarting": False,
+            "Restarting": state.status == "restarting",
             "OOMKilled": state.out_of_memory,
             "Dead": state.status == "dead",
             "Pid": state.pid,
@@ -63,12 +72,24 @@ def container(state: ContainerState, spec: RuntimeSpec, asked: Asked, folder: Pa
             "Error": state.error,
             "StartedAt": moment(state.started),
             "FinishedAt": moment(state.finished),
+            **({"Health": _health(state.health)} if state.health else {}),
         },
+        "RestartCount": state.restarts,
         "Image": state.image_id,
         "LogPath": str(folder / "log"),
         "HostConfig": {
+            "RestartPolicy": {"Name": state.restart[0], "MaximumRetryCount": state.restart[1]},
+            "LogConfig": {
+                "Type": "json-file",
+                "Config": {"max-size": str(state.log_options[0] or -1), "max-file": str(state.log_options[1])},
+            },
             "AutoRemove": state.auto_remove,
-            "NetworkMode": "none" if spec.namespace("network") else "host",
+            "NetworkMode": connection.places[0].network if connection.places else connection.mode,
+            "PortBindings": bindings([(p.address, p.first, p.port, p.protocol) for p in connection.publications]),
+            "Dns": list(connection.names.servers),
+            "DnsSearch": list(connection.names.search),
+            "DnsOptions": list(connection.names.options),
+            "ExtraHosts": [f"{name}:{address}" for name, address in connection.names.hosts],
             "ReadonlyRootfs": spec.readonly_root,
             **asked.host_config,
             **requests.limits(spec.resources),
@@ -81,6 +102,9 @@ def container(state: ContainerState, spec: RuntimeSpec, asked: Asked, folder: Pa
         "Config": {
             "Hostname": spec.hostname,
             "Domainname": spec.domainname,
+            "StopSignal": spec.annotations.get("org.opencontainers.image.stopSignal") or "SIGTERM",
+            "StopTimeout": state.stop_timeout,
+            **({"Healthcheck": _check(state.check)} if state.check else {}),
             "User": state.user,
             "Env": list(process.env),
             "Cmd": list(state.command),
@@ -90,6 +114,7 @@ def container(state: ContainerState, spec: RuntimeSpec, asked: Asked, folder: Pa
             "OpenStdin": state.interactive,
             "Tty": process.terminal,
         },
+        "NetworkSettings": settings,
         "NBContainers": {
             "Tier": state.tier,
             "NotEnforced": list(state.not_enforced),
@@ -124,6 +149,33 @@ def instant(text: str) -> float:
     except ValueError:
         return 0.0
     return found.replace(tzinfo=found.tzinfo or datetime.UTC).timestamp()
+
+
+def _health(health: Health) -> dict[str, Any]:
+    return {
+        "Status": health.status,
+        "FailingStreak": health.failing_streak,
+        "Log": [
+            {
+                "Start": moment(result.start),
+                "End": moment(result.end),
+                "ExitCode": result.exit_code,
+                "Output": result.output,
+            }
+            for result in health.log
+        ],
+    }
+
+
+def _check(check: HealthCheck) -> dict[str, Any]:
+    return {
+        "Test": ["CMD", *check.test],
+        "Interval": round(check.interval * 1e9),
+        "Timeout": round(check.timeout * 1e9),
+        "StartPeriod": round(check.start_period * 1e9),
+        "StartInterval": round(check.start_interval * 1e9),
+        "Retries": check.retries,
+    }
 
 
 def moment(instant: float) -> str:

@@ -6,12 +6,10 @@ import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, TypedDict
 
 from ..errors import NBContainersError
 from ..oci.image import ContainerConfig
-
-Network = Literal["none", "host"]
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MIN_MEMORY = 6 << 20  # Docker's own: with less, the kernel kills the program before it has run
@@ -29,7 +27,10 @@ class RunOptions(TypedDict, total=False):
     ``HOST:INSIDE[:ro]`` or ``NAME:INSIDE[:ro]``, ``mount`` is ``type=…,source=…,target=…`` and ``tmpfs`` is ``FOLDER[:OPTIONS]``;
     ``profile`` is ``docker`` or ``sandbox``; ``timeout`` is in seconds, and both it and ``output_limit`` end what goes beyond.
     ``labels``, ``env`` and ``sysctl`` are ``NAME=VALUE`` words or a mapping. ``pull`` is
-    ``missing``, ``always`` or ``never``; ``platform`` is ``linux/arm64`` and the like.
+    ``missing``, ``always`` or ``never``; ``platform`` is ``linux/arm64`` and the like. Times are seconds, or durations
+    such as ``1m30s``; ``restart`` is ``no``, ``always``, ``unless-stopped`` or ``on-failure[:N]``. ``network`` is
+    ``none``, ``host``, ``container:NAME`` or the name of a network, or several of those; ``publish`` words are
+    ``[[ADDRESS:]HOST_PORT:]PORT[/PROTOCOL]``.
     """
 
     name: str
@@ -84,13 +85,38 @@ class RunOptions(TypedDict, total=False):
     annotation: Sequence[str] | Mapping[str, str]
     hostname: str
     domainname: str
-    network: str
+    network: str | Sequence[str]
+    network_alias: Sequence[str]
+    ip: str
+    ip6: str
+    mac_address: str
+    dns: Sequence[str]
+    dns_search: Sequence[str]
+    dns_option: Sequence[str]
+    add_host: Sequence[str]
+    publish: Sequence[str]
+    publish_all: bool
+    expose: Sequence[str]
     entrypoint: str | None
     labels: Sequence[str] | Mapping[str, str]
     profile: str
     timeout: float | None
     output_limit: int | str | None
     replace: bool
+    restart: str
+    stop_signal: str
+    stop_timeout: float | None
+    health_cmd: str
+    health_interval: str | float
+    health_timeout: str | float
+    health_retries: int
+    health_start_period: str | float
+    health_start_interval: str | float
+    no_healthcheck: bool
+    init: bool
+    env_file: Sequence[str]
+    label_file: Sequence[str]
+    log_opt: Sequence[str] | Mapping[str, str]
     pull: str
     platform: str | None
 
@@ -173,14 +199,6 @@ def command(config: ContainerConfig, words: Sequence[str], entrypoint: str | Non
     if not whole:
         raise NBContainersError("no command was given, and the image has none", hint="name a command behind the image")
     return tuple(whole)
-
-
-def network(word: str) -> Network:
-    """``none`` or ``host``: NBContainersError for the networks that are not there yet."""
-    if word not in get_args(Network):
-        hint = "none has a loopback device only; host shares this host's network"
-        raise NBContainersError(f"unknown network {word!r}: wanted none or host", hint=hint)
-    return "host" if word == "host" else "none"
 
 
 def name(word: str) -> str:

@@ -248,7 +248,7 @@ def _unpack(files: IO[bytes], folder: Path, on_event: Observer) -> None:
     Nothing is written through a link: one that stands where a folder has to be is taken away first. Devices are left out, and so
     are the bits that make a program run as its owner, for that is another one now.
     """
-    folders: list[tuple[Path, tarfile.TarInfo]] = []
+    folders: list[tuple[Path, int, float]] = []
     root, left_out = folder.absolute(), 0
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -261,30 +261,26 @@ def _unpack(files: IO[bytes], folder: Path, on_event: Observer) -> None:
                 if entry.ischr() or entry.isblk() or entry.isfifo():
                     left_out += 1
                     continue
-                name = "/".join(parts)
-                ours = entry.replace(
-                    name=name,
-                    mode=entry.mode & 0o1777,
-                    uid=os.getuid(),
-                    gid=os.getgid(),
-                    uname="",
-                    gname="",
-                    deep=False,
-                )
-                target = root / name
+                target, mode = root.joinpath(*parts), entry.mode & 0o1777
                 _make_way(target, keep_folder=entry.isdir())
                 if entry.isdir():
                     target.mkdir(mode=0o700, exist_ok=True)
                     target.chmod(0o700)
-                    folders.append((target, ours))
+                    folders.append((target, mode, entry.mtime))
                 elif entry.islnk():
                     os.link(root / entry.linkname.strip("/").removeprefix("./"), target, follow_symlinks=False)
-                else:
-                    entries.extract(ours, root, filter="fully_trusted")
+                elif entry.issym():
+                    target.symlink_to(entry.linkname)
+                    os.utime(target, (entry.mtime, entry.mtime), follow_symlinks=False)
+                elif (content := entries.extractfile(entry)) is not None:
+                    with content, target.open("xb") as file:
+                        shutil.copyfileobj(content, file, 1 << 20)
+                    target.chmod(mode)
+                    os.utime(target, (entry.mtime, entry.mtime))
                 on_event(Progress(what="export", done=files.tell(), total=total))
-        for target, entry in reversed(folders):
-            target.chmod(entry.mode)
-            os.utime(target, (entry.mtime, entry.mtime))
+        for target, mode, time in reversed(folders):
+            target.chmod(mode)
+            os.utime(target, (time, time))
     except OSError as error:
         raise HostError(
             f"cannot write {error.filename or root}: {error.strerror}", hint="is there room, and may you write there?"

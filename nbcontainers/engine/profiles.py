@@ -38,8 +38,10 @@ def under(options: RunOptions, host: Host) -> RunOptions:
     for word in _OPENING:
         if options.get(word):
             raise _refused(f"--{word.replace('_', '-')}")
-    if (options.get("network") or "none") != "none":
-        raise _refused(f"--network {options.get('network')}")
+    network = options.get("network") or "none"
+    for word in [network] if isinstance(network, str) else network:
+        if word != "none":
+            raise _refused(f"--network {word}")
     if options.get("cgroupns") == "host":
         raise _refused("--cgroupns host")
     for word in options.get("security_opt", ()):

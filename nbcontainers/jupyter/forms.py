@@ -309,7 +309,7 @@ def build(record: Record) -> str:
     warnings = [
         h(
             "p",
-            h("span", f"line {warning.line}: " if warning.line else "", warning.message, class_="w"),
+            h("span", warning.told, class_="w"),
             " ",
             warning.hint or None,
         )

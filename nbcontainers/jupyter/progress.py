@@ -212,9 +212,7 @@ class Record:
                 time_taken = step.state if step.state in ("cached", "running", "failed") else f"{step.seconds:.2f} s"
                 lines.append(f"[{step.number}/{step.total}] {shortened(step.text, plain.INSTRUCTION)}   {time_taken}")
                 lines += [f"      {rebuilt(step.reason)}"] if step.reason else []
-            lines += [
-                f"warning: {f'line {one.line}: ' if one.line else ''}{printable(one.message)}" for one in self.warnings
-            ]
+            lines += [f"warning: {printable(one.told)}" for one in self.warnings]
             if self.stack:
                 lines += ["", plain.layer_stack(self.stack)]
             if self._error:

@@ -209,7 +209,7 @@ class BuildView(Shown):
         """Send what has changed."""
         if len(self.record.warnings) != len(self.warnings):
             self.warnings = [
-                {"line": one.line, "message": text.printable(one.message), "hint": text.printable(one.hint)}
+                {"line": 0, "message": text.printable(one.told), "hint": text.printable(one.hint)}
                 for one in list(self.record.warnings)
             ]
         self.work = self.record.work

@@ -31,7 +31,9 @@ class Identity:
     @property
     def users(self) -> str:
         """Whose files of containers are on disk: ``host`` (each his own), ``range`` (of a range of ids) or ``single`` (one id's)."""
-        return "single" if self.is_single else "range" if self.userns else "host"
+        if not self.userns:
+            return "host" if os.geteuid() == 0 else "single"
+        return "single" if self.is_single else "range"
 
     @property
     def is_helped(self) -> bool:
@@ -99,9 +101,14 @@ _MOST = 65535  # with the user's own: all ids of 16 bits, which is what images u
 _ROOTS = 1 << 30  # for root, who may map any: ids that nobody has
 
 
-def text(mappings: Sequence[IdMapping]) -> str:
-    """The maps as /proc/PID/uid_map takes them; see user_namespaces(7)."""
-    return "".join(f"{entry.container} {entry.host} {entry.size}\n" for entry in mappings)
+def text(mappings: Sequence[IdMapping], *, nested: bool = False) -> str:
+    """The maps as /proc/PID/uid_map takes them; see user_namespaces(7).
+
+    ``nested`` is for a namespace in one that has these maps already: each id is what it is outside of it.
+    """
+    return "".join(
+        f"{entry.container} {entry.container if nested else entry.host} {entry.size}\n" for entry in mappings
+    )
 
 
 def parse(lines: str) -> tuple[IdMapping, ...]:

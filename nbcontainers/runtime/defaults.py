@@ -45,7 +45,7 @@ def docker_spec(
     env: Sequence[str] = (),
     cwd: str = "/",
     hostname: str = "",
-    network: Literal["none", "host"] = "none",
+    network: Literal["none", "host", "bridge"] = "none",
     capabilities: Collection[str] = caps.DOCKER,
     resources: Resources | None = None,
     readonly_root: bool = False,
@@ -63,11 +63,12 @@ def docker_spec(
         args: the command; ``args[0]`` is looked up in the container's PATH.
         env: ``NAME=value``; PATH is added where it is missing.
         capabilities: names as in ``CAP_CHOWN``; those that this host does not hold are left out (``Host.report`` names them).
-        network: ``none`` is a namespace with a loopback interface only, ``host`` the host's own network.
+        network: ``none`` is a namespace with a loopback interface only, ``bridge`` one for a holder to plug into networks, ``host``
+            the network that its parent has: the host's own, or that of a namespace which its shim enters.
         mounts: the user's, after the defaults; one on the destination of a default (``/dev/shm``) takes its place.
     """
     held = frozenset(capabilities) & host.capabilities
-    private_network = network == "none" and "network" in host.namespaces
+    private_network = network != "host" and "network" in host.namespaces
     kinds = [kind for kind in NAMESPACES if kind in host.namespaces and (kind != "network" or private_network)]
     if host.identity.userns:
         kinds.append("user")
@@ -98,7 +99,7 @@ def docker_spec(
         seccomp=_seccomp(held),
         masked_paths=(*MASKED, *_thermal()),
         readonly_paths=READONLY,
-        sysctl=_sysctl(host) if private_network else {},
+        sysctl=_sysctl(host) if private_network and host.tier != "T3" else {},
     )
 
 
@@ -108,16 +109,14 @@ def _mounts(host: Host, private_network: bool, shm_size: int) -> list[Mount]:
     system = (
         Mount(destination="/sys", type="sysfs", source="sysfs", options=(*_GUARDED, "ro"))
         # sysfs belongs to a network namespace: who shares one that is not his gets the host's, by a bind.
-        if private_network or not host.identity.userns
-        else Mount(
-            destination="/sys",
-            type="none",
-            source="/sys",
-            options=("rbind", *(f"r{word}" for word in (*_GUARDED, "ro"))),
-        )
+        if (private_network and host.tier != "T3") or not host.identity.userns
+        else _shown("/sys")
     )
     return [
-        Mount(destination="/proc", type="proc", source="proc", options=_GUARDED),
+        # Where none of its own can be mounted it sees the host's, in which nothing can be set (oom_score_adj …).
+        _shown("/proc")
+        if host.tier == "T3"
+        else Mount(destination="/proc", type="proc", source="proc", options=_GUARDED),
         Mount(
             destination="/dev",
             type="tmpfs",
@@ -146,6 +145,13 @@ def _mounts(host: Host, private_network: bool, shm_size: int) -> list[Mount]:
 def _thermal() -> tuple[str, ...]:
     """Counters of each processor, by which containers could watch each other."""
     return tuple(sorted(glob.glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle")))
+
+
+def _shown(path: str) -> Mount:
+    """A folder of the host's with all that is mounted in it, to be looked at."""
+    return Mount(
+        destination=path, type="none", source=path, options=("rbind", *(f"r{word}" for word in (*_GUARDED, "ro")))
+    )
 
 
 def _sysctl(host: Host) -> dict[str, str]:

@@ -29,9 +29,8 @@ _ANSWERED = (
 )
 TIER = "NBCONTAINERS_TIER"
 _USERS: Mapping[str, str] = {"T0": "host", "T1": "range", "T2": "single", "T3": "single"}
-_NEEDED = ("mounts", "proc", "devpts", "mqueue", "seccomp", "mount namespace", "pid namespace")
+_NEEDED = frozenset({"mounts", "proc", "devpts", "mqueue", "seccomp", "mount namespace", "pid namespace"})
 _ADVICE = {
-    "T3": "run the pod with procMount: Unmasked, or use another host; images, layers and diffs work here",
     "T4": "enable user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns); "
     "images, layers and diffs work here",
 }
@@ -55,7 +54,7 @@ class Host:
 
     def require(self) -> None:
         """HostError, with the reason and what to do, where this host cannot run containers."""
-        if self.tier not in {"T0", "T1", "T2"}:
+        if self.tier == "T4":
             refused = "; ".join(f"{check.name}: {check.detail}" for check in self.checks if not check.holds)
             raise HostError(
                 f"containers cannot run on this host, tier {self.tier} ({refused})",
@@ -76,6 +75,11 @@ class Host:
         notes = []
         if self.has_single_id:
             notes.append(_ANSWERED)
+        if self.tier == "T3":
+            notes.append(
+                "processes: containers see the host's /proc, read-only (a proc file system of their own cannot be mounted), with "
+                "its processes and their command lines"
+            )
         missing = sorted(capabilities.DOCKER - self.capabilities)
         if missing:
             notes.append(f"capabilities that cannot be given here: {', '.join(missing)}")
@@ -88,6 +92,17 @@ class Host:
         """What becomes here of a limit whose cgroup controller cannot be used, and why it cannot."""
         return f"{_INSTEAD[controller]} ({self.hierarchy.refusals.get(controller) or 'this host gives us no such controller'})"
 
+    def _way_out(self) -> Check:
+        """Whether containers on networks reach the world, and by what."""
+        from .networks import way_out
+
+        how, detail = way_out(self)
+        if how == "kernel":
+            translates = self.allows("address translation")
+            detail = "by address translation" if translates else "the kernel has no packet filter for us (nf_tables)"
+            return Check(name="way out of networks", holds=translates, detail=detail)
+        return Check(name="way out of networks", holds=bool(how), detail=f"by {how}" if how else detail)
+
     def report(self) -> HostReport:
         """Everything for the eyes of the user."""
         missing = [name for name in _INSTEAD if name not in self.hierarchy.controllers]
@@ -95,7 +110,7 @@ class Host:
         return HostReport(
             tier=self.tier,
             summary=SUMMARIES[self.tier],
-            checks=self.checks,
+            checks=(*self.checks, self._way_out()),
             not_enforced=(
                 *self.notes(),
                 *(self.without(name) for name in missing),
@@ -139,7 +154,8 @@ def _probe(wanted: str, users: str) -> Host:
     hierarchy = cgroups.detect()
     return Host(
         tier=tier,
-        identity=ranged if tier == "T1" and ranged else idmap.single() if userns else idmap.of_host(),
+        # Without namespaces the store does what it can as who we are.
+        identity=ranged if tier == "T1" and ranged else idmap.single() if tier in {"T2", "T3"} else idmap.of_host(),
         hierarchy=hierarchy,
         capabilities=_capabilities(userns, "devices" in hierarchy.controllers),
         namespaces=frozenset(name.removesuffix(" namespace") for name in holds if name.endswith(" namespace")),
@@ -152,7 +168,7 @@ def _possible(holds: set[str], *, ranged: bool) -> tuple[str, ...]:
     found = ["T0"] if "root" in holds else []
     if "user namespace" in holds and holds.issuperset(_NEEDED):
         found += ["T1", "T2"] if ranged else ["T2"]
-    elif "user namespace" in holds and "mounts" in holds and not found:
+    elif "user namespace" in holds and holds.issuperset(_NEEDED - {"proc"}) and not found:
         found.append("T3")
     return (*found, "T4")
 

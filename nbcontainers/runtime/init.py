@@ -153,6 +153,18 @@ def tell(report: int, stage: str, error: BaseException) -> None:
     os.write(report, marshal.dumps((stage, number, words, code)))
 
 
+def cause(report: bytes, ended_by: str, code: int, out_of_memory: bool) -> tuple[str, int, str, int]:
+    """Why a report says that there was no exec: (stage, errno, message, exit code). What ended the process is its shim's to know."""
+    told = report.removeprefix(EXECUTES)
+    if told:
+        found: tuple[str, int, str, int] = marshal.loads(told)  # noqa: S302 - written by our own init
+        return found
+    if ended_by:
+        return "start", 0, ended_by, 125
+    why = ": its memory limit leaves no room to start in" if out_of_memory else ""
+    return "start", 0, f"the first process was ended (status {code}) before its command ran{why}", 125
+
+
 def open_terminal(root: int, size: list[int], report: int, *, console: bool) -> None:
     """Make a terminal the standard streams, and /dev/console if so; send its other end through the report socket."""
     master, slave = terminal.open_pair(root, *size)

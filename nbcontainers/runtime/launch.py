@@ -42,6 +42,7 @@ class Plan(TypedDict):
     stdin: bool
     terminal: list[int]  # rows and columns, 0 where they are not known; empty for no terminal
     restart: tuple[str, int]
+    log_options: tuple[int, int]
     health: dict[str, Any] | None
     # cgroups
     cgroup: str
@@ -67,6 +68,8 @@ class Plan(TypedDict):
     helped_maps: bool
     sets_groups: bool
     loopback: bool
+    entered: list[int]  # flags for setns, of each descriptor that the shim enters
+    networked: bool  # a holder plugs it in
     hostname: str
     domainname: str
     sysctl: list[tuple[str, str]]
@@ -127,8 +130,15 @@ def compile(  # noqa: A001 - it is what this does
     detach: bool = False,
     size: tuple[int, int] = (0, 0),
     happenings: str = "",
+    entered: Sequence[int] = (),
+    networked: bool = False,
+    not_enforced: Sequence[str] = (),
+    lacks: Sequence[str] = (),
 ) -> Plan:
     """Make the plan of one container.
+
+    ``entered`` are the flags of the namespaces around the container's own that the shim goes into first, and ``networked`` says
+    that a holder plugs it into networks (see ``networks``).
 
     Raises:
         LaunchError: the specification asks for what this engine cannot do (another's namespace, shared mounts …).
@@ -137,6 +147,7 @@ def compile(  # noqa: A001 - it is what this does
     host.require()
     kinds = _namespaces(spec, host)
     cgroup = state.id or folder.name
+    nested = any(one & syscalls.CLONE_NEWUSER for one in entered)
     plan, into, joined, shelves = _grouping(spec, cgroup, host)
     rlimits = _rlimits(spec)
     answered = _identity(spec, rootfs, host, rlimits)
@@ -148,8 +159,8 @@ def compile(  # noqa: A001 - it is what this does
         raise LaunchError("network parameters (sysctl net.*) need a network of the container's own", stage="sysctl")
     program, program_flags = _filter(spec.seccomp)
     state_json = states.to_json(state)
-    unenforced = dict.fromkeys((*state.not_enforced, *notes))  # some of it was known when it was made
-    state_json.update(tier=host.tier, not_enforced=list(unenforced), lacks=list(host.notes()), detached=detach)
+    unenforced = dict.fromkeys((*state.not_enforced, *notes, *not_enforced))  # some of it was known when it was made
+    state_json.update(tier=host.tier, not_enforced=list(unenforced), lacks=[*host.notes(), *lacks], detached=detach)
     process = spec.process
     if groups and host.has_single_id and answered is None:
         raise LaunchError(
@@ -169,6 +180,7 @@ def compile(  # noqa: A001 - it is what this does
         stdin=stdin,
         terminal=list(size) if process.terminal else [],
         restart=state.restart,
+        log_options=state.log_options,
         health=states.health_to_json(state.check) if state.check else None,
         cgroup=cgroup,
         cgroup_directories=list(plan.directories),
@@ -191,11 +203,13 @@ def compile(  # noqa: A001 - it is what this does
         ],
         pid_namespace=next((entry.path for entry in spec.namespaces if entry.path and entry.type == "pid"), ""),
         shares_pids="pid" not in kinds,
-        uid_map=idmap.text(spec.uid_mappings) if "user" in kinds else "",
-        gid_map=idmap.text(spec.gid_mappings) if "user" in kinds else "",
-        helped_maps=host.identity.is_helped,
+        uid_map=idmap.text(spec.uid_mappings, nested=nested) if "user" in kinds else "",
+        gid_map=idmap.text(spec.gid_mappings, nested=nested) if "user" in kinds else "",
+        helped_maps=host.identity.is_helped and not nested,  # in there the shim may map what is mapped
         sets_groups=not host.has_single_id or not os.geteuid(),
-        loopback=private_network,
+        loopback=private_network and not networked,
+        entered=list(entered),
+        networked=networked,
         hostname=spec.hostname if "uts" in kinds else "",
         domainname=spec.domainname if "uts" in kinds else "",
         sysctl=sorted(spec.sysctl.items()),

@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..oci.runtime import Mount
+from . import dns
 
 _LOOPBACK = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+NetworkKind = Literal["none", "host", "bridge"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What a user wants known beside what the network says: hosts as (name, address), and lines of resolv.conf by their kind."""
+
+    hosts: tuple[tuple[str, str], ...] = ()
+    servers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
 
 def write(
-    folder: Path, hostname: str, network: Literal["none", "host"], *, read_only: bool = False
+    folder: Path, hostname: str, network: NetworkKind, *, read_only: bool = False, names: Names | None = None
 ) -> tuple[Mount, ...]:
     """Write a container's files into its folder and return the mounts that show them.
 
-    With the host's network the container asks the host's name servers and knows the host's names; without one it knows itself.
+    With the host's network the container asks the host's name servers and knows the host's names; without one it knows itself; on
+    networks of ours it asks their holder.
     """
-    hosts = _LOOPBACK
-    if network == "host":
-        with contextlib.suppress(OSError, UnicodeError):
-            hosts = Path("/etc/hosts").read_text()
-    (folder / "hosts").write_text(f"{hosts.rstrip()}\n127.0.0.1\t{hostname}\n")
+    names = names or Names()
+    (folder / "hosts").write_text(_hosts(hostname, network, ("127.0.0.1",), names))
     (folder / "hostname").write_text(f"{hostname}\n")
-    (folder / "resolv.conf").touch()
-    if network == "host":
-        with contextlib.suppress(OSError):
-            shutil.copyfile("/etc/resolv.conf", folder / "resolv.conf")
+    (folder / "resolv.conf").write_text(_resolv(network, names))
+    return mounts(folder, read_only=read_only)
+
+
+def mounts(folder: Path, *, read_only: bool = False) -> tuple[Mount, ...]:
+    """The mounts that show the files of a folder: the container's own, or those of one whose network it shares."""
     return tuple(
         Mount(
             destination=f"/etc/{name}",
@@ -38,3 +52,54 @@ def write(
         )
         for name in ("hosts", "hostname", "resolv.conf")
     )
+
+
+def update_hosts(folder: Path, hostname: str, addresses: Sequence[str], names: Names) -> None:
+    """Say in a container's hosts file what its addresses are now; the file stays the one that is bound."""
+    _overwrite(folder / "hosts", _hosts(hostname, "bridge", addresses or ("127.0.0.1",), names))
+
+
+def add_host(folder: Path, hostname: str, address: str) -> None:
+    """Say that a container has one more address."""
+    with (folder / "hosts").open("a") as file:
+        file.write(f"{address}\t{hostname}\n")
+
+
+def _overwrite(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.truncate()
+
+
+def _hosts(hostname: str, network: NetworkKind, addresses: Sequence[str], names: Names) -> str:
+    text = _LOOPBACK
+    if network == "host":
+        with contextlib.suppress(OSError, UnicodeError):
+            text = Path("/etc/hosts").read_text()
+    extra = [f"{address}\t{name}\n" for name, address in names.hosts]
+    own = [f"{address}\t{hostname}\n" for address in addresses] if hostname else []  # none: it has the host's own name
+    return f"{text.rstrip()}\n" + "".join([*extra, *own])
+
+
+def _resolv(network: NetworkKind, names: Names) -> str:
+    """The container's resolv.conf: the host's own words, unless the user has others. Source: resolv.conf(5)."""
+    host = ""
+    if network != "none":
+        with contextlib.suppress(OSError, UnicodeError):
+            host = Path("/etc/resolv.conf").read_text()
+    if network == "host" and names == Names(hosts=names.hosts):
+        return host
+    rows = [line.split() for line in host.splitlines()]
+    servers = {"none": (), "host": [row[1] for row in rows if len(row) > 1 and row[0] == "nameserver"]}
+    chosen = [dns.ADDRESS] if network == "bridge" else names.servers or servers[network]
+    search: Sequence[str] = names.search
+    if not search:
+        search = next((row[1:] for row in rows if row and row[0] in {"search", "domain"}), ())
+    options = names.options or (("ndots:0",) if network == "bridge" else ())
+    lines = [f"nameserver {server}" for server in chosen]
+    if search and list(search) != ["."]:
+        lines.append(f"search {' '.join(search)}")
+    if options:
+        lines.append(f"options {' '.join(options)}")
+    return "".join(f"{line}\n" for line in lines)

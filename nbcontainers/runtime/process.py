@@ -26,6 +26,7 @@ from . import state as states
 from .attach import Attachment
 from .host import Host
 from .launch import Plan
+from .networks import Networks
 from .running import Running
 
 _PATIENCE_S = 10.0
@@ -61,6 +62,10 @@ class Runtime:
         detach: bool = False,
         size: tuple[int, int] = (0, 0),
         happenings: str = "",
+        entered: Sequence[tuple[int, int]] = (),
+        network: int = -1,
+        not_enforced: Sequence[str] = (),
+        lacks: Sequence[str] = (),
     ) -> Running:
         """Start a container and return once its command has been executed.
 
@@ -72,6 +77,9 @@ class Runtime:
             rootfs: how its root is mounted; the first is the root itself.
             state: what state.json says beside what only the start can tell.
             user: a Dockerfile's USER word, looked up inside; empty takes the specification's ids.
+            entered: namespaces around the container's own, (descriptor, flags for setns) each; they stay the caller's.
+            network: the descriptor of a connection by which a holder plugs it into networks; it stays the caller's.
+            not_enforced, lacks: sentences for the state, beside those that the host has (see ContainerState).
             groups: further groups, names or numbers, looked up inside too.
             stdin: give it a standard input that ``attach`` feeds; else it reads nothing.
             size: rows and columns of its terminal, if it has one; zeros where they are not known.
@@ -94,9 +102,14 @@ class Runtime:
             detach=detach,
             size=size,
             happenings=happenings,
+            entered=[flags for _, flags in entered],
+            networked=network >= 0,
+            not_enforced=not_enforced,
+            lacks=lacks,
         )
         self._forget_ended()
-        control, stdio = self._send(plan)
+        more = [descriptor for descriptor, _ in entered] + ([network] if network >= 0 else [])
+        control, stdio = self._send(plan, more)
         try:
             begin = _await_exec(control, plan)
         except BaseException:
@@ -121,6 +134,10 @@ class Runtime:
         with self._lock:
             self._foreground.add(running)
         return running
+
+    def networks(self, store: Path) -> Networks:
+        """The networks of a store's containers."""
+        return Networks(self._run_dir, store, self.host)
 
     def open(self, folder: Path) -> Running:
         """A container that somebody started, to attach to, wait for, signal or measure."""
@@ -151,7 +168,7 @@ class Runtime:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _send(self, plan: Plan) -> tuple[socket.socket, socket.socket | None]:
+    def _send(self, plan: Plan, more: Sequence[int]) -> tuple[socket.socket, socket.socket | None]:
         """Hand the plan to the zygote; return our ends of the control socket and (in the foreground) of the streams."""
         with contextlib.ExitStack() as theirs:
             memory = os.memfd_create("plan", os.MFD_CLOEXEC)
@@ -166,7 +183,7 @@ class Runtime:
                     stdio, far_stdio = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
                     theirs.callback(far_stdio.close)
                     descriptors.append(far_stdio.fileno())
-                self._hand_over(descriptors)
+                self._hand_over([*descriptors, *more])
             except BaseException:
                 control.close()
                 if stdio is not None:

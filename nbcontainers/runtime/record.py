@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 NAME = "state.json"
-OTHERS = ("name",)  # what an engine may change while a shim has the container
+OTHERS = ("name", "restart")  # what an engine may change while a shim has the container
 
 
 def to_json(value: Any) -> str:
@@ -99,6 +99,24 @@ def write(folder: int, value: dict[str, Any]) -> None:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
         _put(folder, NAME, text, 0)
+
+
+def change(path: str, what: dict[str, Any], extra: dict[str, Any], *, whole: bool) -> None:
+    """Change what the state in a folder says; one that was removed meanwhile wants none.
+
+    What is not named stays as it is; if this is the ``whole`` state, all but what others may have changed is new. ``extra`` is what
+    the runtime keeps beside it.
+    """
+    try:
+        folder = lock(path)
+    except FileNotFoundError:
+        return
+    try:
+        known = read(folder)
+        known = {**what, **{key: known[key] for key in OTHERS if key in known}} if whole else {**known, **what}
+        write(folder, {**known, "runtime": extra})
+    finally:
+        os.close(folder)
 
 
 def _put(folder: int, name: str, text: bytes, flags: int) -> None:

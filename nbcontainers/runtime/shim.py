@@ -23,6 +23,7 @@ from . import groups, happenings, init, processes, record, terminal
 from .door import Caller, Door
 from .health import Health
 from .identity.supervisor import Supervisor
+from .plug import Plug
 from .restarts import Restarts
 from .session import Session
 from .streams import Poller, Streams
@@ -44,19 +45,21 @@ class _Failed(Exception):
     """The container cannot be started: stage, errno, message, exit code."""
 
 
-def main(plan: int, control: int, stdio: int) -> NoReturn:
+def main(plan: int, control: int, more: list[int]) -> NoReturn:
     """Run one container to its end; never returns.
 
     Args:
         plan: a descriptor of the marshalled plan.
         control: a SOCK_SEQPACKET socket whose other end the engine holds for as long as it wants the container.
-        stdio: a stream socket for the one who started it, attached from the first byte on; -1 for nobody.
+        more: a stream socket for the one who started it, attached from the first byte on (only in the foreground), and the
+            descriptors that ``plug`` knows.
     """
     try:
         with open(plan, "rb") as file:
             file.seek(0)  # the engine wrote through the same open file
-            shim = _Shim(marshal.load(file), control)  # noqa: S302 - written by our own engine, in memory
-        shim.run(stdio)
+            work: Plan = marshal.load(file)  # noqa: S302 - written by our own engine, in memory
+        stdio = -1 if work["detach"] else more.pop(0)
+        _Shim(work, control, Plug(work, more)).run(stdio)
     except BaseException as error:
         # A fault of ours. The container ends with this process, and the engine repairs its state.
         os.write(control, marshal.dumps(("failed", "shim", 0, f"{type(error).__name__}: {error}{_place(error)}", 125)))
@@ -80,8 +83,9 @@ def _place(error: BaseException) -> str:
 
 
 class _Shim:
-    def __init__(self, plan: Plan, control: int) -> None:
+    def __init__(self, plan: Plan, control: int, plug: Plug) -> None:
         self.plan = plan
+        self.plug = plug
         self.control = _socket.socket(fileno=control)
         self.poller = Poller()
         self.restarts = Restarts(plan["restart"])
@@ -109,7 +113,7 @@ class _Shim:
 
     def run(self, stdio: int) -> NoReturn:
         """Start, serve, finish."""
-        self.streams = Streams(self.poller, self.plan["log"])
+        self.streams = Streams(self.poller, self.plan["log"], self.plan["log_options"])
         if not self.streams.own(_PATIENCE_S):
             self._fail("start", errno.EBUSY, "the container runs already", 125)
         self.is_owner = True
@@ -160,10 +164,7 @@ class _Shim:
         if plan["identity"] is not None:
             self.supervisor.open()
         try:
-            if plan["pid_namespace"]:  # which holds for children only
-                other = os.open(plan["pid_namespace"], os.O_RDONLY | os.O_CLOEXEC)
-                syscalls.setns(other, syscalls.CLONE_NEWPID)
-                os.close(other)
+            self.plug.enter()
             if plan["into_cgroup"]:
                 into_cgroup = os.open(plan["into_cgroup"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 flags = plan["flags"] | syscalls.CLONE_INTO_CGROUP
@@ -190,8 +191,9 @@ class _Shim:
         self.go = go
         try:
             if plan["uid_map"]:
-                self._map_ids()
+                mapping.write(self.pid, plan["uid_map"], plan["gid_map"], helped=plan["helped_maps"])
                 _tell(go)
+            self.plug.attach(self.pid)
             self.started = time.time()
             self.extra = {
                 "start": processes.start_time(self.pid),
@@ -207,11 +209,27 @@ class _Shim:
             }
             running = {"status": "running", "pid": self.pid, "started": self.started, "restarts": self.restarts.count}
             self._record({**self.plan["state"], **running}, whole=True)
+            self._settle()
             _tell(go)
         except OSError as error:
             raise _Failed("record", error.errno, str(error), 125) from error
         if self.door is None:
             self.door = Door(self.poller, plan["socket"], attach=self._attach, obey=self._obey)
+
+    def _settle(self) -> None:
+        """Go on once the networks are there; the container ends with the process that holds them."""
+        if why := self.plug.settle():
+            raise _Failed("network", 0, why, 125)
+        if self.plug.watch() >= 0:
+            self.poller.watch(self.plug.watch(), select.POLLIN, lambda events: self._unplugged())
+
+    def _unplugged(self) -> None:
+        self.poller.forget(self.plug.watch())
+        self.ended_by = self.ended_by or "ended with the process that held its networks"
+        self.restarts.give_up()  # there are none to plug the next run into
+        if self.waiting is not None:
+            self._finish(*self.last)
+        self._kill()
 
     def _attach(self, guest: _socket.socket) -> None:
         assert self.streams is not None
@@ -237,11 +255,6 @@ class _Shim:
             case "restart":  # what the policy is to be from now on
                 self.restarts.change(wish["policy"])
                 caller.answer(("done",))
-
-    def _map_ids(self) -> None:
-        """Say who is who in the child's user namespace."""
-        plan = self.plan
-        mapping.write(self.pid, plan["uid_map"], plan["gid_map"], helped=plan["helped_maps"])
 
     def _reported(self) -> None:
         """Init said something: the byte ``x`` and then the end is exec; anything else says why there was none."""
@@ -326,7 +339,9 @@ class _Shim:
 
     def _watch_memory(self) -> None:
         limit = self.plan["watched_memory"]
-        if not self.out_of_memory and processes.memory(self.pid, limit) > limit:
+        # Commands that were entered count, too: they are our children.
+        ours = [child for child in processes.children(os.getpid()) if child != self.supervisor.pid]
+        if not self.out_of_memory and processes.memory(ours, limit) > limit:
             self.out_of_memory = True
             self._kill()
         self.watch = self.poller.after(_WATCH_S, self._watch_memory)
@@ -350,7 +365,7 @@ class _Shim:
             self.health = None
         self.out_of_memory = self.out_of_memory or groups.oom_kills(self.plan) > 0
         if not self.begun:
-            self._fail(*self._cause(code))
+            self._fail(*init.cause(self.report, self.ended_by, code, self.out_of_memory))
         assert self.streams is not None
         if self.plan["shares_pids"]:
             groups.kill(self.plan)
@@ -389,6 +404,7 @@ class _Shim:
         assert self.streams is not None
         self.poller.cancel(self.waiting)
         self.streams.dismiss()
+        self.extra["written"] = self.streams.written
         try:  # noqa: SIM105 - contextlib would cost the zygote memory
             self._record(
                 {
@@ -405,17 +421,6 @@ class _Shim:
         self._say(("exited", code, out_of_memory, finished, self.streams.written))
         self._tidy()
         os._exit(0)
-
-    def _cause(self, code: int) -> tuple[str, int, str, int]:
-        """Why there was no exec: (stage, errno, message, exit code)."""
-        told = self.report.removeprefix(init.EXECUTES)
-        if told:
-            cause: tuple[str, int, str, int] = marshal.loads(told)  # noqa: S302 - written by our own init
-            return cause
-        if self.ended_by:
-            return "start", 0, self.ended_by, 125
-        why = ": its memory limit leaves no room to start in" if self.out_of_memory else ""
-        return "start", 0, f"the first process was ended (status {code}) before its command ran{why}", 125
 
     def _fail(self, stage: str, number: int, message: str, code: int) -> NoReturn:
         """Leave nothing of a run that did not come to be, and say why."""
@@ -435,25 +440,9 @@ class _Shim:
         os._exit(0)
 
     def _record(self, what: dict[str, Any], *, whole: bool = False) -> None:
-        """Change what state.json says; a folder that was removed meanwhile wants none, and that of another shim is not touched.
-
-        What is not named stays as it is; if this is the ``whole`` state, all but what others may have changed is new.
-        """
-        if not self.is_owner:
-            return
-        try:
-            folder = record.lock(self.plan["folder"])
-        except FileNotFoundError:
-            return
-        try:
-            known = record.read(folder)
-            if whole:
-                known = {**what, **{key: known[key] for key in record.OTHERS if key in known}}
-            else:
-                known.update(what)
-            record.write(folder, {**known, "runtime": self.extra})
-        finally:
-            os.close(folder)
+        """Change what state.json says; that of another shim is not touched."""
+        if self.is_owner:
+            record.change(self.plan["folder"], what, self.extra, whole=whole)
 
     def _happen(self, action: str, **attributes: str) -> None:
         """Note for ``events`` what happened to the container."""

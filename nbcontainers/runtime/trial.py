@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 
 from ..linux import syscalls
+from ..linux.network import Links
+from ..linux.nftables import Table
 from ..linux.syscalls import AT_EMPTY_PATH, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC, RESOLVE_IN_ROOT
 from . import record
 
@@ -47,6 +49,8 @@ def main() -> None:
         ("overlay", _overlay),
         ("device nodes", _device),
         ("seccomp", lambda: syscalls.seccomp(_ALLOW)),
+        ("container networks", _bridge),
+        ("address translation", lambda: Table("trial", [("forward", "filter"), ("postrouting", "nat")]).close()),
     )
     for name, act in trials:
         refused = _try(everything, userns, act)
@@ -131,6 +135,13 @@ def _overlay() -> None:
     syscalls.mount("overlay", "/tmp/merged", "overlay", 0, options)
     os.rmdir("/tmp/merged/a")
     os.mkdir("/tmp/merged/a")
+
+
+def _bridge() -> None:
+    """A bridge, and a pair of interfaces of which one is plugged into it."""
+    links, own = Links(), os.open("/proc/self/ns/net", os.O_RDONLY)
+    links.add_veth("veth", "eth0", own, master=links.add_bridge("bridge", b"\x02\x42\0\0\0\1", 1500))
+    links.remove("veth")
 
 
 def _device() -> None:

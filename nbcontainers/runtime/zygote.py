@@ -26,7 +26,7 @@ else:
 
 READY = b"ready"
 START = b"start"
-_MOST_DESCRIPTORS = 3
+_MOST_DESCRIPTORS = 8
 _INT = 4
 _PAUSE_S = 0.05
 
@@ -85,7 +85,7 @@ def _wait_for_work(requests: _socket.socket, take: int) -> NoReturn:
     os.write(take, b"t")
     os.close(take)
     requests.close()
-    shim.main(descriptors[0], descriptors[1], descriptors[2] if len(descriptors) > 2 else -1)
+    shim.main(descriptors[0], descriptors[1], descriptors[2:])
 
 
 def _is_alone(requests: _socket.socket) -> bool:

@@ -199,8 +199,9 @@ class Content:
         sync_folder(target.parent)
 
     def delete(self, digest: Digest) -> None:
-        """Remove the blob, if it is there. The caller knows that nothing needs it."""
+        """Remove the blob, if it is there, with what is known of where it came from. The caller knows that nothing needs it."""
         self.path(digest).unlink(missing_ok=True)
+        (self.root / "origins" / digest.hex).unlink(missing_ok=True)
 
     def __iter__(self) -> Iterator[Digest]:
         """The digests of all blobs, in no order; files that are no blobs are let be."""

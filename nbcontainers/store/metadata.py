@@ -90,8 +90,6 @@ class Metadata:
                 if connection.execute("PRAGMA user_version").fetchone() == (VERSION,):
                     return question(connection)
         except (sqlite3.Error, IntegrityError, TypeError, ValueError) as error:
-            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
-                raise full(self._path) from error
             if not _is_torn(error):
                 raise
         with locked(self._lock, exclusive=True):
@@ -104,8 +102,13 @@ class Metadata:
         with contextlib.closing(
             sqlite3.connect(self._path, timeout=self._patience, isolation_level=None)
         ) as connection:
-            connection.execute("PRAGMA synchronous = NORMAL")
-            yield connection
+            try:
+                connection.execute("PRAGMA synchronous = NORMAL")
+                yield connection
+            except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+                    raise full(self._path) from error
+                raise
 
     def _rebuild(self) -> None:
         """Make the index from the blobs. The caller holds the lock alone, so no connection is open on the old file."""

@@ -15,7 +15,9 @@ FULL = os.environ.get("NBCONTAINERS_BENCHMARKS", "quick") == "full"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["starts", "builds", "layers_commit", "usage", "imports", "differences", "paint"])
+@pytest.mark.parametrize(
+    "name", ["starts", "builds", "layers_commit", "pulls", "usage", "imports", "differences", "paint"]
+)
 def test_table_is_made(name: str) -> None:
     """A table measures us, in a process of its own so that pytest's size weighs on nobody; no time fails it."""
     env = {**os.environ, "NBCONTAINERS_BENCHMARKS": "full" if FULL else "quick"}

@@ -1,11 +1,8 @@
-"""``build`` as a user types it: names, outputs, how it is told, and why."""
+"""build and lint: where the Dockerfile and the context come from, and how errors and findings are told."""
 
 from __future__ import annotations
 
 import io
-import json
-import os
-import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -13,67 +10,71 @@ from pathlib import Path
 import pytest
 
 from nbcontainers import Engine
-from nbcontainers.cli.console import Console
-from nbcontainers.cli.main import run
 from tests.cli.saying import said
 
 
+class Input:
+    """Standard input with these bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.buffer = io.BytesIO(data)
+
+
 @pytest.fixture
-def context(tmp_path: Path) -> Path:
-    """A folder with a Dockerfile that copies a file."""
-    folder = tmp_path / "context"
-    folder.mkdir()
-    (folder / "Dockerfile").write_text("FROM scratch\nCOPY a.txt /\nWORKDIR /w\n")
-    (folder / "a.txt").write_text("1\n")
-    return folder
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "context"
+    place.mkdir()
+    (place / "a.txt").write_text("a\n")
+    (place / "Dockerfile").write_text("FROM scratch\nCOPY a.txt /\n")
+    (place / "bad").write_text("FROM scratch\n# comment\nCOPYY a.txt \\\n  /\nLABEL a=b\n")
+    (place / "dubious").write_text("FROM scratch\nMAINTAINER me\n")
+    monkeypatch.chdir(place)
+    return place
 
 
-def heard(engine: Engine, words: str) -> list[str]:
-    """The lines on standard error."""
-    err = io.StringIO()
-    assert run(words.split(), engine=engine, console=Console(io.StringIO(), err)) == 0
-    return err.getvalue().splitlines()
+def test_the_dockerfile_and_the_context_may_be_standard_input(
+    engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``-f -`` reads the one, ``-`` an archive with both, or a Dockerfile alone; they give the same image."""
+    usual = said(engine, "build -q .")
+    monkeypatch.setattr(sys, "stdin", Input((folder / "Dockerfile").read_bytes()))
+    assert said(engine, "build -q -f - .") == usual
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:xz") as archive:
+        archive.add(folder, ".")
+    monkeypatch.setattr(sys, "stdin", Input(stream.getvalue()))
+    assert said(engine, "build -q -") == usual
+    monkeypatch.setattr(sys, "stdin", Input(b"FROM scratch\nLABEL a=b\n"))
+    assert said(engine, "build -q -").startswith("sha256:")
+    assert "name a file for one of them" in said(engine, "build -f - -", code=1)
 
 
-def test_explain_says_why(engine: Engine, context: Path) -> None:
-    """Below each step that was executed again."""
-    assert "      built for the first time here" in heard(engine, f"build --explain {context}")
-    (context / "a.txt").write_text("2\n")
-    lines = heard(engine, f"build --explain {context}")
-    assert [line.strip() for line in lines if "rebuilt" in line] == [
-        "rebuilt: a.txt changed",
-        "rebuilt: the step above was",
-    ]
-    assert not [line for line in heard(engine, f"build {context} --no-cache") if "rebuilt" in line]
-    lines = heard(engine, f"build {context} --no-cache-filter stage-0 --explain")
-    assert [line.strip() for line in lines if "rebuilt" in line] == ["rebuilt: the cache was not to be used"] * 2
+def test_an_error_shows_the_lines_with_a_mark(engine: Engine, folder: Path) -> None:
+    """Those at fault, and those around them; then what to do."""
+    told = said(engine, "build -f bad .", code=1)
+    assert "> 3 | COPYY a.txt \\\n  4 |   /\n  5 | LABEL a=b\n" in told
+    assert "error: line" in told
+    assert "did you mean COPY?" in told
+    assert "no Dockerfile at nothing" in said(engine, "build -f nothing .", code=1)
+    assert "no context at nowhere" in said(engine, "build nowhere", code=1)
 
 
-def test_progress_as_json_and_not_at_all(engine: Engine, context: Path) -> None:
-    """Every line is an object; tty without a terminal is refused."""
-    told = [json.loads(line) for line in heard(engine, f"build --progress json {context}")]
-    assert [one["event"] for one in told] == ["StepStarted", "StepFinished"] * 3
-    assert heard(engine, f"build --progress quiet {context}") == []
-    assert "[1/3] FROM scratch" in heard(engine, f"build --progress plain {context}")
-    assert "wants a terminal" in said(engine, f"build --progress tty {context}", code=1)
-    assert "known are auto" in said(engine, f"build --progress loud {context}", code=1)
+def test_lint_tells_what_is_dubious(engine: Engine, folder: Path) -> None:
+    """By the verb or by ``build --check``, with 1 for a code; nothing is built."""
+    told = said(engine, "lint -f dubious .", code=1)
+    assert told.startswith("MaintainerDeprecated: line 2: ")
+    assert "> 2 | MAINTAINER me" in told
+    assert said(engine, "build --check -f dubious .", code=1) == told
+    assert '"rule": "MaintainerDeprecated"' in said(engine, "lint --format json -f dubious .", code=1)
+    assert said(engine, "lint .") == ""
+    assert engine.images() == ()
 
 
-def test_names_and_files(engine: Engine, context: Path, tmp_path: Path) -> None:
-    """Several names; the ID on standard output and in the file is the same; without an image there is none."""
-    printed = said(engine, f"build -q -t one -t two:2 --iidfile {tmp_path}/id {context}")
-    assert printed.strip() == (tmp_path / "id").read_text() == engine.image("one").id == engine.image("two:2").id
-    assert said(engine, f"build -o {tmp_path}/out {context}") == ""
-    assert (tmp_path / "out/a.txt").read_text() == "1\n"
+def test_a_build_warns_first(engine: Engine, folder: Path) -> None:
+    """Of the same findings, before anything is executed."""
+    from nbcontainers.cli.console import Console
+    from nbcontainers.cli.main import run
 
-
-def test_standard_output_takes_the_tar_alone(engine: Engine, context: Path) -> None:
-    """What else is said goes to standard error."""
-    done = subprocess.run(
-        [sys.executable, "-m", "nbcontainers", "build", "-o", "-", str(context)],
-        env={**os.environ, "NBCONTAINERS_ROOT": str(engine.store.root)},
-        capture_output=True,
-        check=True,
-    )
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        assert "a.txt" in [name.strip("./") for name in archive.getnames()]
+    out, err = io.StringIO(), io.StringIO()
+    assert run(["build", "-f", "dubious", "."], engine=engine, console=Console(out, err)) == 0
+    assert err.getvalue().startswith("warning: line 2: MaintainerDeprecated: ")

@@ -433,3 +433,23 @@ print(json.dumps([found.version, sorted(found.controllers), plan.directories, pl
     version, controllers, directories, writes, unenforced, oom = json.loads(done.stdout)
     assert (version, controllers, directories, writes, oom) == ("none", [], [], [], "")
     assert [line.split(":")[0] for line in unenforced] == ["cpu limit", "memory limit", "process limit"]
+
+
+@needs("memory", "pids", "cpu")
+def test_limits_of_a_group_are_changed() -> None:
+    """Those that it has are written anew; what needs a group that it has not names it, to be made and joined."""
+    with container(Resources(memory=64 * MIB)) as made:
+        wanted = Resources(memory=32 * MIB, memory_swap=32 * MIB, pids=9, cpu_quota=50_000, cpu_period=100_000)
+        changes = tuple(HOST.change(f"{cgroups.PREFIX}{NAME}", wanted, made.plan.places))
+        new = {directory for directory, _ in changes} - set(made.plan.directories)
+        assert new <= set(made.plan.places)
+        for directory, writes in changes:
+            os.makedirs(directory, exist_ok=True)
+            for file, text in writes:
+                with contextlib.suppress(OSError):  # with memory both orders are tried, see engine.updating
+                    groups.write(f"{directory}/{file}", text)
+        with HOST.meter(NAME, directories=[*made.plan.places]) as meter:
+            usage = meter.sample()
+        assert (usage.memory_limit, usage.processes_limit, usage.cpu_limit) == (32 * MIB, 9, 0.5)
+        for directory in new:
+            groups.remove(directory)

@@ -31,15 +31,18 @@ def blob(repository: Repository, content: Content, wanted: Descriptor, tell: Tel
         RegistryError: it does not come.
 
     """
-    for place in range(repository.places):
+    places = repository.places
+    for place in places:
         try:
             with content.ingest(algorithm=wanted.digest.algorithm, limit=wanted.size) as ingest:
                 _receive(repository, place, wanted, ingest, tell)
                 ingest.commit(wanted.media_type, wanted)
             break
-        except (RegistryError, IntegrityError):
-            if place == repository.places - 1:
+        except (RegistryError, IntegrityError) as error:
+            if place == places[-1]:
                 raise
+            if isinstance(error, RegistryError):
+                repository.failed(place, error)
     tell(Transfer(layer=wanted.digest, phase="downloaded", done=wanted.size, total=wanted.size))
 
 

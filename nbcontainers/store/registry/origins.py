@@ -1,6 +1,6 @@
 """Where blobs came from and went to: the repositories that a registry can take them from, in place of an upload.
 
-A hint, never the truth: ROOT/origins/HEX has a line for each repository, and goes with its blob when somebody looks.
+A hint, never the truth: ROOT/origins/HEX has a line for each repository, and goes with its blob.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Origins:
         )
 
     def note(self, digests: Iterable[Digest], registry: str, repository: str) -> None:
-        """Remember that a repository has these blobs, and forget the blobs that are gone."""
+        """Remember that a repository has these blobs."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         line = f"{registry}/{repository}"
         for digest in digests:
@@ -45,10 +45,6 @@ class Origins:
                     "".join(f"{one}\n" for one in kept).encode(),
                     temporary=self._root / "ingest",
                 )
-        for path in self._folder.iterdir():
-            algorithm = "sha256" if len(path.name) == 64 else "sha512"
-            if not (self._root / "blobs" / algorithm / path.name).exists():
-                path.unlink(missing_ok=True)
 
     def _lines(self, digest: Digest) -> tuple[str, ...]:
         try:

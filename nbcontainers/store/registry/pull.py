@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ...errors import IntegrityError, NBContainersError, NotFound, RegistryError
+from ...errors import HostError, IntegrityError, NBContainersError, NotFound, RegistryError
 from ...events import Event, Observer, Progress, Transfer, TransferFinished, TransferStarted, Warned
 from ...oci import platforms
 from ...oci.descriptor import CONFIG, DOCKER_CONFIG, Descriptor, Digest, Platform
@@ -24,6 +24,7 @@ from .repository import Repository
 
 WIDTH = 3  # blobs at a time, as Docker has it
 MOST_LAYERS = 1000
+MOST_BYTES = 1 << 38  # as of an archive
 _FOREIGN = re.compile("foreign|nondistributable")
 
 
@@ -55,24 +56,16 @@ def pull(
         NotFound: it is not for this platform.
         IntegrityError: something is not what its digest and size say, or is hostile.
         RegistryError: the registry refuses or cannot be reached.
+        HostError: the disk is full; what came is gone. After other errors what came whole stays, for the next try.
 
     """
-    with store.lease():
-        found = _find(repository, reference, platform)
-        on_event(TransferStarted(name=reference.familiar, direction="pull"))
-        image = _documents(store, repository, found)
-        if found.index is None:  # else that has said which platform it is for
-            _check_platform(image, platform, on_event)
-        known = _stands_for(store, reference)
-        fresh = _layers(store, repository, image, on_event)
-        store.images.add(found.manifest.descriptor)
-        if found.index is not None:
-            store.content.write(found.index.data, found.index.descriptor.media_type)
-        named = _whole(found, platform)
-        fresh = fresh or known != named
-        image = store.images.name(replace(image, descriptor=found.manifest.descriptor), reference, named)
-        blobs = (found.top.descriptor.digest, image.descriptor.digest, image.id, *(one.digest for one in image.layers))
-        Origins(store.root).note(blobs, reference.registry, repository.name)
+    new: set[str] = set()
+    try:
+        found, image, fresh = _bring(store, repository, reference, platform, new, on_event)
+    except HostError:  # a full disk, most often: what is whole is not worth its room there
+        with contextlib.suppress(NBContainersError):
+            store.images.collect(only=new)
+        raise
     on_event(
         TransferFinished(
             name=reference.familiar,
@@ -83,6 +76,31 @@ def pull(
         )
     )
     return image
+
+
+def _bring(
+    store: Store,
+    repository: Repository,
+    reference: Reference,
+    platform: Platform | None,
+    new: set[str],
+    on_event: Observer,
+) -> tuple[_Found, Image, bool]:
+    """Do it: what was found, the image by its name, and whether anything changed. ``new`` are blobs and layers that were not here."""
+    with store.lease():
+        found = _find(repository, reference, platform)
+        on_event(TransferStarted(name=reference.familiar, direction="pull"))
+        image = _documents(store, repository, found, new)
+        if found.index is None:  # else that has said which platform it is for
+            _check_platform(image, platform, on_event)
+        known = _stands_for(store, reference)
+        fresh = _layers(store, repository, image, new, on_event)
+        store.images.add(found.manifest.descriptor)
+        named = _whole(found, platform)
+        image = store.images.name(replace(image, descriptor=found.manifest.descriptor), reference, named)
+        blobs = (found.top.descriptor.digest, image.descriptor.digest, image.id, *(one.digest for one in image.layers))
+        Origins(store.root).note(blobs, reference.registry, repository.name)
+    return found, image, fresh or known != named
 
 
 def _find(repository: Repository, reference: Reference, platform: Platform | None) -> _Found:
@@ -101,7 +119,7 @@ def _find(repository: Repository, reference: Reference, platform: Platform | Non
     return _Found(manifest, top)
 
 
-def _documents(store: Store, repository: Repository, found: _Found) -> Image:
+def _documents(store: Store, repository: Repository, found: _Found, new: set[str]) -> Image:
     """The image of a manifest, once its configuration is here; it may still lack its layers."""
     manifest = found.manifest.value
     assert not isinstance(manifest, Index)
@@ -111,18 +129,38 @@ def _documents(store: Store, repository: Repository, found: _Found) -> Image:
             f"{repository.name} holds no image here but an artifact of the type {config.media_type[:100]}",
             hint="only images can be pulled",
         )
-    if config.size > documents.LIMIT or len(manifest.layers) > MOST_LAYERS:
+    size = sum(layer.size for layer in manifest.layers)
+    if config.size > documents.LIMIT or len(manifest.layers) > MOST_LAYERS or size > MOST_BYTES:
         raise IntegrityError(
-            f"an image of {len(manifest.layers)} layers and a configuration of {config.size} bytes",
-            hint=f"at most {MOST_LAYERS} and {documents.LIMIT} are taken",
+            f"an image of {len(manifest.layers)} layers with {size} bytes and a configuration of {config.size}",
+            hint=f"at most {MOST_LAYERS} layers, {MOST_BYTES} and {documents.LIMIT} bytes are taken",
         )
-    descriptor = store.content.write(found.manifest.data, found.manifest.descriptor.media_type)
-    if found.manifest.descriptor.digest != descriptor.digest:
-        raise IntegrityError("a manifest named by sha512", hint="sha256 is known: pull it by its tag")
+    parts = (found.top.descriptor, found.manifest.descriptor, config)
+    new.update(document.digest for document in parts if not _here(store, document))
+    for document in (found.index, found.manifest):
+        if document is not None:
+            _keep(store, document)
     store.content.leases.protect(config.digest)
-    if not _here(store, config):
+    if not _is_whole(store, config):
         download.blob(repository, store.content, config, lambda event: None)
     return store.images.open(found.manifest.descriptor)
+
+
+def _keep(store: Store, document: Document) -> None:
+    """Write a document, over a damaged one too."""
+    wanted = document.descriptor
+    store.content.leases.protect(wanted.digest)
+    if not _is_whole(store, wanted):
+        with store.content.ingest(algorithm=wanted.digest.algorithm) as ingest:
+            ingest.write(document.data)
+            ingest.commit(wanted.media_type, wanted)
+
+
+def _is_whole(store: Store, blob: Descriptor) -> bool:
+    """True if a small blob is here and undamaged."""
+    with contextlib.suppress(NotFound, IntegrityError):
+        return len(store.content.read(blob.digest)) == blob.size
+    return False
 
 
 def _here(store: Store, blob: Descriptor) -> bool:
@@ -143,12 +181,13 @@ def _check_platform(image: Image, platform: Platform | None, on_event: Observer)
     on_event(Warned(message=f"the image is for {own}, and this host is {Platform.host()}", hint="it may not run here"))
 
 
-def _layers(store: Store, repository: Repository, image: Image, on_event: Observer) -> bool:
+def _layers(store: Store, repository: Repository, image: Image, new: set[str], on_event: Observer) -> bool:
     """Bring and unpack all layers, and say whether any had to come; nothing half made is left, and what is whole stays."""
     unique = {layer.digest: layer for layer in image.layers}
     store.content.leases.protect(*unique)
     missing = [layer for layer in unique.values() if not _here(store, layer)]
     away = {layer.digest for layer in missing}
+    new.update(away, (chain for chain in image.chain_ids if not (store.root / "layers" / chain.hex).exists()))
     for layer in unique.values():
         on_event(Transfer(layer=layer.digest, phase="waiting" if layer.digest in away else "exists", total=layer.size))
     width, connections = WIDTH, repository.registry.connections
@@ -169,7 +208,13 @@ def _layers(store: Store, repository: Repository, image: Image, on_event: Observ
         for depth, layer in enumerate(image.layers, 1):
             if layer.digest in away:
                 transfers.wait(layer.digest)
-            _unpack(store, image, depth, transfers, on_event, told=layer.digest in away)
+            try:
+                _unpack(store, image, depth, transfers, on_event, told=layer.digest in away)
+            except IntegrityError:
+                if layer.digest in away:
+                    raise
+                move(layer, on_event)  # what was here has been damaged
+                _unpack(store, image, depth, transfers, on_event, told=True)
     return bool(missing)
 
 

@@ -29,6 +29,7 @@ class Repository:
     def __init__(self, name: str, sessions: Sequence[Session]) -> None:
         self.name = name
         self._sessions = tuple(sessions)
+        self._silent: set[int] = set()
 
     @property
     def registry(self) -> Session:
@@ -46,10 +47,19 @@ class Repository:
 
     def _first(self, ask: Callable[[Session], _Found]) -> _Found:
         """The answer of the first place that has one; what a mirror lacks or refuses, the registry is asked for."""
-        for session in self._sessions[:-1]:
-            with contextlib.suppress(RegistryError, IntegrityError):
-                return ask(session)
+        for place in self.places[:-1]:
+            try:
+                return ask(self._sessions[place])
+            except RegistryError as error:
+                self.failed(place, error)
+            except IntegrityError:
+                continue
         return ask(self.registry)
+
+    def failed(self, place: int, error: RegistryError) -> None:
+        """A place that gives no answer at all is not asked again: each time would cost the whole patience."""
+        if error.status == 0 and place != len(self._sessions) - 1:
+            self._silent.add(place)
 
     # What is read ----------------------------------------------------------------------------------------------------
 
@@ -94,9 +104,9 @@ class Repository:
             yield response
 
     @property
-    def places(self) -> int:
-        """How many places there are to read from."""
-        return len(self._sessions)
+    def places(self) -> tuple[int, ...]:
+        """The places to read from, by number; the last one is the registry itself."""
+        return tuple(place for place in range(len(self._sessions)) if place not in self._silent)
 
     def tags(self) -> tuple[str, ...]:
         """All tags of the repository, in the registry's order."""

@@ -90,12 +90,10 @@ class Session:
                 with contextlib.closing(self._send("GET", f"{url}/v2/")) as response:
                     if response.status_code != 400 or scheme == "https":  # 400: "this port speaks https"
                         return url
-            except httpx.ConnectError as error:
-                failures.append(error)
-                if not _is_tls(error):
-                    break
             except httpx.TransportError as error:
                 failures.append(error)
+        # What failed for want of trust says more than that the other scheme is not spoken there.
+        failures.sort(key=_is_tls)
         raise self._unreachable(failures[-1] if failures else RuntimeError("no registry answers"))
 
     def url(self, path: str) -> str:

@@ -19,6 +19,8 @@ def host() -> Host:
     """This host, with a single id."""
     found = hosts.probe()
     found.require()
+    if found.has_single_id:
+        return found
     if not found.allows("user namespace"):
         pytest.skip("user namespaces cannot be made here")
     held = hosts._capabilities(True, guarded=True)

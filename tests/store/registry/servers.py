@@ -52,7 +52,9 @@ class Request(BaseHTTPRequestHandler):
         self.server.seen.append((self.command, self.path, dict(self.headers)))
         try:
             route = self.server.routes.get(path)
-            if route is None:
+            if self.command == "CONNECT":
+                self.answer(405)
+            elif route is None:
                 self.answer(200 if path == "/v2/" else 404, b"{}")
             else:
                 route(self)
@@ -69,6 +71,9 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Request)
         self.routes: dict[str, Callable[[Request], object]] = {}
         self.seen: list[tuple[str, str, dict[str, str]]] = []
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is what some tests are about."""
 
     @property
     def host(self) -> str:

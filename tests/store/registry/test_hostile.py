@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
+import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 
@@ -168,6 +174,15 @@ def test_the_first_schema_is_refused_by_name(store: Store, liar: Server) -> None
         with pytest.raises(IntegrityError, match="schema 1") as caught:
             pull(store, f"{liar.host}/liar")
         assert "push it again" in caught.value.hint
+
+
+def test_a_size_that_no_image_has_is_refused_before_anything_comes(store: Store, liar: Server) -> None:
+    """A manifest may announce what no disk holds."""
+    parts = Parts.make(1)
+    parts.manifest["layers"][0]["size"] = 1 << 50
+    with pytest.raises(IntegrityError, match="an image of 2 layers with"):
+        pull(store, parts.serve(liar))
+    assert liar.count("GET", "/blobs/") == 0
 
 
 def test_an_artifact_is_no_image(store: Store, liar: Server) -> None:
@@ -449,3 +464,110 @@ def test_questions_that_cannot_be_answered_are_an_error(store: Store, liar: Serv
         pull(store, f"{liar.host}/liar")
     assert isinstance(caught.value, RegistryError)
     assert liar.count("GET", "/manifests/") <= 3
+
+
+def test_an_interrupt_does_not_wait_for_a_server_that_says_nothing(store: Store, liar: Server) -> None:
+    """Threads that wait on the network are cut loose at once, not when their time is up."""
+    parts = Parts.make(1, layers=3)
+    name = parts.serve(liar)
+    asked, over = threading.Event(), threading.Event()
+
+    def silent(request: Request) -> None:
+        asked.set()
+        over.wait(60)
+
+    for number in (1, 2):
+        liar.routes[parts.blob(number)] = silent
+
+    def press(event: Event) -> None:
+        if isinstance(event, Transfer) and event.phase == "pulled":
+            assert asked.wait(60)
+            raise KeyboardInterrupt
+
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            pull(store, name, press)
+        assert time.monotonic() - began < 25  # the patience with a silent server is 30 seconds
+    finally:
+        over.set()
+    assert not any(thread.name.startswith("transfer-") for thread in threading.enumerate())
+    assert not list(store.images.tags)
+    store.images.collect()
+
+
+def test_proxies_of_the_environment_are_used_but_not_for_this_machine(
+    store: Store, liar: Server, elsewhere: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry elsewhere is asked through the proxy, one on loopback is not, and NO_PROXY holds."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://{elsewhere.host}")
+    pull(store, Parts.make(1).serve(liar))
+    assert elsewhere.seen == []
+    parts = Parts.make(2)
+    parts.serve(elsewhere)
+    image = registries.pull(store, "registry.invalid/liar", platform=None, insecure=True, on_event=ignore)
+    assert str(image.reference) == "registry.invalid/liar:latest"
+    assert all(path.startswith("http://registry.invalid/v2/") for method, path, _ in elsewhere.seen if method == "GET")
+    monkeypatch.setenv("NO_PROXY", "registry.invalid")
+    asked = len(elsewhere.seen)
+    with pytest.raises(RegistryError, match="cannot reach registry.invalid"):
+        registries.pull(store, "registry.invalid/liar", platform=None, insecure=True, on_event=ignore)
+    assert len(elsewhere.seen) == asked
+
+
+def test_on_a_full_disk_nothing_stays(tmp_path: Path) -> None:
+    """ENOSPC at any point of a pull is a HostError: no name, and the room is free again."""
+    code = textwrap.dedent("""
+        import os, pathlib, sys
+        from nbcontainers.engine import registries
+        from nbcontainers.errors import HostError
+        from nbcontainers.events import ignore
+        from nbcontainers.linux.idmap import of_host
+        from nbcontainers.store.store import Store
+        from tests.store.registry.servers import Parts, Server, serving
+        from tests.store.validate import validate_store
+        root = pathlib.Path(sys.argv[1])
+        options = {"platform": None, "insecure": False, "on_event": ignore}
+        failures = 0
+        with serving(Server()) as server, Store(root / "store", identity=of_host()) as store:
+            registries.pull(store, Parts.make(2).serve(server, tag="first"), **options)
+            kept = set(store.content)
+            name = Parts.make(1).serve(server)
+            ballast = root / "ballast"
+            for room in range(0, 300_000, 8192):
+                with ballast.open("wb", buffering=0) as file:
+                    try:
+                        while file.write(b"x" * 4096): pass
+                    except OSError:
+                        pass
+                    file.truncate(max(file.tell() - room, 0))
+                try:
+                    registries.pull(store, name, **options)
+                except HostError as error:
+                    assert error.hint
+                    failures += 1
+                else:
+                    break
+                finally:
+                    ballast.unlink()
+                assert len(list(store.images.tags)) == 1
+                assert set(store.content) == kept
+                store.images.collect()
+                validate_store(store)
+            assert failures > 3, failures
+            store.images.collect()
+            validate_store(store)
+        print("whole")
+    """)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = f'mount -t tmpfs -o size=1m none {disk} && exec "$@"'
+    mounted = ["unshare", "--map-root-user", "--user", "--mount", "--fork", "sh", "-c", script, "sh"]
+    if subprocess.run([*mounted, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a tmpfs of 1 MiB (mount in a user namespace)")
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [*mounted, sys.executable, "-c", code, str(disk)], capture_output=True, text=True, check=False, env=environ
+    )
+    assert done.stdout == "whole\n", done.stderr

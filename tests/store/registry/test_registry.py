@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from nbcontainers.engine import registries
+from nbcontainers.engine import Engine, registries
 from nbcontainers.errors import IntegrityError, NotFound, RegistryError
 from nbcontainers.events import Event, Transfer, TransferFinished, TransferStarted, Warned, ignore
 from nbcontainers.linux.idmap import of_host
@@ -146,9 +146,6 @@ def test_where_a_blob_came_from_is_kept_no_longer_than_the_blob(store: Store, re
     assert Origins(store.root).of(layer, registry.host) == ("origin",)
     assert Origins(store.root).of(layer, "another.registry") == ()
     store.images.remove(name)
-    other = f"{registry.host}/another:1"
-    tagged(store, 9, other)
-    push(store, other)
     assert not (store.root / "origins" / layer.hex).exists()
 
 
@@ -331,9 +328,47 @@ def test_a_damaged_blob_is_not_sent_on(store: Store, registry: Registry) -> None
     Origins(store.root).note([image.layers[0].digest], registry.host, "damaged")
     assert registries.fetch(store, image.layers[0].digest, on_event=ignore)
     assert path.read_bytes() == whole
-    store.content.delete(image.descriptor.digest)
+    store.content.path(image.descriptor.digest).unlink()
     assert registries.fetch(store, image.descriptor.digest, on_event=ignore)
     assert not registries.fetch(store, Digest.of(b"never seen"), on_event=ignore)
+
+
+def test_a_repair_pulls_what_is_damaged_again(tmp_path: Path, registry: Registry) -> None:
+    """One flipped byte in any blob of a pulled image: the check names it, and the repair brings it from where it came."""
+    name = f"{registry.host}/repaired:1"
+    with Engine(tmp_path / "engine") as engine:
+        image = tagged(engine.store, 41, name)
+        engine.push(name)
+        for digest in (image.descriptor.digest, image.id, *(layer.digest for layer in image.layers)):
+            path = engine.store.content.path(digest)
+            data = bytearray(path.read_bytes())
+            data[len(data) // 2] ^= 1
+            path.chmod(0o644)
+            path.write_bytes(data)
+            (fault,) = engine.check().faults
+            assert (fault.name, fault.images) == (digest, (name,))
+            (fault,) = engine.check(repair=True).faults
+            assert fault.repaired == "fetched again", fault
+            assert engine.check().faults == ()
+        validate(engine.store, engine.image(name))
+
+
+@pytest.mark.parametrize("part", ["manifest", "configuration", "layer"])
+def test_what_is_damaged_here_comes_again(store: Store, other: Store, registry: Registry, part: str) -> None:
+    """A pull heals what it needs: it does not trust a blob for its size."""
+    name = f"{registry.host}/healed-{part}:1"
+    image = tagged(store, 70, name)
+    push(store, name)
+    pull(other, name)
+    digest = {"manifest": image.descriptor.digest, "configuration": image.id, "layer": image.layers[1].digest}[part]
+    path = other.content.path(digest)
+    whole = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    other.worker.remove(other.root / "layers" / image.chain_ids[1].hex)
+    back = pull(other, name)
+    assert path.read_bytes() == whole
+    validate(other, back)
 
 
 def test_a_name_that_is_not_there_says_so(store: Store, registry: Registry) -> None:
@@ -352,7 +387,7 @@ def test_a_name_that_is_not_there_says_so(store: Store, registry: Registry) -> N
 PULL = """
 import sys
 from pathlib import Path
-from nbcontainers.engine import registries
+from nbcontainers.engine import Engine, registries
 from nbcontainers.events import Transfer
 from nbcontainers.linux.idmap import of_host
 from nbcontainers.store.store import Store

@@ -1,0 +1,265 @@
+"""The verbs of networks, and how ``run`` and ``create`` connect a container."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from typing import Any
+
+from ..engine import Engine
+from ..engine.options import pairs
+from ..errors import NBContainersError, NotFound
+from ..results import Network
+from . import format as form
+from .console import Console, each
+from .flags import CONTAINER, FORMAT, NO_TRUNC, Command, Flag, Operand
+
+COLUMNS = (("NETWORK ID", "ID"), ("NAME", "Name"), ("DRIVER", "Driver"), ("SCOPE", "Scope"))
+NETWORK = Operand(name="NETWORK", help="name or ID of a network")
+NETWORKS = Operand(name="NETWORK", help="names or IDs of networks", count="+")
+ALIAS, IP, IP6 = "another name on the network", "a fixed address of IPv4", "a fixed address of IPv6"
+
+CREATE = (
+    Flag(
+        names=("--network", "--net"),
+        metavar="NETWORK",
+        many=True,
+        help="bridge (as without), none (loopback only), host, container:NAME, or a network's name",
+    ),
+    Flag(names=("--network-alias", "--net-alias"), metavar="NAME", many=True, help=ALIAS),
+    Flag(names=("--ip",), metavar="ADDRESS", help=IP),
+    Flag(names=("--ip6",), metavar="ADDRESS", help=IP6),
+    Flag(names=("--mac-address",), metavar="ADDRESS", help="the address of its network interface"),
+    Flag(
+        names=("-p", "--publish"),
+        metavar="[[ADDRESS:]HOST:]PORT",
+        many=True,
+        help="let a port of this host lead to one of the container: 8080:80, 127.0.0.1::53/udp, 8000-8009:8000-8009",
+    ),
+    Flag(names=("-P", "--publish-all"), help="publish every port that the image exposes, on free ports of this host"),
+    Flag(names=("--expose",), metavar="PORT", many=True, help="a port that -P publishes, too"),
+    Flag(names=("--dns",), metavar="ADDRESS", many=True, help="a name server to ask in place of this host's"),
+    Flag(names=("--dns-search",), metavar="DOMAIN", many=True, help="a domain to look short names up in (. for none)"),
+    Flag(names=("--dns-option", "--dns-opt"), metavar="OPTION", many=True, help="an option for resolv.conf"),
+    Flag(
+        names=("--add-host",),
+        metavar="NAME:ADDRESS",
+        many=True,
+        help="a line for the hosts file (or NAME:host-gateway)",
+    ),
+)
+
+
+def create(engine: Engine, values: Namespace, console: Console) -> int:
+    """Make a network and print its ID."""
+    if values.driver != "bridge":
+        raise NBContainersError(f"no network driver {values.driver!r}", hint="wanted: bridge")
+    network = engine.create_network(
+        values.network,
+        subnets=values.subnet,
+        gateways=values.gateway,
+        ip_ranges=values.ip_range,
+        internal=values.internal,
+        ipv6=values.ipv6,
+        labels=pairs(values.label, "label"),
+        options=pairs(values.opt, "option"),
+    )
+    console.print(network.id)
+    return 0
+
+
+def ls(engine: Engine, values: Namespace, console: Console) -> int:
+    """List networks."""
+    found = [network for network in engine.networks() if all(_matches(network, word) for word in values.filter)]
+    if values.quiet:
+        for network in found:
+            console.print(network.id if values.no_trunc else network.id[:12])
+        return 0
+    console.print(form.rows([_row(network, whole=values.no_trunc) for network in found], values.format, COLUMNS))
+    return 0
+
+
+def _row(network: Network, *, whole: bool) -> dict[str, Any]:
+    return {
+        "ID": network.id if whole else network.id[:12],
+        "Name": network.name,
+        "Driver": network.driver,
+        "Scope": "local",
+        "Internal": str(network.internal).lower(),
+        "IPv6": str(network.ipv6).lower(),
+        "Labels": ",".join(f"{key}={value}" for key, value in network.labels),
+        "CreatedAt": network.created,
+    }
+
+
+def _matches(network: Network, word: str) -> bool:
+    key, _, value = word.partition("=")
+    match key:
+        case "name":
+            return value in network.name
+        case "id":
+            return network.id.startswith(value)
+        case "driver":
+            return network.driver == value
+        case "label":
+            name, equals, wanted = value.partition("=")
+            labels = dict(network.labels)
+            return name in labels and (not equals or labels[name] == wanted)
+        case "type":
+            return value == ("builtin" if network.name in ("bridge", "host", "none") else "custom")
+        case _:
+            raise NBContainersError(f"unknown filter {word!r}", hint="wanted: name, id, driver, label, type")
+
+
+def inspect(engine: Engine, values: Namespace, console: Console) -> int:
+    """All that is known of networks, as one JSON list."""
+    found = [engine.inspect_network(word) for word in values.network]
+    if values.format and values.format != "json":
+        console.print("\n".join(form.fields(item, values.format) for item in found))
+    else:
+        console.print(json.dumps(found, indent=4, ensure_ascii=False))
+    return 0
+
+
+def rm(engine: Engine, values: Namespace, console: Console) -> int:
+    """Remove networks."""
+
+    def remove(word: str) -> None:
+        try:
+            engine.remove_network(word)
+        except NotFound:
+            if not values.force:
+                raise
+
+    return each(values.network, console, remove)
+
+
+def prune(engine: Engine, values: Namespace, console: Console) -> int:
+    """Remove the networks that nobody is on."""
+    if not values.force:
+        _ask(console)
+    gone = engine.prune_networks()
+    if gone:
+        console.print("Deleted Networks:\n" + "\n".join(gone))
+    return 0
+
+
+def _ask(console: Console) -> None:
+    """Let a person say yes; where there is none, nothing is removed without ``--force``."""
+    if not (sys.stdin.isatty() and console.err.isatty()):
+        raise NBContainersError("nobody is there to be asked", hint="say --force (-f) if it is meant")
+    console.note("This will remove all networks that no running container is on.", style="yellow")
+    console.err.write("Are you sure? [y/N] ")
+    console.err.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise NBContainersError("nothing was removed")
+
+
+def connect(engine: Engine, values: Namespace, console: Console) -> int:
+    """Put a container on one more network."""
+    engine.connect_network(
+        values.network, values.container, aliases=values.alias, ip=values.ip or "", ip6=values.ip6 or ""
+    )
+    return 0
+
+
+def disconnect(engine: Engine, values: Namespace, console: Console) -> int:
+    """Take a container off a network."""
+    engine.disconnect_network(values.network, values.container, force=values.force)
+    return 0
+
+
+def port(engine: Engine, values: Namespace, console: Console) -> int:
+    """Where the published ports of a container are found."""
+    container = engine.container(values.container)
+    wanted = values.port if not values.port or "/" in values.port else f"{values.port}/tcp"
+    found = [
+        (f"{inside}/{protocol}", f"{form.address(address)}:{number}")
+        for address, number, inside, protocol in sorted(container.ports(), key=lambda one: (one[2], one[3]))
+    ]
+    if wanted:
+        places = [place for name, place in found if name == wanted]
+        if not places:
+            raise NotFound(f"no public port {wanted!r} published for {container.name}", hint="publish it with -p")
+        console.print("\n".join(places))
+    elif found:
+        console.print("\n".join(f"{name} -> {place}" for name, place in found))
+    return 0
+
+
+VERBS = (
+    Command(
+        name="port",
+        act=port,
+        summary="where the published ports of a container are found",
+        operands=(CONTAINER, Operand(name="PORT", help="PORT[/PROTOCOL]: only this one", count="?")),
+    ),
+    Command(
+        name="network create",
+        act=create,
+        summary="make a network",
+        flags=(
+            Flag(names=("-d", "--driver"), metavar="DRIVER", default="bridge", help="bridge"),
+            Flag(
+                names=("--subnet",), metavar="RANGE", many=True, help="its addresses: 172.20.0.0/16 (else a free range)"
+            ),
+            Flag(names=("--gateway",), metavar="ADDRESS", many=True, help="its own address (else the first)"),
+            Flag(names=("--ip-range",), metavar="RANGE", many=True, help="the part from which addresses are given"),
+            Flag(names=("--internal",), help="no way out of it"),
+            Flag(names=("--ipv6",), help="with addresses of IPv6, too"),
+            Flag(names=("--label",), metavar="KEY=VALUE", many=True, help="a label on the network"),
+            Flag(names=("-o", "--opt"), metavar="KEY=VALUE", many=True, help="com.docker.network.driver.mtu=BYTES"),
+        ),
+        operands=(Operand(name="NETWORK", help="what to call it"),),
+    ),
+    Command(
+        name="network ls",
+        act=ls,
+        summary="list networks",
+        flags=(
+            Flag(names=("-q", "--quiet"), help="print only the IDs"),
+            Flag(names=("-f", "--filter"), metavar="KEY=VALUE", many=True, help="by name, id, driver, label or type"),
+            NO_TRUNC,
+            FORMAT,
+        ),
+    ),
+    Command(
+        name="network inspect",
+        act=inspect,
+        summary="all that is known of networks, as JSON",
+        flags=(Flag(names=("-f", "--format"), metavar="FORMAT", help="json, or fields such as '{{.Name}}'"),),
+        operands=(NETWORKS,),
+    ),
+    Command(
+        name="network connect",
+        act=connect,
+        summary="put a container on one more network",
+        flags=(
+            Flag(names=("--alias",), metavar="NAME", many=True, help=ALIAS),
+            Flag(names=("--ip",), metavar="ADDRESS", help=IP),
+            Flag(names=("--ip6",), metavar="ADDRESS", help=IP6),
+        ),
+        operands=(NETWORK, CONTAINER),
+    ),
+    Command(
+        name="network disconnect",
+        act=disconnect,
+        summary="take a container off a network",
+        flags=(Flag(names=("-f", "--force"), help="whatever state it is in"),),
+        operands=(NETWORK, CONTAINER),
+    ),
+    Command(
+        name="network rm",
+        act=rm,
+        summary="remove networks",
+        flags=(Flag(names=("-f", "--force"), help="no error where there is none"),),
+        operands=(NETWORKS,),
+    ),
+    Command(
+        name="network prune",
+        act=prune,
+        summary="remove the networks that no running container is on",
+        flags=(Flag(names=("-f", "--force"), help="without asking"),),
+    ),
+)

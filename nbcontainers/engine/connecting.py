@@ -1,0 +1,142 @@
+"""Networks and containers brought together, now and for later starts; who is on a network; what can be removed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import Conflict, NBContainersError
+from ..results import ContainerState, Network
+from ..runtime import namefiles
+from ..runtime.networks import Networks
+from . import networking as files_of
+from . import networks as definitions
+from .networking import Networking, Place
+from .networks import NetworkFiles
+from .publish import Port
+
+
+def connect(
+    network: Network,
+    place: Place,
+    folder: Path,
+    state: ContainerState,
+    hostname: str,
+    files: NetworkFiles,
+    holder: Networks,
+) -> None:
+    """Put a container on one more network: at once if it runs, and at each later start."""
+    networking = files_of.load(folder)
+    files_of.require_bridge(networking, state.name)
+    if any(one.network == network.name for one in networking.places):
+        raise Conflict(f"container {state.name} is on network {network.name} already")
+    place = files_of.check(place, files)
+    if state.pid:
+        with _reached(holder) as connection:
+            made = connection.ask("connect", state.id, files_of.wanted(place, files))
+        for address, _, _ in made["addresses"]:
+            namefiles.add_host(folder, hostname, address)
+    dataclasses.replace(networking, places=(*networking.places, place)).save(folder)
+
+
+def disconnect(
+    network: Network, folder: Path, state: ContainerState, hostname: str, holder: Networks, *, force: bool
+) -> None:
+    """Take a container off a network: at once if it runs, and for each later start."""
+    networking = files_of.load(folder)
+    if not force:
+        files_of.require_bridge(networking, state.name)
+        files_of.place_of(networking, network.name)
+    if state.pid and networking.mode == "bridge":
+        with contextlib.suppress(NBContainersError) if force else contextlib.nullcontext():
+            with _reached(holder) as connection:
+                connection.ask("disconnect", state.id, network.id)
+            left = [address for one in _own(holder, state) for address, _, _ in one["addresses"]]
+            namefiles.update_hosts(folder, hostname, left, networking.names)
+    rest = tuple(one for one in networking.places if one.network != network.name)
+    dataclasses.replace(networking, places=rest).save(folder)
+
+
+def rename(holder: Networks, state: ContainerState, name: str) -> None:
+    """Let a running container be found by its new name."""
+    if state.pid:
+        connection = holder.look()
+        if connection is not None:
+            with connection, contextlib.suppress(NBContainersError):
+                connection.ask("rename", state.id, state.name, name)
+
+
+def remove(network: Network, files: NetworkFiles, holder: Networks) -> None:
+    """Remove a network: Conflict while a container is on it."""
+    here = [place["names"][0] for place in holder.places() if place["network_id"] == network.id]
+    if here:
+        raise Conflict(
+            f"network {network.name} has active endpoints: {', '.join(sorted(here))}",
+            hint="stop them, or take them off with 'nbcontainers network disconnect'",
+        )
+    files.remove(network)
+
+
+def prune(files: NetworkFiles, holder: Networks) -> tuple[str, ...]:
+    """Remove the networks of users that nobody is on, and have an idle holder end; the names of those removed."""
+    used = {place["network_id"] for place in holder.places()}
+    gone = [one for one in files.all() if one.name not in definitions.BUILT_IN and one.id not in used]
+    for network in gone:
+        files.remove(network)
+    holder.hurry()
+    return tuple(network.name for network in gone)
+
+
+def describe(networking: Networking, state: ContainerState, files: NetworkFiles, holder: Networks) -> dict[str, Any]:
+    """What ``inspect`` prints of a container's connection. Source: Docker Engine API 1.45, NetworkSettings."""
+    own = {one["network"]: one for one in _own(holder, state)} if state.pid and networking.mode == "bridge" else {}
+    networks = {}
+    for place in networking.places:
+        with contextlib.suppress(NBContainersError):  # a network that was removed while the container did not run
+            networks[place.network] = _endpoint(files.find(place.network), place, own.get(place.network))
+    if networking.mode in ("none", "host"):
+        networks[networking.mode] = _endpoint(files.find(networking.mode), Place(network=networking.mode), None)
+    default = networks.get(definitions.DEFAULT, {})  # which Docker tells of a second time
+    first = {key: default.get(key, "") for key in ("Gateway", "IPAddress", "MacAddress")}
+    ports = bindings(state.ports) if state.pid else {}
+    return {"Ports": ports, **first, "IPPrefixLen": default.get("IPPrefixLen", 0), "Networks": networks}
+
+
+def bindings(ports: Sequence[Port]) -> dict[str, list[dict[str, str]]]:
+    """Published ports by Docker's keys."""
+    made: dict[str, list[dict[str, str]]] = {}
+    for address, number, port, protocol in ports:
+        made.setdefault(f"{port}/{protocol}", []).append({"HostIp": address, "HostPort": str(number)})
+    return made
+
+
+def _endpoint(network: Network, place: Place, found: Mapping[str, Any] | None) -> dict[str, Any]:
+    addresses = {6 if ":" in one[0] else 4: one for one in found["addresses"]} if found else {}
+    four, six = (addresses.get(family, ("", 0, "")) for family in (4, 6))
+    return {
+        "IPAMConfig": {"IPv4Address": place.ip, "IPv6Address": place.ip6} if place.ip or place.ip6 else None,
+        "Aliases": list(place.aliases) or None,
+        "DNSNames": list(found["names"]) if found else None,
+        "MacAddress": found["mac"] if found else place.mac,
+        "NetworkID": network.id,
+        "Gateway": four[2],
+        "IPAddress": four[0],
+        "IPPrefixLen": four[1],
+        "IPv6Gateway": six[2],
+        "GlobalIPv6Address": six[0],
+        "GlobalIPv6PrefixLen": six[1],
+    }
+
+
+def _own(holder: Networks, state: ContainerState) -> list[dict[str, Any]]:
+    return [place for place in holder.places() if place["guest"] == state.id]
+
+
+def _reached(holder: Networks) -> Any:
+    connection = holder.look()
+    if connection is None:
+        raise Conflict("the container's networks are not held any more", hint="start the container again")
+    return connection

@@ -1,0 +1,373 @@
+"""How one container is connected: what docker's words ask for, kept in its folder, and what that comes to at each start."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from ..errors import Conflict, NBContainersError, NotFound
+from ..linux import syscalls
+from ..results import ContainerState
+from ..runtime import namefiles
+from ..runtime import state as states
+from ..runtime.namefiles import Names, NetworkKind
+from . import networks as definitions
+from . import publish
+from .networks import DEFAULT, NetworkFiles
+from .options import RunOptions
+from .publish import Publication
+
+if TYPE_CHECKING:
+    from ..runtime.bridges import Wanted
+    from ..runtime.host import Host
+    from ..runtime.networks import Networks
+    from .names import ContainerNames
+
+FILE = "network.json"
+HOST_GATEWAY = "host-gateway"
+_MAC = re.compile(r"[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}")
+_ON_NETWORKS = ("network_alias", "ip", "ip6", "mac_address")
+
+
+class PlaceSettings(TypedDict, total=False):
+    """How a container is to be on a network: names beside its own, and fixed addresses."""
+
+    aliases: Sequence[str]
+    ip: str
+    ip6: str
+    mac_address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """How a container wants to be on one network."""
+
+    network: str
+    aliases: tuple[str, ...] = ()
+    ip: str = ""
+    ip6: str = ""
+    mac: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Networking:
+    """How a container is connected: ``mode`` is none, host, bridge (on ``places``) or ``container:ID``."""
+
+    mode: str
+    places: tuple[Place, ...] = ()
+    publications: tuple[Publication, ...] = ()
+    names: Names = field(default_factory=Names)
+
+    @property
+    def kind(self) -> NetworkKind:
+        """What its files of names are like."""
+        return "none" if self.mode == "none" else "bridge" if self.mode == "bridge" else "host"
+
+    @property
+    def other(self) -> str:
+        """The ID of the container whose network this one shares, if so."""
+        return self.mode.removeprefix("container:") if self.mode.startswith("container:") else ""
+
+    def save(self, folder: Path) -> None:
+        """Write it into the container's folder."""
+        temporary = folder / f".{FILE}"
+        temporary.write_text(json.dumps(dataclasses.asdict(self)))
+        temporary.rename(folder / FILE)
+
+
+def load(folder: Path) -> Networking:
+    """What is written in a container's folder; one that was made without has a network of its own with loopback only."""
+    try:
+        data = json.loads((folder / FILE).read_bytes())
+    except FileNotFoundError:
+        return Networking(mode="none")
+    names = data["names"]
+    hosts = tuple((name, address) for name, address in names.pop("hosts"))
+    return Networking(
+        mode=data["mode"],
+        places=tuple(Place(**{**place, "aliases": tuple(place["aliases"])}) for place in data["places"]),
+        publications=tuple(Publication(**one) for one in data["publications"]),
+        names=Names(hosts=hosts, **{key: tuple(value) for key, value in names.items()}),
+    )
+
+
+def read(
+    options: RunOptions, exposed: Sequence[str], *, files: NetworkFiles, names: ContainerNames, host: Host
+) -> Networking:
+    """What the words of ``docker run`` ask for; ``exposed`` are the ports that the image names.
+
+    Raises:
+        NBContainersError: words that mean nothing, or contradict each other.
+        NotFound: there is no such network or container.
+    """
+    given = options.get("network") or _default(host)
+    words = [given] if isinstance(given, str) else list(given)
+    places = [_place(word) for word in words]
+    mode = places[0].network
+    known = Names(
+        hosts=tuple(_host(word) for word in options.get("add_host", ())),
+        servers=tuple(_server(word) for word in options.get("dns", ())),
+        search=tuple(options.get("dns_search", ())),
+        options=tuple(options.get("dns_option", ())),
+    )
+    publications = [one for word in options.get("publish", ()) for one in publish.parse(word)]
+    if options.get("publish_all", False):
+        named = {(one.port, one.protocol) for one in publications}
+        for word in dict.fromkeys((*exposed, *options.get("expose", ()))):
+            publications += [one for one in publish.exposed(word) if (one.port, one.protocol) not in named]
+    else:
+        for word in options.get("expose", ()):
+            publish.exposed(word)  # it only informs, as in Docker; but it must mean something
+    if mode in ("none", "host") or mode.startswith("container:"):
+        _refuse_on_networks(mode, len(places), options)
+        if mode == "none" and publications:
+            raise NBContainersError("published ports without a network", hint="leave out --network none, or -p")
+        if mode.startswith("container:"):
+            _refuse_shared(options, publications)
+            mode = "container:" + names.find(mode.removeprefix("container:"))
+        return Networking(mode=mode, publications=tuple(publications), names=known)
+    first = dataclasses.replace(
+        places[0],
+        aliases=(*places[0].aliases, *options.get("network_alias", ())),
+        ip=options.get("ip") or places[0].ip,
+        ip6=options.get("ip6") or places[0].ip6,
+        mac=_mac(options.get("mac_address") or places[0].mac),
+    )
+    checked = tuple(check(place, files) for place in (first, *places[1:]))
+    if len({place.network for place in checked}) < len(checked):
+        raise NBContainersError("one network twice", hint="name each network once")
+    return Networking(mode="bridge", places=checked, publications=tuple(publications), names=known)
+
+
+def place(network: str, settings: PlaceSettings) -> Place:
+    """A place from what ``connect`` was given."""
+    return Place(
+        network=network,
+        aliases=tuple(settings.get("aliases", ())),
+        ip=settings.get("ip", ""),
+        ip6=settings.get("ip6", ""),
+        mac=settings.get("mac_address", ""),
+    )
+
+
+def check(place: Place, files: NetworkFiles) -> Place:
+    """A place with the network's whole name and addresses that can be there."""
+    network = files.find(place.network)
+    if network.driver != "bridge":
+        raise NBContainersError(f"the network {network.name!r} beside another", hint="it stands alone")
+    return dataclasses.replace(
+        place,
+        network=network.name,
+        ip=definitions.check_address(network, place.ip, 4) if place.ip else "",
+        ip6=definitions.check_address(network, place.ip6, 6) if place.ip6 else "",
+        mac=_mac(place.mac),
+    )
+
+
+def wanted(place: Place, files: NetworkFiles) -> Wanted:
+    """A place as a holder is told of it."""
+    addresses = {family: text for family, text in ((4, place.ip), (6, place.ip6)) if text}
+    network = definitions.definition(files.find(place.network))
+    return {"network": network, "addresses": addresses, "mac": place.mac, "aliases": list(place.aliases)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected:
+    """What a start needs of a container's connection: see ``Runtime.start``."""
+
+    entered: tuple[tuple[int, int], ...] = ()
+    network: int = -1
+    ports: tuple[publish.Port, ...] = ()
+    not_enforced: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+
+
+@contextlib.contextmanager
+def connected(
+    networking: Networking,
+    folder: Path,
+    state: ContainerState,
+    hostname: str,
+    *,
+    files: NetworkFiles,
+    names: ContainerNames,
+    networks: Networks,
+) -> Iterator[Connected]:
+    """Give a container that is about to start its places, ports and files of names; what it is given goes with its shim.
+
+    Raises:
+        Conflict: a port or an address is taken, or the container whose network it shares does not run.
+        HostError: this host allows no networks between containers.
+    """
+    with contextlib.ExitStack() as held:
+        if networking.other:
+            yield Connected(entered=_enter_other(networking.other, names, held))
+            return
+        if networking.mode != "bridge":
+            ignored = ("published ports: the container has this host's network, and its programs the ports they open",)
+            yield Connected(not_enforced=ignored if networking.publications else ())
+            return
+        sockets = held.enter_context(publish.Sockets())
+        sockets.open(networking.publications, running(names) if networking.publications else ())
+        connection = held.enter_context(networks.connect())
+        called = [name for name in dict.fromkeys((state.name, state.id[:12], hostname)) if name]
+        places = connection.ask(
+            "reserve",
+            state.id,
+            called,
+            [wanted(place, files) for place in networking.places],
+            list(networking.names.servers),
+            [(protocol, port) for _, _, port, protocol in sockets.ports],
+            descriptors=[one.fileno() for one in sockets.sockets],
+        )
+        addresses = [address for place in places for address, _, _ in place["addresses"]]
+        known = _with_gateway(networking.names, places, connection.about)
+        namefiles.update_hosts(folder, hostname, addresses, known)
+        why = connection.about["why_not"]
+        yield Connected(
+            entered=tuple(connection.entered()),
+            network=connection.fileno(),
+            ports=tuple(sockets.ports),
+            lacks=(f"a way out of its networks to the world: {why}",) if why else (),
+        )
+
+
+def running(names: ContainerNames) -> tuple[ContainerState, ...]:
+    """The containers of this store that run."""
+    found = []
+    for identifier in names.ids():
+        with contextlib.suppress(NBContainersError):
+            state = states.load_state(names.folder(identifier))
+            if state.status in ("running", "paused", "restarting"):
+                found.append(state)
+    return tuple(found)
+
+
+def _enter_other(identifier: str, names: ContainerNames, held: contextlib.ExitStack) -> tuple[tuple[int, int], ...]:
+    """Descriptors of another container's network namespace and, where it has one of its own, user namespace."""
+    state = states.load_state(names.folder(identifier))
+    if not state.pid:
+        raise Conflict(f"container {state.name}, whose network is to be shared, does not run", hint="start it first")
+    found = []
+    try:
+        for name, flag in (("user", syscalls.CLONE_NEWUSER), ("net", syscalls.CLONE_NEWNET)):
+            path = f"/proc/{state.pid}/ns/{name}"
+            if os.readlink(path) == os.readlink(f"/proc/self/ns/{name}"):
+                continue
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            held.callback(os.close, descriptor)
+            found.append((descriptor, flag))
+    except FileNotFoundError:
+        raise Conflict(f"container {state.name}, whose network is to be shared, has just ended") from None
+    return tuple(found)
+
+
+def _with_gateway(known: Names, places: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> Names:
+    """``host-gateway`` as the address by which the container reaches this host."""
+    if not any(address == HOST_GATEWAY for _, address in known.hosts):
+        return known
+    doors = [gateway for place in places for _, _, gateway in place["addresses"] if ":" not in gateway]
+    if not about["host"] or not doors:
+        why = about["why_not"] or f"{about['how']} leads past it"
+        raise NBContainersError(f"{HOST_GATEWAY}: this host cannot be reached from its networks: {why}")
+    hosts = tuple((name, doors[0] if address == HOST_GATEWAY else address) for name, address in known.hosts)
+    return dataclasses.replace(known, hosts=hosts)
+
+
+def _default(host: Host) -> str:
+    """The network of who names none."""
+    return DEFAULT if host.allows("container networks") else "none"
+
+
+def _place(word: str) -> Place:
+    """A word of ``--network``: a name, or ``name=NAME,alias=…,ip=…``."""
+    if "=" not in word:
+        return Place(network=DEFAULT if word == "default" else word)
+    values: dict[str, Any] = {"aliases": ()}
+    for part in word.split(","):
+        key, _, value = part.partition("=")
+        match key:
+            case "name":
+                values["network"] = value
+            case "alias":
+                values["aliases"] = (*values["aliases"], value)
+            case "ip" | "ip6":
+                values[key] = value
+            case "mac-address":
+                values["mac"] = value
+            case _:
+                hint = "wanted: name, alias, ip, ip6, mac-address"
+                raise NBContainersError(f"unknown part {key!r} of the network {word!r}", hint=hint)
+    if not values.get("network"):
+        raise NBContainersError(f"a network without a name: {word!r}", hint="write name=NAME,alias=…")
+    return Place(**values)
+
+
+def _refuse_on_networks(mode: str, count: int, options: Mapping[str, Any]) -> None:
+    if count > 1:
+        raise NBContainersError(f"the network {mode!r} beside another", hint="it stands alone")
+    for key in _ON_NETWORKS:
+        if options.get(key):
+            word = "--" + key.replace("_", "-")
+            raise NBContainersError(f"{word} with the network {mode!r}", hint="it is for bridge networks")
+
+
+def _refuse_shared(options: Mapping[str, Any], publications: Sequence[Publication]) -> None:
+    """What belongs to the container whose network is shared."""
+    shared: tuple[Literal["hostname", "add_host", "dns", "dns_search", "dns_option"], ...]
+    shared = ("hostname", "add_host", "dns", "dns_search", "dns_option")
+    for key in shared:
+        if options.get(key):
+            raise NBContainersError(
+                f"--{key.replace('_', '-')} in another container's network", hint="give it to that container"
+            )
+    if publications:
+        raise NBContainersError("published ports in another container's network", hint="publish them there")
+
+
+def _host(word: str) -> tuple[str, str]:
+    """``NAME:ADDRESS`` or ``NAME=ADDRESS`` of ``--add-host``."""
+    match = re.fullmatch(r"([^:=\s]+)[:=](\S+)", word)
+    address = match[2].strip("[]") if match else ""
+    with contextlib.suppress(ValueError):
+        if match and (address == HOST_GATEWAY or ipaddress.ip_address(address)):
+            return match[1], address
+    raise NBContainersError(f"not a host: {word!r}", hint=f"write NAME:ADDRESS, or NAME:{HOST_GATEWAY}")
+
+
+def _server(word: str) -> str:
+    try:
+        return str(ipaddress.ip_address(word))
+    except ValueError:
+        raise NBContainersError(f"not the address of a name server: {word!r}", hint="such as 9.9.9.9") from None
+
+
+def _mac(word: str) -> str:
+    if word and not _MAC.fullmatch(word):
+        raise NBContainersError(f"not a MAC address for one interface: {word!r}", hint="such as 02:42:ac:11:00:02")
+    return word.lower()
+
+
+def require_bridge(networking: Networking, name: str) -> None:
+    """Conflict where a container is not on networks that it could be connected to or disconnected from."""
+    if networking.mode != "bridge":
+        raise Conflict(
+            f"container {name} has the network {networking.mode!r}",
+            hint="only a container on bridge networks can change them",
+        )
+
+
+def place_of(networking: Networking, network: str) -> Place:
+    """A container's place on a network; NotFound if it has none."""
+    for place in networking.places:
+        if place.network == network:
+            return place
+    raise NotFound(f"the container is not on network {network!r}")

@@ -1,0 +1,343 @@
+"""The networks of a store: a file for each, which says what it is; what is on it now, its holder knows."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import ipaddress
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from ..errors import Conflict, NBContainersError, NotFound
+from ..results import Network, Subnet
+from ..store import durable
+
+if TYPE_CHECKING:
+    from ..runtime.bridges import Definition
+
+DEFAULT = "bridge"
+BUILT_IN = (DEFAULT, "host", "none")
+DRIVER_MTU = "com.docker.network.driver.mtu"
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_SMALLEST_MTU, _LARGEST_MTU = 1280, 65535
+# Docker's own pools, in its order (moby, libnetwork/ipamutils).
+_POOLS = (*(f"172.{number}.0.0/16" for number in range(17, 32)), *(f"192.168.{n}.0/20" for n in range(0, 256, 16)))
+_MOST_GIVEN_6 = 1 << 16  # addresses of an IPv6 range that are given unasked
+
+Net = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class NetworkSettings(TypedDict, total=False):
+    """What ``Engine.create_network`` takes beside the name.
+
+    ``subnets``, ``gateways`` and ``ip_ranges`` are one of IPv4, and with ``ipv6`` one of IPv6; an ``internal`` network has no way out.
+    """
+
+    subnets: Sequence[str]
+    gateways: Sequence[str]
+    ip_ranges: Sequence[str]
+    internal: bool
+    ipv6: bool
+    labels: Mapping[str, str]
+    options: Mapping[str, str]
+
+
+class NetworkFiles:
+    """The networks that a store knows: ``ROOT/networks/NAME.json``, beside the built-in ones."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / "networks"
+
+    def all(self) -> tuple[Network, ...]:
+        """Every network, by name; the built-in ones among them."""
+        names = {path.stem for path in self._folder.glob("*.json")} | set(BUILT_IN)
+        found = []
+        for name in sorted(names):
+            with contextlib.suppress(NotFound):  # removed meanwhile
+                found.append(self.find(name))
+        return tuple(found)
+
+    def find(self, word: str) -> Network:
+        """The network that a name, an ID or the beginning of an ID stands for.
+
+        Raises:
+            NotFound: there is none; the hint names the nearest.
+        """
+        if _NAME.fullmatch(word):
+            with contextlib.suppress(FileNotFoundError):
+                return _read((self._folder / f"{word}.json").read_bytes())
+        if word == DEFAULT:
+            return self._make_default()
+        if word in BUILT_IN:
+            return Network(
+                id=word.encode().hex().ljust(64, "0"), name=word, created=0.0, driver=word.replace("none", "null")
+            )
+        named = {network.name: network for network in map(self._by_stem, self._stems()) if network}
+        matching = [network for network in named.values() if len(word) > 1 and network.id.startswith(word)]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            raise Conflict(f"{word!r} is the beginning of {len(matching)} networks' IDs", hint="write more of the ID")
+        near = difflib.get_close_matches(word, (*named, *BUILT_IN), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"'nbcontainers network create {word}' makes it"
+        raise NotFound(f"no such network: {word!r}", hint=hint)
+
+    def create(self, name: str, **settings: Unpack[NetworkSettings]) -> Network:
+        """Make a bridge network; ranges of addresses that are not given are chosen, free of the host's and of other networks'.
+
+        Raises:
+            Conflict: the name is taken, or a range overlaps another network's.
+            NBContainersError: a name, range, gateway or option that cannot be.
+        """
+        if not _NAME.fullmatch(name):
+            raise NBContainersError(f"invalid network name {name!r}", hint="letters, digits, '_', '.' or '-'")
+        options = dict(settings.get("options", {}))
+        _check_options(options)
+        internal, ipv6 = settings.get("internal", False), settings.get("ipv6", False)
+        self._folder.mkdir(exist_ok=True)
+        with durable.locked(self._folder / ".lock", exclusive=True):
+            others = self.all()
+            if any(network.name == name for network in others):
+                raise Conflict(f"network {name!r} exists already", hint=f"'nbcontainers network rm {name}' removes it")
+            network = Network(
+                id=secrets.token_hex(32),
+                name=name,
+                created=time.time(),
+                driver="bridge",
+                internal=internal,
+                ipv6=ipv6,
+                subnets=_subnets(
+                    settings.get("subnets", ()),
+                    settings.get("gateways", ()),
+                    settings.get("ip_ranges", ()),
+                    ipv6,
+                    others,
+                ),
+                labels=tuple(sorted(settings.get("labels", {}).items())),
+                options=tuple(sorted(options.items())),
+            )
+            self._write(network)
+        return network
+
+    def remove(self, network: Network) -> None:
+        """Forget a network: who is on it, the caller has looked at."""
+        if network.name in BUILT_IN:
+            raise NBContainersError(f"{network.name} is a pre-defined network", hint="it cannot be removed")
+        (self._folder / f"{network.name}.json").unlink(missing_ok=True)
+
+    def _make_default(self) -> Network:
+        """The network of containers that name none: made when it is first asked for."""
+        self._folder.mkdir(exist_ok=True)
+        path = self._folder / f"{DEFAULT}.json"
+        with durable.locked(self._folder / ".default-lock", exclusive=True):
+            with contextlib.suppress(FileNotFoundError):
+                return _read(path.read_bytes())
+            others = [network for network in map(self._by_stem, self._stems()) if network]
+            network = Network(
+                id=secrets.token_hex(32),
+                name=DEFAULT,
+                created=time.time(),
+                driver="bridge",
+                subnets=_subnets((), (), (), False, others),
+            )
+            self._write(network)
+        return network
+
+    def _write(self, network: Network) -> None:
+        data = json.dumps(dataclasses.asdict(network)).encode()
+        durable.replace(self._folder / f"{network.name}.json", data, temporary=self._folder)
+
+    def _stems(self) -> list[str]:
+        return [path.stem for path in self._folder.glob("*.json")]
+
+    def _by_stem(self, stem: str) -> Network | None:
+        try:
+            return _read((self._folder / f"{stem}.json").read_bytes())
+        except FileNotFoundError:
+            return None
+
+
+def definition(network: Network) -> Definition:
+    """A network as a holder is told of it."""
+    return {
+        "id": network.id,
+        "name": network.name,
+        "internal": network.internal,
+        "mtu": int(dict(network.options).get(DRIVER_MTU, 1500)),
+        "subnets": [
+            {
+                "network": str(ipaddress.ip_network(subnet.network).network_address),
+                "prefix": ipaddress.ip_network(subnet.network).prefixlen,
+                "gateway": subnet.gateway,
+                "first": first,
+                "last": last,
+            }
+            for subnet in network.subnets
+            for first, last in [_given(ipaddress.ip_network(subnet.ip_range or subnet.network))]
+        ],
+    }
+
+
+def to_json(network: Network, places: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """All that is known of a network, by Docker's keys. Source: Docker Engine API 1.45, NetworkInspect."""
+    from .inspect import moment
+
+    return {
+        "Name": network.name,
+        "Id": network.id,
+        "Created": moment(network.created),
+        "Scope": "local",
+        "Driver": network.driver,
+        "EnableIPv6": network.ipv6,
+        "IPAM": {
+            "Driver": "default",
+            "Options": None,
+            "Config": [
+                {"Subnet": one.network, "Gateway": one.gateway} | ({"IPRange": one.ip_range} if one.ip_range else {})
+                for one in network.subnets
+            ],
+        },
+        "Internal": network.internal,
+        "Attachable": False,
+        "Ingress": False,
+        "Containers": {
+            place["guest"]: {
+                "Name": place["names"][0],
+                "MacAddress": place["mac"],
+                "IPv4Address": next((f"{a}/{prefix}" for a, prefix, _ in place["addresses"] if ":" not in a), ""),
+                "IPv6Address": next((f"{a}/{prefix}" for a, prefix, _ in place["addresses"] if ":" in a), ""),
+            }
+            for place in places
+            if place["network_id"] == network.id
+        },
+        "Options": dict(network.options),
+        "Labels": dict(network.labels),
+    }
+
+
+def check_address(network: Network, text: str, family: int) -> str:
+    """A fixed address that a container wants on a network, as the kernel writes it; NBContainersError if it cannot be there."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise NBContainersError(f"not an address: {text!r}", hint="such as 172.20.0.5 or fd00::5") from None
+    if address.version != family:
+        raise NBContainersError(f"{text} is no IPv{family} address", hint="--ip takes IPv4, --ip6 takes IPv6")
+    for subnet in network.subnets:
+        range_ = ipaddress.ip_network(subnet.network)
+        if address in range_:
+            if address in (range_.network_address, ipaddress.ip_address(subnet.gateway)):
+                raise NBContainersError(f"{text} is the network's own address", hint=f"another of {subnet.network}")
+            return str(address)
+    ranges = ", ".join(subnet.network for subnet in network.subnets)
+    raise NBContainersError(f"address {text} is not on network {network.name}", hint=f"its range is {ranges}")
+
+
+def _read(data: bytes) -> Network:
+    values = json.loads(data)
+    values["subnets"] = tuple(Subnet(**one) for one in values["subnets"])
+    for key in ("labels", "options"):
+        values[key] = tuple((name, value) for name, value in values[key])
+    return Network(**values)
+
+
+def _check_options(options: Mapping[str, str]) -> None:
+    for key, value in options.items():
+        if key != DRIVER_MTU:
+            raise NBContainersError(f"unknown network option {key!r}", hint=f"wanted: {DRIVER_MTU}=BYTES")
+        if not value.isdigit() or not _SMALLEST_MTU <= int(value) <= _LARGEST_MTU:
+            raise NBContainersError(
+                f"{key}={value!r}", hint=f"a number from {_SMALLEST_MTU} to {_LARGEST_MTU} is wanted"
+            )
+
+
+def _subnets(
+    subnets: Sequence[str], gateways: Sequence[str], ip_ranges: Sequence[str], ipv6: bool, others: Iterable[Network]
+) -> tuple[Subnet, ...]:
+    """The ranges asked for, with what is missing chosen."""
+    taken = [ipaddress.ip_network(one.network) for network in others for one in network.subnets]
+    chosen = [_range(text, "subnet") for text in subnets]
+    if len({one.version for one in chosen}) < len(chosen):
+        raise NBContainersError("more than one subnet of a kind", hint="one of IPv4, and one of IPv6 with --ipv6")
+    if any(one.version == 6 for one in chosen) and not ipv6:
+        raise NBContainersError("a subnet of IPv6 on a network without IPv6", hint="add --ipv6")
+    for one in chosen:
+        clash = next((other for other in taken if one.version == other.version and one.overlaps(other)), None)
+        if clash is not None:
+            raise Conflict(f"subnet {one} overlaps {clash}, which another network has", hint="choose another range")
+    versions = {one.version for one in chosen}
+    if 4 not in versions:
+        chosen.insert(0, _free(taken))
+    if ipv6 and 6 not in versions:
+        chosen.append(ipaddress.IPv6Network((b"\xfd" + secrets.token_bytes(7) + bytes(8), 64)))
+    doors = [_address(text) for text in gateways]
+    parts = [_range(text, "ip-range") for text in ip_ranges]
+    made = []
+    for one in chosen:
+        if one.num_addresses < 4:
+            raise NBContainersError(f"subnet {one} has no room", hint="a /30 or wider is wanted")
+        part = next((range_ for range_ in parts if _within(range_, one)), None)
+        door = next((address for address in doors if address in one), one.network_address + 1)
+        made.append(Subnet(network=str(one), gateway=str(door), ip_range=str(part or "")))
+    for address in doors:
+        if not any(address in one for one in chosen):
+            raise NBContainersError(f"gateway {address} is in none of the network's subnets", hint="add --subnet")
+    for range_ in parts:
+        if not any(_within(range_, one) for one in chosen):
+            raise NBContainersError(f"ip-range {range_} is in none of the network's subnets", hint="add --subnet")
+    return tuple(made)
+
+
+def _within(range_: Net, whole: Net) -> bool:
+    return range_.version == whole.version and range_.network_address in whole and range_.prefixlen >= whole.prefixlen
+
+
+def _free(taken: Sequence[Net]) -> Net:
+    """The first pool that neither another network nor a route of this host uses."""
+    used = [*taken, *_routes()]
+    for pool in _POOLS:
+        network = ipaddress.ip_network(pool)
+        if not any(other.version == 4 and network.overlaps(other) for other in used):
+            return network
+    raise Conflict("every range of addresses for networks is in use", hint="name one with --subnet")
+
+
+def _routes() -> list[Net]:
+    """Where this host's routes lead, but for the default one; see proc_net(5), route."""
+    try:
+        rows = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
+    except OSError:
+        return []
+    pairs = [(bytes.fromhex(row[1])[::-1], bytes.fromhex(row[7])[::-1]) for row in rows]
+    return [ipaddress.IPv4Network((address, str(ipaddress.IPv4Address(mask)))) for address, mask in pairs if any(mask)]
+
+
+def _range(text: str, what: str) -> Net:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise NBContainersError(
+            f"not a range of addresses for --{what}: {error}", hint="such as 172.20.0.0/16"
+        ) from None
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        raise NBContainersError(f"not an address: {text!r}", hint="such as 172.20.0.1") from None
+
+
+def _given(range_: Net) -> tuple[str, str]:
+    """The first and last address of a range that a container can get: neither the network's nor the broadcast address."""
+    first = range_.network_address + 1
+    last = range_.broadcast_address - 1 if range_.version == 4 else range_.broadcast_address
+    if int(last) - int(first) > _MOST_GIVEN_6:
+        last = first + _MOST_GIVEN_6
+    return str(first), str(last)

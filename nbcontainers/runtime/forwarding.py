@@ -1,0 +1,292 @@
+"""Published ports: what comes to a port of the host is carried to a container, by a process of its own for each container.
+
+The sockets that listen lie in the host's network, those that go on in the holder's, so it needs no privilege on the host; the
+container sees connections from its gateway. Bytes of TCP are moved by splice(2), without coming up here. Imports only what keeps
+a holder small.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import fcntl
+import functools
+import os
+import select
+import time
+
+from ..linux import syscalls
+from .streams import GONE, Poller
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Sequence
+    from typing import Any, NoReturn
+
+    # A listening socket of the host, and where to it leads: protocol, port, address.
+    Route = tuple[_socket.socket, str, int, str]
+else:
+    import _signal as signal  # the other one imports enum and collections, which cost memory
+
+_CHUNK = 1 << 18
+_F_SETPIPE_SZ = 1031
+_SPLICE_F_MOVE_NONBLOCK = 3
+_IDLE_S = 90.0  # how long answers to a sender of UDP are waited for, as Docker does
+_MOST_SENDERS = 512
+_GRACE_S = 5.0
+_ending: list[bool] = []
+_open: set[object] = set()  # connections
+_AGAIN = {errno.EAGAIN, errno.EINPROGRESS}
+
+
+def begin(listening: Sequence[int], ports: Sequence[tuple[str, int]], target: str) -> int:
+    """Fork the process that carries from sockets of the host to ports (protocol, number) of a container's address.
+
+    It ends when the descriptor that is returned is closed.
+    """
+    lifeline, ours = os.pipe()
+    if os.fork() == 0:
+        try:
+            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+            syscalls.set_name("nbc-ports")
+            for number in map(int, os.listdir("/proc/self/fd")):
+                if number > 2 and number not in {lifeline, *listening}:
+                    _close(number)
+            sockets = [_socket.socket(fileno=one) for one in listening]
+            main([(one, *port, target) for one, port in zip(sockets, ports, strict=True)], lifeline)
+        finally:
+            os._exit(1)
+    os.close(lifeline)
+    return ours
+
+
+def _close(descriptor: int) -> None:
+    try:  # noqa: SIM105 - contextlib would cost memory
+        os.close(descriptor)
+    except OSError:
+        pass  # the one by which the folder was read
+
+
+def main(routes: Sequence[Route], lifeline: int) -> NoReturn:
+    """Carry until the lifeline's other end closes; never returns."""
+    try:
+        poller = Poller()
+        for route in routes:
+            _begin(poller, route)
+        poller.watch(lifeline, select.POLLIN, lambda events: _end(poller, routes, lifeline))
+        while True:
+            poller.turn()
+            if _ending and not _open:
+                os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def _end(poller: Poller, routes: Sequence[Route], lifeline: int) -> None:
+    """The container is gone: nobody comes in any more, and what came out of it before still arrives."""
+    for descriptor in (lifeline, *(route[0].fileno() for route in routes)):
+        poller.forget(descriptor)
+    for listening, _, _, _ in routes:
+        listening.close()
+    _ending.append(True)
+    poller.after(_GRACE_S, lambda: os._exit(0))
+
+
+def _begin(poller: Poller, route: Route) -> None:
+    listening, protocol, port, address = route
+    listening.setblocking(False)
+    if protocol == "udp":
+        _Datagrams(poller, listening, (address, port))
+    else:
+        poller.watch(listening.fileno(), select.POLLIN, lambda events: _accept(poller, listening, (address, port)))
+
+
+def _family(address: str) -> int:
+    return int(_socket.AF_INET6 if ":" in address else _socket.AF_INET)
+
+
+def _accept(poller: Poller, listening: _socket.socket, target: tuple[str, int]) -> None:
+    try:
+        descriptor, _ = listening._accept()  # type: ignore[attr-defined]
+    except OSError as error:
+        if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}:
+            time.sleep(0.05)  # until some are done
+        return
+    client = _socket.socket(fileno=descriptor)
+    try:
+        onward = _socket.socket(_family(target[0]), _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+        code = onward.connect_ex(target)
+        if code and code not in _AGAIN:
+            onward.close()
+            client.close()
+            return
+        _Connection(poller, client, onward)
+    except OSError:
+        client.close()
+
+
+class _Connection:
+    """Two sockets joined: what comes in by one goes out by the other, and an end is passed on as an end."""
+
+    def __init__(self, poller: Poller, client: _socket.socket, onward: _socket.socket) -> None:
+        self._poller = poller
+        self._sides = (client, onward)
+        self._pipes = []
+        for side in self._sides:
+            side.setblocking(False)
+            side.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+            self._pipes.append(_Pipe())
+        self._connected = False
+        _open.add(self)
+        for number, side in enumerate(self._sides):
+            poller.watch(side.fileno(), 0, functools.partial(self._move, number))
+        self._watch()
+
+    def _move(self, number: int, events: int) -> None:
+        if not self._connected and number == 1 and events & (select.POLLOUT | GONE):
+            if self._sides[1].getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR):
+                self._close(reset=True)
+                return
+            self._connected = True
+        try:
+            for source in (number, 1 - number):
+                if self._connected or source == 1:
+                    self._pipes[source].carry(self._sides[source].fileno(), self._sides[1 - source])
+        except OSError:
+            self._close(reset=True)
+            return
+        if all(pipe.done for pipe in self._pipes):
+            self._close()
+        elif events & (select.POLLERR | select.POLLNVAL):
+            self._close(reset=True)
+        else:
+            self._watch()
+
+    def _watch(self) -> None:
+        for number, side in enumerate(self._sides):
+            events = 0
+            coming, going = self._pipes[number], self._pipes[1 - number]
+            if self._connected and not coming.ended and not coming.held:
+                events |= select.POLLIN
+            if going.held or (not self._connected and number == 1):
+                events |= select.POLLOUT
+            if events:
+                self._poller.watch(side.fileno(), events, functools.partial(self._move, number))
+            else:
+                self._poller.forget(side.fileno())  # else a peer that has hung up would wake us for ever
+
+    def _close(self, *, reset: bool = False) -> None:
+        _open.discard(self)
+        for side in self._sides:
+            self._poller.forget(side.fileno())
+            if reset:  # who was cut off must not take it for an end
+                side.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            side.close()
+        for pipe in self._pipes:
+            pipe.close()
+
+
+class _Pipe:
+    """The bytes on their way from one socket to the other, held by the kernel."""
+
+    def __init__(self) -> None:
+        self._out, self._in = os.pipe()
+        try:  # noqa: SIM105 - contextlib would cost memory
+            fcntl.fcntl(self._in, _F_SETPIPE_SZ, _CHUNK)
+        except OSError:
+            pass  # the user has many pipes: a small one does, too
+        self.held = 0
+        self.ended = False
+        self.done = False
+
+    def carry(self, source: int, target: _socket.socket) -> None:
+        """Move what can be moved now."""
+        while not self.done:
+            moved = 0
+            if not self.ended and not self.held:
+                try:
+                    moved = os.splice(source, self._in, _CHUNK, flags=_SPLICE_F_MOVE_NONBLOCK)
+                    self.held += moved
+                    self.ended = not moved
+                except BlockingIOError:
+                    return
+            while self.held:
+                try:
+                    self.held -= os.splice(self._out, target.fileno(), self.held, flags=_SPLICE_F_MOVE_NONBLOCK)
+                except BlockingIOError:
+                    return
+            if self.ended:
+                self.done = True
+                try:  # noqa: SIM105
+                    target.shutdown(_socket.SHUT_WR)
+                except OSError:
+                    pass
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._out)
+        os.close(self._in)
+
+
+class _Datagrams:
+    """One published port of UDP: each sender has a socket of its own towards the container, by which the answers come back."""
+
+    def __init__(self, poller: Poller, listening: _socket.socket, target: tuple[str, int]) -> None:
+        self._poller = poller
+        self._listening = listening
+        self._target = target
+        self._senders: dict[Any, tuple[_socket.socket, float]] = {}
+        poller.watch(listening.fileno(), select.POLLIN, lambda events: self._take())
+
+    def _forget_idle(self) -> None:
+        """Close what nothing has come by for a while."""
+        now = time.monotonic()
+        for peer, (onward, used) in list(self._senders.items()):
+            if now - used > _IDLE_S:
+                self._forget(peer, onward)
+        if self._senders:
+            self._poller.after(_IDLE_S / 3, self._forget_idle)
+
+    def _take(self) -> None:
+        try:
+            data, peer = self._listening.recvfrom(65535)
+        except OSError:
+            return
+        onward = self._senders[peer][0] if peer in self._senders else self._open(peer)
+        if onward is None:
+            return
+        self._senders[peer] = (onward, time.monotonic())
+        try:  # noqa: SIM105
+            onward.send(data)
+        except OSError:
+            pass  # datagrams may be lost
+
+    def _open(self, peer: Any) -> _socket.socket | None:
+        if not self._senders:
+            self._poller.after(_IDLE_S / 3, self._forget_idle)
+        if len(self._senders) >= _MOST_SENDERS:
+            oldest = min(self._senders, key=lambda one: self._senders[one][1])
+            self._forget(oldest, self._senders[oldest][0])
+        try:
+            onward = _socket.socket(
+                _family(self._target[0]), _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+            )
+            onward.connect(self._target)
+        except OSError:
+            return None
+        self._poller.watch(onward.fileno(), select.POLLIN, lambda events: self._give_back(peer, onward))
+        return onward
+
+    def _give_back(self, peer: Any, onward: _socket.socket) -> None:
+        try:
+            data = onward.recv(65535)
+            self._senders[peer] = (onward, time.monotonic())
+            self._listening.sendto(data, peer)
+        except OSError:
+            pass  # nobody listens there (yet)
+
+    def _forget(self, peer: Any, onward: _socket.socket) -> None:
+        self._poller.forget(onward.fileno())
+        onward.close()
+        self._senders.pop(peer, None)

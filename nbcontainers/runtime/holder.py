@@ -1,0 +1,461 @@
+"""The process that holds a store's networks: a network namespace (and, for an ordinary user, the user namespace that owns it).
+
+In it lie a bridge for each network and the near ends of the containers' interfaces. It answers their questions for names, and
+forks a process for each container whose ports are published. One for each user and store, started by the first container that
+wants a network; it ends a few seconds after the last, and with it the kernel takes everything away that it made.
+
+It is told what to do by messages on a Unix socket, marshalled tuples each answered by one: an engine reserves a container's
+places, then hands the connection to the container's shim, which attaches the container each time that it starts; when the
+connection ends, so do its places. Imports only what keeps it small.
+"""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+import functools
+import gc
+import marshal
+import os
+import select
+
+from ..linux import network, nftables, syscalls
+from ..linux.network import Links
+from . import dns, forwarding
+from .bridges import Bridge, Endpoint, Refused
+from .streams import Poller
+from .uplink import Helper, HostSide, Uplink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from typing import Any, NoReturn
+
+    from .bridges import Wanted
+else:
+    import _signal as signal  # the other one imports enum and collections, which cost memory
+
+_IDLE_S = 5.0
+_LATER_S = 0.5
+_MOST_DESCRIPTORS = 250  # SCM_MAX_FD is 253
+_INT = 4
+_ROOM = 1 << 18
+
+
+def main() -> NoReturn:
+    """Hold networks as the message on descriptor 0 says; never returns."""
+    if os.fork():  # nobody's child, so that no engine that outlives it has to wait for it
+        os._exit(0)
+    begin = _socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    syscalls.close_range(begin.fileno() + 1)
+    os.set_inheritable(begin.fileno(), False)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    syscalls.set_name("nbc-networks")
+    holder = None
+    try:
+        holder = Holder(marshal.loads(begin.recv(_ROOM)), begin)  # noqa: S302 - from our own engine
+        begin.send(marshal.dumps(("ready",)))
+    except BaseException as error:
+        begin.send(marshal.dumps(("failed", f"{type(error).__name__}: {error}")))
+        os._exit(1)
+    begin.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps those that carry
+    gc.collect()
+    gc.freeze()  # else each collection in a fork would copy every page
+    try:
+        holder.run()
+    finally:
+        os._exit(1)
+
+
+class _Container:
+    """A container that has places on networks here, for as long as its connection lasts."""
+
+    def __init__(self, identifier: str, names: list[str], guest: dns.Guest) -> None:
+        self.id = identifier
+        self.names = names
+        self.guest = guest
+        self.endpoints: list[Endpoint] = []
+        self.namespace = -1
+        self.interfaces: list[str] = []  # our ends
+        self.dns: list[_socket.socket] = []
+        self.carrier = -1  # the lifeline of the process that carries its ports
+
+
+class Holder:
+    """The networks and those on them."""
+
+    def __init__(self, settings: dict[str, Any], begin: _socket.socket) -> None:
+        self.poller = Poller()
+        self.resolver = dns.Resolver(self.poller)
+        self.uplink = Uplink()
+        self.bridges: dict[str, Bridge] = {}
+        self.containers: dict[int, _Container] = {}  # by the descriptor of the connection
+        self.connections: dict[int, _socket.socket] = {}
+        self.numbers = iter(range(1, 1 << 62))
+        self.settings = settings
+        host = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        side = self._prepare_way_out()
+        userns = syscalls.CLONE_NEWUSER if settings["userns"] else 0
+        syscalls.unshare(syscalls.CLONE_NEWNET | userns)
+        if userns:  # our engine writes the maps
+            begin.send(marshal.dumps(("unshared", os.getpid())))
+            begin.recv(16)
+        self.userns = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC) if userns else -1
+        self.own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self.links = Links()
+        self.links.set_up(self.links.index("lo"))
+        self.table: nftables.Table | None = None
+        try:
+            self.table = nftables.Table("nbc", [("forward", "filter"), ("prerouting", "nat"), ("postrouting", "nat")])
+        except OSError as error:
+            self.uplink.why_not = f"the kernel has no packet filter for us (nf_tables): {error.strerror}"
+        if side is not None:
+            self._connect(side, host)
+        os.close(host)
+        if not self.uplink.how:
+            self._stop_forwarding()
+        self.listener = self._listen(settings["socket"])
+        self.idle: object = None  # the timer of the end
+        self.hurries = False
+
+    def _prepare_way_out(self) -> HostSide | Helper | None:
+        """What has to be made in the host's network."""
+        name, path = self.settings["uplink"]
+        try:
+            if name == "kernel":
+                return HostSide(self.settings["tag"])
+            if name:
+                return Helper(name, path, self.settings["userns"])
+            self.uplink.why_not = path
+        except OSError as error:
+            self.uplink.why_not = f"the host's network refused a way out: {error.strerror}"
+        return None
+
+    def _connect(self, side: HostSide | Helper, host: int) -> None:
+        """Join our namespace to the host's, and pass packets on; without a packet filter there is no way out."""
+        try:
+            if self.table is None:
+                side.close() if isinstance(side, HostSide) else side.dismiss()
+                return
+            if isinstance(side, HostSide):
+                side.connect(self.links, self.own, self.uplink, host)
+            else:
+                side.connect(self.links, self.uplink)
+            if self.uplink.how:
+                self.table.add("postrouting", [*nftables.goes_to("up0"), nftables.masquerade()])
+                network.set_parameter("ipv4/ip_forward", "1")
+                if os.path.exists("/proc/sys/net/ipv6"):
+                    network.set_parameter("ipv6/conf/all/forwarding", "1")
+        except OSError as error:
+            self.uplink.how, self.uplink.why_not = "", f"no way out could be made: {error}"
+
+    def _stop_forwarding(self) -> None:
+        """Without a way out nothing is to be passed on, which a new namespace may do because the host does (devconf_inherit_init_net)."""
+        for path in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+            try:
+                network.set_parameter(path, "0")
+            except FileNotFoundError:
+                pass
+            except OSError:
+                if self.table is None:  # whose rules would keep networks apart
+                    raise
+
+    def _listen(self, path: str) -> _socket.socket:
+        listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        os.umask(0o177)
+        try:  # noqa: SIM105 - contextlib would cost the holder memory
+            os.unlink(path)  # of a holder that was killed
+        except OSError:
+            pass
+        listener.bind(path)
+        listener.listen(256)
+        listener.setblocking(False)
+        self.poller.watch(listener.fileno(), select.POLLIN, lambda events: self._accept())
+        return listener
+
+    def run(self) -> None:
+        """Serve until nobody has been here for a while."""
+        self._rest()
+        while True:
+            self.poller.turn()
+
+    def _rest(self) -> None:
+        """Nobody is here: wait a while for somebody."""
+        self.idle = self.poller.after(_IDLE_S if not self.hurries else 0, self._end)
+
+    def _end(self) -> None:
+        """End, unless somebody has just come: engines connect under the same lock, so nobody is left with a closed door."""
+        lock = os.open(self.settings["lock"], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            self._rest()
+            return
+        poll = select.poll()
+        poll.register(self.listener.fileno(), select.POLLIN)
+        if poll.poll(0):
+            os.close(lock)
+            self._rest()
+            return
+        os.unlink(self.settings["socket"])
+        os._exit(0)
+
+    def _accept(self) -> None:
+        try:
+            descriptor, _ = self.listener._accept()  # type: ignore[attr-defined]
+        except OSError:
+            return
+        self.poller.cancel(self.idle)
+        connection = _socket.socket(fileno=descriptor)
+        self.connections[descriptor] = connection
+        about = {"how": self.uplink.how, "why_not": self.uplink.why_not, "host": self.uplink.host, "pid": os.getpid()}
+        given = [self.userns] if self.userns >= 0 else []
+        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, one.to_bytes(_INT, "little")) for one in given]
+        try:
+            connection.sendmsg([marshal.dumps(about)], rights)
+        except OSError:
+            self._leave(descriptor)
+            return
+        self.poller.watch(descriptor, select.POLLIN, lambda events: self._serve(descriptor))
+
+    def _serve(self, descriptor: int) -> None:
+        """Take one message and answer it."""
+        connection = self.connections[descriptor]
+        size = _socket.CMSG_SPACE(_MOST_DESCRIPTORS * _INT)
+        try:
+            data, ancillary, _, _ = connection.recvmsg(_ROOM, size, _socket.MSG_CMSG_CLOEXEC)
+        except OSError:
+            data, ancillary = b"", []
+        received: list[int] = []
+        for level, kind, payload in ancillary:
+            if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+                received += memoryview(payload[: len(payload) // _INT * _INT]).cast("i")
+        if not data:
+            self._leave(descriptor)
+            return
+        answer: tuple[Any, ...]
+        try:
+            word, *rest = marshal.loads(data)  # noqa: S302 - from our own engines and shims: the socket is ours alone
+            answer = ("done", getattr(self, f"_do_{word}")(descriptor, received, *rest))
+        except Refused as refused:
+            answer = ("refused", str(refused))
+        except Exception as error:
+            answer = ("refused", f"{type(error).__name__}: {error}")
+        finally:
+            for one in received:
+                os.close(one)
+        try:  # noqa: SIM105 - contextlib would cost the holder memory
+            connection.send(marshal.dumps(answer), _socket.MSG_NOSIGNAL)
+        except OSError:
+            pass
+
+    # -- what can be asked for: each method is a word of a message -----------------------------------------------------
+
+    def _do_reserve(
+        self,
+        descriptor: int,
+        received: list[int],
+        identifier: str,
+        names: list[str],
+        wanted: list[Wanted],
+        servers: list[str],
+        ports: list[tuple[str, int]],
+    ) -> list[dict[str, object]]:
+        """Give a container its places on networks, and publish its ports by the sockets that came along."""
+        if any(one.id == identifier for one in self.containers.values()):
+            raise Refused("the container is on its networks already")
+        container = _Container(identifier, names, dns.Guest(lambda n, k: None, lambda a: "", servers))
+        container.guest.lookup = lambda name, size: self._look_up(container, name, size)
+        container.guest.reverse = lambda address: self._look_back(container, address)
+        try:
+            for one in wanted:
+                container.endpoints.append(self._bridge(one).join(identifier, names, one))
+        except BaseException:
+            self._free(container)
+            raise
+        self.containers[descriptor] = container
+        self._update(container)
+        if ports:
+            self._carry(container, received, ports)
+        return [endpoint.describe() for endpoint in container.endpoints]
+
+    def _do_attach(self, descriptor: int, received: list[int]) -> None:
+        """Plug a container that has its places into its networks; its namespace came along."""
+        container = self.containers[descriptor]
+        self._unplug(container)
+        container.namespace = os.dup(received[0])
+        for number, endpoint in enumerate(container.endpoints):
+            self._plug(container, endpoint, f"eth{number}")
+        network.within(container.namespace, self.own, lambda: self._settle(container, container.endpoints))
+
+    def _do_connect(self, descriptor: int, received: list[int], identifier: str, wanted: Wanted) -> dict[str, object]:
+        """Give a running container a place on one more network."""
+        container = self._container(identifier)
+        if any(e.bridge.definition["id"] == wanted["network"]["id"] for e in container.endpoints):
+            raise Refused(f"the container is on network {wanted['network']['name']} already")
+        endpoint = self._bridge(wanted).join(identifier, container.names, wanted)
+        used = {one.interface for one in container.endpoints}
+        try:
+            if container.namespace >= 0:
+                name = next(name for number in range(1 << 16) if (name := f"eth{number}") not in used)
+                self._plug(container, endpoint, name)
+                network.within(container.namespace, self.own, lambda: self._settle(container, [endpoint]))
+        except BaseException:
+            endpoint.bridge.leave(endpoint)
+            raise
+        container.endpoints.append(endpoint)
+        self._update(container)
+        return endpoint.describe()
+
+    def _do_disconnect(self, descriptor: int, received: list[int], identifier: str, network_id: str) -> None:
+        """Take a running container's place on a network away."""
+        container = self._container(identifier)
+        for endpoint in container.endpoints:
+            if endpoint.bridge.definition["id"] == network_id:
+                if endpoint.interface and container.namespace >= 0:
+                    network.within(container.namespace, self.own, functools.partial(_remove, endpoint.interface))
+                endpoint.bridge.leave(endpoint)
+                container.endpoints.remove(endpoint)
+                self._update(container)
+                return
+        raise Refused("the container is not on that network")
+
+    def _do_rename(self, descriptor: int, received: list[int], identifier: str, old: str, new: str) -> None:
+        """Call a container something else."""
+        container = self._container(identifier)
+        for names in (container.names, *(endpoint.names for endpoint in container.endpoints)):
+            names[:] = [new if name == old else name for name in names]
+
+    def _do_list(self, descriptor: int, received: list[int]) -> list[dict[str, object]]:
+        """Every place that a container has."""
+        return [e.describe() for container in self.containers.values() for e in container.endpoints]
+
+    def _do_hurry(self, descriptor: int, received: list[int]) -> None:
+        """End as soon as nobody is here."""
+        self.hurries = True
+
+    # -- how it is done ------------------------------------------------------------------------------------------------
+
+    def _bridge(self, wanted: Wanted) -> Bridge:
+        definition = wanted["network"]
+        known = self.bridges.get(definition["id"])
+        if known is None:
+            for other in [one for one in self.bridges.values() if not one.endpoints]:  # of networks that may be no more
+                self.links.remove(other.interface)
+                del self.bridges[other.definition["id"]]
+            known = self.bridges[definition["id"]] = Bridge(definition, self.links, self.table, self.uplink.host)
+        return known
+
+    def _plug(self, container: _Container, endpoint: Endpoint, interface: str) -> None:
+        ours = f"v{next(self.numbers)}"
+        mac = bytes.fromhex(endpoint.mac.replace(":", ""))
+        mtu = endpoint.bridge.definition["mtu"]
+        self.links.add_veth(ours, interface, container.namespace, master=endpoint.bridge.index, mac=mac, mtu=mtu)
+        container.interfaces.append(ours)
+        endpoint.interface = interface
+
+    def _settle(self, container: _Container, fresh: list[Endpoint]) -> None:
+        """Inside the container's namespace: addresses, routes, and the sockets by which it asks for names."""
+        links = Links()
+        try:
+            if not container.dns:
+                links.set_up(links.index("lo"))
+            for endpoint in fresh:
+                index = links.index(endpoint.interface)
+                for family, subnet in endpoint.bridge.subnets.items():
+                    links.add_address(index, endpoint.addresses[family], subnet["prefix"])
+                links.set_up(index)
+            for family in (4, 6):
+                ways = [e for e in container.endpoints if not e.bridge.definition["internal"] and family in e.addresses]
+                if not ways:
+                    ways = [e for e in fresh if not e.bridge.definition["internal"] and family in e.addresses]
+                if ways and ways[0] in fresh:
+                    links.add_route(links.index(ways[0].interface), ways[0].bridge.subnets[family]["gateway"])
+        finally:
+            links.close()
+        if not container.dns:
+            udp = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+            tcp = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+            container.dns = [udp, tcp]
+            udp.bind((dns.ADDRESS, dns.PORT))
+            tcp.bind((dns.ADDRESS, dns.PORT))
+            tcp.listen(16)
+            self.resolver.serve(udp, tcp, container.guest)
+
+    def _unplug(self, container: _Container) -> None:
+        """What a container that has ended, or is started anew, leaves."""
+        self.resolver.leave(*container.dns)
+        container.dns = []
+        if container.interfaces:
+            # The kernel removes them with the container's namespace, and we need not wait for it (10 ms and more); only where
+            # somebody else shares the namespace they are still there a moment later.
+            self.poller.after(_LATER_S, functools.partial(self._remove, container.interfaces))
+        container.interfaces = []
+        if container.namespace >= 0:
+            os.close(container.namespace)
+            container.namespace = -1
+
+    def _remove(self, interfaces: list[str]) -> None:
+        for name in interfaces:
+            self.links.remove(name)
+
+    def _carry(self, container: _Container, received: list[int], ports: list[tuple[str, int]]) -> None:
+        """Fork the process that carries what comes to published ports."""
+        ways = [e for e in container.endpoints if not e.bridge.definition["internal"]]
+        if not ways:
+            raise Refused("ports can only be published on a network that is not internal")
+        addresses = ways[0].addresses
+        container.carrier = forwarding.begin(received, ports, addresses[min(addresses)])
+
+    def _leave(self, descriptor: int) -> None:
+        """A connection has ended, and with it what its container had."""
+        self.poller.forget(descriptor)
+        self.connections.pop(descriptor).close()
+        container = self.containers.pop(descriptor, None)
+        if container is not None:
+            self._unplug(container)
+            self._free(container)
+        if not self.connections:
+            self._rest()
+
+    def _free(self, container: _Container) -> None:
+        for endpoint in container.endpoints:
+            endpoint.bridge.leave(endpoint)
+        if container.carrier >= 0:
+            os.close(container.carrier)
+
+    def _update(self, container: _Container) -> None:
+        """Only who has a way out may have the world's names looked up."""
+        container.guest.goes_out = any(not e.bridge.definition["internal"] for e in container.endpoints)
+
+    def _container(self, identifier: str) -> _Container:
+        for container in self.containers.values():
+            if container.id == identifier:
+                return container
+        raise Refused("the container is on no network that is held here")
+
+    def _look_up(self, container: _Container, name: str, size: int) -> list[bytes] | None:
+        found = [one for endpoint in container.endpoints for one in endpoint.bridge.named(name)]
+        if not found:
+            return None
+        addresses = [network.pack(address)[0] for one in found for address in one.addresses.values()]
+        return [address for address in addresses if len(address) == size]
+
+    def _look_back(self, container: _Container, address: str) -> str:
+        for endpoint in container.endpoints:
+            for one in endpoint.bridge.endpoints:
+                if address in one.addresses.values():
+                    return f"{one.names[0]}.{endpoint.bridge.definition['name']}"
+        return ""
+
+
+def _remove(interface: str) -> None:
+    links = Links()
+    links.remove(interface)
+    links.close()

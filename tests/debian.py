@@ -1,0 +1,80 @@
+"""A real Debian as an image, made once on a machine by mmdebstrap through the mirror that apt is set up for."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from nbcontainers.oci.image import Image
+
+PLACE = Path("/var/tmp/nbcontainers-debian-bookworm.tar")
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+_LAYER, _MANIFEST = "application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.manifest.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+
+
+def load(engine: object) -> Image:
+    """Debian bookworm with apt, pip and certificates, as ``debian:test``; skips where it is not there and cannot be made."""
+    with _archive() as stream:
+        return engine.load(stream)[0]  # type: ignore[attr-defined]
+
+
+def _tree() -> Path:
+    if not PLACE.exists():
+        if os.geteuid() != 0 or shutil.which("mmdebstrap") is None:
+            pytest.skip(f"needs {PLACE}, which the tests make with mmdebstrap when they run as root")
+        with open(f"{PLACE}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not PLACE.exists():
+                sources = [str(path) for path in (Path("/etc/apt/sources.list.d/debian.sources"),) if path.exists()]
+                new = PLACE.with_suffix(".new.tar")
+                words = ["--variant=apt", "--include=ca-certificates,python3-pip", "bookworm", str(new), *sources]
+                subprocess.run(["mmdebstrap", "--quiet", *words], check=True, capture_output=True)
+                new.chmod(0o644)
+                new.rename(PLACE)
+    return PLACE
+
+
+def _archive() -> io.BufferedReader:
+    """An OCI archive of one layer."""
+    tree = _tree()
+    with open(tree, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    config = {
+        "architecture": _MACHINES[platform.machine()],
+        "os": "linux",
+        "config": {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["bash"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+    }
+    blobs: dict[str, bytes] = {}
+
+    def blob(media_type: str, value: object) -> dict[str, object]:
+        data = json.dumps(value).encode()
+        name = hashlib.sha256(data).hexdigest()
+        blobs[f"blobs/sha256/{name}"] = data
+        return {"mediaType": media_type, "digest": f"sha256:{name}", "size": len(data)}
+
+    layer = {"mediaType": _LAYER, "digest": f"sha256:{digest}", "size": tree.stat().st_size}
+    manifest = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": blob(_CONFIG, config), "layers": [layer]}
+    named = blob(_MANIFEST, manifest) | {"annotations": {"io.containerd.image.name": "docker.io/library/debian:test"}}
+    blobs["index.json"] = json.dumps({"schemaVersion": 2, "manifests": [named]}).encode()
+    blobs["oci-layout"] = b'{"imageLayoutVersion":"1.0.0"}'
+    out = open(os.memfd_create("debian"), "w+b")  # noqa: SIM115 - the caller closes it
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, data in blobs.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+        archive.add(tree, f"blobs/sha256/{digest}")
+    out.seek(0)
+    return out  # type: ignore[return-value]

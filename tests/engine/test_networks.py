@@ -1,0 +1,94 @@
+"""The files of networks: what they say, what is chosen, what is refused."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from nbcontainers.engine import networks
+from nbcontainers.engine.networks import NetworkFiles
+from nbcontainers.errors import Conflict, NBContainersError, NotFound
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> NetworkFiles:
+    return NetworkFiles(tmp_path)
+
+
+def test_what_is_made_is_found(files: NetworkFiles, tmp_path: Path) -> None:
+    """By name, ID and the beginning of an ID, with all that it was made with; the built-in ones are always there."""
+    made = files.create(
+        "net", subnets=["10.5.0.0/16"], ip_ranges=["10.5.3.0/24"], gateways=["10.5.0.9"], labels={"a": "b"}
+    )
+    assert NetworkFiles(tmp_path).find("net") == files.find(made.id) == files.find(made.id[:6]) == made
+    assert [network.name for network in files.all()] == ["bridge", "host", "net", "none"]
+    subnet = networks.definition(made)["subnets"][0]
+    assert (subnet["gateway"], subnet["first"], subnet["last"]) == ("10.5.0.9", "10.5.3.1", "10.5.3.254")
+    shown = json.loads(json.dumps(networks.to_json(made, [])))
+    assert shown["IPAM"]["Config"] == [{"Subnet": "10.5.0.0/16", "Gateway": "10.5.0.9", "IPRange": "10.5.3.0/24"}]
+    files.remove(made)
+    with pytest.raises(NotFound, match="no such network"):
+        files.find("net")
+
+
+def test_ranges_that_are_chosen_are_free(files: NetworkFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither another network nor a route of this host has them."""
+    monkeypatch.setattr(networks, "_routes", lambda: [ipaddress.ip_network("172.17.128.0/24")])
+    first, second = files.create("one"), files.create("two", ipv6=True)
+    assert files.find("bridge").subnets[0].network == "172.18.0.0/16"
+    assert [subnet.network for subnet in first.subnets] == ["172.19.0.0/16"]
+    assert second.subnets[0].network == "172.20.0.0/16"
+    assert ipaddress.ip_network(second.subnets[1].network).is_private
+
+
+def test_of_many_who_make_one_network_one_does(files: NetworkFiles) -> None:
+    """The others hear that it exists."""
+    outcomes: list[str] = []
+
+    def make() -> None:
+        try:
+            outcomes.append(files.create("net").id)
+        except Conflict:
+            outcomes.append("")
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [one for one in outcomes if one] == [files.find("net").id]
+
+
+@pytest.mark.parametrize(
+    ("match", "settings"),
+    [
+        ("not a range", {"subnets": ["10.0.0.1/8"]}),
+        ("overlaps", {"subnets": ["10.5.1.0/24"]}),
+        ("no room", {"subnets": ["10.6.0.0/31"]}),
+        ("without IPv6", {"subnets": ["fd00::/64"]}),
+        ("more than one", {"subnets": ["10.6.0.0/16", "10.7.0.0/16"]}),
+        ("gateway", {"subnets": ["10.6.0.0/16"], "gateways": ["10.7.0.1"]}),
+        ("ip-range", {"subnets": ["10.6.0.0/16"], "ip_ranges": ["10.7.0.0/24"]}),
+        ("unknown network option", {"options": {"x": "y"}}),
+        ("mtu", {"options": {networks.DRIVER_MTU: "9"}}),
+    ],
+)
+def test_what_cannot_be_is_refused(files: NetworkFiles, match: str, settings: dict[str, object]) -> None:
+    """And nothing is made."""
+    files.create("other", subnets=["10.5.0.0/16"])
+    with pytest.raises(NBContainersError, match=match):
+        files.create("net", **settings)  # type: ignore[arg-type]
+    with pytest.raises(NotFound):
+        files.find("net")
+
+
+def test_built_in_networks_stay(files: NetworkFiles) -> None:
+    """They can be neither made nor removed."""
+    with pytest.raises(Conflict, match="exists already"):
+        files.create("host")
+    with pytest.raises(NBContainersError, match="pre-defined"):
+        files.remove(files.find("bridge"))
