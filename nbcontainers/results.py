@@ -267,6 +267,7 @@ class Pruned:
     images: tuple[Digest, ...] = ()
     cache: tuple[str, ...] = ()
     layers: tuple[Digest, ...] = ()
+    volumes: tuple[str, ...] = ()
     size: int = 0
 
 
@@ -321,7 +322,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostReport:
-    """What this host allows: its isolation tier (T0 to T4), each thing tried, and what cannot be enforced here, in plain words."""
+    """What this host allows: its isolation tier (T0 to T4), each thing tried, and what cannot be enforced here, in plain words.
+
+    ``store`` is the folder of the store, ``store_reason`` why it is that one, ``stores_refused`` the better ones with what is wrong with
+    each.
+    """
 
     tier: str
     summary: str
@@ -330,6 +335,27 @@ class HostReport:
     kernel: str
     cgroups: str
     store: str = ""
+    store_reason: str = ""
+    stores_refused: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """Something that happened to a container or image: ``kind`` says to which, ``action`` what, in Docker's words."""
+
+    time: float
+    kind: str
+    action: str
+    id: str
+    attributes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessList:
+    """The processes of a container: what stands in each column, and a row for each process. Numbers are this host's."""
+
+    titles: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -404,7 +430,8 @@ class ContainerState:
     """What is on disk of a container. Instants are 0 where they have not come; ``pid`` is 0 unless it runs.
 
     ``restart`` is the policy (``no``, ``on-failure``, ``always``, ``unless-stopped``) with how often at most (0: ever), and
-    ``restarts`` how often that happened; ``stop_timeout`` is None for ten seconds.
+    ``restarts`` how often that happened; ``stop_timeout`` is None for ten seconds. ``log_options`` says how many bytes
+    a file of its log may have (0: any number), and how many files there are.
 
     ``user`` is the word of USER or ``--user``, looked up inside at each start; ``interactive`` keeps standard input open.
     ``tier`` says how well it is isolated, ``lacks`` what no container of its host has, ``not_enforced`` what was asked for it and is
@@ -437,5 +464,6 @@ class ContainerState:
     restart: tuple[str, int] = ("no", 0)
     restarts: int = 0
     stop_timeout: float | None = None
+    log_options: tuple[int, int] = (0, 1)
     check: HealthCheck | None = None
     health: Health | None = None

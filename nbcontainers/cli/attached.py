@@ -9,12 +9,12 @@ import sys
 import termios
 import threading
 import tty
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from ..engine import Container
 from ..errors import Conflict, Detached, NBContainersError
-from ..events import Observer
+from ..events import Event, Observer, Output
 from ..results import ENDED_FOR
 from . import format as form
 from .console import Console
@@ -31,6 +31,9 @@ SIG_PROXY = Flag(
     default="true",
     help="send it the signals that this program gets (true)",
 )
+STREAMS = Flag(
+    names=("-a", "--attach"), metavar="STREAM", many=True, help="only stdin, stdout or stderr (else all that there are)"
+)
 _PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _PATIENCE = 3  # signals that ask for an end: after so many the container is ended, as docker gives up
 
@@ -43,6 +46,19 @@ class Program(Protocol):
 
     def resize(self, rows: int, columns: int) -> None:
         """The window has another size."""
+
+
+def streams(words: Sequence[str], *, interactive: bool, detach: bool) -> frozenset[str]:
+    """The streams that are to be passed on: those that were named, else output, and input if it is open."""
+    named = {word.lower() for word in words}
+    unknown = sorted(named - {"stdin", "stdout", "stderr"})
+    if unknown:
+        raise NBContainersError(f"no such stream: {unknown[0]!r}", hint="wanted stdin, stdout or stderr")
+    if named and detach:
+        raise NBContainersError("both --attach and --detach", hint="leave one of them out")
+    if "stdin" in named and not interactive:
+        raise NBContainersError("--attach stdin without --interactive", hint="-i keeps standard input open")
+    return frozenset(named or ({"stdout", "stderr", "stdin"} if interactive else {"stdout", "stderr"}))
 
 
 def require_terminal(values: Any) -> None:
@@ -61,12 +77,18 @@ def _standard_input() -> int:
 
 
 def follow(
-    container: Container, console: Console, *, stdin: bool = False, detach_keys: str = "", proxy: bool = True
+    container: Container,
+    console: Console,
+    *,
+    stdin: bool = False,
+    detach_keys: str = "",
+    proxy: bool = True,
+    streams: frozenset[str] = frozenset(("stdout", "stderr")),
 ) -> int:
     """Show a container's output until it ends, and say why if it did not end by itself. 0 once it was let go of."""
     terminal = container.spec.process.terminal
     with proxied(container, console) if proxy and not terminal else contextlib.nullcontext():
-        code = converse(container, console, stdin=stdin, terminal=terminal, detach_keys=detach_keys)
+        code = converse(container, console, stdin=stdin, terminal=terminal, detach_keys=detach_keys, streams=streams)
     ended = container.last_state
     if ended is not None and ended.out_of_memory:
         limit = container.spec.resources.memory
@@ -79,13 +101,26 @@ def follow(
     return code
 
 
-def converse(program: Program, console: Console, *, stdin: bool, terminal: bool, detach_keys: str = "") -> int:
+def converse(
+    program: Program,
+    console: Console,
+    *,
+    stdin: bool,
+    terminal: bool,
+    detach_keys: str = "",
+    streams: frozenset[str] = frozenset(("stdout", "stderr")),
+) -> int:
     """Pass on what is typed and what is written until the program ends: its exit code, or 0 once it was let go of."""
     source = sys.stdin.buffer if stdin else None
     keys = (detach_keys or DETACH_KEYS) if stdin and terminal else ""
+
+    def write(event: Event) -> None:
+        if not isinstance(event, Output) or event.stream in streams:
+            console.write(event)
+
     with window(program, raw=stdin) if terminal else contextlib.nullcontext():
         try:
-            return program.attach(console.write, stdin=source, detach_keys=keys)
+            return program.attach(write, stdin=source, detach_keys=keys)
         except Detached:
             return 0
 

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..engine import Container, Engine
+from ..engine.selection import moment
 from ..errors import Conflict, NotFound
 from ..results import ContainerState, Usage
 from . import format as form
 from .console import Console
 from .flags import CONTAINER, FORMAT, NO_TRUNC, QUIET, Command, Flag, Operand, whole
+from .happened import SINCE, UNTIL
 
 PS_COLUMNS = (
     ("CONTAINER ID", "ID"),
@@ -44,16 +46,27 @@ STATS_COLUMNS = (
 
 def ps(engine: Engine, values: Namespace, console: Console) -> int:
     """List containers."""
-    containers = engine.containers(all=values.all)
+    count = 1 if values.latest else values.last
+    containers = engine.containers(*values.filter, all=values.all or count is not None)[:count]
     if values.quiet:
         for container in containers:
             console.print(container.id if values.no_trunc else container.id[:12])
         return 0
-    items = [ps_row(container.state, truncate=not values.no_trunc) for container in containers]
-    text = form.rows(items, values.format, PS_COLUMNS)
+    items = []
+    for container in containers:
+        row = ps_row(container.state, truncate=not values.no_trunc)
+        items.append({**row, "Size": _size(container)} if values.size else row)
+    columns = (*PS_COLUMNS, ("SIZE", "Size")) if values.size else PS_COLUMNS
+    text = form.rows(items, values.format, columns)
     if text:
         console.print(text)
     return 0
+
+
+def _size(container: Container) -> str:
+    """What it wrote, and with the image below it."""
+    known = container.inspect(size=True)
+    return f"{form.size(known['SizeRw'])} (virtual {form.size(known['SizeRootFs'])})"
 
 
 def ps_row(state: ContainerState, *, truncate: bool = True) -> dict[str, Any]:
@@ -82,7 +95,9 @@ def status(state: ContainerState) -> str:
     """A container's state as ``docker ps`` words it."""
     match state.status:
         case "running":
-            return f"Up {form.duration(time.time() - state.started)}"
+            how = f" (health: {state.health.status})" if state.health and state.health.status == "starting" else ""
+            how = how or (f" ({state.health.status})" if state.health else "")
+            return f"Up {form.duration(time.time() - state.started)}{how}"
         case "paused":
             return f"Up {form.duration(time.time() - state.started)} (Paused)"
         case "exited":
@@ -99,7 +114,11 @@ def status(state: ContainerState) -> str:
 
 def logs(engine: Engine, values: Namespace, console: Console) -> int:
     """Print what a container wrote."""
-    for output in engine.container(values.container).logs(follow=values.follow, tail=values.tail):
+    tail = None if values.tail in (None, "all") else whole(values.tail)
+    since = moment(values.since) if values.since else None
+    until = moment(values.until) if values.until else None
+    container = engine.container(values.container)
+    for output in container.logs(follow=values.follow, tail=tail, since=since, until=until):
         if values.timestamps:
             stamp = datetime.datetime.fromtimestamp(output.time or 0, datetime.UTC).isoformat().replace("+00:00", "Z")
             (console.out if output.stream == "stdout" else console.err).write(stamp + " ")
@@ -221,7 +240,21 @@ VERBS = (
         name="ps",
         act=ps,
         summary="list containers",
-        flags=(Flag(names=("-a", "--all"), help="also those that have ended"), QUIET, NO_TRUNC, FORMAT),
+        flags=(
+            Flag(names=("-a", "--all"), help="also those that have ended"),
+            Flag(
+                names=("-f", "--filter"),
+                metavar="KEY=VALUE",
+                many=True,
+                help="only some: name, id, status, exited, label, ancestor, before, since, volume, network, health",
+            ),
+            Flag(names=("-l", "--latest"), help="the one that was made last"),
+            Flag(names=("-n", "--last"), metavar="N", convert=whole, help="the last N that were made"),
+            Flag(names=("-s", "--size"), help="also the bytes that they wrote, and those of their files"),
+            QUIET,
+            NO_TRUNC,
+            FORMAT,
+        ),
     ),
     Command(
         name="logs",
@@ -230,7 +263,9 @@ VERBS = (
         flags=(
             Flag(names=("-f", "--follow"), help="go on until the container ends"),
             Flag(names=("-t", "--timestamps"), help="put the time before each line"),
-            Flag(names=("-n", "--tail"), metavar="N", convert=whole, help="only the last N lines"),
+            Flag(names=("-n", "--tail"), metavar="N", help="only the last N lines"),
+            SINCE,
+            UNTIL,
         ),
         operands=(CONTAINER,),
     ),

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, cast
 
 from ..engine.options import RunOptions
 from ..errors import NBContainersError
-from . import networks
+from . import lifecycle, networks
 from .flags import PLATFORM, Flag, number, whole
 
 IDENTITY = (
@@ -122,26 +122,11 @@ REFUSED: dict[str, str] = {
 REFUSED_SWITCHES: dict[str, str] = {"--use-api-socket": "there is no daemon, and so no socket"}
 ONLY: dict[str, tuple[str, tuple[str, ...], str]] = {
     "--isolation": ("TECHNOLOGY", ("", "default"), "default is the only one on Linux"),
+    "--log-driver": ("NAME", ("", "json-file"), "a log is a file of JSON lines, as docker's json-file has them"),
     "--runtime": ("NAME", ("", "nbcontainers"), "this engine is its own runtime"),
     "--volume-driver": ("NAME", ("", "local"), "local is the only one"),
 }
 """docker's flags of which only some values mean anything here: (what is shown, the values, why no other)."""
-
-
-LATER: dict[str, str] = {
-    **dict.fromkeys(
-        (
-            "-a --attach --cidfile --detach-keys --env-file --health-cmd --health-interval --health-retries --health-start-interval "
-            "--health-start-period --health-timeout --label-file --log-driver --log-opt --restart --stop-signal --stop-timeout"
-        ).split(),
-        "it is not there yet",
-    ),
-}
-"""docker's flags with a value that are still to come."""
-LATER_SWITCHES: dict[str, str] = {
-    **dict.fromkeys(("--init", "--no-healthcheck", "-q", "--quiet", "--sig-proxy"), "it is not there yet"),
-}
-"""docker's switches that are still to come."""
 
 
 def _refuse(flag: str, why: str, value: str = "") -> NoReturn:
@@ -172,13 +157,10 @@ def complete(flags: Sequence[Flag]) -> tuple[Flag, ...]:
         ),
         *(
             Flag(names=names, metavar="…", convert=refuse(names[-1], why), help=f"refused: {why}")
-            for names, why in _paired({**REFUSED, **LATER})
+            for names, why in _paired(REFUSED)
         ),
     )
-    switches = (
-        Flag(names=names, help=f"refused: {why}", refusal=why)
-        for names, why in _paired({**REFUSED_SWITCHES, **LATER_SWITCHES})
-    )
+    switches = (Flag(names=names, help=f"refused: {why}", refusal=why) for names, why in _paired(REFUSED_SWITCHES))
     return (*flags, *(flag for flag in (*with_value, *switches) if not known & set(flag.names)))
 
 
@@ -193,7 +175,7 @@ def _paired(reasons: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], str]]
             short = (name,)
 
 
-CREATE = (*IDENTITY, *networks.CREATE, *FILES, *LIMITS, *ISOLATION)
+CREATE = (*IDENTITY, *networks.CREATE, *FILES, *LIMITS, *ISOLATION, *lifecycle.FLAGS)
 
 _RENAMED = {"volume": "volumes", "label": "labels"}
 _NOTHING = {"disable_content_trust"}  # it asks for what is so

@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import Namespace
 
 from ..engine import Engine
+from ..engine.policies import merged
 from ..errors import Conflict, NBContainersError
 from . import attached
 from .console import Console
-from .creating import LATER, refuse
 from .flags import CONTAINER, Command, Flag, Operand
 
 
@@ -18,7 +18,7 @@ def execute(engine: Engine, values: Namespace, console: Console) -> int:
     container = engine.container(values.container)
     execution = container.exec(
         *values.command,
-        env=values.env,
+        env=merged(values.env_file, values.env, "variable"),
         workdir=values.workdir or "",
         user=values.user or "",
         interactive=values.interactive,
@@ -74,12 +74,7 @@ VERBS = (
                 many=True,
                 help="set a variable (NAME alone takes this shell's value)",
             ),
-            Flag(
-                names=("--env-file",),
-                metavar="…",
-                convert=refuse("--env-file", LATER["--env-file"]),
-                help=f"refused: {LATER['--env-file']}",
-            ),
+            Flag(names=("--env-file",), metavar="FILE", many=True, help="variables, a line each"),
             Flag(names=("-u", "--user"), metavar="USER[:GROUP]", help="who runs it: names or numbers of the image"),
             Flag(names=("-w", "--workdir"), metavar="FOLDER", help="where it starts (else where the container did)"),
             Flag(names=("--privileged",), help="give it every capability that this host can give"),

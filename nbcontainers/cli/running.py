@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from argparse import Namespace
 
-from ..engine import Engine
+from ..engine import Container, Engine
 from ..engine.updating import WORDS
-from ..errors import NBContainersError
-from ..events import Observer
+from ..errors import Conflict, NBContainersError, NotFound
+from ..events import Observer, ignore
 from ..results import ContainerState
-from . import attached
+from . import attached, lifecycle
 from .console import Console, each
-from .creating import CREATE, LATER, LIMITS, complete, refuse, run_options
+from .creating import CREATE, LIMITS, complete, refuse, run_options
 from .entering import truth
 from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number
 
 DETACH = Flag(names=("-d", "--detach"), help="print the ID and leave the container running")
+CIDFILE = Flag(names=("--cidfile",), metavar="FILE", help="write the ID into a file that is not there yet")
+_MADE_ONLY = "what is only made is not attached to; start has --attach"
+UNATTACHED = Flag(
+    names=("-a", "--attach"), metavar="…", convert=refuse("--attach", _MADE_ONLY), help=f"refused: {_MADE_ONLY}"
+)
+QUIET = Flag(names=("-q", "--quiet"), help="say nothing of an image that is pulled for it")
 COMMAND = Operand(name="COMMAND", help="what to run in place of the image's command", count="rest")
 
 
 def pulling(values: Namespace, console: Console) -> Observer:
     """What tells of an image that is pulled before it runs."""
+    if values.quiet:
+        return ignore
     return console.transfers(errors=True, missing=values.pull != "always")
 
 
 def run(engine: Engine, values: Namespace, console: Console) -> int:
     """Run a container: its exit code, 128 and the signal's number if one ended it, 125 to 127 if it could not start."""
     attached.require_terminal(values)
-    container = engine.run(
-        values.image, *values.command, detach=values.detach, on_event=pulling(values, console), **run_options(values)
-    )
+    shown = attached.streams(values.attach, interactive=values.interactive, detach=values.detach)
+    container = made(engine, values, console)
+    try:
+        container.start(detach=values.detach)
+    except BaseException:
+        with contextlib.suppress(NotFound):
+            container.remove(force=True)
+        raise
     warn(container.state, console)
     if values.detach:
         console.print(container.id)
@@ -37,10 +52,28 @@ def run(engine: Engine, values: Namespace, console: Console) -> int:
     return attached.follow(
         container,
         console,
-        stdin=values.interactive,
+        stdin="stdin" in shown,
         detach_keys=values.detach_keys or "",
         proxy=truth(values.sig_proxy),
+        streams=shown,
     )
+
+
+def made(engine: Engine, values: Namespace, console: Console) -> Container:
+    """Make the container, and write its ID into the file that was named for it."""
+    path = values.cidfile
+    if path and os.path.lexists(path):
+        hint = "remove it, if no container that still runs is meant"
+        raise Conflict(f"the file for the container's ID is there already: {path}", hint=hint)
+    container = engine.create(values.image, *values.command, on_event=pulling(values, console), **run_options(values))
+    if path:
+        try:
+            with open(path, "x") as file:
+                file.write(container.id)
+        except OSError as error:
+            container.remove(force=True)
+            raise NBContainersError(f"cannot write the container's ID to {path}: {error.strerror}") from error
+    return container
 
 
 def warn(state: ContainerState, console: Console) -> None:
@@ -51,8 +84,7 @@ def warn(state: ContainerState, console: Console) -> None:
 
 def create(engine: Engine, values: Namespace, console: Console) -> int:
     """Make a container and print its ID."""
-    made = engine.create(values.image, *values.command, on_event=pulling(values, console), **run_options(values))
-    console.print(made.id)
+    console.print(made(engine, values, console).id)
     return 0
 
 
@@ -77,7 +109,9 @@ def start(engine: Engine, values: Namespace, console: Console) -> int:
 
 def stop(engine: Engine, values: Namespace, console: Console) -> int:
     """Ask containers to end."""
-    return each(values.container, console, lambda word: engine.container(word).stop(values.time))
+    return each(
+        values.container, console, lambda word: engine.container(word).stop(values.time, signal=values.signal or "")
+    )
 
 
 def kill(engine: Engine, values: Namespace, console: Console) -> int:
@@ -103,9 +137,9 @@ def wait(engine: Engine, values: Namespace, console: Console) -> int:
 
 def update(engine: Engine, values: Namespace, console: Console) -> int:
     """Change the limits of containers."""
-    options = run_options(values, UPDATE)
+    options = run_options(values, (*UPDATE, lifecycle.RESTART))
     if not options:
-        raise NBContainersError("nothing to change", hint="give a limit, such as --memory 256m")
+        raise NBContainersError("nothing to change", hint="give a limit, such as --memory 256m, or --restart")
     return each(values.container, console, lambda word: engine.container(word).update(**options))
 
 
@@ -115,29 +149,21 @@ VERBS = (
         name="run",
         act=run,
         summary="make a container from an image and run it",
-        flags=complete((*CREATE, DETACH, attached.SIG_PROXY, attached.KEYS)),
+        flags=complete((*CREATE, DETACH, CIDFILE, QUIET, attached.STREAMS, attached.SIG_PROXY, attached.KEYS)),
         operands=(IMAGE, COMMAND),
     ),
     Command(
         name="update",
         act=update,
-        summary="change the limits of containers, running or not",
-        flags=(
-            *UPDATE,
-            Flag(
-                names=("--restart",),
-                metavar="…",
-                convert=refuse("--restart", LATER["--restart"]),
-                help="refused: it is not there yet",
-            ),
-        ),
+        summary="change the limits and restart policies of containers, running or not",
+        flags=(*UPDATE, lifecycle.RESTART),
         operands=(CONTAINERS,),
     ),
     Command(
         name="create",
         act=create,
         summary="make a container and leave it to be started",
-        flags=complete(CREATE),
+        flags=complete((*CREATE, CIDFILE, QUIET, UNATTACHED)),
         operands=(IMAGE, COMMAND),
     ),
     Command(
@@ -160,9 +186,9 @@ VERBS = (
                 names=("-t", "--time"),
                 metavar="SECONDS",
                 convert=number,
-                default=10.0,
-                help="how long to wait (10)",
+                help="how long to wait (10, or the container's own)",
             ),
+            Flag(names=("-s", "--signal"), metavar="SIGNAL", help="what to ask it with (TERM, or the container's own)"),
         ),
         operands=(CONTAINERS,),
     ),

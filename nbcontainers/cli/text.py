@@ -126,7 +126,8 @@ def host_report(report: HostReport) -> str:
     """What this host allows: the isolation tier, each thing tried, and what cannot be enforced here."""
     lines = [f"tier {report.tier}: {report.summary}", f"kernel {report.kernel}, cgroups {report.cgroups}"]
     if report.store:
-        lines.append(f"store {printable(report.store)}")
+        lines.append(f"store {printable(report.store)}" + (f": {report.store_reason}" if report.store_reason else ""))
+        lines += [f"not in {printable(folder)}: {printable(why)}" for folder, why in report.stores_refused]
     width = max((len(check.name) for check in report.checks), default=0)
     lines += [
         "",

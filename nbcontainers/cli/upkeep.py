@@ -50,11 +50,13 @@ _WHAT = {
     "containers": "all containers that do not run",
     "images": "all images without a name",
     "cache": "steps of builds whose layers no image has",
+    "volumes": "all anonymous volumes that no container has",
 }
 _WHAT_ALL = {
     "containers": "all containers that do not run",
     "images": "all images that no container was made from",
     "cache": "the whole build cache",
+    "volumes": "all anonymous volumes that no container has",
 }
 
 
@@ -64,15 +66,18 @@ def pruning(*kinds: str) -> Act:
     def act(engine: Engine, values: Namespace, console: Console) -> int:
         everything = getattr(values, "all", False)
         keep = getattr(values, "keep_storage", None)
-        if keep is not None and (everything or values.filter):
-            raise NBContainersError("--keep-storage chooses by age alone", hint="leave out --all and --filter")
+        if keep is not None and (everything or values.filter or getattr(values, "volumes", False)):
+            raise NBContainersError(
+                "--keep-storage chooses by age alone", hint="leave out --all, --filter and --volumes"
+            )
+        chosen = (*kinds, "volumes") if getattr(values, "volumes", False) else kinds
         if not values.force:
             words = _WHAT_ALL if everything else _WHAT
-            _ask([words[kind] for kind in kinds], console)
+            _ask([words[kind] for kind in chosen], console)
         if keep is not None:
             pruned = engine.keep_within(keep, on_event=_warnings(console))
         else:
-            pruned = engine.prune(kinds, all=everything, filters=values.filter)
+            pruned = engine.prune(chosen, all=everything, filters=values.filter)
         console.print(told(pruned))
         return 0
 
@@ -102,6 +107,8 @@ def told(pruned: Pruned) -> str:
     parts = []
     if pruned.containers:
         parts.append("\n".join(["Deleted Containers:", *pruned.containers]))
+    if pruned.volumes:
+        parts.append("\n".join(["Deleted Volumes:", *pruned.volumes]))
     if pruned.untagged or pruned.images:
         lines = [f"untagged: {name}" for name in pruned.untagged] + [f"deleted: {digest}" for digest in pruned.images]
         parts.append("\n".join(["Deleted Images:", *lines]))
@@ -234,18 +241,20 @@ KEEP = Flag(
     help="instead remove what can be made again, the longest unused first, until the store takes no more: 10g",
 )
 
+VOLUMES = Flag(names=("--volumes",), help="also anonymous volumes that no container has")
+
 VERBS = (
     Command(
         name="prune",
         act=pruning(*ALL_KINDS),
         summary="remove what is not used: stopped containers, images without a name, build cache",
-        flags=(ALL, FILTER, FORCE, KEEP),
+        flags=(ALL, FILTER, FORCE, KEEP, VOLUMES),
     ),
     Command(
         name="system prune",
         act=pruning(*ALL_KINDS),
         summary="the same as prune",
-        flags=(ALL, FILTER, FORCE, KEEP),
+        flags=(ALL, FILTER, FORCE, KEEP, VOLUMES),
     ),
     Command(
         name="system df",

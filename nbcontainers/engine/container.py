@@ -17,8 +17,8 @@ from ..events import Observer, Output, ignore
 from ..oci.image import Image
 from ..oci.reference import Reference
 from ..oci.runtime import RuntimeSpec
-from ..results import Change, ContainerState, Network, Usage
-from . import connecting, entering, inspect, networking, sharing
+from ..results import Change, ContainerState, Network, ProcessList, Usage
+from . import connecting, entering, inspect, networking, policies, sharing
 from . import volumes as volumes_
 from .asked import Asked
 from .names import ContainerNames
@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from ..runtime.process import Runtime
     from ..runtime.running import Meter, Running
     from ..store.store import Store
+    from . import carriage
 
 CONFIG = "config.json"
 INTERRUPT_GRACE = (
     0.5  # seconds that an interrupted container has to end by itself: a notebook's cell should stop within one
 )
+STOP_TIMEOUT = 10.0  # seconds, as Docker has it
 LIVE = ("running", "paused", "restarting")
 
 
@@ -87,6 +89,7 @@ class Container:
         (self._folder / CONFIG).write_text(json.dumps(spec.to_json()))
         states.save_state(self._folder, state)
         self.last_state = state
+        self._happen("create")
         self.spec = spec  # the very object: a system call policy is compiled once for each
 
     # -- its life ------------------------------------------------------------------------------------------------------
@@ -208,19 +211,86 @@ class Container:
         self._end()
         return code
 
-    def stop(self, timeout: float = 10.0) -> int:
-        """Ask it to end with its stop signal, kill it after ``timeout`` seconds, and return its exit code."""
-        name = self.spec.annotations.get("org.opencontainers.image.stopSignal") or "TERM"
-        code = self._running.stop(timeout, signal_number(name))
+    def stop(self, timeout: float | None = None, *, signal: str | int = "") -> int:
+        """Ask it to end with its stop signal, kill it after ``timeout`` seconds, and return its exit code.
+
+        Without them the container's own are taken: ``stop_timeout`` and ``stop_signal``, else ten seconds and TERM. However its
+        restart policy is, it stays stopped.
+        """
+        wait = timeout if timeout is not None else self.state.stop_timeout
+        code = self._running.stop(STOP_TIMEOUT if wait is None else wait, signal_number(signal or self.stop_signal))
+        self._happen("stop")
         self._end()
         return code
 
+    @property
+    def stop_signal(self) -> str:
+        """The signal that asks it to end."""
+        return self.spec.annotations.get("org.opencontainers.image.stopSignal") or "TERM"
+
     def kill(self, signal: str | int = "KILL") -> None:
-        """Send a signal to its first process: Conflict if it does not run."""
-        self._running.signal(signal_number(signal))
+        """Send a signal to its first process: Conflict if it does not run. One that ends it for good, ends its restarts too."""
+        number = signal_number(signal)
+        if number in (signals.SIGKILL, signal_number(self.stop_signal)):
+            self._running.give_up()
+        self._running.signal(number)
+        self._happen("kill", signal=str(number))
+
+    def restart(self, timeout: float | None = None) -> None:
+        """Stop it if it runs (see ``stop``), and start it again, detached: it goes on without this process."""
+        if self.state.status in LIVE:
+            wait = timeout if timeout is not None else self.state.stop_timeout
+            self._running.stop(STOP_TIMEOUT if wait is None else wait, signal_number(self.stop_signal))
+        if self._started is not None:
+            self._started.close()
+            self._started = None
+        self.start(detach=True)
+        self._happen("restart")
+
+    def pause(self) -> str:
+        """Stop every process of it where it stands; what is returned says if that is less than a freezer does, else it is empty.
+
+        Raises:
+            Conflict: it does not run, or is paused already.
+        """
+        from ..runtime import pausing
+
+        how = pausing.pause(self._folder)
+        self._happen("pause")
+        return how
+
+    def unpause(self) -> None:
+        """Let it go on: Conflict if it is not paused."""
+        from ..runtime import pausing
+
+        pausing.unpause(self._folder)
+        self._happen("unpause")
+
+    def rename(self, name: str) -> None:
+        """Call it otherwise: Conflict if another container has the name."""
+        from ..runtime import state as states
+
+        before = self.state.name
+        if name == before:
+            raise Conflict(f"container {before} is called that already", hint="choose another name")
+        self._names.claim(self.id, name)
+        connecting.rename(self._runtime.networks(self._store.root), self.state, name)
+        self.last_state = states.change(self._folder, name=name)
+        self._names.release(self.id, before)
+        self._happen("rename", oldName=before)
+
+    def top(self, *options: str) -> ProcessList:
+        """Its processes as ``ps`` lists them, with ps's options ``-ef`` or ``-o`` and names of columns: Conflict if it does not run."""
+        from ..runtime import pausing
+        from . import ps
+
+        state = self.state
+        if not state.pid:
+            raise Conflict(f"container {state.name} is not running")
+        return ps.table(pausing.members(state.pid), options)
 
     def update(self, **options: Unpack[RunOptions]) -> None:
-        """Change its limits, by docker update's words: at once if it runs, and for each later start.
+        """Change its limits and its restart policy, by docker update's words: at once if it runs, and for each later start.
 
         Raises:
             HostError: it runs, and nothing here can hold it to them; nothing was changed then.
@@ -229,6 +299,10 @@ class Container:
         from . import updating
 
         state, host = self.state, self._runtime.host
+        if policy := options.pop("restart", ""):
+            self._change_restart(policies.restart(policy), state)
+        if not options:
+            return
         after, now = updating.changed(self.spec.resources, options)
         spec = replace(self.spec, resources=after)
         if state.status in LIVE:
@@ -238,6 +312,14 @@ class Container:
         new = self._folder / f".{CONFIG}"
         new.write_text(json.dumps(self.spec.to_json()))
         new.rename(self._folder / CONFIG)
+
+    def _change_restart(self, policy: tuple[str, int], state: ContainerState) -> None:
+        from ..runtime import state as states
+
+        if policy[0] != "no" and state.auto_remove:
+            raise Conflict(f"container {state.name} is removed at its end, so it cannot be started again")
+        states.change(self._folder, restart=policy)
+        self._running.change_restart(policy)
 
     def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it with all that it changed; with ``force`` also if it runs, else Conflict.
@@ -262,6 +344,19 @@ class Container:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._names.release(self.id, state.name)
         volumes_.forget(self._store, self._names, points)
+        self._happen("destroy")
+
+    def _happen(self, action: str, **attributes: str) -> None:
+        """Note for ``Engine.events`` what happened to it."""
+        from ..runtime import happenings
+
+        state = self.last_state
+        subject = (
+            {"id": self.id, "labels": state.labels, "image": state.image, "name": state.name}
+            if state
+            else {"id": self.id}
+        )
+        happenings.note(str(self._store.root / happenings.NAME), "container", action, subject, attributes)
 
     def connect(self, network: Network, **place: Unpack[networking.PlaceSettings]) -> None:
         """Put it on one more network, at once if it runs and at each later start."""
@@ -282,11 +377,22 @@ class Container:
 
     # -- what it does and is -------------------------------------------------------------------------------------------
 
-    def logs(self, *, follow: bool = False, tail: int | None = None) -> Iterator[Output]:
-        """What it wrote, a line or the piece of one at a time, with times; the last ``tail`` of them, and on until it ends."""
+    def logs(
+        self,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> Iterator[Output]:
+        """What it wrote, a line or the piece of one at a time, with times; the last ``tail`` of them, and on until it ends.
+
+        ``since`` and ``until`` are instants, in seconds since the epoch. A log has two files of 64 MiB unless ``log_opt`` says
+        otherwise: what is older is gone.
+        """
         from ..runtime import running
 
-        return running.logs(self._folder, follow=follow, tail=tail)
+        return running.logs(self._folder, follow=follow, tail=tail, since=since, until=until)
 
     def usage(self) -> Usage:
         """One sample of what it uses: Conflict if it does not run."""
@@ -312,6 +418,26 @@ class Container:
         }
         return tuple(change for change in real if change.path not in touched or change.path in parents)
 
+    def fetch(self, path: str, target: str | IO[bytes], *, follow: bool = False, owners: bool = False) -> None:
+        """Copy a file or folder of it to this host (docker cp), or as a tar archive to a stream; running or not.
+
+        ``follow`` takes what a link leads to; ``owners`` keeps user and group numbers. Paths are resolved inside it.
+        """
+        from . import carriage
+
+        carriage.fetch(self._tree(), path, target, follow=follow, owners=owners)
+
+    def bring(self, source: str | IO[bytes], path: str, *, follow: bool = False, owners: bool = False) -> None:
+        """Copy a file or folder of this host into it (docker cp), or what a tar archive from a stream holds; running or not."""
+        from . import carriage
+
+        carriage.bring(self._tree(), source, path, follow=follow, owners=owners)
+
+    def _tree(self) -> carriage.Tree:
+        from . import carriage
+
+        return carriage.Tree(self._store.worker, self._store.snapshots.mounts(self.id), self.state)
+
     def export(self, stream: IO[bytes]) -> None:
         """Write its whole file system to a stream as a tar archive."""
         self.state  # noqa: B018 - NotFound, if it is no more
@@ -331,9 +457,9 @@ class Container:
         settings = connecting.describe(connection, state, NetworkFiles(self._store.root), networks)
         found = inspect.container(state, self.spec, self.asked, self._folder, connection, settings)
         if size:
-            from . import upkeep
+            from . import room
 
-            found |= upkeep.sizes(self._store, self.id)
+            found |= room.sizes(self._store, self.id)
         return found
 
     def _other(self, identifier: str) -> tuple[ContainerState, str]:

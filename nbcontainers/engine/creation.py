@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..errors import NotFound
+from ..errors import NBContainersError, NotFound
 from ..oci.image import ContainerConfig, Image
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
@@ -17,10 +17,10 @@ from ..runtime import defaults, namefiles
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..store.store import Store
-from . import devices, limits, mounts, networking, profiles, requests, security, sharing, volumes
+from . import devices, limits, mounts, networking, policies, profiles, requests, security, sharing, volumes
 from . import options as words
 from .asked import Asked
-from .container import Container
+from .container import Container, signal_number
 from .mounts import MountPoint
 from .names import ContainerNames
 from .networks import NetworkFiles
@@ -103,28 +103,33 @@ def specification(
 ) -> RuntimeSpec:
     """What the kernel is to be asked for, but for the mounts that the user wants."""
     config = source.config.config
+    init = (policies.init(),) if options.get("init", False) else ()
     given = devices.give(options.get("device", ()), options.get("device_cgroup_rule", ()), userns=host.identity.userns)
     resources = limits.resources(options)
     spec = defaults.docker_spec(
         host=host,
-        args=words.command(config, command, options.get("entrypoint")),
+        args=((policies.INIT, "--") if init else ()) + tuple(words.command(config, command, options.get("entrypoint"))),
         env=_environment(config, options),
         cwd=options.get("workdir") or config.working_dir or "/",
         hostname=options.get("hostname") or identifier[:12],
         network=connection.kind,
         capabilities=security.held(options),
         resources=replace(resources, devices=given.rules),
+        mounts=init,
         readonly_root=options.get("read_only", False),
         rlimits=limits.rlimits(options.get("ulimit", ())),
         oom_score_adj=limits.oom_score(options.get("oom_score_adj")),
         shm_size=words.size(options.get("shm_size") or defaults.SHM_SIZE),
         cgroups_path=f"{options['cgroup_parent']}/{identifier}" if options.get("cgroup_parent") else "",
     )
+    stop_signal = options.get("stop_signal") or config.stop_signal
+    if stop_signal:
+        signal_number(stop_signal)  # refused now, not when it is wanted
     covered = {point.destination for point in points}
     kept = tuple(mount for mount in spec.mounts if mount.destination not in covered)
     annotations = words.pairs(options.get("annotation", ()), "annotation") | limits.bounds(options)
-    if config.stop_signal:
-        annotations[STOP_SIGNAL] = config.stop_signal
+    if stop_signal:
+        annotations[STOP_SIGNAL] = stop_signal
     spec = replace(
         spec,
         mounts=(*kept, *given.binds),
@@ -138,7 +143,8 @@ def specification(
 
 def _environment(config: ContainerConfig, options: words.RunOptions) -> tuple[str, ...]:
     """The variables; a program on a terminal is told of one that every image knows."""
-    given = words.environment(config, options.get("env", ()))
+    asked = policies.merged(options.get("env_file", ()), options.get("env", ()), "variable")
+    given = words.environment(config, asked)
     has_kind = not options.get("tty", False) or any(word.startswith("TERM=") for word in given)
     return given if has_kind else (*given, "TERM=xterm")
 
@@ -147,6 +153,12 @@ def _state(
     source: Image, called: str, command: Sequence[str], options: words.RunOptions, identifier: str, host: Host
 ) -> ContainerState:
     config = source.config.config
+    labels = words.pairs(policies.merged(options.get("label_file", ()), options.get("labels", ()), "label"), "label")
+    restart = policies.restart(options.get("restart") or "no")
+    if restart[0] != "no" and options.get("rm", False):
+        hint = "a container that is removed at its end cannot be started again"
+        raise NBContainersError(f"both rm and restart {options.get('restart')!r}", hint=hint)
+    timeout = options.get("stop_timeout")
     return ContainerState(
         id=identifier,
         name="",
@@ -160,5 +172,9 @@ def _state(
         user=options.get("user") or config.user,
         interactive=options.get("interactive", False),
         auto_remove=options.get("rm", False),
-        labels=tuple(sorted({**config.labels, **words.pairs(options.get("labels", ()), "label")}.items())),
+        labels=tuple(sorted({**config.labels, **labels}.items())),
+        restart=restart,
+        stop_timeout=None if timeout is None else float(timeout),
+        check=policies.health(config, options),
+        log_options=policies.logging(options.get("log_opt", ())),
     )

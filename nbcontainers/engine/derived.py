@@ -14,6 +14,7 @@ from ..build.amendments import amend
 from ..build.history import instant
 from ..errors import HostError, IntegrityError, NBContainersError, NotFound
 from ..events import Observer, Warned, ignore
+from ..oci import platforms
 from ..oci.descriptor import Platform
 from ..oci.image import ContainerConfig, History, Image, ImageConfig
 from ..oci.reference import Reference
@@ -118,7 +119,7 @@ def import_(
 ) -> Image:
     """Make an image of one layer from a root file system: of a tar in a file, a stream, or at an address."""
     config = amend(ContainerConfig(), changes)  # before anything is read
-    target = _platform(platform)
+    target = platforms.parse(platform) if platform else Platform.host()
     made: set[str] = set()
     whole = False
     try:
@@ -139,17 +140,6 @@ def import_(
         if not whole:
             with contextlib.suppress(IntegrityError):  # a damaged image elsewhere: what it shares cannot be told
                 store.images.collect(only=made)
-
-
-def _platform(text: str) -> Platform:
-    """``OS/ARCHITECTURE[/VARIANT]``, or an architecture alone; this host's where there is nothing."""
-    if not text:
-        return Platform.host()
-    parts = text.lower().split("/")
-    if not all(parts) or len(parts) > 3:
-        raise NBContainersError(f"not a platform: {text!r}", hint="such as linux/amd64 or linux/arm/v7")
-    system, architecture, *variant = parts if len(parts) > 1 else ("linux", *parts)
-    return Platform(os=system, architecture=architecture, variant="".join(variant))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Unpack
@@ -19,6 +19,7 @@ from ..results import (
     BuildResult,
     ContainerState,
     DiskUse,
+    Happening,
     HostReport,
     ImageDiff,
     LayerStack,
@@ -30,7 +31,7 @@ from ..results import (
 )
 from . import building, connecting, inspect, networks, volumes
 from . import options as words
-from .container import Container
+from .container import LIVE, Container
 from .names import ContainerNames
 from .networking import PlaceSettings
 from .networks import NetworkFiles, NetworkSettings
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ..runtime.host import Host
     from ..runtime.process import Runtime
     from ..store.compression import Compression
+    from ..store.root import Choice
     from ..store.store import Store
 
 TOOLBOX = Reference.parse("toolbox")
@@ -70,20 +72,20 @@ class Engine:
         from ..runtime import host
         from ..store.store import users
 
-        return host.probe(users(self._place))
+        return host.probe(users(self._place.path))
 
     @functools.cached_property
-    def _place(self) -> Path:
+    def _place(self) -> Choice:
         from ..store import root
 
-        return self._root or root.choose(os.environ).path
+        return root.Choice(path=self._root, reason="", overlay=True) if self._root else root.choose(os.environ)
 
     @functools.cached_property
     def store(self) -> Store:
         """Bytes at rest: opened, and made where it is not there yet."""
         from ..store.store import Store
 
-        return Store(self._place, identity=self._host.identity, holders=(_held,))
+        return Store(self._place.path, identity=self._host.identity, holders=(_held,))
 
     @functools.cached_property
     def _runtime(self) -> Runtime:
@@ -231,7 +233,9 @@ class Engine:
         """
         from . import registries
 
-        return registries.pull(self.store, name, platform=platform, insecure=insecure, on_event=on_event)
+        image = registries.pull(self.store, name, platform=platform, insecure=insecure, on_event=on_event)
+        self._happen("pull", image)
+        return image
 
     def pull_all(
         self, name: str, *, platform: str | None = None, insecure: bool = False, on_event: Observer = ignore
@@ -310,7 +314,9 @@ class Engine:
 
     def tag(self, image: str | Image, name: str) -> Image:
         """Give an image another name; an image that had it keeps its other names."""
-        return self.store.images.tag(self.image(image), Reference.parse(name))
+        tagged = self.store.images.tag(self.image(image), Reference.parse(name))
+        self._happen("tag", tagged)
+        return tagged
 
     def remove_image(self, name: str, *, force: bool = False, prune: bool = True) -> tuple[str, ...]:
         """Take a name away, and with the last one the image; what was done, in Docker's words.
@@ -323,7 +329,12 @@ class Engine:
         from . import upkeep
 
         in_use = {Digest(text) for text in upkeep.held(self.store.root)}
-        return self.store.images.remove(name, force=force, in_use=in_use, keep_layers=not prune)
+        image = self.store.images.resolve(name)
+        done = self.store.images.remove(name, force=force, in_use=in_use, keep_layers=not prune)
+        self._happen("untag", image)
+        if any(line.startswith("Deleted:") for line in done):
+            self._happen("delete", image)
+        return done
 
     def inspect_image(self, name: str | Image) -> dict[str, Any]:
         """All that is known of an image, by Docker's keys."""
@@ -349,6 +360,8 @@ class Engine:
 
         images = archive.load(self.store, source, on_event=on_event)
         self.keep_within(on_event=on_event)
+        for image in images:
+            self._happen("load", image)
         return images
 
     def import_(
@@ -493,8 +506,16 @@ class Engine:
             runtime=self._runtime,
         )
 
-    def containers(self, *, all: bool = False) -> tuple[Container, ...]:
-        """The running containers, or with ``all`` every one, newest first; those that only waited for their removal are removed."""
+    def containers(self, *filters: str, all: bool = False) -> tuple[Container, ...]:
+        """The running containers, or with ``all`` every one, newest first; those that only waited for their removal are removed.
+
+        ``filters`` are docker's ``KEY=VALUE`` words: id, name, label, exited, status, ancestor, before, since, volume, health,
+        restarting. One that asks for a status looks among all.
+        """
+        from . import census
+
+        chosen = census.Census.parse(filters, self.container, self.image)
+        all = all or chosen.looks_everywhere  # noqa: A001 - docker's word
         found = []
         for identifier in self._names.ids():
             container = Container(self.store, self._names, self._runtime, identifier)
@@ -502,7 +523,7 @@ class Engine:
                 state = container.state
                 if state.auto_remove and state.status == "exited":
                     container.remove()
-                elif all or state.status in ("running", "paused"):
+                elif (all or state.status in LIVE) and chosen.holds(container, state):
                     found.append((state.created, container))
         return tuple(container for _, container in sorted(found, key=lambda pair: pair[0], reverse=True))
 
@@ -549,6 +570,23 @@ class Engine:
         """Take a container off a network, at once if it runs and for each later start."""
         self.container(container).disconnect(self.network(name), force=force)
 
+    def events(self, *filters: str, since: float | None = None, until: float | None = None) -> Iterator[Happening]:
+        """What happens to containers and images, as it comes, whoever does it; from ``since`` on and until ``until``.
+
+        Without ``since`` from now on, without ``until`` for ever. ``filters`` are docker's: ``type=``, ``event=``,
+        ``container=``, ``image=`` and ``label=``.
+        """
+        from . import happened
+
+        return happened.read(self.store.root, filters, since=since, until=until)
+
+    def _happen(self, action: str, image: Image) -> None:
+        from ..runtime import happenings
+
+        name = image.reference.familiar if image.reference else image.name
+        path = str(self.store.root / happenings.NAME)
+        happenings.note(path, "image", action, {"id": str(image.id)}, {"name": name})
+
     # -- volumes -------------------------------------------------------------------------------------------------------
 
     def create_volume(self, name: str = "", *, labels: Mapping[str, str] | None = None) -> VolumeState:
@@ -587,8 +625,8 @@ class Engine:
 
         Args:
             kinds: of ``containers`` those that do not run, of ``images`` those without a name, of the build ``cache`` the steps whose
-                layers no image has.
-            all: every image that no container was made from, and the whole build cache.
+                layers no image has; of ``volumes`` the anonymous ones that no container has.
+            all: every image that no container was made from, and the whole build cache with the folders that RUN steps share.
             filters: Docker's ``until=24h``, ``label=KEY[=VALUE]`` and ``label!=KEY[=VALUE]``. What is older than ``until`` goes: by when
                 it was made, a step of a build by when it was last used. The build cache has no labels, so that with those it stays.
 
@@ -597,20 +635,24 @@ class Engine:
         """
         from . import upkeep
 
-        return upkeep.prune(self.store, self._every(), kinds=kinds, all=all, filters=filters)
+        pruned = upkeep.prune(self.store, self._every(), kinds=kinds, all=all, filters=filters)
+        if "volumes" not in kinds:
+            return pruned
+        names, size = self.prune_volumes()
+        return replace(pruned, volumes=names, size=pruned.size + size)
 
     def disk_use(self) -> tuple[DiskUse, ...]:
-        """What images, containers, unpacked layers and the build cache take of the disk, and what of that is not used."""
-        from . import upkeep
+        """What images, containers, volumes, unpacked layers and the build cache take of the disk, and what of that is not used."""
+        from . import room
 
-        return upkeep.disk_use(self.store, self._every())
+        return room.disk_use(self.store, self._every(), self.volumes())
 
     def sizes(self) -> tuple[tuple[ContainerState, int], ...]:
         """Every container's state with the bytes that it has written, newest first."""
+        from . import room
+
         states = [container.state for container in self.containers(all=True)]
-        return (
-            tuple(zip(states, self.store.worker.measure([state.id for state in states]), strict=True)) if states else ()
-        )
+        return tuple(zip(states, room.written(self.store, [state.id for state in states]), strict=True))
 
     def keep_within(self, limit: int | None = None, *, on_event: Observer = ignore) -> Pruned:
         """Remove what can be made again, until the store takes no more than ``limit`` bytes.
@@ -620,10 +662,10 @@ class Engine:
         """
         if limit is None and not os.environ.get("NBCONTAINERS_DISK_LIMIT"):
             return Pruned()
-        from . import upkeep
+        from . import room
 
-        most = upkeep.limit_of(os.environ) if limit is None else limit
-        return upkeep.keep_within(self.store, most or 0, on_event=on_event)
+        most = room.limit_of(os.environ) if limit is None else limit
+        return room.keep_within(self.store, most or 0, on_event=on_event)
 
     def check(self, *, repair: bool = False, on_event: Observer = ignore) -> StoreCheck:
         """Read everything in the store and tell what is not as it should be; with ``repair`` make again what can be.
@@ -651,4 +693,6 @@ class Engine:
 
     def host(self) -> HostReport:
         """What this host allows, found by trying: the isolation tier, and what cannot be enforced here."""
-        return replace(self._host.report(), store=str(self.store.root))
+        report = replace(self._host.report(), store=str(self.store.root))
+        refused = tuple((str(path), why) for path, why in self._place.refused)
+        return replace(report, store_reason=self._place.reason, stores_refused=refused)

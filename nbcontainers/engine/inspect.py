@@ -9,7 +9,7 @@ from typing import Any
 
 from ..oci.image import Image
 from ..oci.runtime import RuntimeSpec
-from ..results import ContainerState
+from ..results import ContainerState, Health, HealthCheck
 from . import requests
 from .asked import Asked
 from .connecting import bindings
@@ -62,9 +62,9 @@ def container(
         "Args": list(process.args[1:]),
         "State": {
             "Status": state.status,
-            "Running": state.status in ("running", "paused"),
+            "Running": state.status in ("running", "paused", "restarting"),
             "Paused": state.status == "paused",
-            "Restarting": False,
+            "Restarting": state.status == "restarting",
             "OOMKilled": state.out_of_memory,
             "Dead": state.status == "dead",
             "Pid": state.pid,
@@ -72,10 +72,17 @@ def container(
             "Error": state.error,
             "StartedAt": moment(state.started),
             "FinishedAt": moment(state.finished),
+            **({"Health": _health(state.health)} if state.health else {}),
         },
+        "RestartCount": state.restarts,
         "Image": state.image_id,
         "LogPath": str(folder / "log"),
         "HostConfig": {
+            "RestartPolicy": {"Name": state.restart[0], "MaximumRetryCount": state.restart[1]},
+            "LogConfig": {
+                "Type": "json-file",
+                "Config": {"max-size": str(state.log_options[0] or -1), "max-file": str(state.log_options[1])},
+            },
             "AutoRemove": state.auto_remove,
             "NetworkMode": connection.places[0].network if connection.places else connection.mode,
             "PortBindings": bindings([(p.address, p.first, p.port, p.protocol) for p in connection.publications]),
@@ -95,6 +102,9 @@ def container(
         "Config": {
             "Hostname": spec.hostname,
             "Domainname": spec.domainname,
+            "StopSignal": spec.annotations.get("org.opencontainers.image.stopSignal") or "SIGTERM",
+            "StopTimeout": state.stop_timeout,
+            **({"Healthcheck": _check(state.check)} if state.check else {}),
             "User": state.user,
             "Env": list(process.env),
             "Cmd": list(state.command),
@@ -139,6 +149,33 @@ def instant(text: str) -> float:
     except ValueError:
         return 0.0
     return found.replace(tzinfo=found.tzinfo or datetime.UTC).timestamp()
+
+
+def _health(health: Health) -> dict[str, Any]:
+    return {
+        "Status": health.status,
+        "FailingStreak": health.failing_streak,
+        "Log": [
+            {
+                "Start": moment(result.start),
+                "End": moment(result.end),
+                "ExitCode": result.exit_code,
+                "Output": result.output,
+            }
+            for result in health.log
+        ],
+    }
+
+
+def _check(check: HealthCheck) -> dict[str, Any]:
+    return {
+        "Test": ["CMD", *check.test],
+        "Interval": round(check.interval * 1e9),
+        "Timeout": round(check.timeout * 1e9),
+        "StartPeriod": round(check.start_period * 1e9),
+        "StartInterval": round(check.start_interval * 1e9),
+        "Retries": check.retries,
+    }
 
 
 def moment(instant: float) -> str:

@@ -27,8 +27,9 @@ class RunOptions(TypedDict, total=False):
     ``HOST:INSIDE[:ro]`` or ``NAME:INSIDE[:ro]``, ``mount`` is ``type=…,source=…,target=…`` and ``tmpfs`` is ``FOLDER[:OPTIONS]``;
     ``profile`` is ``docker`` or ``sandbox``; ``timeout`` is in seconds, and both it and ``output_limit`` end what goes beyond.
     ``labels``, ``env`` and ``sysctl`` are ``NAME=VALUE`` words or a mapping. ``pull`` is
-    ``missing``, ``always`` or ``never``; ``platform`` is ``linux/arm64`` and the like. ``network`` is ``none``, ``host``,
-    ``container:NAME`` or the name of a network, or several of those; ``publish`` words are
+    ``missing``, ``always`` or ``never``; ``platform`` is ``linux/arm64`` and the like. Times are seconds, or durations
+    such as ``1m30s``; ``restart`` is ``no``, ``always``, ``unless-stopped`` or ``on-failure[:N]``. ``network`` is ``none``,
+    ``host``, ``container:NAME`` or the name of a network, or several of those; ``publish`` words are
     ``[[ADDRESS:]HOST_PORT:]PORT[/PROTOCOL]``.
     """
 
@@ -102,6 +103,20 @@ class RunOptions(TypedDict, total=False):
     timeout: float | None
     output_limit: int | str | None
     replace: bool
+    restart: str
+    stop_signal: str
+    stop_timeout: float | None
+    health_cmd: str
+    health_interval: str | float
+    health_timeout: str | float
+    health_retries: int
+    health_start_period: str | float
+    health_start_interval: str | float
+    no_healthcheck: bool
+    init: bool
+    env_file: Sequence[str]
+    label_file: Sequence[str]
+    log_opt: Sequence[str] | Mapping[str, str]
     pull: str
     platform: str | None
 

@@ -7,16 +7,16 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..build import records
+from ..build import caches, records
 from ..errors import IntegrityError, NBContainersError, NotFound
-from ..events import Observer, Progress, Warned, ignore
+from ..events import Observer, Progress, ignore
 from ..oci.descriptor import Digest
 from ..oci.image import Image
-from ..results import DiskUse, Fault, Pruned, StoreCheck
+from ..results import Fault, Pruned, StoreCheck
 from ..store import check as checking
 from ..store import unpacked
 from ..store.store import Store
@@ -26,10 +26,9 @@ from .selection import Selection, moment
 if TYPE_CHECKING:
     from .container import Container
 
-LIMIT = "NBCONTAINERS_DISK_LIMIT"
 KINDS = ("containers", "images", "cache")
 FILTERS = ("until", "label", "label!")
-_LIVE = ("running", "paused", "creating")
+LIVE = ("running", "paused", "creating")
 
 
 # What containers need ---------------------------------------------------------------------------------------------------
@@ -41,7 +40,7 @@ def held(root: Path) -> frozenset[str]:
     for container in _folders(root):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             found.add(str(json.loads((container / "state.json").read_bytes())["image_id"]))
-        found.update(_parents(root, container.name))
+        found.update(parents(root, container.name))
     return frozenset(found)
 
 
@@ -49,7 +48,7 @@ def _folders(root: Path) -> list[Path]:
     return sorted(path for path in (root / "containers").iterdir() if not path.name.startswith("."))
 
 
-def _parents(root: Path, key: str) -> tuple[str, ...]:
+def parents(root: Path, key: str) -> tuple[str, ...]:
     """The layers that a snapshot was made on."""
     try:
         return tuple(json.loads((root / "snapshots" / key / "about").read_bytes())["parents"])
@@ -62,8 +61,8 @@ def _standing(store: Store, containers: Iterable[Container]) -> dict[Digest, boo
     found: dict[Digest, bool] = {}
     for container in containers:
         with contextlib.suppress(NBContainersError):
-            runs = container.state.status in _LIVE
-            for chain in _parents(store.root, container.id):
+            runs = container.state.status in LIVE
+            for chain in parents(store.root, container.id):
                 found[Digest(chain)] = found.get(Digest(chain), False) or runs
     return found
 
@@ -98,6 +97,8 @@ def prune(
     layers = collected.layers
     if "cache" in kinds and not chosen.get("label") and not chosen.get("label!"):
         keys = _cache(store, chosen, all=all)
+        mounts, freed = _cache_mounts(store, chosen) if all else ((), 0)
+        keys, size = (*keys, *mounts), size + freed
         if keys:
             after = store.images.collect(doomed=lambda image: False)
             layers, size = (*layers, *after.layers), size + after.size + after.unpacked
@@ -129,10 +130,10 @@ def _containers(store: Store, containers: Sequence[Container], chosen: Selection
     for container in containers:
         with contextlib.suppress(NBContainersError):
             state = container.state
-            if state.status not in _LIVE and chosen.is_before(state.created) and chosen.has_labels(dict(state.labels)):
+            if state.status not in LIVE and chosen.is_before(state.created) and chosen.has_labels(dict(state.labels)):
                 doomed.append(container)
     gone, size = [], 0
-    taken = store.worker.measure([container.id for container in doomed]) if doomed else ()
+    taken = store.worker.measure([f"snapshots/{container.id}/upper" for container in doomed]) if doomed else ()
     for container, bytes_ in zip(doomed, taken, strict=True):
         with contextlib.suppress(NBContainersError):  # it was started or removed meanwhile
             container.remove()
@@ -181,132 +182,14 @@ def _cache(store: Store, chosen: Selection, *, all: bool) -> tuple[str, ...]:
     return tuple(gone)
 
 
-# What it takes, and the cap on that ----------------------------------------------------------------------------------------
-
-
-def disk_use(store: Store, containers: Sequence[Container]) -> tuple[DiskUse, ...]:
-    """What the images, containers, unpacked layers and build cache of a store take, in bytes."""
-    used = held(store.root)
-    images = {image.id: image for image in store.images.list()}
-    everything, needed = _blobs(images.values()), _blobs(image for image in images.values() if image.id in used)
-    states = []
-    for container in containers:
-        with contextlib.suppress(NBContainersError):
-            states.append(container.state)
-    written = store.worker.measure([state.id for state in states]) if states else ()
-    runs = [state.status in _LIVE for state in states]
-    trees = {chain: unpacked.size(store.root / "layers" / chain.hex) for chain in store.layers()}
-    cache = {path.name: made.descriptor for path, made in records.every(store.root)}
-    own = {blob.digest: blob.size for blob in cache.values() if blob.digest not in everything}
-    return (
-        DiskUse(
-            kind="Images",
-            total=len(images),
-            active=sum(image in used for image in images),
-            size=sum(everything.values()),
-            reclaimable=sum(size for digest, size in everything.items() if digest not in needed),
-        ),
-        DiskUse(
-            kind="Containers",
-            total=len(states),
-            active=sum(runs),
-            size=sum(written),
-            reclaimable=sum(size for size, live in zip(written, runs, strict=True) if not live),
-        ),
-        DiskUse(
-            kind="Unpacked Layers",
-            total=len(trees),
-            active=sum(chain in used for chain in trees),
-            size=sum(trees.values()),
-            reclaimable=sum(size for chain, size in trees.items() if chain not in used),
-        ),
-        DiskUse(
-            kind="Build Cache",
-            total=len(cache),
-            active=sum(blob.digest in everything for blob in cache.values()),
-            size=sum(own.values()),
-            reclaimable=sum(own.values()),
-        ),
-    )
-
-
-def sizes(store: Store, container: str) -> dict[str, int]:
-    """Docker's ``SizeRw`` and ``SizeRootFs`` of a container: what it wrote, and that with the layers below."""
-    (written,) = store.worker.measure([container])
-    below = sum(unpacked.size(store.root / "layers" / Digest(chain).hex) for chain in _parents(store.root, container))
-    return {"SizeRw": written, "SizeRootFs": written + below}
-
-
-def _blobs(images: Iterable[Image]) -> dict[Digest, int]:
-    return {
-        part.digest: part.size for image in images for part in (image.descriptor, image.manifest.config, *image.layers)
-    }
-
-
-def keep_within(store: Store, limit: int, *, on_event: Observer = ignore) -> Pruned:
-    """Remove what can be made again until the store takes ``limit`` bytes at most, the longest unused first.
-
-    Unpacked layers go first, those of images without a name before others, then steps of builds. Images and containers stay: if
-    they are more than the limit, that is said.
-    """
-    over = _taken(store) - limit
-    layers: list[Digest] = []
-    keys: list[str] = []
-    freed = 0
-    steps = _removable(store) if over > 0 else iter(())
-    while freed < over and (step := next(steps, None)):
-        size, chains, key = step()
-        freed, layers = freed + size, [*layers, *chains]
-        keys += [key] if key else []
-    if freed < over:
-        on_event(
-            Warned(
-                message=f"the store takes {limit + over - freed} bytes, and {LIMIT} allows {limit}",
-                hint="what is left cannot be made again: remove images or containers, or raise the limit",
-            )
-        )
-    return Pruned(layers=tuple(layers), cache=tuple(keys), size=freed)
-
-
-_Step = Callable[[], tuple[int, tuple[Digest, ...], str]]
-
-
-def _removable(store: Store) -> Iterator[_Step]:
-    """Steps that each give some room back: how much, the layers that are gone, and the key of the record that is."""
-    named = {chain for image in store.images.list() if image.reference for chain in image.chain_ids}
-    folders = {chain: store.root / "layers" / chain.hex for chain in store.layers()}
-    ages = {chain: (chain in named, _mtime(folder)) for chain, folder in folders.items()}
-
-    def tree(chain: Digest) -> tuple[int, tuple[Digest, ...], str]:
-        gone = store.images.drop([chain], lambda: held(store.root))
-        return gone.unpacked, gone.layers, ""
-
-    def record(path: Path) -> tuple[int, tuple[Digest, ...], str]:
-        path.unlink(missing_ok=True)
-        gone = store.images.collect(doomed=lambda image: False)
-        return gone.size + gone.unpacked, gone.layers, path.name
-
-    for chain in sorted(ages, key=lambda chain: ages[chain]):
-        yield lambda chain=chain: tree(chain)  # type: ignore[misc]
-    for _, path in sorted((_mtime(path), path) for path, _ in records.every(store.root)):
-        yield lambda path=path: record(path)  # type: ignore[misc]
-
-
-def _mtime(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _taken(store: Store) -> int:
-    blobs = 0
-    for digest in store.content:
-        with contextlib.suppress(NotFound):
-            blobs += store.content.size(digest)
-    trees = sum(unpacked.size(store.root / "layers" / chain.hex) for chain in store.layers())
-    keys = [path.name for path in (store.root / "snapshots").iterdir()]
-    return blobs + trees + (sum(store.worker.measure(keys)) if keys else 0)
+def _cache_mounts(store: Store, chosen: Selection) -> tuple[tuple[str, ...], int]:
+    """Remove the folders that RUN steps share, but for those that are in use; which they were, and what they took."""
+    found = [cache for cache in caches.every(store.root) if chosen.is_before(cache.used)]
+    sizes = store.worker.measure([str(cache.path.relative_to(store.root)) for cache in found]) if found else ()
+    gone = [
+        (cache.path.name, size) for cache, size in zip(found, sizes, strict=True) if caches.remove(cache, store.worker)
+    ]
+    return tuple(name for name, _ in gone), sum(size for _, size in gone)
 
 
 # The check --------------------------------------------------------------------------------------------------------------
@@ -386,14 +269,6 @@ def _problems(store: Store, container: Container) -> Iterator[str]:
     except NBContainersError:
         yield f"has no tree of files any more: 'nbcontainers rm {state.name}' removes the rest of it"
         return
-    for chain in _parents(store.root, container.id):
+    for chain in parents(store.root, container.id):
         if not unpacked.usable(store.root / "layers" / Digest(chain).hex):
             yield f"stands on the layer {Digest(chain).short}, which is not there"
-
-
-def limit_of(environ: Mapping[str, str]) -> int | None:
-    """The cap that $NBCONTAINERS_DISK_LIMIT sets, in bytes; None without it."""
-    from . import options
-
-    word = environ.get(LIMIT, "").strip()
-    return options.size(word) if word else None

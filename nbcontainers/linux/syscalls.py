@@ -1,11 +1,12 @@
 """The system calls that Python has no function for, typed; each raises OSError as those of ``os`` do.
 
-The zygote imports this module, so it imports only ``ctypes`` and ``os``.
+The zygote imports this module, so it imports only ``ctypes``, ``errno`` and ``os``.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -195,10 +196,20 @@ def pivot_root(new: str | bytes, old: str | bytes) -> None:
     _check(_syscall(_SYS_PIVOT_ROOT, os.fsencode(new), os.fsencode(old)), new)
 
 
+# Whatever is renamed or mounted anywhere on the host while ".." is followed below a root makes the kernel answer EAGAIN, and the
+# caller ask again: openat2(2), "ERRORS". On a busy machine that is now and then; whoever does it on purpose does not win for ever.
+_RENAMES = 1000
+
+
 def openat2(directory: int, path: str | bytes, flags: int, *, resolve: int, mode: int = 0) -> int:
     """Open a path below a directory under the rules ``resolve`` (RESOLVE_IN_ROOT …); see openat2(2). Close-on-exec is added."""
     how = _OpenHow(flags=flags | os.O_CLOEXEC, mode=mode, resolve=resolve)
-    return _check(_syscall(_SYS_OPENAT2, directory, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how)), path)
+    answer = -1
+    for _ in range(_RENAMES):
+        answer = _syscall(_SYS_OPENAT2, directory, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+        if answer >= 0 or ctypes.get_errno() != errno.EAGAIN:
+            break
+    return _check(answer, path)
 
 
 def open_tree(directory: int, path: str | bytes, flags: int) -> int:

@@ -5,6 +5,7 @@ What the socket did not carry (a reader slower than the container) is read from 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from typing import BinaryIO, Literal
 
 from ..errors import Detached
 from ..events import Observer, Output
-from . import frames, log, streams
+from . import frames, log, logfiles, streams
 from .keys import Sequence
 
 _CHUNK = 1 << 16
@@ -36,6 +37,7 @@ class Attachment:
         self._stream = stream
         self._log = log_path
         self._begin = begin
+        self._before = 0  # bytes that the container had written before that
         self._reader = frames.Reader()
         self._ended = False
 
@@ -70,13 +72,23 @@ class Attachment:
                     raise Detached("the container goes on by itself")
                 source = source if data else None
 
-    def complete(self, observer: Observer) -> None:
-        """After the end: tell the observer what the stream did not carry, from the log."""
+    def complete(self, observer: Observer, written: int | None) -> None:
+        """After the end: tell the observer what the stream did not carry, from the log.
+
+        ``written`` is what the container wrote in all since its shim began, None if nobody knows. What is missing is the end of
+        it: the beginning of the stream may not be in the log any more.
+        """
         if self._begin is None:
             return
-        skip = self.received
+        if written is None:
+            skip = self.received
+        else:
+            missing = written - self._before - self.received
+            if missing <= 0:
+                return
+            skip = sum(len(data) for _, data, _ in read_log(self._log, self._begin)) - missing
         for stream, data, _ in read_log(self._log, self._begin):
-            rest = data[skip:]
+            rest = data[max(0, skip) :]
             skip = max(0, skip - len(data))
             if rest:
                 self.received += len(rest)
@@ -104,7 +116,8 @@ class Attachment:
                 self.received += len(body)
                 observer(Output(data=body, stream=_NAMES[stream]))
             elif stream == streams.NOTICE:
-                self._begin = int(json.loads(body)["offset"])
+                notice = json.loads(body)
+                self._begin, self._before = int(notice["offset"]), int(notice["written"])
 
     def _send(self, data: bytes) -> bytes:
         """What the socket did not take."""
@@ -151,37 +164,78 @@ def read_log(
 ) -> Iterator[tuple[int, bytes, str]]:
     """(stream, bytes, time) of each record from an offset on; torn records are passed over, a log that is gone has none.
 
-    At its end the log is read on for as long as ``goes_on`` says so, and then once more.
+    At its end the log is read on for as long as ``goes_on`` says so, and then once more. What was removed is passed over.
     """
-    try:
-        file = open(path, "rb")  # noqa: SIM115 - closed below, after the last record was taken
-    except FileNotFoundError:
-        return
-    with file:
-        file.seek(begin)
-        is_last = False
-        while True:
-            line = file.readline()
-            if line.endswith(b"\n"):
-                record = log.parse(line)
-                if record is not None:
-                    yield record
-            elif is_last:
-                return
-            else:
+    while True:
+        try:
+            file, start, is_current = _open_at(path, begin)
+        except FileNotFoundError:
+            return
+        with file:
+            file.seek(max(0, begin - start))
+            is_last = False
+            while True:
+                line = file.readline()
+                if line.endswith(b"\n"):
+                    record = log.parse(line)
+                    if record is not None:
+                        yield record
+                    continue
                 file.seek(-len(line), os.SEEK_CUR)
-                is_last = not goes_on()
-                if not is_last:
-                    time.sleep(_LOOK_AGAIN_S)
+                if not is_current:
+                    break
+                if not _is_at(path, file):  # another file was begun: once more to the end of this one, and on to that
+                    is_current = False
+                elif is_last:
+                    return
+                else:
+                    is_last = not goes_on()
+                    if not is_last:
+                        time.sleep(_LOOK_AGAIN_S)
+            begin = start + file.seek(0, os.SEEK_END)
 
 
 def last_records(path: Path, count: int) -> int:
     """The offset in a log from which it has ``count`` records left."""
-    offsets: deque[int] = deque([0], maxlen=count + 1)
-    try:
-        with open(path, "rb") as file:
+    after = 0  # records in the files after the one that is looked at
+    old = logfiles.older(str(path.parent), path.name)
+    for start in [logfiles.end(old), *(begin for begin, _ in reversed(old))]:
+        offsets: deque[int] = deque([start], maxlen=max(0, count - after) + 1)
+        number = 0
+        with contextlib.suppress(FileNotFoundError), open(_name(path, start, old), "rb") as file:
             for line in file:
                 offsets.append(offsets[-1] + len(line))
+                number += 1
+        after += number
+        if after >= count:
+            return offsets[0]
+    return old[0][0] if old else 0
+
+
+def _name(path: Path, start: int, old: list[tuple[int, int]]) -> str:
+    return logfiles.path(str(path), start) if any(start == begin for begin, _ in old) else str(path)
+
+
+def _open_at(path: Path, begin: int) -> tuple[BinaryIO, int, bool]:
+    """(the file of a log that holds an offset, where it begins, whether it is the one that is written)."""
+    while True:
+        old = logfiles.older(str(path.parent), path.name)
+        held = [start for start, size in old if begin < start + size]
+        try:
+            if held:
+                return open(logfiles.path(str(path), held[0]), "rb"), held[0], False
+            file = open(path, "rb")  # noqa: SIM115 - the caller's to close
+        except FileNotFoundError:
+            if path.exists() or logfiles.older(str(path.parent), path.name) != old:
+                continue  # it was removed, or got its other name, just now
+            raise
+        if logfiles.older(str(path.parent), path.name) == old:
+            return file, logfiles.end(old), True
+        file.close()  # another file was begun meanwhile
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
     except FileNotFoundError:
-        return 0
-    return offsets[0]
+        return not path.parent.exists()  # between two names of a rotation, or gone with its container

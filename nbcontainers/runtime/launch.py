@@ -42,6 +42,7 @@ class Plan(TypedDict):
     stdin: bool
     terminal: list[int]  # rows and columns, 0 where they are not known; empty for no terminal
     restart: tuple[str, int]
+    log_options: tuple[int, int]
     health: dict[str, Any] | None
     # cgroups
     cgroup: str
@@ -179,6 +180,7 @@ def compile(  # noqa: A001 - it is what this does
         stdin=stdin,
         terminal=list(size) if process.terminal else [],
         restart=state.restart,
+        log_options=state.log_options,
         health=states.health_to_json(state.check) if state.check else None,
         cgroup=cgroup,
         cgroup_directories=list(plan.directories),

@@ -23,16 +23,20 @@ def start_time(pid: int) -> int:
     return 0 if not fields or fields[0] in b"ZX" else int(fields[19])
 
 
-def tree(pid: int) -> Iterator[int]:
-    """The pid and those of all its descendants; what ends meanwhile is passed over."""
-    yield pid
+def children(pid: int) -> list[int]:
+    """The processes that a process started and that are still there."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
-        return
-    for thread in threads:
-        for child in _read(f"/proc/{pid}/task/{thread}/children").split():
-            yield from tree(int(child))
+        return []
+    return [int(child) for thread in threads for child in _read(f"/proc/{pid}/task/{thread}/children").split()]
+
+
+def tree(pid: int) -> Iterator[int]:
+    """The pid and those of all its descendants; what ends meanwhile is passed over."""
+    yield pid
+    for child in children(pid):
+        yield from tree(child)
 
 
 def resident(pid: int) -> int:
@@ -49,9 +53,9 @@ def proportional(pid: int) -> int:
     return resident(pid)
 
 
-def memory(pid: int, limit: int = 0) -> int:
-    """Bytes that a tree of processes uses; counted dearly only if a cheap count, which is never less, exceeds the limit."""
-    pids = list(tree(pid))
+def memory(roots: list[int], limit: int = 0) -> int:
+    """Bytes that trees of processes use; counted dearly only if a cheap count, which is never less, exceeds the limit."""
+    pids = [pid for root in roots for pid in tree(root)]
     cheap = sum(map(resident, pids))
     return cheap if cheap <= limit else sum(map(proportional, pids))
 

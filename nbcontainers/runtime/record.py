@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 NAME = "state.json"
-OTHERS = ("name",)  # what an engine may change while a shim has the container
+OTHERS = ("name", "restart")  # what an engine may change while a shim has the container
 
 
 def to_json(value: Any) -> str:

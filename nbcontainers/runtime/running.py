@@ -25,7 +25,7 @@ from ..events import Observer, Output
 from ..linux import cgroups, counters
 from ..linux.processes import ProcessTreeMeter
 from ..results import ContainerState, NetworkUse, Usage
-from . import log, processes, state
+from . import log, pausing, processes, state
 from .attach import Attachment, last_records, read_log
 from .execution import Execution, ask
 
@@ -81,7 +81,7 @@ class Running:
                 raise
             code = self.wait()
             if self._written != attachment.received:
-                attachment.complete(on_event)
+                attachment.complete(on_event, self._written if self._written >= 0 else None)
             attachment.close()
             self._attachment = None
             return code
@@ -89,10 +89,11 @@ class Running:
         try:
             attachment.request(all_of_it=from_begin)
             attachment.follow(on_event, stdin, detach_keys)
-            attachment.complete(on_event)
+            code = self.wait()
+            attachment.complete(on_event, state.load_extra(self.folder).get("written"))
         finally:
             attachment.close()
-        return self.wait()
+        return code
 
     def wait(self, timeout: float | None = None) -> int:
         """The exit code, once the container has ended.
@@ -135,9 +136,20 @@ class Running:
             raise _is_not_running(found) from None
         finally:
             os.close(pidfd)
+        if number == signals.SIGKILL and found.status == "paused":  # a v1 freezer holds even those that are to die
+            with contextlib.suppress(Conflict):
+                pausing.unpause(self.folder)
+
+    def give_up(self) -> None:
+        """Tell the shim that a person wants the container ended: its restart policy does not count any more."""
+        with contextlib.suppress(OSError, KeyError):
+            ask(state.load_extra(self.folder)["socket"], {"do": "stop"})
 
     def stop(self, timeout: float = 10.0, number: int = signals.SIGTERM) -> int:
-        """Ask the container to end, end it after ``timeout`` seconds, and return its exit code."""
+        """Ask the container to end, end it after ``timeout`` seconds, and return its exit code. It is not started again."""
+        self.give_up()
+        with contextlib.suppress(Conflict):
+            pausing.unpause(self.folder)
         try:
             self.signal(number)
             try:
@@ -156,7 +168,7 @@ class Running:
             Conflict: the container does not run.
         """
         found, extra = self.state, state.load_extra(self.folder)
-        if found.status != "running":
+        if found.status not in {"running", "paused"}:
             raise _is_not_running(found)
         try:
             own = found.pid if _has_own_network(found.pid) else 0
@@ -183,6 +195,11 @@ class Running:
 
     def __del__(self) -> None:
         self.close()
+
+    def change_restart(self, policy: tuple[str, int]) -> None:
+        """Tell the shim, if there is one, of another restart policy."""
+        with contextlib.suppress(OSError, KeyError):
+            ask(state.load_extra(self.folder)["socket"], {"do": "restart", "policy": policy})
 
     def leave(self) -> None:
         """Let a container of the foreground go on by itself, as one that was started detached."""
@@ -250,7 +267,7 @@ class Running:
 
     def _open_process(self, found: ContainerState) -> int:
         start = state.load_extra(self.folder).get("start", 0)
-        if found.status != "running" or not found.pid:
+        if found.status not in {"running", "paused"} or not found.pid:
             raise _is_not_running(found)
         try:
             pidfd = os.pidfd_open(found.pid)
@@ -310,16 +327,32 @@ def _has_own_network(pid: int) -> bool:
         raise NotFound(f"process {pid} is gone") from error
 
 
-def logs(folder: Path, *, follow: bool = False, tail: int | None = None) -> Iterator[Output]:
+def logs(
+    folder: Path,
+    *,
+    follow: bool = False,
+    tail: int | None = None,
+    since: float | None = None,
+    until: float | None = None,
+) -> Iterator[Output]:
     """What the container wrote, over all its runs, in order, with times: a line, or a piece of one, each.
 
-    With ``tail`` only the last so many; with ``follow`` what comes, too, until the container has ended.
+    With ``tail`` only the last so many; with ``follow`` what comes, too, until the container has ended; only what was written
+    from ``since`` on and up to ``until`` (seconds since the epoch).
     """
     path = folder / log.NAME
     begin = 0 if tail is None else last_records(path, tail)
     live = {"creating", "running", "paused", "restarting"} if follow else set()
-    for stream, data, stamp in read_log(path, begin, goes_on=lambda: state.load_state(folder).status in live):
+
+    def goes_on() -> bool:
+        return state.load_state(folder).status in live and (until is None or time.time() < until)
+
+    for stream, data, stamp in read_log(path, begin, goes_on=goes_on):
         at = datetime.datetime.fromisoformat(stamp).timestamp()
+        if since is not None and at < since:
+            continue
+        if until is not None and at > until:
+            return
         yield Output(data=data, stream="stderr" if stream == log.STDERR else "stdout", time=at)
 
 

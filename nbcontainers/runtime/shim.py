@@ -113,7 +113,7 @@ class _Shim:
 
     def run(self, stdio: int) -> NoReturn:
         """Start, serve, finish."""
-        self.streams = Streams(self.poller, self.plan["log"])
+        self.streams = Streams(self.poller, self.plan["log"], self.plan["log_options"])
         if not self.streams.own(_PATIENCE_S):
             self._fail("start", errno.EBUSY, "the container runs already", 125)
         self.is_owner = True
@@ -339,7 +339,9 @@ class _Shim:
 
     def _watch_memory(self) -> None:
         limit = self.plan["watched_memory"]
-        if not self.out_of_memory and processes.memory(self.pid, limit) > limit:
+        # Commands that were entered count, too: they are our children.
+        ours = [child for child in processes.children(os.getpid()) if child != self.supervisor.pid]
+        if not self.out_of_memory and processes.memory(ours, limit) > limit:
             self.out_of_memory = True
             self._kill()
         self.watch = self.poller.after(_WATCH_S, self._watch_memory)
@@ -402,6 +404,7 @@ class _Shim:
         assert self.streams is not None
         self.poller.cancel(self.waiting)
         self.streams.dismiss()
+        self.extra["written"] = self.streams.written
         try:  # noqa: SIM105 - contextlib would cost the zygote memory
             self._record(
                 {

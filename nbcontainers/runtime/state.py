@@ -78,6 +78,18 @@ def save_state(folder: Path, state: ContainerState) -> None:
         os.close(descriptor)
 
 
+def change(folder: Path, **fields: Any) -> ContainerState:
+    """Change some of what state.json says, and return the whole. NotFound if it is gone."""
+    descriptor = record.lock(str(folder))
+    try:
+        state, extra = _parse(folder)
+        state = dataclasses.replace(state, **fields)
+        record.write(descriptor, {**to_json(state), "runtime": extra})
+        return state
+    finally:
+        os.close(descriptor)
+
+
 def to_json(state: ContainerState) -> dict[str, Any]:
     """The state's fields as JSON has them."""
     # all but the last two are flat: dataclasses.asdict would copy each value deeply
@@ -172,6 +184,8 @@ def _parse(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
         values["ports"] = tuple(tuple(port) for port in values.get("ports") or ())
         policy, most = values.get("restart") or ("no", 0)
         values["restart"] = (policy, most)
+        size, count = values.get("log_options") or (0, 1)
+        values["log_options"] = (size, count)
         check = values.get("check")
         values["check"] = HealthCheck(**{**check, "test": tuple(check["test"])}) if check else None
         values["health"] = _health(values.get("health"))

@@ -15,7 +15,7 @@ import os
 import select
 import time
 
-from . import frames, log, record
+from . import frames, log, logfiles, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 16
 _MOST_DRAINED = 1 << 10
 _MOST_INPUT = 1 << 16  # input that waits for the container; beyond it a client is not read
-NOTICE = 4  # to a client: JSON, where in the log its stream begins
+NOTICE = 4  # to a client: JSON, where in the log its stream begins, and how much was written before
 REQUEST = 5  # from a client: "all" for what this run has written so far, else from now on
 GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
@@ -86,10 +86,14 @@ class _Client:
 class Streams:
     """The streams of one container and those who are attached to them."""
 
-    def __init__(self, poller: Poller, log_path: str) -> None:
+    def __init__(self, poller: Poller, log_path: str, limits: tuple[int, int]) -> None:
+        """``limits`` are the bytes that a file of the log may have (0: any number), and how many files there are."""
         self._poller = poller
-        self._log = os.open(log_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-        self.begin = self._end = os.fstat(self._log).st_size
+        self._path = log_path
+        self._most, self._files = limits
+        self._old: list[tuple[int, int]] = []  # files of the log before this one: where each begins, its size
+        self._is_held = False  # the container waits: a client is about to lose what it has not read yet
+        self._open_log()
         self._outputs: dict[
             int, tuple[int, bytes]
         ] = {}  # descriptor: stream, bytes of a character that has not come whole
@@ -98,7 +102,18 @@ class Streams:
         self._input = b""
         self._input_ends = False
         self.written = 0  # by the container, in bytes
+        self._before = 0  # of these, before the run that is
         self.lost = ""  # why the log is not whole, if so
+
+    def _open_log(self) -> None:
+        self._log = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self._set_offsets(os.fstat(self._log).st_size)
+
+    def _set_offsets(self, size: int) -> None:
+        folder, _, name = self._path.rpartition("/")
+        self._old = logfiles.older(folder, name)
+        self._base = logfiles.end(self._old)
+        self.begin = self._end = self._base + size
 
     def own(self, patience_s: float) -> bool:
         """Wait until no other shim of this container is there, and keep others away for as long as this process lives.
@@ -115,14 +130,21 @@ class Streams:
                     return False
                 time.sleep(0.001)
                 continue
-            self.begin = self._end = os.fstat(self._log).st_size
-            return True
+            own = os.fstat(self._log)
+            try:
+                if own.st_ino == os.stat(self._path).st_ino:
+                    self._set_offsets(own.st_size)
+                    return True
+            except FileNotFoundError:
+                pass
+            os.close(self._log)  # the other shim began another file meanwhile
+            self._open_log()
 
     def read(self, descriptor: int, stream: int) -> None:
         """Take the read end of a pipe that the container writes to."""
         os.set_blocking(descriptor, False)
         self._outputs[descriptor] = (stream, b"")
-        self._poller.watch(descriptor, select.POLLIN, lambda events: self._take(descriptor))
+        self._watch_output(descriptor)
 
     def feed(self, descriptor: int) -> None:
         """Take the write end of the container's standard input."""
@@ -150,10 +172,11 @@ class Streams:
 
     def begin_anew(self) -> None:
         """What comes now is of the next run."""
-        self.begin = self._end
+        self.begin, self._before = self._end, self.written
 
     def dismiss(self) -> None:
-        """After the last run: tell the clients what fits, and let go of everybody."""
+        """After the last run: tell the clients what fits, and let go of everybody; the rest they read in the log themselves."""
+        self._is_held = False  # so it is not removed now: the next run does that
         for client in list(self._clients.values()):
             self._serve(client)
             self._drop(client)
@@ -187,7 +210,7 @@ class Streams:
             record.write_all(self._log, written)
             self._end += len(written)
         except OSError as error:
-            os.ftruncate(self._log, start)  # no torn record
+            os.ftruncate(self._log, start - self._base)  # no torn record
             self.lost = self.lost or f"the log is not whole: {error.strerror}"
         for client in list(self._clients.values()):
             if not client.wants_output or client.behind >= 0:
@@ -196,6 +219,49 @@ class Streams:
                 client.behind = start
             else:
                 self._send(client, frames.frame(stream, data))
+        if self._most and self._end - self._base >= self._most:
+            self._rotate()
+
+    def _rotate(self) -> None:
+        """Begin another file of the log. It is locked before it has its name, so that no other shim has it first."""
+        fresh = f"{self._path}.new"
+        try:
+            descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o640)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.rename(self._path, logfiles.path(self._path, self._base))
+            os.rename(fresh, self._path)
+        except OSError as error:
+            self.lost = self.lost or f"the log does not rotate: {error.strerror}"
+            self._most = 0
+            return
+        self._old.append((self._base, self._end - self._base))
+        os.close(self._log)
+        self._log, self._base = descriptor, self._end
+        self._trim()
+
+    def _trim(self) -> None:
+        """Remove what is too old, but not before every client has had it: till then the container waits."""
+        while len(self._old) >= self._files:
+            begin, size = self._old[0]
+            if any(0 <= client.behind < begin + size for client in self._clients.values()):
+                self._hold(True)
+                return
+            try:  # noqa: SIM105 - contextlib would cost the zygote memory
+                os.unlink(logfiles.path(self._path, begin))
+            except FileNotFoundError:
+                pass
+            del self._old[0]
+        self._hold(False)
+
+    def _hold(self, held: bool) -> None:
+        if held != self._is_held:
+            self._is_held = held
+            for descriptor in self._outputs:
+                self._watch_output(descriptor)
+
+    def _watch_output(self, descriptor: int) -> None:
+        events = 0 if self._is_held else select.POLLIN
+        self._poller.watch(descriptor, events, lambda happened: self._take(descriptor))
 
     def _send(self, client: _Client, data: bytes) -> None:
         """Send what the socket takes and keep the rest until it takes more."""
@@ -224,9 +290,10 @@ class Streams:
 
     def _catch_up(self, client: _Client) -> None:
         """The next piece of the log, as one frame of one stream."""
-        piece = os.pread(self._log, _CHUNK, client.behind)
+        client.behind = max(client.behind, self._old[0][0] if self._old else self._base)
+        piece = self._pread(client.behind)
         while piece and b"\n" not in piece:  # a record may be longer, for a line may
-            more = os.pread(self._log, _CHUNK, client.behind + len(piece))
+            more = self._pread(client.behind + len(piece))
             if not more:
                 break
             piece += more
@@ -243,6 +310,16 @@ class Streams:
             client.behind = -1
         if parts:
             self._send(client, frames.frame(stream, b"".join(parts)))
+        if self._is_held:
+            self._trim()
+
+    def _pread(self, offset: int) -> bytes:
+        """A piece of the log from an offset on, of one of its files."""
+        for begin, size in self._old:
+            if begin <= offset < begin + size:
+                with open(logfiles.path(self._path, begin), "rb", buffering=0) as file:
+                    return os.pread(file.fileno(), min(_CHUNK, begin + size - offset), offset - begin)
+        return os.pread(self._log, _CHUNK, offset - self._base)
 
     def _watch(self, client: _Client) -> None:
         events = select.POLLIN if len(self._input) < _MOST_INPUT else 0
@@ -269,10 +346,13 @@ class Streams:
 
     def _obey(self, client: _Client, stream: int, body: bytes) -> None:
         if stream == REQUEST:
-            begin = self.begin if body == b"all" else self._end
+            begin, written = (self.begin, self._before) if body == b"all" else (self._end, self.written)
             client.wants_output = True
             client.behind = begin if begin < self._end else -1
-            self._send(client, client.pending + frames.frame(NOTICE, record.to_json({"offset": begin}).encode()))
+            self._send(
+                client,
+                client.pending + frames.frame(NOTICE, record.to_json({"offset": begin, "written": written}).encode()),
+            )
         elif stream == log.STDIN:
             self._input += body
             self._input_ends = self._input_ends or not body
@@ -319,3 +399,5 @@ class Streams:
         if self._clients.pop(number, None) is not None:
             self._poller.forget(number)
             client.socket.close()
+            if self._is_held:
+                self._trim()

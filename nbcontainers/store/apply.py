@@ -124,7 +124,7 @@ class _Unpacking:
             if count > limits.entries or room < 0:
                 raise IntegrityError(
                     f"a layer of more than {limits.entries} entries or {limits.bytes} bytes",
-                    hint="raise the limit if it is meant to be so large",
+                    hint="if it is meant to be so large, raise NBCONTAINERS_LAYER_LIMIT",
                 )
             try:
                 self._entry(header, body)

@@ -169,7 +169,7 @@ class ReadAhead:
                 if self._limit is not None and total > self._limit:
                     raise IntegrityError(
                         f"a layer of more than {self._limit} bytes",
-                        hint="raise the limit if it is meant to be so large",
+                        hint="if it is meant to be so large, raise NBCONTAINERS_LAYER_LIMIT",
                     )
                 self._hash.update(block)
                 if not self._give(block):

@@ -18,6 +18,7 @@ from .picking import Picking
 
 _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
+_MOST_LINKS = 40  # as many as the kernel follows
 
 
 class Copying:
@@ -36,7 +37,7 @@ class Copying:
         self, root: int, destination: bytes, owner: tuple[int, int] | None, mode: str, beside: int = -1
     ) -> None:
         self._root = root
-        self._destination = b"/" + destination.strip(b"/")
+        self._destination = b"/" + _real(root, destination).strip(b"/")
         self._owner = owner
         self._mode = modes.parse(mode) if mode else None
         self._links: dict[tuple[int, int], bytes] = {}
@@ -330,6 +331,34 @@ def lookup(tree: int, word: str) -> tuple[int, int]:
     if colon and group:
         gid = int(group) if group.isdecimal() else _line(tree, b"/etc/group", group, "group")[0]
     return uid, gid
+
+
+def _real(tree: int, path: bytes) -> bytes:
+    """A path with every link in it followed inside the tree, the last one too; what is not there yet stays as it is written."""
+    done, left, followed = b"", [part for part in reversed(path.split(b"/")) if part not in (b"", b".")], 0
+    while left:
+        part = left.pop()
+        if part == b"..":
+            done = done.rpartition(b"/")[0]
+            continue
+        try:
+            folder = syscalls.openat2(tree, done or b"/", _FOLDER, resolve=_INSIDE)
+        except (FileNotFoundError, NotADirectoryError):
+            done += b"/" + part
+            continue
+        try:
+            target = os.readlink(part, dir_fd=folder)
+        except OSError:  # no link, or nothing
+            done += b"/" + part
+            continue
+        finally:
+            os.close(folder)
+        followed += 1
+        if followed > _MOST_LINKS:
+            raise Conflict(f"links go in a circle: {_text(path)}", hint="remove them, or name another destination")
+        done = b"" if target.startswith(b"/") else done
+        left += [part for part in reversed(target.split(b"/")) if part not in (b"", b".")]
+    return done
 
 
 def owner(tree: int, word: str, unknown: set[str]) -> tuple[int, int]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ..errors import NBContainersError
 from ..oci.descriptor import Descriptor, Digest
 from ..results import Entry
 from . import tar
@@ -34,6 +36,24 @@ class Packed:
     descriptor: Descriptor
     diff_id: Digest
     size: int
+
+
+LIMIT = "NBCONTAINERS_LAYER_LIMIT"
+
+
+def bounds(stored: int, environ: Mapping[str, str]) -> Limits:
+    """What a layer that is stored in so many bytes may be at most: 200 times as much, or a GiB if that is more.
+
+    $NBCONTAINERS_LAYER_LIMIT raises it: bytes, or a size such as ``100g``; NBContainersError if it is neither.
+    """
+    word = environ.get(LIMIT, "").strip().lower()
+    least = max(1 << 30, 200 * stored)
+    if not word:
+        return Limits(bytes=least)
+    match = re.fullmatch(r"(\d+)([kmgt]?)i?b?", word)
+    if not match:
+        raise NBContainersError(f"{LIMIT} is no size: {word!r}", hint="write bytes, or a size such as 100g")
+    return Limits(bytes=max(least, int(match[1]) << 10 * (" kmgt".index(match[2] or " "))))
 
 
 def pack(

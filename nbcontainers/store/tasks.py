@@ -8,23 +8,35 @@ import itertools
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ..errors import IntegrityError, NotFound
-from ..linux import mounts, recorded
+from ..linux import mounts, recorded, syscalls
 from ..oci.descriptor import Digest
 from ..oci.image import chain_ids
-from . import attributes, audit, changes, compression, copying, layers, removal, stubs, tar, unarchive, unpacked
+from ..oci.runtime import Mount
+from . import (
+    attributes,
+    audit,
+    carrying,
+    changes,
+    compression,
+    copying,
+    layers,
+    removal,
+    stubs,
+    tar,
+    unarchive,
+    unpacked,
+)
 from .attributes import Attributes, Owners
 from .entries import Index
 from .merged import FOLDER, Merged
 from .picking import Picking, Rule
 from .work import Answer, Work
 
-_RATIO = 200  # bytes that one byte of a blob may become, beyond the first GiB
-_ALLOWED = 1 << 30
 _MOST_FAULTS = 1000  # of one layer, beyond which more tell nothing new
 
 
@@ -49,7 +61,7 @@ class _Counted(io.FileIO):
         return data
 
 
-def unpack(work: Work, blob: str, diff_id: str, chain: str, parents: list[str], bounds: tuple[int, int] | None) -> None:
+def unpack(work: Work, blob: str, diff_id: str, chain: str, parents: list[str], bounds: tuple[int, int]) -> None:
     """See ``Worker.unpack``."""
     target = work.layer(chain)
     with work.alone(chain):
@@ -58,7 +70,7 @@ def unpack(work: Work, blob: str, diff_id: str, chain: str, parents: list[str], 
         size = os.stat(blob).st_size
         tell = work.paced(f"unpacking {Digest(diff_id).short}", size)
         with work.scratch() as folder, _Counted(blob, tell) as file, work.opened(parents) as below:
-            limits = layers.Limits(*bounds) if bounds else layers.Limits(bytes=max(_ALLOWED, _RATIO * size))
+            limits = layers.Limits(*bounds)
             index, lost = Index(), set[str]()
             (folder / "fs").mkdir(mode=0o755)
             root = os.open(folder / "fs", FOLDER)
@@ -293,6 +305,59 @@ def export(work: Work, rootfs: list[dict[str, Any]], descriptor: int) -> None:
         writer.close()
 
 
+@contextlib.contextmanager
+def _tree(work: Work, rootfs: list[dict[str, Any]], root: tuple[int, ...], *, write: bool = False) -> Iterator[int]:
+    """The root that was given, that of a container that runs, or else a snapshot's own."""
+    if root:
+        yield root[0]
+        return
+    (mount,) = (Mount.from_json(entry) for entry in rootfs)
+    if mount.type == "overlay":
+        tree = mounts.parse(mount)
+        for part in filter(None, (*tree.lower, tree.upper)):
+            attributes.learn(Path(part).parent)
+        mount = mount if write else mounts.overlay(tree.readable().lower)
+    else:
+        attributes.learn(Path(mount.source).parent)
+    # The kernel resolves no ".." on a mount that hangs nowhere (openat2 answers EAGAIN for ever): so it hangs here meanwhile.
+    with work.scratch() as folder:
+        mounts.attach(mount, str(folder))
+        try:
+            own = os.open(folder, FOLDER)
+            try:
+                yield own
+            finally:
+                os.close(own)
+        finally:
+            syscalls.umount(str(folder), syscalls.MNT_DETACH)
+
+
+def kind(work: Work, rootfs: list[dict[str, Any]], path: str, follow: bool, *root: int) -> str:
+    """See ``Worker.kind``."""
+    with _tree(work, rootfs, root) as tree:
+        return carrying.kind(tree, path, follow=follow)
+
+
+def carry_out(
+    work: Work, rootfs: list[dict[str, Any]], path: str, name: str, follow: bool, out: int, *root: int
+) -> None:
+    """See ``Worker.carry_out``."""
+
+    def emit(block: memoryview) -> None:
+        rest = block
+        while rest:
+            rest = rest[os.write(out, rest) :]
+
+    with _tree(work, rootfs, root) as tree:
+        carrying.pack(tree, path, name, emit, follow=follow)
+
+
+def carry_in(work: Work, rootfs: list[dict[str, Any]], folder: str, owners: bool, source: int, *root: int) -> None:
+    """See ``Worker.carry_in``."""
+    with _tree(work, rootfs, root, write=True) as tree, open(source, "rb", closefd=False) as stream:
+        carrying.place(tree, folder, stream, owners=owners)
+
+
 def verify(work: Work, chain: str) -> list[tuple[str, str]]:
     """See ``Worker.verify``."""
     layer = work.layer(chain)
@@ -316,9 +381,9 @@ def repack(work: Work, chain: str, parents: list[str], kind: compression.Compres
     return Answer((str(path), about.media_type, str(about.digest), about.size), (blob,))
 
 
-def measure(work: Work, keys: list[str]) -> list[int]:
+def measure(work: Work, folders: list[str]) -> list[int]:
     """See ``Worker.measure``."""
-    return [_taken(work.root / "snapshots" / key / "upper") for key in keys]
+    return [_taken(work.root / folder) for folder in folders]
 
 
 def _taken(tree: Path) -> int:
@@ -389,6 +454,9 @@ _ALL: dict[str, Callable[..., Any]] = {
     "content": content,
     "lookup": lookup,
     "export": export,
+    "kind": kind,
+    "carry_out": carry_out,
+    "carry_in": carry_in,
     "verify": verify,
     "repack": repack,
     "measure": measure,

@@ -26,7 +26,7 @@ from ..linux.idmap import Identity
 from ..oci.descriptor import Descriptor, Digest
 from ..oci.runtime import IdMapping, Mount
 from ..results import Change
-from . import wire
+from . import layers, wire
 from .compression import Compression
 from .layers import CommittedLayer, Limits
 from .picking import Rule
@@ -175,15 +175,16 @@ class Worker:
             diff_id: what its uncompressed bytes must hash to.
             chain: the chain ID of the layer.
             parents: the chain IDs of the layers below, from the base up; each is unpacked.
-            limits: what it may be at most; by default in proportion to the blob.
+            limits: what it may be at most; by default in proportion to the blob, or what $NBCONTAINERS_LAYER_LIMIT allows.
             on_event: hears of progress, and is warned of what this host cannot keep.
 
         Raises:
             IntegrityError: the blob is damaged or hostile, or is not what ``diff_id`` says; nothing is left.
 
         """
-        bounds = None if limits is None else (limits.bytes, limits.entries)
-        self._call("unpack", str(blob), str(diff_id), str(chain), _texts(parents), bounds, on_event=on_event)
+        limits = limits or layers.bounds(blob.stat().st_size, os.environ)
+        most = (limits.bytes, limits.entries)
+        self._call("unpack", str(blob), str(diff_id), str(chain), _texts(parents), most, on_event=on_event)
 
     def commit(
         self,
@@ -251,10 +252,11 @@ class Worker:
             on_event: is warned of what cannot be kept.
 
         Modes and times are kept, links are copied as links, extended attributes are left out. A file that is there is replaced; so is a
-        link, while one to a folder stands for that where a folder is copied.
+        link below the destination, while one that is the destination itself is followed. A user or group of ``chown`` that the tree's
+        files do not have is root, and is told.
 
         Raises:
-            NotFound: a source, or the user or group of ``chown``, is not there.
+            NotFound: a source is not there, or the tree has no file in which to look up ``chown``.
             Conflict: a folder would replace a file or a file a folder.
 
         """
@@ -328,6 +330,20 @@ class Worker:
         """Write a whole tree to an open file or pipe as a tar archive."""
         self._call("export", _plain(mounts), descriptors=[descriptor])
 
+    def kind(self, mounts: Sequence[Mount], path: str, *, follow: bool, root: int | None) -> str:
+        """What a path of a tree is (see ``carrying.kind``); with ``root``, that of the container that runs on the tree."""
+        return str(self._call("kind", _plain(mounts), path, follow, descriptors=_given(root))[0])
+
+    def carry_out(
+        self, mounts: Sequence[Mount], path: str, name: str, out: int, *, follow: bool, root: int | None
+    ) -> None:
+        """Write a path of a tree to an open file or pipe, as ``carrying.pack`` does."""
+        self._call("carry_out", _plain(mounts), path, name, follow, descriptors=[out, *_given(root)])
+
+    def carry_in(self, mounts: Sequence[Mount], folder: str, source: int, *, owners: bool, root: int | None) -> None:
+        """Unpack an archive from an open file or pipe into a folder of a tree, as ``carrying.place`` does."""
+        self._call("carry_in", _plain(mounts), folder, owners, descriptors=[source, *_given(root)])
+
     def verify(self, chain: Digest) -> tuple[tuple[str, str], ...]:
         """The paths of an unpacked layer that are not as its index says, each with what is wrong: every file is read.
 
@@ -353,9 +369,9 @@ class Worker:
             path, media_type, digest, size = value
             adopt(Path(path), Descriptor(media_type=media_type, digest=Digest(digest), size=size))
 
-    def measure(self, keys: Sequence[str]) -> tuple[int, ...]:
-        """The bytes on the disk of what was written in snapshots, of each by its key; 0 for one that is gone."""
-        return tuple(self._call("measure", list(keys))[0])
+    def measure(self, folders: Sequence[str]) -> tuple[int, ...]:
+        """The bytes on the disk of each of some folders, given relative to ROOT; 0 for one that is gone."""
+        return tuple(self._call("measure", list(folders))[0])
 
     def remove(self, path: Path) -> None:
         """Remove a file or a tree below ROOT, whatever owners, modes and depth it has; nothing if it is not there."""
@@ -364,6 +380,10 @@ class Worker:
     def probe_overlay(self, folder: Path) -> str:
         """Why no overlay can have its upper directory below a folder of the host; empty if it can. Found by trying there."""
         return str(self._call("probe_overlay", str(folder))[0])
+
+
+def _given(root: int | None) -> list[int]:
+    return [] if root is None else [root]
 
 
 def _plain(mounts: Sequence[Mount]) -> list[dict[str, Any]]:

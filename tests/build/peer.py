@@ -191,7 +191,7 @@ def _line(tree: dict[str, str], layer: tarfile.TarFile, member: tarfile.TarInfo)
         return tree["/" + os.path.normpath("/" + member.linkname).lstrip("/")]
     kinds = {tarfile.DIRTYPE: stat.S_IFDIR, tarfile.SYMTYPE: stat.S_IFLNK, tarfile.FIFOTYPE: stat.S_IFIFO}
     kind = kinds.get(member.type, stat.S_IFREG)
-    mode = stat.filemode(kind | (0o777 if member.issym() else member.mode))
+    mode = stat.filemode(kind | (0o777 if member.issym() else member.mode & 0o7777))
     told = [mode, f"{member.uid}:{member.gid}"]
     if member.isreg():
         content = layer.extractfile(member).read()  # type: ignore[union-attr]

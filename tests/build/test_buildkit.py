@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import posixpath
 import re
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ DIFFERENCES: dict[str, str] = {
     "run-mount-from": _STUBS,
     "run-mount-tmpfs": _STUBS,
     "run-network": "it knows --network only by another syntax; newer ones do, and so do we",
+    "run-root-attributes": "it loses the mode and owner of the root folder itself, which its layers have no entry for",
+    "words-json-trailing": "it lets anything follow a JSON array; newer ones take that for a shell's command, and so do we",
     "target-number": "it takes a stage's name only; a number is taken here too",
 }
 
@@ -121,6 +124,8 @@ def test_an_image_is_buildkits(
 
 def _plain(created_by: str, empty: bool) -> tuple[str, bool]:
     """A line of the history without what 20.10 leaves out: flags of COPY and ADD, values of ARG."""
+    if created_by.startswith("WORKDIR "):
+        return f"WORKDIR {posixpath.normpath(created_by[8:])}", empty
     if created_by.startswith("ARG "):
         return re.sub(r"=.*", "", created_by), empty
     return re.sub(

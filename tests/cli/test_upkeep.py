@@ -59,7 +59,13 @@ def test_df_has_dockers_columns(engine: Engine) -> None:
     tag(engine, 2, "b")
     lines = said(engine, "system df").splitlines()
     assert lines[0].split() == ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]
-    assert [line[:15].rstrip() for line in lines[1:]] == ["Images", "Containers", "Unpacked Layers", "Build Cache"]
+    assert [line[:15].rstrip() for line in lines[1:]] == [
+        "Images",
+        "Containers",
+        "Local Volumes",
+        "Unpacked Layers",
+        "Build Cache",
+    ]
     assert said(engine, "system df --format {{.Type}}:{{.TotalCount}}").startswith("Images:2\n")
     assert "UNIQUE SIZE   CONTAINERS" in said(engine, "system df -v")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers import Container, Engine, IntegrityError, NBContainersError
+from nbcontainers.build import caches
 from nbcontainers.events import Event, Warned
 from nbcontainers.oci.image import Image
 from nbcontainers.oci.reference import Reference
@@ -233,3 +234,27 @@ def test_spoilt_records_of_the_build_cache_are_told_and_forgotten(engine: Engine
     assert len(engine.check(repair=True).faults) == 2
     assert engine.check().faults == ()
     assert build(engine, "COPY f0 /\nCOPY f1 /", "app").layers == made.layers
+
+
+def test_volumes_are_counted_and_pruned_when_asked(engine: Engine) -> None:
+    """An anonymous volume that no container has goes only with ``volumes``; one with a name stays."""
+    engine.create_volume("named")
+    loose = engine.create_volume()
+    Path(loose.path, "file").write_bytes(bytes(100_000))
+    assert (use(engine)["Local Volumes"].total, use(engine)["Local Volumes"].reclaimable >= 100_000) == (2, True)
+    assert engine.prune(all=True).volumes == ()
+    pruned = engine.prune(("volumes",))
+    assert (pruned.volumes, pruned.size >= 100_000) == ((loose.name,), True)
+    assert [volume.name for volume in engine.volumes()] == ["named"]
+
+
+def test_folders_that_steps_share_go_with_the_whole_cache(engine: Engine) -> None:
+    """Cache mounts count as build cache; the whole of it takes them, but for those that a build uses."""
+    with caches.used(engine.store.root, "pip", "shared", lambda folder: folder.mkdir()) as folder:
+        (folder / "wheel").write_bytes(bytes(100_000))
+        assert use(engine)["Build Cache"].size >= 100_000
+        assert engine.prune(("cache",), all=True).cache == ()
+    assert engine.prune(("cache",)).cache == ()
+    pruned = engine.prune(("cache",), all=True)
+    assert (len(pruned.cache), pruned.size >= 100_000) == (1, True)
+    assert use(engine)["Build Cache"].size == 0

@@ -246,3 +246,16 @@ def test_an_execution_is_let_go_of_when_it_is_forgotten(running: Running) -> Non
         running.exec(wish("sleep", "60"), stdin=True)
     assert eventually(lambda: len(os.listdir("/proc/self/fd")) == before)
     assert isinstance(running.exec(wish("true"), stdin=False), Execution)
+
+
+def test_memory_that_is_watched_counts_what_was_entered(box: Box) -> None:
+    """Where no cgroup counts, a command that is entered is no way around the container's limit."""
+    from nbcontainers.oci.resources import Resources
+
+    if "memory" in box.host.hierarchy.controllers:
+        pytest.skip("a cgroup counts here")
+    running = box.start("sleep", "60", resources=Resources(memory=64 << 20))
+    hog = "head -c 200000000 /dev/zero | tail -c 190000000 | sleep 30"
+    assert running.exec(wish("sh", "-c", hog), stdin=False).wait(30) == 137
+    assert running.wait(30) == 137
+    assert states.load_state(running.folder).out_of_memory

@@ -63,7 +63,7 @@ def test_it_imports_little() -> None:
     loaded = set(done.stdout.split())
     assert not loaded & HEAVY
     ours = {name.removeprefix("nbcontainers.") for name in loaded if name.startswith("nbcontainers.")}
-    streams = {"door", "frames", "log", "session", "streams", "terminal"}
+    streams = {"door", "frames", "log", "logfiles", "session", "streams", "terminal"}
     life = {"groups", "happenings", "health", "processes", "record", "restarts", "shim", "zygote"}
     runtime = {*streams, *life, "enter", "entered", "init", "plug", "rootfs", "user"}
     kernel = {"mapping", "notify", "recorded", "remote", "syscalls"}

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import stat
+import struct
 import subprocess
 import tarfile
 import time
@@ -16,14 +17,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nbcontainers.errors import Conflict, IntegrityError
+from nbcontainers.errors import Conflict, IntegrityError, NBContainersError
 from nbcontainers.linux.recorded import LEDGER
 from nbcontainers.oci.descriptor import Digest
 from nbcontainers.results import Entry
-from nbcontainers.store import attributes, compression
+from nbcontainers.store import attributes, compression, tar
 from nbcontainers.store.attributes import OPAQUE, STAT, is_whiteout
 from nbcontainers.store.entries import OPAQUE as OPAQUE_ROW
-from nbcontainers.store.layers import Limits, Packed, apply, pack
+from nbcontainers.store.layers import Limits, Packed, apply, bounds, diff, pack
 from tests.store.trees import archive, hard, link, member, seen, unpack
 
 IS_ROOT = os.geteuid() == 0
@@ -614,3 +615,39 @@ def test_umoci_unpacks_ours(tree: Path, tmp_path: Path) -> None:
     gone = {name for name in mine if name.startswith(("d0/sub/", "d1/")) or name == "d0/sub"}
     assert set(theirs) == set(mine) - gone | {"d1/only"}
     assert all(theirs[name][3] == mine[name][3] for name in set(mine) - gone)
+
+
+def test_the_bound_of_a_layer_can_be_raised() -> None:
+    """In proportion to the blob, a GiB at least; the environment raises it, and never lowers it."""
+    assert bounds(1000, {}).bytes == 1 << 30
+    assert bounds(10 << 30, {}).bytes == 2000 << 30
+    assert bounds(1000, {"NBCONTAINERS_LAYER_LIMIT": "100g"}).bytes == 100 << 30
+    assert bounds(1000, {"NBCONTAINERS_LAYER_LIMIT": "5"}).bytes == 1 << 30
+    with pytest.raises(NBContainersError, match="no size: 'much'"):
+        bounds(1000, {"NBCONTAINERS_LAYER_LIMIT": "much"})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ACL names ids of this host")
+def test_access_control_lists_are_kept(tmp_path: Path) -> None:
+    """An ACL comes out of a layer as it went in, and goes into the next one; see acl(5)."""
+    # Version 2; user:: rw-, user:1000 r--, group:: r--, mask:: r--, other:: ---
+    entries = ((0x01, 6, -1), (0x02, 4, 1000), (0x04, 4, -1), (0x10, 4, -1), (0x20, 0, -1))
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    key = "SCHILY.xattr.system.posix_acl_access"
+    text = acl.decode("utf-8", "surrogateescape")
+    _, index = unpack(archive(member("f", b"x", mode=0o640, pax_headers={key: text})), tmp_path / "tree")
+    try:
+        found = os.getxattr(tmp_path / "tree" / "f", "system.posix_acl_access")
+    except OSError:
+        pytest.skip("this file system keeps no ACLs")
+    assert found == acl
+    written = io.BytesIO()
+    writer = tar.Writer(written.write)
+    upper = os.open(tmp_path / "tree", os.O_RDONLY)
+    try:
+        diff(upper, writer, index.append)
+    finally:
+        os.close(upper)
+    writer.close()
+    with tarfile.open(fileobj=io.BytesIO(written.getvalue())) as opened:
+        assert opened.getmember("f").pax_headers[key].encode("utf-8", "surrogateescape") == acl

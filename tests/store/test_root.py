@@ -181,3 +181,62 @@ def test_without_a_probe_only_an_overlay_is_known_to_hold_none(tmp_path: Path, m
     among(monkeypatch, tmp_path / "pod", tmp_path / "volume")
     monkeypatch.setattr(module, "file_system", lambda path: "overlay" if path.name == "pod" else "ext4")
     assert choose({}).path == tmp_path / "volume"
+
+
+MOUNTED = """
+import os, pathlib, sys
+from nbcontainers import Engine
+with Engine() as engine:
+    report = engine.host()
+    print(report.store, "|", report.store_reason, "|", *(f"{folder}: {why};" for folder, why in report.stores_refused))
+    print(engine.store.snapshots.name)
+"""
+
+
+def mounted(mount: str, home: Path, **environ: str) -> list[str]:
+    """What a process says whose data folder is on a mount of its own."""
+    words = ["unshare", "--map-root-user", "--user", "--mount"]
+    if subprocess.run([*words, "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip(f"{mount.split()[2]} in a user namespace")
+    script = f'{mount} && exec "$@"'
+    done = subprocess.run(
+        [*words, "sh", "-c", script, "sh", sys.executable, "-c", MOUNTED],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={name: value for name, value in os.environ.items() if name != module.VARIABLE}
+        | {"HOME": str(home), "TMPDIR": str(home.parent / "temporary"), **environ},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_store_on_a_real_overlay_gets_copies(tmp_path: Path) -> None:
+    """A folder on an overlay that is named holds a store; containers get copies there, and that is said."""
+    for name in ("lower", "upper", "work", "home"):
+        (tmp_path / name).mkdir()
+    layers = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work,userxattr"
+    mount = f"mount -t overlay -o {layers} none {tmp_path}/home"
+    said, kind = mounted(mount, tmp_path / "home", NBCONTAINERS_ROOT=f"{tmp_path}/home/store")
+    assert said.startswith(f"{tmp_path}/home/store | NBCONTAINERS_ROOT names it; containers get copies of files")
+    assert kind == "copy"
+
+
+def test_a_store_on_a_small_real_disk_is_refused(tmp_path: Path) -> None:
+    """A file system with no room for a store is passed over, and the report says which and why."""
+    (tmp_path / "small").mkdir()
+    (tmp_path / "temporary").mkdir()
+    mount = f"mount -t tmpfs -o size=1m none {tmp_path}/small"
+    code = (
+        "import os, pathlib\n"
+        "from nbcontainers.store import root\n"
+        f"root._candidates = lambda environ: iter([(pathlib.Path('{tmp_path}/small/s'), 'one'), (pathlib.Path('{tmp_path}/t'), 'two')])\n"
+    )
+    words = ["unshare", "--map-root-user", "--user", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]
+    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a tmpfs in a user namespace")
+    environ = {name: value for name, value in os.environ.items() if name != module.VARIABLE}
+    done = subprocess.run(
+        [*words, sys.executable, "-c", code + MOUNTED], capture_output=True, text=True, check=False, env=environ
+    )
+    assert f"{tmp_path}/t | two | {tmp_path}/small/s: its disk is full;" in done.stdout, done.stderr

@@ -60,6 +60,11 @@ class Supervisor:
         self._poller: Poller | None = None
         self._lost = lost
 
+    @property
+    def pid(self) -> int:
+        """Its own process, -1 where there is none."""
+        return self._pid
+
     def open(self) -> None:
         """Make the channel: before the container's first process is forked, which is to have it."""
         near, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)

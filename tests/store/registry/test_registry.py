@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from nbcontainers.engine import registries
+from nbcontainers.engine import Engine, registries
 from nbcontainers.errors import IntegrityError, NotFound, RegistryError
 from nbcontainers.events import Event, Transfer, TransferFinished, TransferStarted, Warned, ignore
 from nbcontainers.linux.idmap import of_host
@@ -333,6 +333,26 @@ def test_a_damaged_blob_is_not_sent_on(store: Store, registry: Registry) -> None
     assert not registries.fetch(store, Digest.of(b"never seen"), on_event=ignore)
 
 
+def test_a_repair_pulls_what_is_damaged_again(tmp_path: Path, registry: Registry) -> None:
+    """One flipped byte in any blob of a pulled image: the check names it, and the repair brings it from where it came."""
+    name = f"{registry.host}/repaired:1"
+    with Engine(tmp_path / "engine") as engine:
+        image = tagged(engine.store, 41, name)
+        engine.push(name)
+        for digest in (image.descriptor.digest, image.id, *(layer.digest for layer in image.layers)):
+            path = engine.store.content.path(digest)
+            data = bytearray(path.read_bytes())
+            data[len(data) // 2] ^= 1
+            path.chmod(0o644)
+            path.write_bytes(data)
+            (fault,) = engine.check().faults
+            assert (fault.name, fault.images) == (digest, (name,))
+            (fault,) = engine.check(repair=True).faults
+            assert fault.repaired == "fetched again", fault
+            assert engine.check().faults == ()
+        validate(engine.store, engine.image(name))
+
+
 @pytest.mark.parametrize("part", ["manifest", "configuration", "layer"])
 def test_what_is_damaged_here_comes_again(store: Store, other: Store, registry: Registry, part: str) -> None:
     """A pull heals what it needs: it does not trust a blob for its size."""
@@ -367,7 +387,7 @@ def test_a_name_that_is_not_there_says_so(store: Store, registry: Registry) -> N
 PULL = """
 import sys
 from pathlib import Path
-from nbcontainers.engine import registries
+from nbcontainers.engine import Engine, registries
 from nbcontainers.events import Transfer
 from nbcontainers.linux.idmap import of_host
 from nbcontainers.store.store import Store

@@ -1,0 +1,166 @@
+"""``docker cp``: what goes where, between a container that runs or not, this host, and a stream."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, BinaryIO
+
+from ..errors import Conflict, NBContainersError, NotFound
+from ..oci.runtime import Mount
+from ..results import ContainerState
+from ..store import carrying
+from ..store.worker import Worker
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Tree:
+    """A container's tree: its snapshot's, or with all that is mounted in it where it runs."""
+
+    def __init__(self, worker: Worker, mounts: Sequence[Mount], state: ContainerState) -> None:
+        self._worker = worker
+        self._mounts = mounts
+        self._state = state
+
+    @contextlib.contextmanager
+    def _root(self) -> Iterator[int | None]:
+        """A descriptor of the root of the container's first process, None where it does not run."""
+        if not self._state.pid:
+            yield None
+            return
+        try:
+            root = os.open(f"/proc/{self._state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise Conflict(f"container {self._state.name} ended meanwhile: {error.strerror}") from error
+        try:
+            yield root
+        finally:
+            os.close(root)
+
+    def kind(self, path: str, *, follow: bool) -> str:
+        """What a path in it is; see ``carrying.kind``."""
+        with self._root() as root:
+            return self._worker.kind(self._mounts, path, follow=follow, root=root)
+
+    def out(self, path: str, name: str, descriptor: int, *, follow: bool) -> None:
+        """Write a path of it to a descriptor, as an archive whose first entry is ``name``."""
+        with self._root() as root:
+            self._worker.carry_out(self._mounts, path, name, descriptor, follow=follow, root=root)
+
+    def into(self, folder: str, descriptor: int, *, owners: bool) -> None:
+        """Unpack an archive from a descriptor into a folder of it."""
+        with self._root() as root:
+            self._worker.carry_in(self._mounts, folder, descriptor, owners=owners, root=root)
+
+
+def fetch(tree: Tree, path: str, target: str | IO[bytes], *, follow: bool, owners: bool) -> None:
+    """Copy a path of a container to this host, or as an archive to a stream.
+
+    Raises:
+        NotFound: it is not there, or the folder that it is to lie in.
+        Conflict: a folder is to take the place of a file.
+    """
+    found = tree.kind(path, follow=follow)
+    if not found:
+        raise NotFound(f"no such file or folder in the container: {path}")
+    base = posixpath.basename(posixpath.normpath(path))
+    if not isinstance(target, str):
+        tree.out(path, "" if base in ("/", "") or path.endswith("/.") else base, target.fileno(), follow=follow)
+        return
+    there = "folder" if os.path.isdir(target) else "file" if os.path.lexists(target) else ""
+    folder, name = arranged(path, found, target, there, os.path.dirname(os.path.abspath(target)))
+    try:
+        root = os.open(folder, _FOLDER)
+    except OSError as error:
+        raise NotFound(f"no such folder: {folder}") from error
+    try:
+        with piped(lambda out: tree.out(path, name, out, follow=follow)) as stream:
+            carrying.place(root, ".", stream, owners=owners)
+    finally:
+        os.close(root)
+
+
+def bring(tree: Tree, source: str | IO[bytes], path: str, *, follow: bool, owners: bool) -> None:
+    """Copy a file or folder of this host, or the content of an archive from a stream, to a path of a container.
+
+    Raises:
+        NotFound: it is not there, or the folder that it is to lie in.
+        Conflict: a folder is to take the place of a file.
+    """
+    there = tree.kind(path, follow=True)
+    if not isinstance(source, str):
+        if there != "folder":
+            raise NotFound(f"no such folder in the container: {path}", hint="an archive is unpacked into a folder")
+        tree.into(path, source.fileno(), owners=owners)
+        return
+    whole = os.path.abspath(source)
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = carrying.kind(root, whole, follow=follow)
+        if not found:
+            raise NotFound(f"no such file or folder: {source}")
+        folder, name = arranged(source, found, path, there, posixpath.dirname(posixpath.normpath(f"/{path}")))
+
+        def pack(out: int) -> None:
+            def emit(block: memoryview) -> None:
+                rest = block
+                while rest:
+                    rest = rest[os.write(out, rest) :]
+
+            carrying.pack(root, whole, name, emit, follow=follow)
+
+        with piped(pack) as stream:
+            tree.into(folder, stream.fileno(), owners=owners)
+    finally:
+        os.close(root)
+
+
+def arranged(source: str, found: str, target: str, there: str, above: str) -> tuple[str, str]:
+    """(the folder to unpack into, the name of what is packed) by docker's rules; ``above`` is the folder that holds the target.
+
+    An empty name stands for the content of a folder.
+    """
+    base = posixpath.basename(posixpath.normpath(source))
+    if there == "folder":
+        content = found == "folder" and (source.endswith("/.") or source == "." or base in ("", "/", "."))
+        return target, "" if content else base
+    if there and found == "folder":
+        raise Conflict(f"a folder cannot take the place of a file: {target}")
+    if found != "folder" and target.endswith("/"):
+        raise NotFound(f"no such folder: {target}", hint="without the slash at the end it is the name of the copy")
+    return above, posixpath.basename(posixpath.normpath(target))
+
+
+@contextlib.contextmanager
+def piped(write: Callable[[int], None]) -> Iterator[BinaryIO]:
+    """What a thread writes, to be read here; what went wrong there is raised when this has been read."""
+    end, out = os.pipe()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            write(out)
+        except BrokenPipeError:  # who reads has had enough, and says why
+            pass
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            os.close(out)
+
+    thread = threading.Thread(target=work, name="cp")
+    thread.start()
+    try:
+        with open(end, "rb", buffering=0) as stream:
+            try:
+                yield stream
+            except NBContainersError:
+                if not failures:
+                    raise
+    finally:
+        thread.join()
+    if failures:
+        raise failures[0]

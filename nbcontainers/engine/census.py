@@ -1,0 +1,100 @@
+"""Which containers a person asked for, by Docker's filters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from ..errors import NBContainersError
+from ..oci.image import Image
+from ..results import ContainerState, Status
+from .container import Container
+from .selection import Selection
+
+FILTERS = (
+    "ancestor",
+    "before",
+    "exited",
+    "health",
+    "id",
+    "label",
+    "label!",
+    "name",
+    "network",
+    "restarting",
+    "since",
+    "status",
+    "volume",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """What is asked; words of one key widen the choice, and keys narrow it."""
+
+    words: Selection
+    before: tuple[float, ...]
+    since: tuple[float, ...]
+    ancestors: tuple[str, ...]
+
+    @classmethod
+    def parse(
+        cls, filters: Sequence[str], container: Callable[[str], Container], image: Callable[[str], Image]
+    ) -> Census:
+        """Read the filters; ``container`` and ``image`` find what they name.
+
+        Raises:
+            NBContainersError: a filter that is none, or whose value is none.
+            NotFound: it names what is not there.
+        """
+        words = Selection.parse(filters, FILTERS)
+        for key, known in (("status", get_args(Status)), ("health", ("starting", "healthy", "unhealthy", "none"))):
+            for word in words.get(key):
+                if word not in known:
+                    raise NBContainersError(f"no such {key}: {word!r}", hint=f"one of {', '.join(known)}")
+        if any(not re.fullmatch(r"\d+", word) for word in words.get("exited")):
+            raise NBContainersError("exited= wants an exit code", hint="such as exited=137")
+        return cls(
+            words=words,
+            before=tuple(container(word).state.created for word in words.get("before")),
+            since=tuple(container(word).state.created for word in words.get("since")),
+            ancestors=tuple(str(image(word).id) for word in words.get("ancestor")),
+        )
+
+    @property
+    def looks_everywhere(self) -> bool:
+        """Whether the filters ask for containers that do not run, too."""
+        return bool(self.words.get("status") or self.words.get("exited"))
+
+    def holds(self, container: Container, state: ContainerState) -> bool:
+        """True if a container is one of those that are asked for."""
+        get = self.words.get
+        restarting = self.words.truth("restarting")
+        return (
+            _any(get("id"), state.id.startswith)
+            and _any(get("name"), lambda word: re.search(word, state.name) is not None)
+            and _any(get("status"), lambda word: word == state.status)
+            and _any(get("exited"), lambda word: state.status == "exited" and state.exit_code == int(word))
+            and _any(get("health"), lambda word: word == (state.health.status if state.health else "none"))
+            and _any(get("volume"), lambda word: _has_volume(container, word))
+            and _any(get("network"), lambda word: word == _network(container))
+            and (not self.ancestors or state.image_id in self.ancestors)
+            and all(state.created < instant for instant in self.before)
+            and all(state.created > instant for instant in self.since)
+            and (restarting is None or restarting == (state.status == "restarting"))
+            and self.words.has_labels(dict(state.labels))
+        )
+
+
+def _any(words: Sequence[str], fits: Callable[[str], bool]) -> bool:
+    return not words or any(map(fits, words))
+
+
+def _has_volume(container: Container, word: str) -> bool:
+    return any(word in (point.source, point.destination) for point in container.asked.mounts)
+
+
+def _network(container: Container) -> str:
+    return str(container.inspect()["HostConfig"]["NetworkMode"])

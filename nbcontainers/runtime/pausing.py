@@ -1,0 +1,94 @@
+"""Stopping a container where it stands, and letting it go on: by its cgroup's freezer, else process by process.
+
+Where there is no freezer, SIGSTOP stands in: every process of the container is stopped, again and again until no new one
+appears. Unlike a freezer it can be noticed, and undone, from inside (SIGCONT); ``pause`` says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal as signals
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import Conflict, HostError
+from ..linux import groups
+from . import processes, record, state
+
+_ROUNDS = 50
+WITHOUT_FREEZER = (
+    "it was stopped with SIGSTOP, for this host has no freezer: a process inside can let another one go on"
+)
+
+
+def members(pid: int) -> tuple[int, ...]:
+    """The processes in the pid namespace of a container's first process; commands that were entered are among them."""
+    try:
+        wanted = os.stat(f"/proc/{pid}/ns/pid").st_ino
+    except OSError:
+        return ()
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{name}/ns/pid").st_ino == wanted:
+                    found.append(int(name))
+    return tuple(found)
+
+
+def pause(folder: Path) -> str:
+    """Stop every process, note it, and return how it was done if that is less than a freezer. Conflict if it does not run."""
+    found = state.load_state(folder)
+    if found.status != "running":
+        raise Conflict(f"container {found.name or found.id} is {found.status}, not running")
+    extra = state.load_extra(folder)
+    how = _freeze(found.pid, extra, frozen=True)
+    if not _note(folder, "paused", found.pid):
+        _freeze(found.pid, extra, frozen=False)
+        raise Conflict(f"container {found.name or found.id} ended meanwhile")
+    return how
+
+
+def unpause(folder: Path) -> None:
+    """Let it go on. Conflict if it is not paused."""
+    found = state.load_state(folder)
+    if found.status != "paused":
+        raise Conflict(f"container {found.name or found.id} is not paused")
+    _freeze(found.pid, state.load_extra(folder), frozen=False)
+    _note(folder, "running", found.pid)
+
+
+def _freeze(pid: int, extra: Mapping[str, Any], *, frozen: bool) -> str:
+    directories: Sequence[str] = extra.get("cgroup_directories") or ()
+    try:
+        groups.freeze(directories, frozen=frozen)
+        return ""
+    except HostError:
+        if any(os.path.exists(f"{path}/{name}") for path in directories for name in ("cgroup.freeze", "freezer.state")):
+            raise
+    number = signals.SIGSTOP if frozen else signals.SIGCONT
+    done: set[int] = set()
+    for _ in range(_ROUNDS):
+        fresh = [each for each in members(pid) if each not in done]
+        if not fresh:
+            break
+        for each in fresh:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, number)
+        done.update(fresh)
+    return WITHOUT_FREEZER
+
+
+def _note(folder: Path, status: str, pid: int) -> bool:
+    """Write the status, if it is still the same run; the shim writes what comes after."""
+    descriptor = record.lock(str(folder))
+    try:
+        known = record.read(descriptor)
+        if known.get("pid") != pid or not processes.start_time(pid):
+            return False
+        record.write(descriptor, {**known, "status": status})
+        return True
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,210 @@
+"""Trees that are carried in and out of a container (``docker cp``), as tar streams between two folders that neither side can leave.
+
+Every path is resolved with openat2 inside the descriptor of a root, links of the container too (CVE-2018-15664); below that each
+step goes from a descriptor to a name without following a link. The same functions work on a container's tree, in the worker,
+and on this host's, in the engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from typing import BinaryIO
+
+from ..errors import Conflict, NBContainersError, NotFound
+from ..linux import syscalls
+from . import tar
+from .tarheader import Header
+
+_INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+_STRICT = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
+
+
+def kind(root: int, path: str, *, follow: bool) -> str:
+    """What a path inside a root is: ``file``, ``folder``, ``link``, ``other``, or empty where there is nothing."""
+    try:
+        found = _open(root, path, follow=follow)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    try:
+        return _KINDS.get(stat.S_IFMT(os.fstat(found).st_mode), "other")
+    finally:
+        os.close(found)
+
+
+def pack(root: int, path: str, name: str, emit: Callable[[memoryview], object], *, follow: bool) -> None:
+    """Write what a path inside a root is, and all that is in it, as an archive whose first entry is ``name``.
+
+    With an empty name of a folder its content alone. Sockets have no type in tar and are left out.
+
+    Raises:
+        NotFound: there is nothing of that path.
+    """
+    try:
+        top = _open(root, path, follow=follow)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"no such file or folder: {path}") from None
+    try:
+        writer = tar.Writer(emit)
+        _add(writer, top, os.fsencode(name), {})
+        writer.close()
+    finally:
+        os.close(top)
+
+
+def place(root: int, folder: str, stream: BinaryIO, *, owners: bool) -> None:
+    """Unpack an archive into a folder inside a root; what is in the way of an entry is replaced, but for folders.
+
+    Args:
+        root: a descriptor.
+        folder: of the root, its links followed inside it.
+        stream: an uncompressed archive.
+        owners: keep the owners that it names; else all is this process's own.
+
+    Raises:
+        NotFound: there is no such folder.
+        NBContainersError: an entry would lie elsewhere.
+    """
+    try:
+        into = syscalls.openat2(root, folder, _FOLDER, resolve=_INSIDE)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"no such folder: {folder}") from None
+    late: list[tuple[bytes, Header]] = []
+    try:
+        for header, body in tar.read(stream):
+            parts = [part for part in header.name.split(b"/") if part not in (b"", b".")]
+            if b".." in parts:
+                raise NBContainersError(f"an entry that leads elsewhere: {os.fsdecode(header.name)!r}")
+            if not parts:
+                continue
+            *above, base = parts
+            try:
+                here = syscalls.openat2(into, b"/".join(above) or b".", _FOLDER, resolve=_STRICT)
+            except OSError as error:
+                raise NBContainersError(
+                    f"cannot write {os.fsdecode(header.name)!r}: {error.strerror}",
+                    hint="what is above it must be a folder, and no link",
+                ) from error
+            try:
+                _make(into, here, base, header, body)
+                _dress(here, base, header, owners=owners)
+                if header.type == tar.DIRECTORY:
+                    late.append((b"/".join(parts), header))
+            finally:
+                os.close(here)
+        for path, header in reversed(late):  # what was put into a folder changed its time
+            with contextlib.suppress(OSError):
+                os.utime(path, ns=(header.mtime_ns, header.mtime_ns), dir_fd=into, follow_symlinks=False)
+    finally:
+        os.close(into)
+
+
+def _open(root: int, path: str, *, follow: bool) -> int:
+    return syscalls.openat2(root, path, os.O_PATH | (0 if follow else os.O_NOFOLLOW), resolve=_INSIDE)
+
+
+def _add(writer: tar.Writer, found: int, name: bytes, linked: dict[tuple[int, int], bytes]) -> None:
+    status = os.fstat(found)
+    known = Header(
+        name,
+        mode=stat.S_IMODE(status.st_mode),
+        uid=status.st_uid,
+        gid=status.st_gid,
+        mtime_ns=status.st_mtime_ns,
+    )
+    match stat.S_IFMT(status.st_mode):
+        case stat.S_IFDIR:
+            if name:
+                writer.add(replace(known, type=tar.DIRECTORY))
+            folder = os.open(f"/proc/self/fd/{found}", _FOLDER)
+            try:
+                for entry in sorted(os.listdir(folder)):
+                    below = os.open(entry, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+                    try:
+                        _add(writer, below, name + (b"/" if name else b"") + os.fsencode(entry), linked)
+                    finally:
+                        os.close(below)
+            finally:
+                os.close(folder)
+        case stat.S_IFREG:
+            inode = status.st_dev, status.st_ino
+            if status.st_nlink > 1 and inode in linked:
+                writer.add(replace(known, type=tar.HARDLINK, link=linked[inode]))
+                return
+            linked[inode] = name
+            content = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
+                writer.add(replace(known, size=os.fstat(content).st_size), content)
+            finally:
+                os.close(content)
+        case stat.S_IFLNK:
+            link = os.fsencode(os.readlink("", dir_fd=found))
+            writer.add(replace(known, type=tar.SYMLINK, link=link))
+        case stat.S_IFIFO:
+            writer.add(replace(known, type=tar.FIFO))
+        case stat.S_IFCHR | stat.S_IFBLK as type_:
+            flag = tar.CHARACTER if type_ == stat.S_IFCHR else tar.BLOCK_DEVICE
+            major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+            writer.add(replace(known, type=flag, major=major, minor=minor))
+
+
+def _make(into: int, here: int, base: bytes, header: Header, body: tar.Body) -> None:
+    """Make one entry; a file or link in its place makes way, a folder only for a folder."""
+    shown = os.fsdecode(header.name)
+    there = None
+    with contextlib.suppress(FileNotFoundError):
+        there = os.stat(base, dir_fd=here, follow_symlinks=False)
+    is_folder = there is not None and stat.S_ISDIR(there.st_mode)
+    if header.type == tar.DIRECTORY:
+        if is_folder:
+            return
+        if there is not None:
+            raise Conflict(f"a folder cannot take the place of a file: {shown}")
+        os.mkdir(base, 0o700, dir_fd=here)
+        return
+    if is_folder:
+        raise Conflict(f"a file cannot take the place of a folder: {shown}")
+    if there is not None:
+        os.unlink(base, dir_fd=here)
+    match header.type:
+        case tar.REGULAR:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with open(os.open(base, flags, 0o600, dir_fd=here), "wb", buffering=0) as file:
+                for chunk in body.chunks():
+                    rest = chunk
+                    while rest:
+                        rest = rest[file.write(rest) or 0 :]
+        case tar.SYMLINK:
+            os.symlink(header.link, base, dir_fd=here)
+        case tar.HARDLINK:
+            target = syscalls.openat2(into, header.link, os.O_PATH | os.O_NOFOLLOW, resolve=_STRICT)
+            try:
+                os.link(f"/proc/self/fd/{target}", base, dst_dir_fd=here, follow_symlinks=True)
+            finally:
+                os.close(target)
+        case tar.FIFO:
+            os.mkfifo(base, 0o600, dir_fd=here)
+        case tar.CHARACTER | tar.BLOCK_DEVICE:
+            kind_ = stat.S_IFCHR if header.type == tar.CHARACTER else stat.S_IFBLK
+            os.mknod(base, 0o600 | kind_, os.makedev(header.major, header.minor), dir_fd=here)
+        case _:
+            raise NBContainersError(f"an entry of a type that is not known here: {shown}")
+
+
+def _dress(here: int, base: bytes, header: Header, *, owners: bool) -> None:
+    """Give an entry its owner, its mode and its time."""
+    if owners:
+        os.chown(base, header.uid, header.gid, dir_fd=here, follow_symlinks=False)
+    if header.type not in (tar.SYMLINK, tar.HARDLINK):
+        entry = os.open(base, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+        try:
+            os.chmod(f"/proc/self/fd/{entry}", header.mode & 0o7777)
+        finally:
+            os.close(entry)
+    with contextlib.suppress(OSError):
+        os.utime(base, ns=(header.mtime_ns, header.mtime_ns), dir_fd=here, follow_symlinks=False)

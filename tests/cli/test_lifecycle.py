@@ -1,0 +1,107 @@
+"""The verbs of a container's life, through the real program."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .test_attached import nbc
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    root = tmp_path_factory.mktemp("store")
+    yield root
+    left = nbc(root, "ps", "-aq").stdout.split()
+    if left:
+        nbc(root, "rm", "-f", *left)
+
+
+def state(store: Path, name: str) -> dict[str, object]:
+    return dict(json.loads(nbc(store, "inspect", name, code=0).stdout)[0])
+
+
+def test_a_life(store: Path, tmp_path: Path) -> None:
+    """Made with docker's flags, paused, renamed, listed, restarted, stopped with its own signal."""
+    (tmp_path / "env").write_text("FROM_FILE=1\n")
+    (tmp_path / "labels").write_text("a=b\n")
+    script = "trap 'exit 9' USR1; echo $FROM_FILE ready; while :; do sleep 0.1; done"
+    flags = ["--env-file", str(tmp_path / "env"), "--label-file", str(tmp_path / "labels"), "--stop-signal", "USR1"]
+    flags += ["--stop-timeout", "20", "--cidfile", str(tmp_path / "cid"), "--domainname", "example"]
+    identifier = nbc(store, "run", "-d", "--name", "one", *flags, "toolbox", "sh", "-c", script, code=0).stdout.strip()
+    assert (tmp_path / "cid").read_text() == identifier
+    assert "there already" in nbc(store, "run", "--cidfile", str(tmp_path / "cid"), "toolbox", "true", code=125).stderr
+    nbc(store, "rename", "one", "two", code=0)
+    assert "no such container" in nbc(store, "pause", "one", code=1).stderr
+    nbc(store, "pause", "two", code=0)
+    assert "(Paused)" in nbc(store, "ps", code=0).stdout
+    assert "paused" in nbc(store, "exec", "two", "true", code=1).stderr
+    nbc(store, "unpause", "two", code=0)
+    titles, first, *_ = nbc(store, "top", "two", code=0).stdout.splitlines()
+    assert titles.split() == ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
+    assert "sh -c trap" in first
+    assert nbc(store, "top", "two", "-o", "comm", code=0).stdout.split()[:2] == ["COMMAND", "sh"]
+    assert nbc(store, "exec", "two", "cat", "/proc/sys/kernel/domainname", code=0).stdout == "example\n"
+    env = ("exec", "--env-file", str(tmp_path / "env"), "two", "sh", "-c", "echo $FROM_FILE")
+    assert nbc(store, *env, code=0).stdout == "1\n"
+    nbc(store, "restart", "two", code=0)
+    deadline = time.monotonic() + 30
+    while nbc(store, "logs", "two").stdout != "1 ready\n1 ready\n":
+        assert time.monotonic() < deadline
+    nbc(store, "stop", "two", code=0)
+    found = state(store, "two")
+    assert found["Name"] == "/two"
+    assert found["State"]["ExitCode"] == 9  # type: ignore[index]
+    assert found["Config"]["Labels"]["a"] == "b"  # type: ignore[index]
+    assert nbc(store, "rename", "two", "two", code=1).stderr
+    nbc(store, "rm", "two", code=0)
+
+
+def test_restart_and_health_are_shown(store: Path) -> None:
+    """In ps and inspect."""
+    nbc(store, "run", "-d", "--name", "flaky", "--restart", "on-failure:1", "toolbox", "sh", "-c", "exit 4", code=0)
+    flags = ["--health-cmd", "true", "--health-interval", "100ms", "--health-retries", "2", "--health-timeout", "5s"]
+    flags += ["--health-start-period", "1s", "--health-start-interval", "200ms", "--log-driver", "json-file"]
+    nbc(store, "run", "-d", "--name", "well", *flags, "toolbox", "sleep", "600", code=0)
+    deadline = time.monotonic() + 30
+    while "(healthy)" not in nbc(store, "ps").stdout or "Exited (4)" not in nbc(store, "ps", "-a").stdout:
+        assert time.monotonic() < deadline
+    found = state(store, "flaky")
+    assert found["RestartCount"] == 1
+    assert found["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 1}  # type: ignore[index]
+    well = state(store, "well")
+    assert well["State"]["Health"]["Status"] == "healthy"  # type: ignore[index]
+    assert well["Config"]["Healthcheck"] == {  # type: ignore[index]
+        "Test": ["CMD", "/bin/sh", "-c", "true"],
+        "Interval": 100_000_000,
+        "Timeout": 5_000_000_000,
+        "StartPeriod": 1_000_000_000,
+        "StartInterval": 200_000_000,
+        "Retries": 2,
+    }
+    nbc(store, "update", "--restart", "always", "well", code=0)
+    assert state(store, "well")["HostConfig"]["RestartPolicy"]["Name"] == "always"  # type: ignore[index]
+    refused = nbc(store, "run", "--rm", "--restart", "always", "toolbox", "true", code=125)
+    assert "restart" in refused.stderr
+    nbc(store, "rm", "-f", "flaky", "well", code=0)
+
+
+def test_only_the_streams_that_were_named(store: Path) -> None:
+    """``-a stderr`` shows no standard output."""
+    words = ("run", "-q", "--rm", "-a", "stderr", "toolbox", "sh", "-c", "echo out; echo err >&2")
+    done = nbc(store, *words, code=0)
+    assert (done.stdout, done.stderr.splitlines()[-1]) == ("", "err")
+    assert "both" in nbc(store, "run", "-d", "-a", "stdout", "toolbox", "true", code=125).stderr
+
+
+def test_a_small_init(store: Path) -> None:
+    """``--init`` is process 1 where this host has a static one, and is refused with a hint where it has none."""
+    done = nbc(store, "run", "--rm", "--init", "toolbox", "sh", "-c", "tr '\\0' ' ' < /proc/1/cmdline")
+    if done.returncode:
+        assert "catatonit" in done.stderr
+    else:
+        assert done.stdout.startswith("/sbin/docker-init -- sh")

@@ -1,0 +1,136 @@
+"""docker cp: both ways, running or not, files, folders and archives, and no way out."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nbcontainers import Container, Engine
+from nbcontainers.engine.carriage import arranged
+from nbcontainers.errors import Conflict, NBContainersError, NotFound
+
+SCRIPT = (
+    "mkdir -p /data/sub; echo one > /data/one; echo two > /data/sub/two; ln -s one /data/link; ln /data/one /data/hard; "
+    "ln -s /etc/passwd /data/out; ln -s /../../../../etc /data/up; chmod 640 /data/one; echo ready; exec sleep 600"
+)
+
+
+@pytest.fixture(params=["running", "stopped"])
+def container(engine: Engine, request: pytest.FixtureRequest) -> Iterator[Container]:
+    made = engine.run("toolbox", "sh", "-c", SCRIPT, detach=True)
+    next(iter(made.logs(follow=True)))
+    if request.param == "stopped":
+        made.stop(0)
+    yield made
+    made.remove(force=True)
+
+
+def test_to_this_host(container: Container, tmp_path: Path) -> None:
+    """A folder that is there takes it in, a name that is not is its name; modes, times, links and hard links are kept."""
+    container.fetch("/data", str(tmp_path))
+    data = tmp_path / "data"
+    assert sorted(path.name for path in data.iterdir()) == ["hard", "link", "one", "out", "sub", "up"]
+    assert (data / "sub/two").read_text() == "two\n"
+    assert os.readlink(data / "link") == "one"
+    assert (data / "one").stat().st_mode & 0o777 == 0o640
+    assert (data / "one").samefile(data / "hard")
+    assert (data / "one").stat().st_uid == os.geteuid()
+    container.fetch("/data", str(tmp_path / "named"))
+    assert (tmp_path / "named/one").read_text() == "one\n"
+    (tmp_path / "flat").mkdir()
+    container.fetch("/data/.", str(tmp_path / "flat"))
+    assert (tmp_path / "flat/one").read_text() == "one\n"
+    container.fetch("/data/one", str(tmp_path / "copy"))
+    assert (tmp_path / "copy").read_text() == "one\n"
+    container.fetch("/data/link", str(tmp_path / "followed"), follow=True)
+    assert not (tmp_path / "followed").is_symlink()
+    with pytest.raises(NotFound):
+        container.fetch("/data/nothing", str(tmp_path))
+    with pytest.raises(NotFound):
+        container.fetch("/data/one", f"{tmp_path}/no-folder/")
+    with pytest.raises(Conflict):
+        container.fetch("/data", str(tmp_path / "copy"))
+
+
+def test_a_link_leads_nowhere_but_inside(container: Container, tmp_path: Path) -> None:
+    """Links out of the container, followed or not, are links inside it (CVE-2018-15664)."""
+    container.fetch("/data/out", str(tmp_path / "passwd"), follow=True)
+    container.fetch("/data/up/passwd", str(tmp_path / "passwd2"))
+    assert (tmp_path / "passwd").read_bytes() == (tmp_path / "passwd2").read_bytes()
+    assert (tmp_path / "passwd").read_bytes() != Path("/etc/passwd").read_bytes()
+    marker = tmp_path / "marker"
+    marker.write_text("marker")
+    container.bring(str(marker), "/data/up/from-outside")
+    assert not Path("/etc/from-outside").exists()
+    container.fetch("/etc/from-outside", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_text() == "marker"
+
+
+def test_into_the_container(container: Container, tmp_path: Path) -> None:
+    """Files and folders of this host; a running program sees them; what was there makes way."""
+    (tmp_path / "tree/sub").mkdir(parents=True)
+    (tmp_path / "tree/file").write_text("content")
+    (tmp_path / "tree/sub/link").symlink_to("../file")
+    container.bring(str(tmp_path / "tree"), "/data")
+    container.bring(str(tmp_path / "tree/file"), "/data/one")
+    container.bring(f"{tmp_path}/tree/.", "/data/sub")
+    container.fetch("/data/.", str(tmp_path / "back"))
+    back = tmp_path / "back"
+    assert (back / "tree/sub/link").read_text() == "content"
+    assert (back / "one").read_text() == "content"
+    assert (back / "sub/file").read_text() == "content"
+    assert (back / "sub/two").read_text() == "two\n"
+    if container.state.status == "running":
+        output: list[bytes] = []
+        assert container.exec("cat", "/data/tree/file").attach(lambda event: output.append(event.data)) == 0  # type: ignore[union-attr]
+        assert output == [b"content"]
+    with pytest.raises(Conflict):
+        container.bring(str(tmp_path / "tree"), "/data/one")
+    with pytest.raises(NotFound):
+        container.bring(str(tmp_path / "tree"), "/no/such/place")
+
+
+def test_archives(container: Container, tmp_path: Path) -> None:
+    """An archive that tar reads comes out, one that tar wrote goes in, and none gets out of its folder."""
+    with open(tmp_path / "out.tar", "wb") as file:
+        container.fetch("/data", file)
+    with tarfile.open(tmp_path / "out.tar") as archive:
+        assert "data/sub/two" in archive.getnames()
+    with tarfile.open(tmp_path / "in.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("new"), None)
+    with open(tmp_path / "in.tar", "rb") as file:
+        container.bring(file, "/data")
+    container.fetch("/data/new", str(tmp_path / "new"))
+    for name, link in (("../escaped", ""), ("up/escaped", ""), ("lead", "/"), ("lead/escaped", "")):
+        with tarfile.open(tmp_path / "bad.tar", "w") as archive:
+            entry = tarfile.TarInfo(name)
+            if link:
+                entry.type, entry.linkname = tarfile.SYMTYPE, link
+            archive.addfile(entry)
+        with open(tmp_path / "bad.tar", "rb") as file:
+            if link:
+                container.bring(file, "/data")
+            else:
+                with pytest.raises(NBContainersError):
+                    container.bring(file, "/data")
+    assert not Path("/etc/escaped").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "found", "target", "there", "expected"),
+    [
+        ("/a/f", "file", "/d", "folder", ("/d", "f")),
+        ("/a/f", "file", "/d/g", "", ("/d", "g")),
+        ("/a/f", "file", "/d/g", "file", ("/d", "g")),
+        ("/a", "folder", "/d", "folder", ("/d", "a")),
+        ("/a/.", "folder", "/d", "folder", ("/d", "")),
+        ("/a/", "folder", "/d/b", "", ("/d", "b")),
+    ],
+)
+def test_the_rules_are_dockers(source: str, found: str, target: str, there: str, expected: tuple[str, str]) -> None:
+    """What is there already decides."""
+    assert arranged(source, found, target, there, "/d") == expected

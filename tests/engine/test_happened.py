@@ -1,0 +1,94 @@
+"""What is told of containers: what happened to them, which ones were asked for, what they wrote and when."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from nbcontainers import Engine
+from nbcontainers.errors import NBContainersError
+from nbcontainers.runtime import happenings
+
+
+def test_what_happened_is_told(engine: Engine) -> None:
+    """Of every container and image, whoever did it, in order, with docker's words; a torn line is passed over."""
+    begin = time.time()
+    container = engine.run("toolbox", "sh", "-c", "exit 3", name="told", labels={"a": "b"})
+    container.wait()
+    container.rename("told-again")
+    engine.tag("toolbox", "other")
+    engine.remove_image("other")
+    with open(engine.store.root / happenings.NAME, "a") as file:
+        file.write('{"torn\n')
+    container.remove()
+    told = list(engine.events(since=begin, until=time.time()))
+    ours = [one.action for one in told if one.id == container.id]
+    assert ours == ["create", "start", "die", "rename", "destroy"]
+    assert [one.action for one in told if one.kind == "image"] == ["tag", "untag"]
+    die = next(one for one in told if one.action == "die")
+    assert dict(die.attributes) | {"exitCode": "3", "name": "told", "a": "b"} == dict(die.attributes)
+    until = time.time()
+    assert [one.action for one in engine.events("event=die", "label=a=b", since=begin, until=until)] == ["die"]
+    assert [one.action for one in engine.events("container=told-again", since=begin, until=until)] == [
+        "rename",
+        "destroy",
+    ]
+    assert {one.kind for one in engine.events("type=image", since=begin, until=until)} == {"image"}
+    assert list(engine.events(until=until)) == []
+    with pytest.raises(NBContainersError, match="no filter"):
+        list(engine.events("colour=blue", until=until))
+
+
+def test_events_go_on_in_the_next_file(engine: Engine) -> None:
+    """A file that grew too long makes way; who reads goes on."""
+    path = engine.store.root / happenings.NAME
+    begin = time.time()
+    with open(path, "a") as file:
+        line = {"time": time.time_ns(), "type": "test", "action": "fill", "id": "x", "attributes": {"pad": "p" * 1000}}
+        file.write((json.dumps(line) + "\n") * 4200)
+    happenings.note(str(path), "test", "last", {"id": "x"}, {})
+    assert not path.exists()
+    happenings.note(str(path), "test", "next", {"id": "x"}, {})
+    told = [one.action for one in engine.events("type=test", since=begin, until=time.time())]
+    assert told[-2:] == ["last", "next"]
+
+
+def test_filters_of_containers(engine: Engine) -> None:
+    """Docker's, alone and together."""
+    first = engine.create("toolbox", "true", name="first", labels={"n": "1"})
+    second = engine.run("toolbox", "sh", "-c", "exit 4", name="second")
+    second.wait()
+
+    def names(*filters: str) -> list[str]:
+        return sorted(container.name for container in engine.containers(*filters, all=True))
+
+    assert names("name=fir") == ["first"]
+    assert names("name=first", "name=second") == ["first", "second"]
+    assert names("label=n=1") == ["first"]
+    assert names("exited=4") == ["second"]
+    assert [container.name for container in engine.containers("status=exited")] == ["second"]
+    assert names("ancestor=toolbox", "before=second") == ["first"]
+    assert names("since=first") == ["second"]
+    assert names(f"id={first.id[:6]}") == ["first"]
+    assert names("health=none", "restarting=false", "name=first") == ["first"]
+    assert names("volume=/nowhere") == []
+    for word in ("status=well", "exited=x", "name", "colour=blue"):
+        with pytest.raises(NBContainersError):
+            engine.containers(word)
+    first.remove()
+    second.remove()
+
+
+def test_logs_of_a_time(engine: Engine) -> None:
+    """``since`` and ``until`` are instants; ``tail`` counts from the end."""
+    container = engine.run("toolbox", "sh", "-c", "echo one; sleep 0.3; echo two; sleep 0.3; echo three")
+    container.wait()
+    lines = list(container.logs())
+    middle = lines[1].time or 0.0
+    assert [line.data for line in container.logs(since=middle)] == [b"two\n", b"three\n"]
+    assert [line.data for line in container.logs(until=middle)] == [b"one\n", b"two\n"]
+    assert [line.data for line in container.logs(tail=1)] == [b"three\n"]
+    assert [line.data for line in container.logs(follow=True, tail=2)] == [b"two\n", b"three\n"]
+    container.remove()
