@@ -33,7 +33,6 @@ from . import building, connecting, inspect, networks, volumes
 from . import options as words
 from .container import LIVE, Container
 from .names import ContainerNames
-from .networking import PlaceSettings
 from .networks import NetworkFiles, NetworkSettings
 
 if TYPE_CHECKING:
@@ -561,14 +560,6 @@ class Engine:
     def inspect_network(self, name: str) -> dict[str, Any]:
         """All that is known of a network, by Docker's keys."""
         return networks.to_json(self.network(name), self._runtime.networks(self.store.root).places())
-
-    def connect_network(self, name: str, container: str, **place: Unpack[PlaceSettings]) -> None:
-        """Put a container on one more network, at once if it runs and at each later start."""
-        self.container(container).connect(self.network(name), **place)
-
-    def disconnect_network(self, name: str, container: str, *, force: bool = False) -> None:
-        """Take a container off a network, at once if it runs and for each later start."""
-        self.container(container).disconnect(self.network(name), force=force)
 
     def events(self, *filters: str, since: float | None = None, until: float | None = None) -> Iterator[Happening]:
         """What happens to containers and images, as it comes, whoever does it; from ``since`` on and until ``until``.
