@@ -97,16 +97,12 @@ class Engine:
     def _names(self) -> ContainerNames:
         return ContainerNames(self.store.root)
 
-    @functools.cached_property
-    def _network_files(self) -> NetworkFiles:
-        return NetworkFiles(self.store.root)
-
     def close(self) -> None:
         """End the foreground containers and the engine's own processes; the engine can be used again."""
         for part in ("_runtime", "store"):
             if part in self.__dict__:
                 getattr(self, part).close()
-        for part in ("_runtime", "_names", "_network_files", "store", "_host", "_place"):
+        for part in ("_runtime", "_names", "store", "_host", "_place"):
             self.__dict__.pop(part, None)
 
     def __enter__(self) -> Engine:
@@ -539,23 +535,23 @@ class Engine:
 
     def networks(self) -> tuple[Network, ...]:
         """Every network, by name; the built-in ones (bridge, host, none) among them."""
-        return self._network_files.all()
+        return NetworkFiles(self.store.root).all()
 
     def network(self, name: str) -> Network:
         """The network that a name, an ID or the beginning of an ID stands for: NotFound if there is none."""
-        return self._network_files.find(name)
+        return NetworkFiles(self.store.root).find(name)
 
     def create_network(self, name: str, **settings: Unpack[NetworkSettings]) -> Network:
         """Make a bridge network; a range of addresses that is not given is chosen. The keywords are those of ``NetworkSettings``."""
-        return self._network_files.create(name, **settings)
+        return NetworkFiles(self.store.root).create(name, **settings)
 
     def remove_network(self, name: str) -> None:
         """Remove a network: Conflict while a running container is on it."""
-        connecting.remove(self.network(name), self._network_files, self._runtime.networks(self.store.root))
+        connecting.remove(self.network(name), self.store.root, self._runtime)
 
     def prune_networks(self) -> tuple[str, ...]:
         """Remove the networks that no running container is on, but the built-in ones; their names."""
-        return connecting.prune(self._network_files, self._runtime.networks(self.store.root))
+        return connecting.prune(self.store.root, self._runtime)
 
     def inspect_network(self, name: str) -> dict[str, Any]:
         """All that is known of a network, by Docker's keys."""
@@ -575,8 +571,7 @@ class Engine:
         from ..runtime import happenings
 
         name = image.reference.familiar if image.reference else image.name
-        path = str(self.store.root / happenings.NAME)
-        happenings.note(path, "image", action, {"id": str(image.id)}, {"name": name})
+        happenings.note(f"{self.store.root}/{happenings.NAME}", "image", action, {"id": str(image.id)}, {"name": name})
 
     # -- volumes -------------------------------------------------------------------------------------------------------
 
