@@ -158,15 +158,14 @@ def _ask(console: Console) -> None:
 
 def connect(engine: Engine, values: Namespace, console: Console) -> int:
     """Put a container on one more network."""
-    engine.connect_network(
-        values.network, values.container, aliases=values.alias, ip=values.ip or "", ip6=values.ip6 or ""
-    )
+    network = engine.network(values.network)
+    engine.container(values.container).connect(network, aliases=values.alias, ip=values.ip or "", ip6=values.ip6 or "")
     return 0
 
 
 def disconnect(engine: Engine, values: Namespace, console: Console) -> int:
     """Take a container off a network."""
-    engine.disconnect_network(values.network, values.container, force=values.force)
+    engine.container(values.container).disconnect(engine.network(values.network), force=values.force)
     return 0
 
 

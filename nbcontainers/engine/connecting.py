@@ -12,6 +12,7 @@ from ..errors import Conflict, NBContainersError
 from ..results import ContainerState, Network
 from ..runtime import namefiles
 from ..runtime.networks import Networks
+from ..runtime.process import Runtime
 from . import networking as files_of
 from . import networks as definitions
 from .networking import Networking, Place
@@ -69,19 +70,20 @@ def rename(holder: Networks, state: ContainerState, name: str) -> None:
                 connection.ask("rename", state.id, state.name, name)
 
 
-def remove(network: Network, files: NetworkFiles, holder: Networks) -> None:
+def remove(network: Network, store: Path, runtime: Runtime) -> None:
     """Remove a network: Conflict while a container is on it."""
-    here = [place["names"][0] for place in holder.places() if place["network_id"] == network.id]
+    here = [place["names"][0] for place in runtime.networks(store).places() if place["network_id"] == network.id]
     if here:
         raise Conflict(
             f"network {network.name} has active endpoints: {', '.join(sorted(here))}",
             hint="stop them, or take them off with 'nbcontainers network disconnect'",
         )
-    files.remove(network)
+    NetworkFiles(store).remove(network)
 
 
-def prune(files: NetworkFiles, holder: Networks) -> tuple[str, ...]:
+def prune(store: Path, runtime: Runtime) -> tuple[str, ...]:
     """Remove the networks of users that nobody is on, and have an idle holder end; the names of those removed."""
+    files, holder = NetworkFiles(store), runtime.networks(store)
     used = {place["network_id"] for place in holder.places()}
     gone = [one for one in files.all() if one.name not in definitions.BUILT_IN and one.id not in used]
     for network in gone:

@@ -274,6 +274,7 @@ class Container:
         if name == before:
             raise Conflict(f"container {before} is called that already", hint="choose another name")
         self._names.claim(self.id, name)
+        connecting.rename(self._runtime.networks(self._store.root), self.state, name)
         self.last_state = states.change(self._folder, name=name)
         self._names.release(self.id, before)
         self._happen("rename", oldName=before)

@@ -31,7 +31,6 @@ from ..results import (
 from . import building, connecting, inspect, networks, volumes
 from . import options as words
 from .container import LIVE, Container
-from .networking import PlaceSettings
 from .networks import NetworkSettings
 from .parts import Parts
 
@@ -519,23 +518,15 @@ class Engine(Parts):
 
     def remove_network(self, name: str) -> None:
         """Remove a network: Conflict while a running container is on it."""
-        connecting.remove(self.network(name), self._network_files, self._runtime.networks(self.store.root))
+        connecting.remove(self.network(name), self.store.root, self._runtime)
 
     def prune_networks(self) -> tuple[str, ...]:
         """Remove the networks that no running container is on, but the built-in ones; their names."""
-        return connecting.prune(self._network_files, self._runtime.networks(self.store.root))
+        return connecting.prune(self.store.root, self._runtime)
 
     def inspect_network(self, name: str) -> dict[str, Any]:
         """All that is known of a network, by Docker's keys."""
         return networks.to_json(self.network(name), self._runtime.networks(self.store.root).places())
-
-    def connect_network(self, name: str, container: str, **place: Unpack[PlaceSettings]) -> None:
-        """Put a container on one more network, at once if it runs and at each later start."""
-        self.container(container).connect(self.network(name), **place)
-
-    def disconnect_network(self, name: str, container: str, *, force: bool = False) -> None:
-        """Take a container off a network, at once if it runs and for each later start."""
-        self.container(container).disconnect(self.network(name), force=force)
 
     # -- volumes -------------------------------------------------------------------------------------------------------
 

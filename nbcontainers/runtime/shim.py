@@ -225,11 +225,10 @@ class _Shim:
 
     def _unplugged(self) -> None:
         self.poller.forget(self.plug.watch())
-        self.ended_by = self.ended_by or "ended with the process that held its networks"
         self.restarts.give_up()  # there are none to plug the next run into
         if self.waiting is not None:
-            self._finish(*self.last)
-        self._kill()
+            self._finish(*self.last, "ended with the process that held its networks")
+        self._end_for("ended with the process that held its networks")
 
     def _attach(self, guest: _socket.socket) -> None:
         assert self.streams is not None

@@ -203,7 +203,7 @@ def test_addresses_names_and_mac_can_be_fixed(engine: Engine, network: str, serv
 def test_a_running_container_changes_its_networks(engine: Engine, servers: tuple[int, int]) -> None:
     """``connect`` and ``disconnect`` hold at once and at the next start; ``inspect`` and the hosts file say so."""
     engine.create_network("second", internal=True)
-    engine.connect_network("second", "one", aliases=["uno"])
+    engine.container("one").connect(engine.network("second"), aliases=["uno"])
     assert python(engine, GET.format("uno/"), network="second").startswith("one ")
     address = settings(engine.container("one"))["Networks"]["second"]["IPAddress"]
     seen = engine.inspect_network("second")
@@ -211,14 +211,14 @@ def test_a_running_container_changes_its_networks(engine: Engine, servers: tuple
     with pytest.raises(Conflict, match="has active endpoints: one"):
         engine.remove_network("second")
     with pytest.raises(Conflict, match="already"):
-        engine.connect_network("second", "one")
-    engine.disconnect_network("second", "one")
+        engine.container("one").connect(engine.network("second"))
+    engine.container("one").disconnect(engine.network("second"))
     code = "import socket\ntry: socket.gethostbyname('uno')\nexcept OSError: print('unknown')"
     assert python(engine, code, network="second") == "unknown"
     kept = engine.create(
         "toolbox", "python3", "-c", "print(open('/etc/hosts').read().count('keeper'))", hostname="keeper"
     )
-    engine.connect_network("second", kept.id)
+    kept.connect(engine.network("second"))
     kept.start()
     assert said(kept) == "2"
     kept.remove()
