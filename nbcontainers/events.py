@@ -26,12 +26,16 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFinished:
-    """A build step is done: taken from the cache or executed in ``seconds``; ``layer`` is the diff ID it made, if any."""
+    """A build step is done: taken from the cache or executed in ``seconds``; ``layer`` is the diff ID it made, if any.
+
+    ``reason`` says what changed since it was last made (``src/app.py changed``); empty for one that is new or cached.
+    """
 
     number: int
     cached: bool
     seconds: float
     layer: Digest | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -204,7 +204,7 @@ class ImageDiff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildStep:
-    """One executed or cached step of a build."""
+    """One executed or cached step of a build; ``reason`` says what changed since it was last made, and is empty for a new one."""
 
     text: str
     stage: str
@@ -212,6 +212,7 @@ class BuildStep:
     cached: bool
     seconds: float
     layer: Digest | None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,12 +233,14 @@ class LintFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
-    """The image that a build made, and how."""
+    """The image that a build made, and how. ``names`` are all its tags; it is ``stored`` unless only files were asked for."""
 
     image: Image
     steps: tuple[BuildStep, ...]
     warnings: tuple[str, ...]
     seconds: float
+    names: tuple[str, ...] = ()
+    stored: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from .source import did_you_mean
 from .wildcards import compiled, has_wildcards
 
 _LINKS = 255
+_BEGINNING = 16  # hexadecimal digits of a digest that tell two contents apart
 EMPTY = Digest.of(b"")
 
 
@@ -139,6 +140,20 @@ class Context:
             return [(self._host(selected.path), selected.name.rpartition("/")[2])]
         start = len(selected.path) + 1 if selected.path else 0
         return [(self._host(path), path[start:]) for path, _ in self._picked(selected)]
+
+    def listing(self, selected: Selected) -> Iterator[tuple[str, str]]:
+        """Every file and folder that is meant, by its path in the context, with its mode and the beginning of its digest."""
+        for path, status in (
+            self._picked(selected) if selected.folder else [(selected.path, self._lstat(selected.path))]
+        ):
+            mode = f"{stat.S_IMODE(status.st_mode):o}"
+            if stat.S_ISREG(status.st_mode) and self._digests is not None:
+                content = self._digests.of(path, self._host(path), status).removeprefix("sha256:")
+            elif stat.S_ISLNK(status.st_mode):
+                content = Digest.of(os.fsencode(os.readlink(self._host(path)))).hex
+            else:
+                content = ""
+            yield path, f"{mode} {content[:_BEGINNING]}"
 
     def save(self) -> None:
         """Keep the digests for the next build."""

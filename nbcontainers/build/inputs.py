@@ -16,6 +16,7 @@ from . import fetching
 from .context import Context, Selected, clean
 from .fetching import Fetched
 from .mounts import RunMount
+from .reasons import called
 from .remotes import Remote
 from .steps import Copy, Node, Run
 from .trees import content_digest
@@ -86,6 +87,39 @@ class Sources:
                 lines=node.lines,
                 hint="leave it out in .dockerignore, or make it readable",
             ) from error
+
+    def account(
+        self, node: Node, inputs: Inputs, chains: Mapping[int, Chain], origin: str
+    ) -> tuple[list[tuple[str, str]], dict[str, str]]:
+        """What a step takes: each file of contexts with its mode and digest, and digests of the rest by what that is called.
+
+        ``origin`` is what the tree is called that a COPY --from takes from.
+        """
+        files: list[tuple[str, str]] = []
+        contents: dict[str, str] = {}
+        match node.step:
+            case Run(mounts=mounts):
+                taken = [(number, mount) for number, mount in enumerate(mounts) if _has_digest(mount)]
+                for (number, mount), digest in zip(taken, inputs.digests, strict=True):
+                    selected = inputs.mounted.get(number)
+                    if mount.context is not None and selected is not None:
+                        files += self.contexts[mount.context].listing(selected)
+                    else:
+                        contents[f"what is mounted on {mount.target}"] = digest
+            case Copy() as step:
+                context = self.contexts.get(step.context)
+                if context is not None:
+                    files += [row for one in inputs.selected for row in context.listing(one)]
+                if node.origin is not None:
+                    chain = chains[node.origin]
+                    contents[f"what it copies from {origin}"] = self.same(step, chain) or (
+                        chain[-1] if chain else EMPTY
+                    )
+                fetched = inputs.digests[len(inputs.digests) - len(step.remotes) :]
+                contents |= {called(one): digest for one, digest in zip(step.remotes, fetched, strict=True)}
+            case _:
+                pass
+        return files, contents
 
     def same(self, step: Copy, origin: Chain) -> Digest | None:
         """What stands for the files that a COPY --from takes, whatever else is in the other tree."""
@@ -159,3 +193,7 @@ class Sources:
         folder.mkdir(mode=0o700)
         self._fetched.append(folder)
         return folder
+
+
+def _has_digest(mount: RunMount) -> bool:
+    return mount.context is not None or mount.origin is not None

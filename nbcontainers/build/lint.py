@@ -181,10 +181,15 @@ def undefined(linter: Linter, name: str, known: Iterable[str], place: Range) -> 
     )
 
 
+def sounds_secret(name: str) -> bool:
+    """Whether a variable's name says that its value is to be kept secret."""
+    return bool(_SECRET.search(name)) and not _NO_SECRET.search(name)
+
+
 def secrets(linter: Linter, keyword: str, names: Iterable[str], place: Range) -> None:
     """Report names that sound as if their values were to be kept secret."""
     for name in names:
-        if _SECRET.search(name) and not _NO_SECRET.search(name):
+        if sounds_secret(name):
             linter.report("SecretsUsedInArgOrEnv", f"{keyword} {name} looks like a secret", place)
 
 

@@ -36,7 +36,8 @@ _SILENT = ("SOURCE_DATE_EPOCH", _CHECK, "BUILDKIT_INLINE_CACHE", "BUILDKIT_SYNTA
 class Plan:
     """The steps in an order in which each can be executed. ``target`` is the last node of the stage to build.
 
-    ``config`` is the image's configuration; its layers and its own history are added when they are made.
+    ``config`` is the image's configuration; its layers and its own history are added when they are made. ``stages`` are the names of
+    all stages, needed or not.
     """
 
     nodes: tuple[Node, ...]
@@ -44,6 +45,7 @@ class Plan:
     config: ImageConfig
     warnings: tuple[Warned, ...]
     findings: tuple[Finding, ...] = ()
+    stages: tuple[str, ...] = ()
 
     def line(self, index: int) -> tuple[int, ...]:
         """The nodes from the Source up to one, each the parent of the next."""
@@ -148,6 +150,7 @@ def plan(
         ),
         warnings=tuple(warnings),
         findings=tuple(sorted(linter.found, key=lambda finding: (finding.range.line, finding.rule))),
+        stages=tuple(stage.name for stage in stages),
     )
 
 
@@ -388,6 +391,7 @@ class _Planner:
             mounts=tuple(self.mounts(stage, scope, instruction)),
             hosts=self.hosts,
             epoch=self.epoch,
+            arguments=tuple(scope.declared),
         )
         return step, scope.run_history(words)
 

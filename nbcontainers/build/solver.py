@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -17,11 +17,14 @@ from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..store.store import Store
 from .context import Context
+from .earlier import UNASKED, Earlier, Step
 from .execute import Executor, Settings, Tree
 from .history import dated, instant
-from .inputs import Sources
+from .inputs import Inputs, Sources
 from .plan import Network, Plan, plan
+from .reasons import Account, account
 from .records import Made, Records
+from .source import did_you_mean
 from .steps import Configure, Copy, Node, Run, Source, cache_key
 
 TOOLBOX = ("toolbox", "toolbox:latest")
@@ -45,6 +48,8 @@ def build(
     hosts: Sequence[str] = (),
     settings: Settings | None = None,
     no_cache: bool = False,
+    no_cache_stages: Collection[str] = (),
+    called: Sequence[str] = (),
     epoch: int | None = None,
     on_event: Observer = ignore,
 ) -> BuildResult:
@@ -64,6 +69,8 @@ def build(
         hosts: lines for the /etc/hosts of commands.
         settings: what else is said of all commands.
         no_cache: make every layer anew.
+        no_cache_stages: make every layer of these stages anew.
+        called: what tells this Dockerfile's builds from those of others: its file, the image's names.
         epoch: SOURCE_DATE_EPOCH, seconds: every new file and line of the history gets this time; a build argument of that
             name counts where it is None.
         on_event: told of each step as it begins and ends, and of what it prints. It runs in the caller's thread; what it
@@ -72,7 +79,7 @@ def build(
     Raises:
         DockerfileError: the Dockerfile, or what it takes from the context, is not as it should be; with the lines.
         BuildError: a command failed; with the end of its output.
-        NotFound: there is no such target.
+        NotFound: there is no such target, or no such stage.
 
     Layers that were made before an error stay in the cache; nothing else of the build is left.
     """
@@ -105,12 +112,19 @@ def build(
         )
         for warning in made.warnings:
             on_event(warning)
+        unused = _stages(made, no_cache_stages)
         records = Records(store, lease)
+        total = [(node.stage, node.title) for node in made.nodes if not isinstance(node.step, Configure)]
+        earlier = Earlier(store.root, tuple(called), tuple(total))
         executor = Executor(store, runtime, host, lease, settings or Settings())
         with contextlib.closing(Sources(store, opened, on_event)) as sources:
-            solver = _Solver(made, store, records, executor, sources, on_event, no_cache=no_cache)
-            for index in range(len(made.nodes)):
-                solver.step(index)
+            uncached = frozenset(node.stage for node in made.nodes) if no_cache else unused
+            solver = _Solver(made, store, records, executor, sources, earlier, on_event, uncached=uncached)
+            try:
+                for index in range(len(made.nodes)):
+                    solver.step(index)
+            finally:
+                earlier.ended()
             image = solver.image(epoch)
     return BuildResult(
         image=image,
@@ -118,6 +132,15 @@ def build(
         warnings=tuple(warning.message for warning in made.warnings),
         seconds=time.monotonic() - begun,
     )
+
+
+def _stages(made: Plan, words: Collection[str]) -> frozenset[str]:
+    """The stages that ``--no-cache-filter`` names, in whatever case, as nodes have their names."""
+    known = {name.lower(): name for name in made.stages}
+    for word in words:
+        if word.lower() not in known:
+            raise NotFound(f"there is no stage {word!r} to do without the cache", hint=did_you_mean(word, made.stages))
+    return frozenset(known[word.lower()] for word in words)
 
 
 def _epoch(arguments: Mapping[str, str]) -> int | None:
@@ -139,9 +162,10 @@ class _Solver:
         records: Records,
         executor: Executor,
         sources: Sources,
+        earlier: Earlier,
         on_event: Observer,
         *,
-        no_cache: bool,
+        uncached: frozenset[str],
     ) -> None:
         self.plan = made
         self.store = store
@@ -149,9 +173,11 @@ class _Solver:
         self.executor = executor
         self.sources = sources
         self.on_event = on_event
-        self.no_cache = no_cache
+        self.earlier = earlier
+        self.uncached = uncached
         self.trees: dict[int, Tree] = {}
         self.layers: dict[int, Made] = {}
+        self.anew: set[int] = set()
         self.steps: list[BuildStep] = []
         self.total = sum(not isinstance(node.step, Configure) for node in made.nodes)
 
@@ -166,9 +192,10 @@ class _Solver:
         self.on_event(StepStarted(number=number, total=self.total, text=node.title, stage=node.stage, lines=node.lines))
         match node.step:
             case Source(image=image):
-                tree, cached, layer = Tree.of(image) if image else Tree(), True, None
+                tree, cached, layer, reason = Tree.of(image) if image else Tree(), True, None, ""
+                self.earlier.steps.append(Step(node.stage, node.title, tree.chain_id))
             case Run() | Copy():
-                layer, cached = self.layer(node, below, number)
+                layer, cached, reason = self.layer(index, below, number)
                 tree = below.with_layer(layer)
                 self.layers[index] = layer
             case _:
@@ -176,26 +203,38 @@ class _Solver:
         self.trees[index] = tree
         seconds = time.monotonic() - begun
         diff_id = layer.diff_id if layer else None
-        self.on_event(StepFinished(number=number, cached=cached, seconds=seconds, layer=diff_id))
+        self.on_event(StepFinished(number=number, cached=cached, seconds=seconds, layer=diff_id, reason=reason))
         self.steps.append(
             BuildStep(
-                text=node.title, stage=node.stage, lines=node.lines, cached=cached, seconds=seconds, layer=diff_id
+                text=node.title,
+                stage=node.stage,
+                lines=node.lines,
+                cached=cached,
+                seconds=seconds,
+                layer=diff_id,
+                reason=reason,
             )
         )
 
-    def layer(self, node: Node, below: Tree, number: int) -> tuple[Made, bool]:
-        """The layer of a RUN, COPY or WORKDIR, and whether it was in the cache."""
+    def layer(self, index: int, below: Tree, number: int) -> tuple[Made, bool, str]:
+        """The layer of a RUN, COPY or WORKDIR, whether it was in the cache, and why it was made anew."""
+        node = self.plan.nodes[index]
         step = node.step
         inputs = self.sources.of(node, {index: self.trees[index].chain for index in node.inputs})
         keys = [cache_key(step, (below.chain_id, *inputs.digests))]
-        if not self.no_cache and (found := self.records.find(keys[0])):
-            return found, True
+        may_find = node.stage not in self.uncached
+        self.earlier.steps.append(Step(node.stage, node.title, keys[0]))
+        if may_find and (found := self.records.find(keys[0])):
+            return found, True, ""
         if isinstance(step, Copy) and node.origin is not None:
             same = self.sources.same(step, self.trees[node.origin].chain)
             keys += [cache_key(step, (below.chain_id, same))] if same else []
-            if not self.no_cache and same and (found := self.records.find(keys[1])):
+            if may_find and same and (found := self.records.find(keys[1])):
                 self.records.keep(keys[0], found)
-                return found, True
+                self.earlier.made(keys[0], self.account(node, below, inputs))
+                return found, True, ""
+        account = self.account(node, below, inputs)
+        reason = self.why(node, account, number, keys[0]) if may_find else UNASKED
         contexts, on_event = self.sources.contexts, self.on_event
         match step:
             case Run():
@@ -206,7 +245,25 @@ class _Solver:
                 raise AssertionError("only RUN and COPY make layers")
         for key in keys:
             self.records.keep(key, layer)
-        return layer, False
+        self.earlier.made(keys[0], account)
+        self.anew.add(index)
+        return layer, False, reason
+
+    def account(self, node: Node, below: Tree, inputs: Inputs) -> Account:
+        """What a step is made of, for the next build to compare with."""
+        theirs = self.plan.nodes[node.origin] if node.origin is not None else node
+        origin = theirs.stage or theirs.title.partition(" ")[2]
+        chains = {index: self.trees[index].chain for index in node.inputs}
+        files, contents = self.sources.account(node, inputs, chains, origin)
+        return account(node, below.chain_id, files, contents)
+
+    def why(self, node: Node, now: Account, number: int, key: Digest) -> str:
+        """Why a step is not in the cache."""
+        above = node.parent
+        while above is not None and isinstance(self.plan.nodes[above].step, Configure):
+            above = self.plan.nodes[above].parent
+        is_first = above is None or isinstance(self.plan.nodes[above].step, Source)
+        return self.earlier.why(number - 1, now, key, is_first=is_first, above_is_new=above in self.anew)
 
     def image(self, epoch: int | None) -> oci.Image:
         """Write the image of the target; the same build again gives the same one and writes nothing."""

@@ -33,7 +33,8 @@ class Run:
 
     ``document`` is the name and text of a script that is given to it in /dev/pipes. ``proxies`` are variables that the
     command sees and that neither the cache nor the history knows. ``network`` is ``default``, ``host`` or ``none``. ``mounts``
-    are shown to it while it runs; ``hosts`` are lines for its /etc/hosts.
+    are shown to it while it runs; ``hosts`` are lines for its /etc/hosts. ``arguments`` are the names in ``env`` that are build
+    arguments, which only its explanation needs.
     """
 
     args: tuple[str, ...]
@@ -46,6 +47,7 @@ class Run:
     mounts: tuple[RunMount, ...] = ()
     hosts: tuple[str, ...] = ()
     epoch: int | None = None
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from ..engine import Engine
+from ..engine import Engine, outputs
 from ..engine.building import BuildOptions
 from ..engine.options import pairs
 from ..errors import BuildError, DockerfileError, NBContainersError
-from ..events import ignore
+from ..oci.reference import Reference
 from . import format as form
-from . import text
-from .console import Console
+from . import progress, text
+from .console import Console, archive_target
 from .flags import FORMAT, Command, Flag, Operand
 
 
@@ -25,26 +27,43 @@ def build(engine: Engine, values: Namespace, console: Console) -> int:
     if values.check:
         return lint(engine, values, console)
     dockerfile, context = sources(values)
-    try:
-        result = engine.build(
-            dockerfile,
-            context=context,
-            tag=values.tag or "",
-            args=arguments(values.build_arg),
-            target=values.target or "",
-            no_cache=values.no_cache,
-            pull=values.pull,
-            on_event=ignore if values.quiet else console.transfers(errors=True),
-            **options(values),
-        )
-    except (DockerfileError, BuildError) as error:
-        if written := _written(dockerfile):
-            console.note(text.marked(written, error.lines))
-        raise
-    if not values.quiet and values.tag:
-        console.note(f"{result.image.name} in {result.seconds:.2f} s", style="green")
-    console.print(str(result.image.id))
+    quiet = values.quiet or values.progress == "quiet"
+    on_event = progress.observer("quiet" if quiet else values.progress, console, explain=values.explain)
+    with streamed(values, console) as stream:
+        try:
+            result = engine.build(
+                dockerfile,
+                context=context,
+                tag=values.tag,
+                args=arguments(values.build_arg),
+                target=values.target or "",
+                no_cache=values.no_cache,
+                pull=values.pull,
+                on_event=on_event,
+                **(options(values) | ({"stream": stream} if stream else {})),
+            )
+        except (DockerfileError, BuildError) as error:
+            if quiet and isinstance(error, BuildError):  # nothing of it stands on the screen
+                console.note(error.output.decode(errors="replace").rstrip())
+            if written := _written(dockerfile):
+                console.note(text.marked(written, error.lines))
+            raise
+    if not quiet and values.progress != "json":
+        for name in result.names:
+            console.note(f"{Reference.parse(name).familiar} in {result.seconds:.2f} s", style="green")
+    if result.stored:
+        console.print(str(result.image.id))
     return 0
+
+
+@contextlib.contextmanager
+def streamed(values: Namespace, console: Console) -> Iterator[IO[bytes] | None]:
+    """Standard output as bytes, where the result goes there."""
+    if not any(outputs.read(word).dest == "-" for word in values.output):
+        yield None
+        return
+    with archive_target(None, console) as stream:
+        yield stream
 
 
 def lint(engine: Engine, values: Namespace, console: Console) -> int:
@@ -109,6 +128,10 @@ def options(values: Namespace) -> BuildOptions:
         "platform": values.platform or "",
         "shm_size": values.shm_size or 0,
         "ulimits": values.ulimit,
+        "outputs": values.output,
+        "iidfile": values.iidfile or "",
+        "metadata_file": values.metadata_file or "",
+        "no_cache_filter": [name for word in values.no_cache_filter for name in word.split(",") if name],
     }
 
 
@@ -150,6 +173,15 @@ FLAGS = (
     Flag(names=("--platform",), metavar="OS/ARCH", help="what is built for (else this host's)"),
     Flag(names=("--shm-size",), metavar="SIZE", help="the size of /dev/shm of commands"),
     Flag(names=("--ulimit",), metavar="NAME=SOFT:HARD", many=True, help="a limit of resources of commands"),
+    Flag(
+        names=("-o", "--output"),
+        metavar="type=TYPE,dest=WHERE",
+        many=True,
+        help="where the result goes: image, registry, local, tar, oci, docker or cacheonly; a folder; - is a tar",
+    ),
+    Flag(names=("--iidfile",), metavar="FILE", help="write the image's ID to this file"),
+    Flag(names=("--metadata-file",), metavar="FILE", help="write digests and names to this file, as JSON"),
+    Flag(names=("--no-cache-filter",), metavar="STAGE", many=True, help="execute every step of these stages again"),
 )
 VERBS = (
     Command(
@@ -157,7 +189,7 @@ VERBS = (
         act=build,
         summary="make an image from a Dockerfile",
         flags=(
-            Flag(names=("-t", "--tag"), metavar="NAME", help="what to call the image"),
+            Flag(names=("-t", "--tag"), metavar="NAME", many=True, help="what to call the image"),
             Flag(
                 names=("-f", "--file"),
                 metavar="DOCKERFILE",
@@ -169,6 +201,14 @@ VERBS = (
             *FLAGS,
             Flag(names=("--check",), help="tell what is dubious in the Dockerfile, and build nothing"),
             Flag(names=("--pull",), help="ask registries for newer images of FROM, also where one is here"),
+            Flag(names=("--explain",), help="tell why each step was executed again"),
+            Flag(
+                names=("--progress",),
+                metavar="|".join(progress.KINDS),
+                convert=progress.kind,
+                default="auto",
+                help="how it is told (auto: a terminal shows counts that move)",
+            ),
             Flag(names=("-q", "--quiet"), help="print only the image's ID"),
         ),
         operands=(CONTEXT,),

@@ -36,7 +36,9 @@ class BuildOptions(TypedDict, total=False):
 
     ``contexts`` are more contexts by name: a folder, an address, or ``docker-image://NAME``. ``secrets`` are ``id=NAME,src=FILE``
     or ``id=NAME,env=VARIABLE`` words, or contents by name; ``ssh`` is ``default`` or ``NAME=SOCKET_OR_KEY[,KEY]``. ``add_host`` is
-    ``NAME:ADDRESS``, ``ulimits`` are ``nofile=SOFT[:HARD]``.
+    ``NAME:ADDRESS``, ``ulimits`` are ``nofile=SOFT[:HARD]``. ``outputs`` say where the result goes: ``type=image``, ``local``,
+    ``tar``, ``oci``, ``docker`` or ``cacheonly`` with ``dest=`` and so on, a folder, or ``-``, which is ``stream``; ``iidfile`` and
+    ``metadata_file`` are written at the end. ``no_cache_filter`` names stages that are made anew.
     """
 
     contexts: Mapping[str, str | Path]
@@ -48,6 +50,11 @@ class BuildOptions(TypedDict, total=False):
     platform: str
     shm_size: int | str
     ulimits: Sequence[str]
+    outputs: Sequence[str]
+    stream: IO[bytes]
+    iidfile: str | Path
+    metadata_file: str | Path
+    no_cache_filter: Sequence[str]
 
 
 def check(given: Mapping[str, Any]) -> None:
@@ -65,9 +72,13 @@ def check(given: Mapping[str, Any]) -> None:
 
 @dataclass
 class Prepared:
-    """A Dockerfile's text and the contexts of its build: folders by name ("" is its own), and images by name."""
+    """A Dockerfile's text and the contexts of its build: folders by name ("" is its own), and images by name.
+
+    ``file`` is the Dockerfile's place, if it has one.
+    """
 
     text: str
+    file: str = ""
     contexts: dict[str, Context] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
 
@@ -104,7 +115,7 @@ def prepared(
             if file is not None and root is not None and not _is_folder(context):
                 file = root / Context(root).resolve(str(file)) if _exists(root, str(file)) else _missing(file)
             text = _read(file) if file is not None else str(dockerfile)
-        made = Prepared(text)
+        made = Prepared(text, str(file.absolute()) if file else "")
         if root is not None:
             made.contexts[""] = Context.open(root, dockerfile=file.absolute() if file else None, digests=digests)
         for name, where in named.items():

@@ -55,7 +55,7 @@ class Engine(Parts):
         dockerfile: str | Path,
         *,
         context: str | Path | IO[bytes] | None = None,
-        tag: str = "",
+        tag: str | Sequence[str] = "",
         args: Mapping[str, str] | None = None,
         target: str = "",
         no_cache: bool = False,
@@ -68,7 +68,7 @@ class Engine(Parts):
         Args:
             dockerfile: the text, or the file that holds it (of a context that is an archive or address: its name there).
             context: what COPY and ADD read: a folder, a tar archive, an address; without it they are an error.
-            tag: what to call the image; nothing is tagged unless the whole build succeeds.
+            tag: what to call the image, one name or several; nothing is tagged unless the whole build succeeds.
             args: values for ARG.
             target: the stage to build up to, by name or number.
             no_cache: execute every step again.
@@ -81,15 +81,20 @@ class Engine(Parts):
         """
         from ..build import solver
         from ..build.execute import Settings
+        from . import outputs
 
         building.check(options)
-        reference = Reference.parse(tag) if tag else None
+        names = [str(Reference.parse(name)) for name in ([tag] if isinstance(tag, str) else tag) if name]
+        stream = options.get("stream")
+        wanted = outputs.read_all(options.get("outputs", ()), is_named=bool(names), stream=stream)
         settings = Settings(
             offers=building.offers(options.get("secrets", ()), options.get("ssh", ())),
             shm_size=building.shm_size(options.get("shm_size", 0)),
             rlimits=building.limits(options.get("ulimits", ())),
         )
         named = options.get("contexts", {})
+        stored = any(one.is_stored for one in wanted)
+        before = frozenset[Digest]() if stored else frozenset(image.id for image in self.store.images.list())
         with self.store.lease(), building.prepared(self.store, dockerfile, context, named, on_event) as prepared:
             result = solver.build(  # what is built is not collected before it is tagged: for that is the lease
                 prepared.text,
@@ -108,11 +113,23 @@ class Engine(Parts):
                 hosts=building.hosts(options.get("add_host", ())),
                 settings=settings,
                 no_cache=no_cache,
+                no_cache_stages=options.get("no_cache_filter", ()),
+                called=(prepared.file, *names),
                 epoch=words.source_date_epoch(os.environ),
                 on_event=on_event,
             )
-            if reference:
-                result = replace(result, image=self.store.images.tag(result.image, reference))
+            result = outputs.export(
+                self.store,
+                replace(result, names=tuple(names)),
+                wanted,
+                push=lambda name, insecure: self.push(name, insecure=insecure, on_event=on_event),
+                stream=stream,
+                on_event=on_event,
+            )
+            outputs.tell(options.get("metadata_file"), outputs.metadata_text(told := outputs.metadata(result, wanted)))
+            outputs.tell(options.get("iidfile"), str(result.image.id) if told else "")
+        if not stored and result.image.id not in before:
+            self.store.images.collect(only={result.image.id, result.image.descriptor.digest})
         self.keep_within(on_event=on_event)
         return result
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..build import caches, records
+from ..build import caches, earlier, records
 from ..errors import IntegrityError, NBContainersError, NotFound
 from ..events import Observer, Progress, ignore
 from ..oci.descriptor import Digest
@@ -175,9 +175,9 @@ def _cache(store: Store, chosen: Selection, *, all: bool) -> tuple[str, ...]:
     for spoilt in records.spoilt(store):
         spoilt.path.unlink(missing_ok=True)
     if all:
-        shutil.rmtree(
-            store.root / "cache" / "digests", ignore_errors=True
-        )  # of files of contexts, hashed again when read
+        # Digests of files of contexts are made again when those are read.
+        shutil.rmtree(store.root / "cache" / "digests", ignore_errors=True)
+        earlier.forget(store.root)
     return tuple(gone)
 
 

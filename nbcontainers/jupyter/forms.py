@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..cli.folders import ROOT, ChangeTree, Folder, Row, what
+from ..cli.progress import rebuilt
 from ..cli.text import counted_by, ended, plural, printable, shared, shortened
 from ..results import ContainerState, HostReport, ImageDiff, Layer, LayerStack, PackageChange, Usage
 from .html import Html, code, growth, h, join, listed, memory, note, output, page, size, table
@@ -333,6 +334,8 @@ def _steps(record: Record) -> Html:
         text = code(shortened(step.text, 160), class_="d" if step.state == "cached" else None)
         if step.tail and step.state in ("running", "done"):
             text = h("details", h("summary", text), output(step.tail.runs()))
+        if step.reason:
+            text = join((text, h("div", rebuilt(step.reason), class_="d")))
         time = h("span", "cached", class_="d") if step.state == "cached" else f"{step.seconds:.2f} s"
         rows.append((h("span", sign, class_=mood), step.number, text, time))
     return table([("State", "k"), ("No.", "n"), ("Step", "long"), ("Time", "n")], rows)

@@ -102,13 +102,13 @@ class ContainerMagics(Magics):
         from .session import engine
 
         values = self._read("dockerfile", line)
-        record = Record(values.tag or "", cell)
+        record = Record(values.tag[0] if values.tag else "", cell)
         view = show.build(record)
         try:
             result = engine().build(
                 cell,
                 context=Path.cwd(),
-                tag=values.tag or "",
+                tag=values.tag,
                 args=arguments(values.build_arg),
                 target=values.target or "",
                 no_cache=values.no_cache,
@@ -116,7 +116,7 @@ class ContainerMagics(Magics):
                 on_event=view.take,
                 **options(values),
             )
-            record.finish(result, engine().layers(result.image))
+            record.finish(result, engine().layers(result.image) if result.stored else None)
         except NBContainersError as error:
             record.fail(error)
             raise calm(error, cell, seen=view.tells_failure) from None

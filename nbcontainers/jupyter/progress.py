@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ..cli import text as plain
 from ..cli.console import WORK
+from ..cli.progress import rebuilt
 from ..cli.terminal import Cleaner, Run, Tail, lines
 from ..cli.text import excerpt, printable, shortened
 from ..cli.transfers import Board
@@ -48,6 +49,7 @@ class Step:
     state: Literal["running", "done", "cached", "failed"] = "running"
     began: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
+    reason: str = ""
     tail: Tail = field(default_factory=lambda: Tail(TAIL))
 
     def to_json(self) -> dict[str, Any]:
@@ -61,6 +63,7 @@ class Step:
             "lines": self.lines,
             "state": self.state,
             "seconds": seconds,
+            "reason": rebuilt(self.reason) if self.reason else "",
         }
 
     def output(self) -> dict[str, Any]:
@@ -149,6 +152,7 @@ class Record:
                         step = self.steps[event.number]
                         step.state = "cached" if event.cached else "done"
                         step.seconds = event.seconds
+                        step.reason = event.reason
                         self._moved = True
                 case Output():
                     number = event.step if event.step is not None else max(self.steps, default=0)
@@ -207,6 +211,7 @@ class Record:
             for step in steps:
                 time_taken = step.state if step.state in ("cached", "running", "failed") else f"{step.seconds:.2f} s"
                 lines.append(f"[{step.number}/{step.total}] {shortened(step.text, plain.INSTRUCTION)}   {time_taken}")
+                lines += [f"      {rebuilt(step.reason)}"] if step.reason else []
             lines += [f"warning: {printable(one.told)}" for one in self.warnings]
             if self.stack:
                 lines += ["", plain.layer_stack(self.stack)]

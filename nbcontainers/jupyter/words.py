@@ -18,7 +18,13 @@ from ..oci.image import Image
 
 AS = Flag(names=("--as",), metavar="NAME", help="bind the result to this variable")
 
-_NOT_HERE = ("--file", "--quiet", "--check")  # the cell is the file, and what a build tells goes below it
+_NOT_HERE = (
+    "--file",
+    "--quiet",
+    "--check",
+    "--progress",
+    "--explain",
+)  # the cell is the file, and what a build tells goes below it
 _NOT_IN_SANDBOX = ("detach", "tty", "interactive", "profile", "rm", "replace")  # it has them, or can have none
 MAGICS: dict[str, Verb] = {
     "dockerfile": dataclasses.replace(

@@ -285,6 +285,24 @@ def test_the_same_time_gives_the_same_image(
     assert first.image.config.created == "2001-09-09T01:46:40Z"
 
 
+EVERYWHERE = """FROM busybox AS made
+RUN mkdir -p /out/d && echo x > /out/d/file && ln -s file /out/d/link && chmod 750 /out/d && touch /out/empty
+FROM scratch
+COPY --from=made /out /out
+COPY --chown=0:0 --chmod=640 a /a
+WORKDIR /w
+"""
+EVERYWHERE_LAYERS = ["f63db1c6fd04", "8f7df16659e1", "5143e6766d42"]
+
+
+def test_the_same_time_gives_the_same_digests_everywhere(builder: Builder) -> None:
+    """For root and for an ordinary user, on every host: so they can stand here."""
+    builder.write({"a": "a\n"})
+    for _ in range(2):
+        made = builder.build(EVERYWHERE, epoch=1_000_000_000, no_cache=True)
+        assert [digest.hex[:12] for digest in made.image.config.diff_ids] == EVERYWHERE_LAYERS
+
+
 EVERYTHING = """FROM busybox AS a
 ARG V=1
 ENV A=b$V

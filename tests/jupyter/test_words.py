@@ -40,7 +40,7 @@ def test_templates_are_no_variables() -> None:
 def test_the_cell_is_the_dockerfile() -> None:
     """So there is no flag for a file, and no context but the working directory."""
     values = words.read("dockerfile", "-t demo --build-arg A=1 --target base --no-cache --as built", {})
-    assert (values.tag, values.build_arg, values.target, values.no_cache) == ("demo", ["A=1"], "base", True)
+    assert (values.tag, values.build_arg, values.target, values.no_cache) == (["demo"], ["A=1"], "base", True)
     for line in ("-f Dockerfile", "context", "-q"):
         with pytest.raises(UsageError):
             words.read("dockerfile", line, {})

@@ -159,7 +159,8 @@ function stepRow() {
   const twist = h("span.twist", {}, icon("right"));
   const text = h("pre.output", { tabindex: "0", role: "group", "aria-label": "Output of the step" });
   const head = h("button.step", { type: "button", onclick: () => open(text.hidden, true) });
-  const element = h("li", {}, head, text);
+  const why = h("p.why", { hidden: true });
+  const element = h("li", {}, head, why, text);
   let chosen = false; // whether the reader opened or closed it: then it stays so
   let shown = null;
   text.hidden = true;
@@ -185,6 +186,8 @@ function stepRow() {
       tag.textContent = step.stage || "";
       if (state === "running" && !stuck) this.time(step);
       else clock.textContent = state === "cached" ? "cached" : seconds(step.seconds);
+      why.hidden = !step.reason;
+      why.textContent = step.reason || "";
       const has = tail && tail.lines.length;
       twist.style.visibility = has ? "" : "hidden";
       if (!shown) head.append(sign, number, (shown = instruction(step.text)), tag, clock, twist);
