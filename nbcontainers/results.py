@@ -270,6 +270,7 @@ class Pruned:
     images: tuple[Digest, ...] = ()
     cache: tuple[str, ...] = ()
     layers: tuple[Digest, ...] = ()
+    networks: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     size: int = 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from typing import Any
 
@@ -135,27 +134,6 @@ def rm(engine: Engine, values: Namespace, console: Console) -> int:
     return each(values.network, console, remove)
 
 
-def prune(engine: Engine, values: Namespace, console: Console) -> int:
-    """Remove the networks that nobody is on."""
-    if not values.force:
-        _ask(console)
-    gone = engine.prune_networks()
-    if gone:
-        console.print("Deleted Networks:\n" + "\n".join(gone))
-    return 0
-
-
-def _ask(console: Console) -> None:
-    """Let a person say yes; where there is none, nothing is removed without ``--force``."""
-    if not (sys.stdin.isatty() and console.err.isatty()):
-        raise NBContainersError("nobody is there to be asked", hint="say --force (-f) if it is meant")
-    console.note("This will remove all networks that no running container is on.", style="yellow")
-    console.err.write("Are you sure? [y/N] ")
-    console.err.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise NBContainersError("nothing was removed")
-
-
 def connect(engine: Engine, values: Namespace, console: Console) -> int:
     """Put a container on one more network."""
     network = engine.network(values.network)
@@ -254,11 +232,5 @@ VERBS = (
         summary="remove networks",
         flags=(Flag(names=("-f", "--force"), help="no error where there is none"),),
         operands=(NETWORKS,),
-    ),
-    Command(
-        name="network prune",
-        act=prune,
-        summary="remove the networks that no running container is on",
-        flags=(Flag(names=("-f", "--force"), help="without asking"),),
     ),
 )

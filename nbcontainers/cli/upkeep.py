@@ -45,17 +45,19 @@ CONTAINER_COLUMNS = (
     ("STATUS", "Status"),
     ("NAMES", "Names"),
 )
-ALL_KINDS = ("containers", "images", "cache")
+ALL_KINDS = ("containers", "images", "cache", "networks")
 _WHAT = {
     "containers": "all containers that do not run",
     "images": "all images without a name",
     "cache": "steps of builds whose layers no image has",
+    "networks": "all networks that no running container is on",
     "volumes": "all anonymous volumes that no container has",
 }
 _WHAT_ALL = {
     "containers": "all containers that do not run",
     "images": "all images that no container was made from",
     "cache": "the whole build cache",
+    "networks": "all networks that no running container is on",
     "volumes": "all anonymous volumes that no container has",
 }
 
@@ -107,6 +109,8 @@ def told(pruned: Pruned) -> str:
     parts = []
     if pruned.containers:
         parts.append("\n".join(["Deleted Containers:", *pruned.containers]))
+    if pruned.networks:
+        parts.append("\n".join(["Deleted Networks:", *pruned.networks]))
     if pruned.volumes:
         parts.append("\n".join(["Deleted Volumes:", *pruned.volumes]))
     if pruned.untagged or pruned.images:
@@ -247,7 +251,7 @@ VERBS = (
     Command(
         name="prune",
         act=pruning(*ALL_KINDS),
-        summary="remove what is not used: stopped containers, images without a name, build cache",
+        summary="remove what is not used: stopped containers, images without a name, build cache, networks",
         flags=(ALL, FILTER, FORCE, KEEP, VOLUMES),
     ),
     Command(
@@ -267,6 +271,12 @@ VERBS = (
         act=pruning("images"),
         summary="remove images without a name",
         flags=(Flag(names=("-a", "--all"), help="every image that no container was made from"), FILTER, FORCE),
+    ),
+    Command(
+        name="network prune",
+        act=pruning("networks"),
+        summary="remove the networks that no running container is on",
+        flags=(FILTER, FORCE),
     ),
     Command(
         name="container prune",

@@ -18,6 +18,7 @@ from . import networks as definitions
 from .networking import Networking, Place
 from .networks import NetworkFiles
 from .publish import Port
+from .selection import Selection
 
 
 def connect(
@@ -81,11 +82,12 @@ def remove(network: Network, store: Path, runtime: Runtime) -> None:
     NetworkFiles(store).remove(network)
 
 
-def prune(store: Path, runtime: Runtime) -> tuple[str, ...]:
-    """Remove the networks of users that nobody is on, and have an idle holder end; the names of those removed."""
+def prune(store: Path, runtime: Runtime, chosen: Selection) -> tuple[str, ...]:
+    """Remove the chosen networks of users that nobody is on, and have an idle holder end; the names of those removed."""
     files, holder = NetworkFiles(store), runtime.networks(store)
     used = {place["network_id"] for place in holder.places()}
     gone = [one for one in files.all() if one.name not in definitions.BUILT_IN and one.id not in used]
+    gone = [one for one in gone if chosen.is_before(one.created) and chosen.has_labels(dict(one.labels))]
     for network in gone:
         files.remove(network)
     holder.hurry()

@@ -28,7 +28,7 @@ from ..results import (
     StoreCheck,
     VolumeState,
 )
-from . import building, connecting, inspect, networks, volumes
+from . import building, connecting, inspect, networks, selection, volumes
 from . import options as words
 from .container import LIVE, Container
 from .networks import NetworkSettings
@@ -520,9 +520,10 @@ class Engine(Parts):
         """Remove a network: Conflict while a running container is on it."""
         connecting.remove(self.network(name), self.store.root, self._runtime)
 
-    def prune_networks(self) -> tuple[str, ...]:
-        """Remove the networks that no running container is on, but the built-in ones; their names."""
-        return connecting.prune(self.store.root, self._runtime)
+    def prune_networks(self, filters: Sequence[str] = ()) -> tuple[str, ...]:
+        """Remove the networks that no running container is on, but the built-in ones; their names. Filters are as in ``prune``."""
+        chosen = selection.Selection.parse(filters, selection.PRUNING)
+        return connecting.prune(self.store.root, self._runtime, chosen)
 
     def inspect_network(self, name: str) -> dict[str, Any]:
         """All that is known of a network, by Docker's keys."""
@@ -557,7 +558,7 @@ class Engine(Parts):
 
     def prune(
         self,
-        kinds: Sequence[str] = ("containers", "images", "cache"),
+        kinds: Sequence[str] = ("containers", "images", "cache", "networks"),
         *,
         all: bool = False,
         filters: Sequence[str] = (),
@@ -566,7 +567,8 @@ class Engine(Parts):
 
         Args:
             kinds: of ``containers`` those that do not run, of ``images`` those without a name, of the build ``cache`` the steps whose
-                layers no image has; of ``volumes`` the anonymous ones that no container has.
+                layers no image has; of ``networks`` those that no running container is on; of ``volumes`` the anonymous ones that
+                no container has.
             all: every image that no container was made from, and the whole build cache with the folders that RUN steps share.
             filters: Docker's ``until=24h``, ``label=KEY[=VALUE]`` and ``label!=KEY[=VALUE]``. What is older than ``until`` goes: by when
                 it was made, a step of a build by when it was last used. The build cache has no labels, so that with those it stays.
@@ -577,6 +579,8 @@ class Engine(Parts):
         from . import upkeep
 
         pruned = upkeep.prune(self.store, self._every(), kinds=kinds, all=all, filters=filters)
+        if "networks" in kinds:
+            pruned = replace(pruned, networks=self.prune_networks(filters))
         if "volumes" not in kinds:
             return pruned
         names, size = self.prune_volumes()

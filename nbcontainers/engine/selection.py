@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from ..errors import NBContainersError
 
+PRUNING = ("until", "label", "label!")
+"""The keys by which what is not used is chosen."""
+
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:h|ms|us|ns|m|s|d))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|us|ns|m|s|d)")

@@ -21,13 +21,12 @@ from ..store import check as checking
 from ..store import unpacked
 from ..store.store import Store
 from . import inspect
-from .selection import Selection, moment
+from .selection import PRUNING, Selection, moment
 
 if TYPE_CHECKING:
     from .container import Container
 
 KINDS = ("containers", "images", "cache")
-FILTERS = ("until", "label", "label!")
 LIVE = ("running", "paused", "creating")
 
 
@@ -79,7 +78,7 @@ def prune(
     filters: Sequence[str] = (),
 ) -> Pruned:
     """Remove what is not used; see ``Engine.prune``."""
-    chosen = Selection.parse(filters, FILTERS)
+    chosen = Selection.parse(filters, PRUNING)
     for word in chosen.get("until"):
         moment(word)  # or raises, before anything is gone
     gone, size = _containers(store, containers, chosen) if "containers" in kinds else ((), 0)

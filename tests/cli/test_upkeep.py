@@ -23,6 +23,15 @@ def test_prune_says_what_is_gone_as_docker_does(engine: Engine) -> None:
     assert said(engine, "images -q") == ""
 
 
+def test_prune_takes_networks_that_nobody_is_on(engine: Engine) -> None:
+    """Those that the filters choose; the built-in ones stay."""
+    for name, label in (("kept", "keep"), ("idle", "idle")):
+        said(engine, f"network create --label {label} {name}")
+    assert said(engine, "network prune -f --filter label!=keep").startswith("Deleted Networks:\nidle\n")
+    assert "Deleted Networks:\nkept\n" in said(engine, "prune -f")
+    assert sorted(network.name for network in engine.networks()) == ["bridge", "host", "none"]
+
+
 def test_nothing_is_removed_where_nobody_can_be_asked(engine: Engine) -> None:
     """Without a terminal, ``prune`` wants ``--force``."""
     loose = tag(engine, 1)
