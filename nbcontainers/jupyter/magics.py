@@ -40,7 +40,7 @@ def calm(error: NBContainersError, dockerfile: str = "", *, seen: bool = False) 
 
 
 def told(magic: Callable[P, None]) -> Callable[P, None]:
-    """A magic whose errors are shown calmly, and that prints help where help was asked for."""
+    """A magic whose errors and interrupts are shown calmly, and that prints help where help was asked for."""
 
     @functools.wraps(magic)
     def guarded(*words: P.args, **named: P.kwargs) -> None:
@@ -54,6 +54,10 @@ def told(magic: Callable[P, None]) -> Callable[P, None]:
             if "_render_traceback_" in vars(error):
                 raise
             raise calm(error) from None
+        except Interrupted:
+            raise
+        except KeyboardInterrupt:
+            raise Interrupted(f"{magic.__name__} was stopped") from None
 
     return guarded
 
