@@ -92,17 +92,35 @@ class Executor:
         self.host = host
         self.lease = lease
         self.settings = settings
+        self._keys: set[str] = set()  # of snapshots that are there, or are being made or removed
+
+    def close(self) -> None:
+        """Remove what an interrupt kept from being removed: it may come between any two instructions, also of a clean-up."""
+        for key in tuple(self._keys):
+            for running in self.runtime.foreground(self._beside(key, "run")):
+                running.hang_up()
+                with contextlib.suppress(NBContainersError, TimeoutError):
+                    running.wait(10)
+                running.close()
+            for path in (self.store.root / "snapshots").glob(f"{key}*"):  # also one that has not got its name yet
+                self.store.worker.remove(path)
+            self._keys.discard(key)
+
+    def _beside(self, key: str, name: str) -> Path:
+        return self.store.root / "snapshots" / f"{key}-{name}"
 
     @contextlib.contextmanager
     def snapshot(self, below: Tree, on_event: Observer) -> Iterator[tuple[str, tuple[Mount, ...]]]:
         """A writable tree on top of another: its key and mounts. What is not committed inside is removed."""
         key = f"build-{secrets.token_hex(8)}"
+        self._keys.add(key)
         self.lease.add(key, *below.chain, *(layer.digest for layer in below.layers))
         self.store.snapshots.unpack(below.image(), on_event)
         try:
             yield key, self.store.snapshots.prepare(key, below.chain)
         finally:
             self.store.snapshots.remove(key)
+        self._keys.discard(key)
 
     def commit(self, key: str, epoch: int | None) -> Made:
         """Make the snapshot a layer."""
@@ -178,7 +196,7 @@ class Executor:
     @contextlib.contextmanager
     def folder(self, key: str, name: str) -> Iterator[Path]:
         """A folder of this host beside a snapshot, while it is needed."""
-        path = self.store.root / "snapshots" / f"{key}-{name}"
+        path = self._beside(key, name)
         path.mkdir(mode=0o700)
         try:
             yield path

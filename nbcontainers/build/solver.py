@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -16,6 +16,7 @@ from ..results import BuildResult, BuildStep
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..store.store import Store
+from . import interrupts
 from .context import Context
 from .earlier import UNASKED, Earlier, Step
 from .execute import Executor, Settings, Tree
@@ -94,7 +95,7 @@ def build(
         except NotFound:
             return resolve_toolbox()
 
-    with store.lease() as lease:
+    with interrupts.one(), _tidied(store), store.lease() as lease:
         opened = contexts or {}
         made = plan(
             dockerfile,
@@ -117,7 +118,7 @@ def build(
         total = [(node.stage, node.title) for node in made.nodes if not isinstance(node.step, Configure)]
         earlier = Earlier(store.root, tuple(called), tuple(total))
         executor = Executor(store, runtime, host, lease, settings or Settings())
-        with contextlib.closing(Sources(store, opened, on_event)) as sources:
+        with contextlib.closing(executor), contextlib.closing(Sources(store, opened, on_event)) as sources:
             uncached = frozenset(node.stage for node in made.nodes) if no_cache else unused
             solver = _Solver(made, store, records, executor, sources, earlier, on_event, uncached=uncached)
             try:
@@ -132,6 +133,16 @@ def build(
         warnings=tuple(warning.message for warning in made.warnings),
         seconds=time.monotonic() - begun,
     )
+
+
+@contextlib.contextmanager
+def _tidied(store: Store) -> Iterator[None]:
+    """Whatever ends a build early leaves nothing half made."""
+    try:
+        yield
+    except BaseException:
+        store.tidy()
+        raise
 
 
 def _stages(made: Plan, words: Collection[str]) -> frozenset[str]:

@@ -139,6 +139,11 @@ class Runtime:
         """The networks of a store's containers."""
         return Networks(self._run_dir, store, self.host)
 
+    def foreground(self, folder: Path) -> tuple[Running, ...]:
+        """What was started in a folder, and ends with this process."""
+        with self._lock:
+            return tuple(running for running in self._foreground if running.folder == folder)
+
     def open(self, folder: Path) -> Running:
         """A container that somebody started, to attach to, wait for, signal or measure."""
         return Running(folder, self.host.hierarchy)

@@ -158,12 +158,17 @@ def sweep_scratch(root: Path, *, busy: bool) -> None:
     """
     if busy:
         return
-    for path in (root / "ingest").iterdir():
-        if abandoned(path):
-            _throw_away(root, path)
+    sweep_ingest(root)
     for path in (root / "snapshots").iterdir():
         # A container's folder is made before its snapshot and removed after it.
         if not (root / "containers" / path.name).exists():
+            _throw_away(root, path)
+
+
+def sweep_ingest(root: Path) -> None:
+    """Throw away what was half made and has no maker any more; the caller holds the gate alone."""
+    for path in (root / "ingest").iterdir():
+        if abandoned(path):
             _throw_away(root, path)
 
 

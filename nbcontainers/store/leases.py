@@ -70,19 +70,24 @@ class Leases:
     def hold(self) -> Iterator[Lease]:
         """Take a lease; every blob that this process writes while it is held is named in it."""
         path = self.folder / secrets.token_hex(16)
-        with self.shared(), saying_when_full(self.folder):  # between its making and its lock it would look abandoned
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-            lease = Lease(self, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        try:
+        lease: Lease | None = None
+        try:  # from here on: an interrupt may come between any two lines
+            with (
+                self.shared(),
+                saying_when_full(self.folder),
+            ):  # between its making and its lock it would look abandoned
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+                lease = Lease(self, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
             with self._mutex:
                 self._held = (*self._held, lease)
             yield lease
         finally:
+            path.unlink(missing_ok=True)
             with self._mutex:
                 self._held = tuple(other for other in self._held if other is not lease)
-            path.unlink(missing_ok=True)
-            lease._end()
+            if lease is not None:
+                lease._end()
 
     def protect(self, *names: str) -> None:
         """Name something in every lease that this process holds; without one it does nothing."""

@@ -81,6 +81,12 @@ class Store:
         """The chain IDs of the unpacked layers."""
         return garbage.unpacked(self.root)
 
+    def tidy(self) -> None:
+        """Remove what a worker that was ended in its work has left half made; what others make stays."""
+        with self.leases.exclusive():
+            garbage.sweep_ingest(self.root)
+        garbage.empty_trash(self.root, self._discard)
+
     def held(self) -> frozenset[str]:
         """What the holders need."""
         return frozenset().union(*(holder(self.root) for holder in self._holders))

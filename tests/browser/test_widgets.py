@@ -144,10 +144,10 @@ from nbcontainers.events import StepStarted, StepFinished, Output, Warned
 from nbcontainers.errors import BuildError
 record = Record("demo:latest", samples.DOCKERFILE)
 view = widgets.BuildView(record)
-def step(number, text, end=True, cached=False):
+def step(number, text, end=True, cached=False, reason=""):
     view.take(StepStarted(number=number, total=4, text=text, stage="", lines=(number, number)))
-    if end: view.take(StepFinished(number=number, cached=cached, seconds=0.04))
-step(1, "FROM toolbox", cached=True); step(2, "ENV LANG=C.UTF-8", cached=True); step(3, "COPY main.py .")
+    if end: view.take(StepFinished(number=number, cached=cached, seconds=0.04, reason=reason))
+step(1, "FROM toolbox", cached=True); step(2, "ENV LANG=C.UTF-8", cached=True); step(3, "COPY main.py .", reason="main.py changed")
 step(4, "RUN python3 -m compileall . && false", end=False)
 out = b"Listing '.'...\\nCompiling './main.py'...\\n\\x1b[32mok\\x1b[0m <b>not bold</b>\\n"
 view.take(Output(data=out, step=4))
@@ -161,6 +161,7 @@ def test_a_build_is_shown_as_it_runs(notebook, show):
     expect(page.get_by_text("building")).to_be_visible()
     expect(page.get_by_role("group", name="Output of the step").last).to_contain_text("ok <b>not bold</b>")
     expect(page.get_by_role("button", name="Step 1: FROM toolbox, cached")).to_be_visible()
+    expect(page.get_by_text("rebuilt: main.py changed")).to_be_visible()
     notebook.look("build-running")
 
 

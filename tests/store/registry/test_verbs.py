@@ -48,6 +48,20 @@ def run(engine: Engine, *words: str) -> tuple[int, list[str], str]:
     return code, out.getvalue().splitlines(), err.getvalue()
 
 
+def test_a_build_goes_to_a_registry(engine: Engine, registry: Registry) -> None:
+    """``type=registry`` pushes every name, and what is pulled from there is what was built."""
+    words = (
+        f"build -q -t {registry.host}/built:1 -t {registry.host}/built:2 -o type=registry,registry.insecure=true -f - ."
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"FROM scratch\nLABEL a=b\nWORKDIR /w\n")))
+        code, lines, told = run(engine, *words.split())
+    assert code == 0, told
+    engine.remove_image(f"{registry.host}/built:1")
+    engine.remove_image(f"{registry.host}/built:2")
+    assert [engine.pull(f"{registry.host}/built:{tag}").id for tag in (1, 2)] == lines * 2
+
+
 def test_pull_and_push_end_as_docker_s_do(engine: Engine, source: str, registry: Registry) -> None:
     """The digest, the status and the whole name; quiet, the name alone."""
     code, lines, _ = run(engine, "pull", source)

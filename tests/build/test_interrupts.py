@@ -1,0 +1,80 @@
+"""A build that is interrupted at any instant: it stops at once, leaves nothing, and what it had finished is in the cache."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from nbcontainers.events import StepFinished
+from tests.build.conftest import Builder
+from tests.build.test_solver import unique
+
+TEXT = """FROM busybox AS first
+COPY a /a
+RUN echo {word}; sleep 0.05; echo x > /made
+FROM busybox
+WORKDIR /w/{word}
+COPY --from=first /made /made
+RUN cat /made; sleep 30 # {word}
+"""
+INSTANTS = 30
+WITHIN = 1.0  # seconds, and ten times that where the machine is busy with other things
+
+
+@pytest.fixture
+def alarm() -> Iterator[list[float]]:
+    """An alarm interrupts as the interrupt button does; when it went off."""
+    rung: list[float] = []
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        rung.append(time.monotonic())
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    yield rung
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def left_running(word: str) -> list[str]:
+    """Commands with this word in them that still run, wherever."""
+    found = []
+    for place in Path("/proc").iterdir():
+        if place.name.isdecimal():
+            try:
+                if word.encode() in (place / "cmdline").read_bytes():
+                    found.append(place.name)
+            except OSError:
+                continue
+    return found
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # a file open, and its "with" not yet begun
+def test_an_interrupt_at_any_instant(builder: Builder, alarm: list[float]) -> None:
+    """No container, snapshot, lease or temporary file is left, and each step that was told as finished is in the cache."""
+    builder.write({"a": unique()})
+    mounts = Path("/proc/self/mountinfo").read_text()
+    took: list[float] = []
+    for instant in range(INSTANTS):
+        word = unique()
+        text = TEXT.format(word=word)
+        alarm.clear()
+        signal.setitimer(signal.ITIMER_REAL, 0.001 + 0.6 * (instant / INSTANTS) ** 1.5)
+        with pytest.raises(KeyboardInterrupt):
+            builder.build(text)
+        took.append(time.monotonic() - alarm[0])
+        finished = sum(isinstance(event, StepFinished) for event in builder.events)
+        assert builder.left() == [], f"after {instant} of {INSTANTS}"
+        assert left_running(word) == []
+        builder.build(text.replace("sleep 30", "true"))
+        assert all(builder.cached[:finished])
+    assert Path("/proc/self/mountinfo").read_text() == mounts
+    assert max(took) < WITHIN * (1 if os.getloadavg()[0] < 2 else 10)
