@@ -1,4 +1,4 @@
-"""What holds for every test: nothing is asked of a registry that is not the test's own."""
+"""What holds for every test: nothing is asked of a registry that is not the test's own, and a busy machine is no reason to fail."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# On a busy machine an example may take long: that says nothing about the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)

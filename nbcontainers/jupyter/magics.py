@@ -40,7 +40,7 @@ def calm(error: NBContainersError, dockerfile: str = "", *, seen: bool = False) 
 
 
 def told(magic: Callable[P, None]) -> Callable[P, None]:
-    """A magic whose errors are shown calmly, and that prints help where help was asked for."""
+    """A magic whose errors and interrupts are shown calmly, and that prints help where help was asked for."""
 
     @functools.wraps(magic)
     def guarded(*words: P.args, **named: P.kwargs) -> None:
@@ -54,6 +54,10 @@ def told(magic: Callable[P, None]) -> Callable[P, None]:
             if "_render_traceback_" in vars(error):
                 raise
             raise calm(error) from None
+        except Interrupted:
+            raise
+        except KeyboardInterrupt:
+            raise Interrupted(f"{magic.__name__} was stopped") from None
 
     return guarded
 
@@ -180,10 +184,22 @@ class ContainerMagics(Magics):
     @cell_magic
     @told
     def sandbox(self, line: str, cell: str) -> None:
-        """Run a cell that is not trusted: %%sandbox [FLAGS] [COMMAND …]; Python, or what COMMAND reads from standard input.
+        """Run a cell that is not trusted, and leave nothing of it.
 
-        No network, no capability, nothing to write to but /tmp; memory, processes, processors, time and output have limits that
-        docker run's flags (and --timeout, --output-limit) change. Nothing of it is left at its end.
+        %%sandbox [FLAGS] [COMMAND …]
+
+        The cell is Python, or what COMMAND reads from standard input. It has no network, no capability, and nothing to write to but
+        /tmp; memory, processes, processors, time and output have limits that docker run's flags (and --timeout, --output-limit) change.
+
+        Examples:
+            %%sandbox
+            print(sum(range(10)))
+
+            %%sandbox --timeout 5 -m 128m sh
+            ls -l /tmp
+
+        "%%sandbox --help" lists every flag.
+
         """
         from ..cli.creating import CREATE, run_options
         from .running import run

@@ -14,6 +14,7 @@ import pytest
 
 from tests.browser.lab import CHROMIUM, FLAGS, KERNEL, ROOT, Lab, serve
 
+PATIENCE = 120_000  # milliseconds: a page on a machine that does other things as well may take its time; one that is done does not wait
 NEEDED = {
     "playwright": "playwright",
     "pytest_playwright": "pytest-playwright",
@@ -69,7 +70,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 @pytest.fixture(scope="session")
 def tab(browser: Any, browser_context_args: dict[str, Any], lab: Lab) -> Iterator[Any]:
     """One page with JupyterLab in it: loading it takes longer than most tests."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=PATIENCE)
     context = browser.new_context(**browser_context_args)
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.goto(f"{lab.url}/lab?reset")
     page.wait_for_function("() => window.jupyterapp?.restored")
@@ -109,20 +114,20 @@ class Notebook:
         )
         if not kernel:
             return
-        self.page.wait_for_function(KERNEL, timeout=60_000)
+        self.page.wait_for_function(KERNEL)
         self.kernel["id"] = self.page.evaluate(
             "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.id"
         )
 
-    def finished(self, timeout: float) -> None:
+    def finished(self) -> None:
         """Wait until every code cell has run."""
         self.page.wait_for_function(
             "() => { const all = window.jupyterapp.shell.currentWidget.content.model.cells;"
             " return [...Array(all.length).keys()].map((n) => all.get(n)).filter((c) => c.type === 'code')"
             ".every((c) => c.executionCount !== null && c.executionState !== 'running'); }",
-            timeout=timeout,
+            timeout=3 * PATIENCE,
         )
-        self.page.wait_for_function(KERNEL, timeout=timeout)
+        self.page.wait_for_function(KERNEL)
 
     def reveal(self, selector: str) -> None:
         """Scroll until the element is there: a cell that is far away is not in the page at all."""
@@ -142,7 +147,7 @@ class Notebook:
     def reload(self) -> None:
         """Load the page anew, with the notebook that is open."""
         self.page.reload()
-        self.page.wait_for_function(KERNEL, timeout=60_000)
+        self.page.wait_for_function(KERNEL)
 
     def close(self) -> None:
         """Close the notebooks, saved or not, and the widgets in the kernel, which stays for the next test.
@@ -173,12 +178,11 @@ class Notebook:
         self.start()
         self.done(len(cells))
 
-    def done(self, count: int, timeout: float = 60_000) -> None:
+    def done(self, count: int) -> None:
         """Wait until so many cells have ended."""
         self.page.wait_for_function(
             "n => [...document.querySelectorAll('.jp-InputPrompt')].filter(e => /\\[\\d+\\]/.test(e.textContent)).length >= n",
             arg=count,
-            timeout=timeout,
         )
 
     def theme(self, name: str) -> None:
@@ -243,6 +247,6 @@ def show(notebook: Notebook) -> Show:
 
     def shown(code: str) -> None:
         notebook.run("from tests.jupyter import samples\nfrom nbcontainers.jupyter import widgets\n" + code)
-        notebook.page.wait_for_selector(".nbc", timeout=20_000)
+        notebook.page.wait_for_selector(".nbc")
 
     return shown

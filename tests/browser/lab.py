@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def serve(home: Path) -> Iterator[Lab]:
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
+        for _ in range(1200):
             assert server.poll() is None, log.read_text()
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/api/status", timeout=2):
                 break
@@ -95,7 +96,11 @@ def serve(home: Path) -> Iterator[Lab]:
         yield Lab(url, folder)
     finally:
         server.terminate()
-        server.wait(20)
+        try:
+            server.wait(60)  # it asks its kernels to end
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
 
 
 # From now on the page notes the largest message from the kernel, in characters, and when the last cell ended.

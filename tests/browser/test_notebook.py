@@ -38,7 +38,7 @@ def test_the_first_notebook_runs_in_the_page(notebook):
     )
     assert cells > count > 15
     notebook.start()
-    notebook.finished(120_000)
+    notebook.finished()
     errors = page.evaluate(
         "() => { const all = window.jupyterapp.shell.currentWidget.content.model.cells;"
         " return [...Array(all.length).keys()].map((n) => all.get(n)).filter((c) => c.type === 'code')"
@@ -68,7 +68,7 @@ def test_the_tab_key_completes_magics_and_dockerfiles(notebook):
     notebook.open("%load_ext nbcontainers\n%nbc toolbox", *cells)
     page = notebook.page
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell').then(() => {})")
-    page.wait_for_function(KERNEL, timeout=60_000)
+    page.wait_for_function(KERNEL)
     source = "window.jupyterapp.shell.currentWidget.content.widgets[number].model.sharedModel.source"
     for number, whole in enumerate(cells.values(), 1):
         page.locator(".jp-Notebook .jp-Cell").nth(number).locator(".cm-content").click()
@@ -78,11 +78,10 @@ def test_the_tab_key_completes_magics_and_dockerfiles(notebook):
         page.wait_for_function(
             f"([number, whole]) => {source} === whole || document.querySelector('.jp-Completer:not(.lm-mod-hidden) .jp-Completer-item')",
             arg=[number, whole],
-            timeout=30_000,
         )
         if page.evaluate(f"number => {source}", number) != whole:
             page.locator(".jp-Completer-item", has_text=whole.split()[-1]).click()
-        page.wait_for_function(f"([number, whole]) => {source} === whole", arg=[number, whole], timeout=10_000)
+        page.wait_for_function(f"([number, whole]) => {source} === whole", arg=[number, whole])
         page.keyboard.press("Escape")
 
 
@@ -98,8 +97,8 @@ def test_a_failed_build_and_a_live_run_look_calm(notebook):
     for cell in range(4):
         page.evaluate("n => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = n; }", cell)
         page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell').then(() => {})")
-    expect(page.get_by_text("exited with code 3")).to_be_visible(timeout=30_000)
-    expect(page.get_by_text("no such image: nothing")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("exited with code 3")).to_be_visible()
+    expect(page.get_by_text("no such image: nothing")).to_be_visible()
     notebook.look("failure", ".nbc-build")
     for theme in ("Light", "Dark"):
         notebook.theme(theme)
@@ -109,10 +108,10 @@ def test_a_failed_build_and_a_live_run_look_calm(notebook):
 
 def test_the_interrupt_button_stops_a_run(notebook):
     """As it is pressed in the toolbar; the reader sees one line."""
-    notebook.open("%load_ext nbcontainers", "%run_container --rm --name endless toolbox sleep 100")
+    notebook.open("%load_ext nbcontainers", "%run_container --rm --name endless toolbox sh -c 'echo begun; sleep 1000'")
     notebook.start()
     page = notebook.page
-    page.wait_for_timeout(2500)
+    expect(page.get_by_text("begun", exact=True)).to_be_visible()
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:interrupt-kernel').then(() => {})")
-    expect(page.get_by_text("endless was stopped")).to_be_visible(timeout=10_000)
+    expect(page.get_by_text("endless was stopped")).to_be_visible()
     assert page.get_by_text("Traceback").count() == 0

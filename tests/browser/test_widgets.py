@@ -71,7 +71,7 @@ def test_a_difference_is_filtered(notebook, show):
     show("widgets.DiffWidget(samples.diff())")
     page = notebook.page
     page.get_by_role("searchbox").fill("requests")
-    expect(page.get_by_role("status")).to_contain_text("12 files of 21", timeout=10_000)
+    expect(page.get_by_role("status")).to_contain_text("12 files of 21")
     expect(page.get_by_role("treeitem", name="sessions.py")).to_be_visible()
     page.get_by_role("button", name="15 added").click()
     expect(page.get_by_role("status")).to_contain_text("No file matches.")
@@ -93,8 +93,8 @@ def test_a_hundred_thousand_files_are_painted_at_once(notebook):
     )
     page.evaluate(WATCH)
     notebook.start()
-    page.wait_for_selector(".nbc-layers", timeout=60_000)
-    page.wait_for_selector(".nbc-diff", timeout=20_000)
+    page.wait_for_selector(".nbc-layers")
+    page.wait_for_selector(".nbc-diff")
     expect(page.get_by_text("100,000 files")).to_be_visible()
     took = page.evaluate(
         "() => Math.min(...performance.getEntriesByName('nbcontainers:diff').map((one) => one.duration))"
@@ -103,14 +103,14 @@ def test_a_hundred_thousand_files_are_painted_at_once(notebook):
     assert took < 3000, "a bound for a busy machine; alone it takes some tens of milliseconds"
     page.get_by_role("treeitem", name="part-39").click()
     page.get_by_role("treeitem", name="section-24").click()
-    expect(page.get_by_role("treeitem", name="file-").first).to_be_visible(timeout=10_000)
+    expect(page.get_by_role("treeitem", name="file-").first).to_be_visible()
     expect(page.get_by_role("treeitem", name="section-24")).to_be_visible()
     page.get_by_role("searchbox").fill("file-00000")
-    expect(page.get_by_role("status")).to_contain_text("10 files of 100,000", timeout=20_000)
+    expect(page.get_by_role("status")).to_contain_text("10 files of 100,000")
     seen = page.evaluate("() => window.seen")
     assert 1000 < seen["largest"] < 1_000_000, seen
     page.get_by_role("searchbox").fill("")
-    expect(page.get_by_role("treeitem", name="part-39")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("treeitem", name="part-39")).to_be_visible()
     notebook.look("diff-large")
 
 
@@ -118,13 +118,14 @@ def test_a_busy_kernel_is_said_to_be(notebook):
     """A folder that the kernel has to give waits for the cell that runs, and the reader is told so."""
     notebook.open(
         "from tests.jupyter import samples\nfrom nbcontainers.jupyter import widgets\nwidgets.DiffWidget(samples.diff())",
-        "import time; time.sleep(4)",
+        "import pathlib, time\nwhile not pathlib.Path('seen').exists(): time.sleep(0.05)",
     )
     notebook.start()
     page = notebook.page
     page.get_by_role("searchbox").fill("motd")
     expect(page.get_by_role("status")).to_contain_text("Waiting for the kernel")
-    expect(page.get_by_role("status")).to_contain_text("1 file of 21", timeout=15_000)
+    (notebook.lab.folder / "seen").touch()
+    expect(page.get_by_role("status")).to_contain_text("1 file of 21")
 
 
 @pytest.mark.parametrize("widget", ["LayersWidget(samples.hostile_stack())", "DiffWidget(samples.hostile_diff())"])
@@ -225,16 +226,15 @@ def test_usage_goes_on_while_another_cell_runs(notebook):
     )
     notebook.start()
     page = notebook.page
-    expect(page.get_by_text("watched, process tree")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("watched, process tree")).to_be_visible()
     cpu = page.get_by_role("img", name="Processor over the last minute")
     page.wait_for_function(
         "() => (document.querySelector('.nbc-usage .line')?.getAttribute('d') || '').split('L').length >= 8",
-        timeout=20_000,
     )
     expect(cpu).to_be_visible()
     notebook.look("usage")
     notebook.done(3)
-    expect(page.get_by_text("ended", exact=True)).to_be_visible(timeout=10_000)
+    expect(page.get_by_text("ended", exact=True)).to_be_visible()
     expect(page.get_by_text("exit code 0")).to_be_visible()
     page.wait_for_timeout(300)
     notebook.look("usage-ended")
@@ -246,13 +246,11 @@ def test_usage_survives_a_reload_of_the_page(notebook):
     page = notebook.page
     page.wait_for_function(
         "() => (document.querySelector('.nbc-usage .line')?.getAttribute('d') || '').split('L').length >= 8",
-        timeout=20_000,
     )
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
     notebook.reload()
     page.wait_for_function(
         "() => (document.querySelector('.nbc-usage .line')?.getAttribute('d') || '').split('L').length >= 8",
-        timeout=30_000,
     )
 
 
@@ -261,7 +259,7 @@ def test_watching_stops_when_the_button_is_pressed(notebook):
     notebook.run("from tests.jupyter import samples\nfrom nbcontainers.jupyter import widgets\n" + USAGE)
     page = notebook.page
     page.get_by_role("button", name="Stop watching").click()
-    expect(page.get_by_text("ended", exact=True)).to_be_visible(timeout=10_000)
+    expect(page.get_by_text("ended", exact=True)).to_be_visible()
 
 
 @pytest.mark.parametrize("name", ["layers", "diff"])

@@ -55,13 +55,17 @@ class Kernel:
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
 
-    def run(self, code: str, *, interrupt_after: float | None = None, timeout: float = 120) -> Cell:
-        """Execute a cell and wait for its end; with ``interrupt_after`` seconds the interrupt button is pressed."""
+    def run(self, code: str, *, interrupt_after: float | str | None = None, timeout: float = 120) -> Cell:
+        """Execute a cell and wait for its end; after so many seconds, or this output, the interrupt button is pressed."""
         sent = self.client.execute(code)
         cell, began, interrupted = Cell(), time.monotonic(), 0.0
         while True:
             assert time.monotonic() - began < timeout, cell
-            if interrupt_after is not None and not interrupted and time.monotonic() - began > interrupt_after:
+            if isinstance(interrupt_after, str):
+                due = interrupt_after in cell.stdout
+            else:
+                due = interrupt_after is not None and time.monotonic() - began > interrupt_after
+            if due and not interrupted:
                 self.manager.interrupt_kernel()
                 interrupted = time.monotonic()
             try:

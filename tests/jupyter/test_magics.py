@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -129,18 +131,47 @@ def test_memory_that_ran_out_is_said_to_have(kernel) -> None:
 def test_the_interrupt_button_stops_a_container_within_a_second(kernel) -> None:
     """No process is left; with --rm no container, without it a stopped one."""
     word = "31.415926"
-    stopped = kernel.run(f"%run_container --rm --name gone hello sleep {word}", interrupt_after=1.5)
+    waits = f"hello sh -c 'echo begun; exec sleep {word}'"
+    stopped = kernel.run(f"%run_container --rm --name gone {waits}", interrupt_after="begun")
     assert stopped.error["ename"] == "Interrupted"
     assert stopped.traceback.count("\n") == 0
     assert stopped.seconds < 1.5, "half a second to end by itself, and a busy machine"
     assert processes_with(word) == []
-    kept = kernel.run(f"%run_container --name kept hello sleep {word}", interrupt_after=1.5)
+    kept = kernel.run(f"%run_container --name kept {waits}", interrupt_after="begun")
     assert "it is kept" in kept.traceback
     listed = kernel.run("%containers -a").text
     assert "gone" not in listed
     assert re.search(r"Exited .* kept", listed)
     again = kernel.run("%run_container --rm --replace --name kept hello true")
     assert again.error is None
+
+
+def test_the_interrupt_button_stops_whatever_waits(kernel) -> None:
+    """A command in a container, its log, its usage; a registry that says nothing, whoever asks it. Each is told in one line."""
+    word = "27.18281"
+    started = kernel.run("%run_container -d --name ticks hello sh -c 'while :; do echo tick; sleep 0.2; done'")
+    assert started.error is None, started.traceback
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        image = f"127.0.0.1:{silent.getsockname()[1]}/nothing:1"
+        rules = kernel.folder / "registries.toml"  # those of the tests block every registry
+        rules.write_text(f'[registry."127.0.0.1:{silent.getsockname()[1]}"]\ninsecure = true\n')
+        before = os.environ["NBCONTAINERS_REGISTRIES"]
+        assert kernel.run(f"%env NBCONTAINERS_REGISTRIES={rules}").error is None
+        for code, after in (
+            (f"%nbc exec ticks sh -c 'echo begun; exec sleep {word}'", "begun"),
+            ("%nbc logs -f ticks", "tick"),
+            ("%nbc stats ticks", "ticks"),
+            (f"%nbc pull {image}", 1.0),
+            (f"%run_container --rm {image}", 1.0),
+        ):
+            stopped = kernel.run(code, interrupt_after=after)
+            assert stopped.error["ename"] == "Interrupted", f"{code}\n{stopped.traceback}"
+            assert stopped.traceback.count("\n") == 0
+            assert stopped.seconds < 5, f"{code}: at once, on a machine that does nothing else"
+    assert processes_with(word) == []
+    assert kernel.run(f"%env NBCONTAINERS_REGISTRIES={before}").error is None
+    rules.unlink()
+    assert kernel.run("%nbc rm -f ticks").error is None
 
 
 def test_an_interrupted_build_is_stopped(kernel) -> None:

@@ -54,7 +54,7 @@ def test_the_cell_is_the_dockerfile() -> None:
         ("layers", "--as 1x demo", "not a name for a variable"),
         ("layers", "", "IMAGE"),
         ("run_container", "--cpus many toolbox", "not a number"),
-        ("run_container", "--pubish 80:80 toolbox", "unrecognized arguments|--pubish|required"),
+        ("run_container", "--colour red toolbox", "--colour"),
         ("image_diff", "a b c", "unrecognized"),
         ("layers", "{many}", "holds no word but tuple"),
     ],

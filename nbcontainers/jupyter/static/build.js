@@ -106,7 +106,7 @@ export default {
 
     function warn() {
       warnings.replaceChildren(
-        ...model.get("warnings").map((one) => h("p.warn", {}, one.line ? `Line ${one.line}: ` : "", one.message, one.hint ? h("span.dim", {}, ` ${one.hint}`) : null)),
+        ...model.get("warnings").map((one) => h("p.warn", {}, h("span", {}, one.line ? `Line ${one.line}: ` : "", one.message), one.hint ? h("span.dim", {}, one.hint) : null)),
       );
     }
 
