@@ -17,6 +17,8 @@ from . import syscalls
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _PAGE = 4096
+_GUARDED = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOEXEC
+_GUARDS = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,31 +74,35 @@ def detached(tree: Overlay, scratch: str) -> int:
 
     """
     with _short_names(tree) as (lower, rest):
-        attributes = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOEXEC
         try:
-            return syscalls.fsmount("overlay", [*(("lowerdir+", name) for name in lower), *rest], attributes)
+            return syscalls.fsmount("overlay", [*(("lowerdir+", name) for name in lower), *rest], _GUARDED)
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOSYS):
                 raise
-        _mount(lower, rest, scratch, syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
+        _mount(lower, rest, scratch, _GUARDS)
         try:
             return os.open(scratch, _FOLDER)
         finally:
             syscalls.umount(scratch, syscalls.MNT_DETACH)
 
 
-def attach(mount: Mount, target: str) -> None:
-    """Mount an overlay or a bind over a folder, in this process's mount namespace."""
+def attach(mount: Mount, target: str, *, guarded: bool = False) -> None:
+    """Mount an overlay or a bind over a folder, in this process's mount namespace.
+
+    On a ``guarded`` overlay no program, device or set-id bit of it counts.
+    """
     if mount.type == "bind":
         syscalls.mount(mount.source, target, "", syscalls.MS_BIND | syscalls.MS_REC)
         return
     with _short_names(parse(mount)) as (lower, rest):
         try:
-            made = syscalls.fsmount("overlay", [*(("lowerdir+", name) for name in lower), *rest])
+            made = syscalls.fsmount(
+                "overlay", [*(("lowerdir+", name) for name in lower), *rest], _GUARDED if guarded else 0
+            )
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOSYS):
                 raise
-            _mount(lower, rest, target, 0)
+            _mount(lower, rest, target, _GUARDS if guarded else 0)
             return
         place = os.open(target, _FOLDER)
         try:

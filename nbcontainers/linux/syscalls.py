@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import time
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -198,18 +199,20 @@ def pivot_root(new: str | bytes, old: str | bytes) -> None:
 
 # Whatever is renamed or mounted anywhere on the host while ".." is followed below a root makes the kernel answer EAGAIN, and the
 # caller ask again: openat2(2), "ERRORS". On a busy machine that is now and then; whoever does it on purpose does not win for ever.
-_RENAMES = 1000
+_PATIENCE_S = 5.0
 
 
 def openat2(directory: int, path: str | bytes, flags: int, *, resolve: int, mode: int = 0) -> int:
     """Open a path below a directory under the rules ``resolve`` (RESOLVE_IN_ROOT …); see openat2(2). Close-on-exec is added."""
     how = _OpenHow(flags=flags | os.O_CLOEXEC, mode=mode, resolve=resolve)
-    answer = -1
-    for _ in range(_RENAMES):
+    until = 0.0
+    while True:
         answer = _syscall(_SYS_OPENAT2, directory, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
         if answer >= 0 or ctypes.get_errno() != errno.EAGAIN:
-            break
-    return _check(answer, path)
+            return _check(answer, path)
+        until = until or time.monotonic() + _PATIENCE_S
+        if time.monotonic() > until:
+            return _check(answer, path)
 
 
 def open_tree(directory: int, path: str | bytes, flags: int) -> int:

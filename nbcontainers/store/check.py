@@ -131,10 +131,17 @@ class _Check:
                 yield Fault(kind="image", name=name, problem=problem, images=(name,))
 
     def _rows(self) -> Iterator[Fault]:
-        """The index lists the manifests that are there. One that is gone is passed over by readers, so it is no fault."""
+        """The index lists the manifests of images that have a name.
+
+        One that is gone is passed over by readers, and one that nobody names is what a killed process left for the collector.
+        """
         listed = {row.descriptor.digest for row in self.store.images.rows()}
+        named: set[str] = set()
+        for tag in self.store.images.tags:
+            with contextlib.suppress(IntegrityError):  # which is told of as what is damaged
+                named |= garbage.reachable(self.store.content, self.documents, [tag.descriptor.digest])
         for row in self.documents.rows(self.store.content):
-            if row.descriptor.digest not in listed and self._opens(row.descriptor):
+            if row.descriptor.digest in named - listed and self._opens(row.descriptor):
                 yield self._fault("index", row.descriptor.digest, "is missing in the index of images")
 
     def _opens(self, descriptor: Descriptor) -> bool:

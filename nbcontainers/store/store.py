@@ -110,11 +110,12 @@ class Store:
 
 
 def users(root: Path) -> str:
-    """Whose the files of containers are in a store (see ``Identity.users``); empty where there is none yet."""
+    """Whose the files of containers are in a store (see ``Identity.users``); empty where there is none yet, or that is torn."""
     try:
-        return (root / _USERS).read_text().strip()
+        word = (root / _USERS).read_text(errors="replace").strip()
     except OSError:
         return ""
+    return word if word in _WHOSE else ""
 
 
 def _prepare(root: Path, whose: str) -> None:

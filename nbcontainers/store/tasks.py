@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ..errors import IntegrityError, NotFound
-from ..linux import mounts, recorded, syscalls
+from ..linux import mounts, recorded
 from ..oci.descriptor import Digest
 from ..oci.image import chain_ids
-from ..oci.runtime import Mount
 from . import (
     attributes,
     audit,
@@ -311,25 +310,8 @@ def _tree(work: Work, rootfs: list[dict[str, Any]], root: tuple[int, ...], *, wr
     if root:
         yield root[0]
         return
-    (mount,) = (Mount.from_json(entry) for entry in rootfs)
-    if mount.type == "overlay":
-        tree = mounts.parse(mount)
-        for part in filter(None, (*tree.lower, tree.upper)):
-            attributes.learn(Path(part).parent)
-        mount = mount if write else mounts.overlay(tree.readable().lower)
-    else:
-        attributes.learn(Path(mount.source).parent)
-    # The kernel resolves no ".." on a mount that hangs nowhere (openat2 answers EAGAIN for ever): so it hangs here meanwhile.
-    with work.scratch() as folder:
-        mounts.attach(mount, str(folder))
-        try:
-            own = os.open(folder, FOLDER)
-            try:
-                yield own
-            finally:
-                os.close(own)
-        finally:
-            syscalls.umount(str(folder), syscalls.MNT_DETACH)
+    with work.view(rootfs, write=write) as own:
+        yield own
 
 
 def kind(work: Work, rootfs: list[dict[str, Any]], path: str, follow: bool, *root: int) -> str:

@@ -60,18 +60,17 @@ class Work:
     def view(self, rootfs: Sequence[dict[str, Any]], *, write: bool = False) -> Iterator[int]:
         """A descriptor of the root of a snapshot's tree; one that is only read may be mounted elsewhere at the same time."""
         (mount,) = (Mount.from_json(entry) for entry in rootfs)
-        if mount.type == "bind":
-            attributes.learn(Path(mount.source).parent)
-            root = os.open(mount.source, FOLDER)
-        else:
-            tree = mounts.parse(mount)
-            for folder in filter(None, (*tree.lower, tree.upper)):
-                attributes.learn(Path(folder).parent)
-            root = self.mounted(tree if write else tree.readable())
-        try:
+        with contextlib.ExitStack() as held:
+            if mount.type == "bind":
+                attributes.learn(Path(mount.source).parent)
+                root = os.open(mount.source, FOLDER)
+                held.callback(os.close, root)
+            else:
+                tree = mounts.parse(mount)
+                for folder in filter(None, (*tree.lower, tree.upper)):
+                    attributes.learn(Path(folder).parent)
+                root = held.enter_context(self.mounted(tree if write else tree.readable()))
             yield root
-        finally:
-            os.close(root)
 
     @contextlib.contextmanager
     def beside(self, rootfs: Sequence[dict[str, Any]]) -> Iterator[int]:
@@ -84,20 +83,25 @@ class Work:
         finally:
             os.close(folder)
 
-    def mounted(self, tree: mounts.Overlay) -> int:
-        """A descriptor of the root of an overlay that is mounted as long as it is open."""
-        try:
-            with self.scratch() as folder:
-                made = mounts.detached(tree, str(folder))
-        except OSError as error:
-            raise HostError(
-                f"no overlay of {len(tree.lower)} layers can be mounted: {error.strerror}",
-                hint="nbcontainers doctor shows what this host allows",
-            ) from error
-        try:
-            return os.open(b".", FOLDER, dir_fd=made)
-        finally:
-            os.close(made)
+    @contextlib.contextmanager
+    def mounted(self, tree: mounts.Overlay) -> Iterator[int]:
+        """A descriptor of the root of an overlay, which is mounted where only this process sees it.
+
+        It hangs over a folder meanwhile: on a mount that hangs nowhere openat2 answers EAGAIN to every "..", for ever.
+        """
+        with contextlib.ExitStack() as held:
+            folder = str(held.enter_context(self.scratch()))
+            try:
+                mounts.attach(mounts.overlay(tree.lower, tree.upper, tree.work), folder, guarded=True)
+            except OSError as error:
+                raise HostError(
+                    f"no overlay of {len(tree.lower)} layers can be mounted: {error.strerror}",
+                    hint="nbcontainers doctor shows what this host allows",
+                ) from error
+            held.callback(syscalls.umount, folder, syscalls.MNT_DETACH)
+            root = os.open(folder, FOLDER)
+            held.callback(os.close, root)
+            yield root
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
