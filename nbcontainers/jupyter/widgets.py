@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from typing import Any
 
 import anywidget
@@ -21,6 +22,9 @@ from .watching import Sample, Watch
 VISIBLE = 24  # rows of a tree that are open at first
 FOUND = 60  # rows that are open after a search
 PULSE = 0.1  # seconds between two looks at a build
+UNSEEN = (
+    5.0  # seconds without a view after which watching ends: a page that draws an output anew takes its view away first
+)
 
 
 class Shown(anywidget.AnyWidget):
@@ -139,11 +143,14 @@ class UsageWidget(Shown):
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self._views = 0
+        self._left: float | None = None  # when the last view went
         super().__init__(containers=[one.to_json() for one in watch.seen])
         self.on_msg(self._told)
 
     def take(self, samples: dict[str, Sample]) -> None:
         """Send what has just been sampled; called in the watch's thread."""
+        if self._left is not None and time.monotonic() - self._left > UNSEEN:
+            self.watch.stop()
         if self.comm is None:
             return
         self.containers = [one.to_json() for one in self.watch.seen]  # nothing is sent where nothing changed
@@ -174,7 +181,9 @@ class UsageWidget(Shown):
     def _told(self, _: Any, message: dict[str, Any], __: Any) -> None:
         kind = message.get("type")
         self._views += {"seen": 1, "left": -1}.get(str(kind), 0)
-        if kind == "stop" or (kind == "left" and self._views <= 0):
+        if kind in ("seen", "left"):
+            self._left = None if self._views > 0 else time.monotonic()
+        elif kind == "stop":
             self.watch.stop()
 
 

@@ -225,7 +225,9 @@ def notebook(tab: Any, lab: Lab, kernel: dict[str, str], browser_context_args: d
             made.elsewhere.append(request.url)
 
     def threw(error: Any) -> None:
-        made.errors.append(str(error))
+        # JupyterLab's own, of what it had asked a kernel whose notebook was closed meanwhile
+        if "Canceled future for create_subshell_request" not in str(error):
+            made.errors.append(str(error))
 
     tab.on("request", asked)
     tab.on("pageerror", threw)

@@ -56,7 +56,7 @@ def watch(sources: list, told: list, **options) -> Watch:
     return watching
 
 
-def until(condition, seconds: float = 5.0) -> None:
+def until(condition, seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -99,9 +99,9 @@ def test_forever_shows_containers_that_start_later(told: list) -> None:
     watching.start()
     until(lambda: len(told) > 2)
     sources.append(Burner())
-    until(lambda: watching.seen and watching.seen[0].history, 8)
+    until(lambda: watching.seen and watching.seen[0].history)
     sources[0].end()
-    until(lambda: watching.seen[0].ended, 8)
+    until(lambda: watching.seen[0].ended)
     assert watching.live
     watching.stop()
 
@@ -161,3 +161,23 @@ def test_one_that_came_and_went_between_two_looks_is_shown(told: list) -> None:
     assert (one.state.name, one.to_json()["ended"]) == ("short", "exit code 143: SIGTERM")
     assert not one.history
     watching.stop()
+
+
+def test_it_outlives_a_view_that_is_drawn_anew_and_ends_without_one(
+    monkeypatch: pytest.MonkeyPatch, told: list
+) -> None:
+    """A page takes the view away before it draws it again; when none comes back, nobody looks."""
+    widgets = pytest.importorskip("nbcontainers.jupyter.widgets", reason="needs anywidget", exc_type=ImportError)
+    watching = Watch(lambda: [Burner()], lambda one, taken: view.take(taken), rate=50)
+    watching.glance()
+    view = widgets.UsageWidget(watching)
+    for kind in ("seen", "left", "seen"):
+        view._told(None, {"type": kind}, None)
+    monkeypatch.setattr(widgets, "UNSEEN", 0.0)
+    watching.start()
+    taken = len(watching.seen[0].history)
+    until(lambda: len(watching.seen[0].history) > taken + 3)
+    assert watching.live
+    view._told(None, {"type": "left"}, None)
+    until(lambda: not watching.live)
+    view.close()
