@@ -38,10 +38,19 @@ def _put(pid: int, name: str, text: str) -> None:
 
 def _run(program: str, words: list[str]) -> None:
     path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-    child = os.posix_spawn(_found(program, path["PATH"]), words, path)
-    _, status = os.waitpid(child, 0)
-    if status:
-        raise PermissionError(1, f"{program} refuses the ids {' '.join(words[2:])}")
+    said, end = os.pipe()
+    try:
+        child = os.posix_spawn(_found(program, path["PATH"]), words, path, file_actions=[(os.POSIX_SPAWN_DUP2, end, 2)])
+        _, status = os.waitpid(child, 0)
+        os.close(end)
+        end = -1
+        if status:
+            why = os.read(said, 1024).decode(errors="replace").strip().removeprefix(f"{program}: ")
+            raise PermissionError(1, f"{program} refuses the ids {' '.join(words[2:])}: {why}")
+    finally:
+        os.close(said)
+        if end >= 0:
+            os.close(end)
 
 
 def _found(program: str, path: str) -> str:

@@ -101,11 +101,16 @@ class _Check:
             yield Fault(kind="tag", name=path.name, problem="cannot be read, so what it names cannot be told")
 
     def _images(self, damaged: Collection[Digest]) -> tuple[int, tuple[Fault, ...]]:
-        """Each image can be opened and has all its blobs, of the sizes that its manifest says."""
+        """Each image can be opened and has all its blobs, of the sizes that its manifest says.
+
+        A manifest that has no name and was never listed is what a killed process left for the collector.
+        """
         faults: dict[str, Fault] = {}
         named = [(tag.reference.familiar, tag.descriptor) for tag in self.store.images.tags]
         tagged = {descriptor.digest for _, descriptor in named}
-        rest = [(row.config.short, row.descriptor) for row in self.documents.rows(self.store.content)]
+        listed = {row.descriptor.digest for row in self.store.images.rows()}
+        rows = (row for row in self.documents.rows(self.store.content) if row.descriptor.digest in listed)
+        rest = [(row.config.short, row.descriptor) for row in rows]
         named += [(name, descriptor) for name, descriptor in rest if descriptor.digest not in tagged]
         for name, descriptor in named:
             try:

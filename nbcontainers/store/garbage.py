@@ -110,12 +110,23 @@ def readable(found: Documents, descriptor: Descriptor) -> None:
 
 
 def sweep(
-    root: Path, content: Content, found: Documents, keep: set[str], only: Collection[str] | None = None
+    root: Path,
+    content: Content,
+    found: Documents,
+    keep: set[str],
+    only: Collection[str] | None = None,
+    *,
+    forget: Callable[..., object],
 ) -> Collected:
-    """Remove blobs and layers that are not kept, of all or of ``only`` those; layers go to ROOT/trash, to be emptied later."""
+    """Remove blobs and layers that are not kept, of all or of ``only`` those; layers go to ROOT/trash, to be emptied later.
+
+    ``forget`` is called with the manifests before they go, to strike them out of the index: whoever brings one of them again has it
+    listed when it is whole, not before.
+    """
     blobs = [digest for digest in content if digest not in keep and (only is None or digest in only)]
     # Documents first: were this process killed half-way, no image would be left that names what is gone.
     blobs.sort(key=lambda digest: (digest not in found.indexes, digest not in found.manifests, digest))
+    forget(*(digest for digest in blobs if digest in found.manifests))
     size = 0
     for digest in blobs:
         size += content.size(digest)

@@ -260,23 +260,22 @@ class Images:
 
         """
         with self._leases.exclusive():
-            lines, gone = self._remove(name, force, in_use, keep, keep_layers)
-            self._metadata.remove(*(digest for digest in gone.blobs if not self._content.has(digest)))
+            lines = self._remove(name, force, in_use, keep, keep_layers)
         garbage.empty_trash(self._root, self._discard)
         return lines
 
     def _remove(
         self, name: str, force: bool, in_use: Collection[Digest], keep: Collection[Digest], keep_layers: bool
-    ) -> tuple[tuple[str, ...], Collected]:
+    ) -> tuple[str, ...]:
         try:
             image = self.resolve(name)
         except (IntegrityError, NotFound):
-            return (self._untag_damaged(name),), Collected()
+            return (self._untag_damaged(name),)
         tags = [tag.reference for tag in self.tags if self._id(tag.descriptor) == image.id]
         named = image.reference is not None and image.reference in tags
         if named and len(tags) > 1 and image.reference:
             self.tags.remove(image.reference)
-            return (f"Untagged: {image.reference.familiar}",), Collected()
+            return (f"Untagged: {image.reference.familiar}",)
         used = image.id in in_use
         if used and not force:
             verb = f"remove repository reference {name!r}" if named else f"delete {image.id.short}"
@@ -301,7 +300,7 @@ class Images:
         gone = Collected() if used else self._sweep(keep=(*in_use, *keep, *layers), only=image)
         deleted = [image.id] if not self._content.has(image.id) else []
         deleted += [chain for chain in reversed(image.chain_ids) if chain in gone.layers]
-        return (*lines, *(f"Deleted: {digest}" for digest in deleted)), gone
+        return (*lines, *(f"Deleted: {digest}" for digest in deleted))
 
     def _untag_damaged(self, name: str) -> str:
         """Take a name from an image that cannot be read: what it needs cannot be told, so the collector sees to it later."""
@@ -332,7 +331,10 @@ class Images:
             for digest, index in found.indexes.items():
                 if same & {entry.digest for entry in index.manifests}:
                     candidates.add(digest)
-            return garbage.sweep(self._root, self._content, found, self._reachable(found, keep), only=candidates)
+            reachable = self._reachable(found, keep)
+            return garbage.sweep(
+                self._root, self._content, found, reachable, only=candidates, forget=self._metadata.remove
+            )
         except IntegrityError:
             return Collected()
 
@@ -371,8 +373,9 @@ class Images:
             found = garbage.documents(self._content)
             self._reachable(found, keep)  # or raises, before anything is gone
             untagged, kept = self._untag(doomed) if only is None else ((), frozenset[str]())
+            reachable = self._reachable(found, {*keep, *kept})
             collected = garbage.sweep(
-                self._root, self._content, found, self._reachable(found, {*keep, *kept}), only=only
+                self._root, self._content, found, reachable, only=only, forget=self._metadata.remove
             )
             garbage.sweep_scratch(self._root, busy=bool(self._leases.living()))
             self._metadata.remove(

@@ -197,7 +197,7 @@ def test_a_cap_removes_what_can_be_made_again(engine: Engine, files: Path) -> No
     container(engine, "used")
     total = sum(row.size for row in engine.disk_use())
     assert engine.keep_within(2 * total) == Pruned()
-    pruned = engine.keep_within(160_000)
+    pruned = engine.keep_within(180_000)  # which the two unpacked layers that nobody stands on make room for
     assert (len(pruned.layers), pruned.cache) == (2, ())
     assert sorted(os.listdir(engine.store.root / "layers")) == sorted(chain.hex for chain in used.chain_ids)
     events: list[Event] = []
