@@ -15,8 +15,8 @@ from nbcontainers.oci.descriptor import Digest
 
 from .image import NAME, Base
 
-# As LIMITS of the peers.
-LIMITS: dict[str, Any] = {"memory": "64m", "cpus": 1.0, "pids_limit": 64}
+# As those of the peers, which have no network either.
+LIMITS: dict[str, Any] = {"memory": "64m", "cpus": 1.0, "pids_limit": 64, "network": "none"}
 # What dockerd writes for runc; ours has the rules in the launch, not in the specification.
 DEVICES = [
     {"allow": False, "access": "rwm"},
