@@ -295,6 +295,8 @@ class TestSignals:
         running.wait()
         import subprocess
 
+        # A process is known by its pid and its start, in ticks of 10 ms: no pid comes round in one of those, but here it would.
+        time.sleep(0.03)
         victim = subprocess.Popen(["sleep", "60"])
         try:
             path = running.folder / "state.json"
