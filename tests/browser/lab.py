@@ -74,6 +74,8 @@ def serve(home: Path) -> Iterator[Lab]:
         "--IdentityProvider.token=",
         "--ServerApp.password=",
         "--ServerApp.disable_check_xsrf=True",
+        # The server drops output beyond 1 MB a second, which tests that follow each other faster than people work can reach.
+        "--ZMQChannelsWebsocketConnection.iopub_data_rate_limit=1e9",
         f"--ServerApp.root_dir={folder}",
         "--LabApp.expose_app_in_browser=True",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",

@@ -9,6 +9,18 @@ from tests.browser.lab import WATCH
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
 
 
+@pytest.mark.parametrize("name", ["layers", "diff"])
+def test_a_stored_form_needs_no_widget(notebook, name):
+    """Where a notebook has no widget, its HTML is there: in both themes, accessible, and without a script."""
+    from nbcontainers.jupyter import forms
+    from tests.jupyter import samples
+
+    made = forms.layer_stack(samples.stack()) if name == "layers" else forms.image_diff(samples.diff())
+    notebook.run(f"from IPython.display import HTML\nHTML({made!r})")
+    notebook.page.wait_for_selector(".nbcf")
+    notebook.look(f"form-{name}", ".nbcf")
+
+
 def test_layers_are_walked_with_the_keyboard(notebook, show):
     """Arrow keys choose a layer and show what it holds; the notebook's own shortcuts stay out of it."""
     show("widgets.LayersWidget(samples.stack())")
@@ -260,15 +272,3 @@ def test_watching_stops_when_the_button_is_pressed(notebook):
     page = notebook.page
     page.get_by_role("button", name="Stop watching").click()
     expect(page.get_by_text("ended", exact=True)).to_be_visible()
-
-
-@pytest.mark.parametrize("name", ["layers", "diff"])
-def test_a_stored_form_needs_no_widget(notebook, name):
-    """Where a notebook has no widget, its HTML is there: in both themes, accessible, and without a script."""
-    from nbcontainers.jupyter import forms
-    from tests.jupyter import samples
-
-    made = forms.layer_stack(samples.stack()) if name == "layers" else forms.image_diff(samples.diff())
-    notebook.run(f"from IPython.display import HTML\nHTML({made!r})")
-    notebook.page.wait_for_selector(".nbcf")
-    notebook.look(f"form-{name}", ".nbcf")
