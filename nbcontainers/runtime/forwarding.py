@@ -35,17 +35,19 @@ _SPLICE_F_MOVE_NONBLOCK = 3
 _IDLE_S = 90.0  # how long answers to a sender of UDP are waited for, as Docker does
 _MOST_SENDERS = 512
 _GRACE_S = 5.0
+_PARTING_MS = 500
 _ending: list[bool] = []
 _open: set[object] = set()  # connections
 _AGAIN = {errno.EAGAIN, errno.EINPROGRESS}
 
 
-def begin(listening: Sequence[int], ports: Sequence[tuple[str, int]], target: str) -> int:
+def begin(listening: Sequence[int], ports: Sequence[tuple[str, int]], target: str) -> _socket.socket:
     """Fork the process that carries from sockets of the host to ports (protocol, number) of a container's address.
 
-    It ends when the descriptor that is returned is closed.
+    It goes by what is returned: see ``end``.
     """
-    lifeline, ours = os.pipe()
+    ours, far = _socket.socketpair()
+    lifeline = far.detach()
     if os.fork() == 0:
         try:
             syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -59,6 +61,15 @@ def begin(listening: Sequence[int], ports: Sequence[tuple[str, int]], target: st
             os._exit(1)
     os.close(lifeline)
     return ours
+
+
+def end(carrier: _socket.socket) -> None:
+    """Have the process that ``begin`` forked take in nothing more; return when the ports of the host are free."""
+    poll = select.poll()
+    poll.register(carrier.fileno(), select.POLLIN)
+    carrier.shutdown(_socket.SHUT_WR)
+    poll.poll(_PARTING_MS)
+    carrier.close()
 
 
 def _close(descriptor: int) -> None:
@@ -89,6 +100,7 @@ def _end(poller: Poller, routes: Sequence[Route], lifeline: int) -> None:
         poller.forget(descriptor)
     for listening, _, _, _ in routes:
         listening.close()
+    os.close(lifeline)
     _ending.append(True)
     poller.after(_GRACE_S, lambda: os._exit(0))
 

@@ -83,7 +83,7 @@ class _Container:
         self.namespace = -1
         self.interfaces: list[str] = []  # our ends
         self.dns: list[_socket.socket] = []
-        self.carrier = -1  # the lifeline of the process that carries its ports
+        self.carrier: _socket.socket | None = None  # the lifeline of the process that carries its ports
 
 
 class Holder:
@@ -414,21 +414,21 @@ class Holder:
         container.carrier = forwarding.begin(received, ports, addresses[min(addresses)])
 
     def _leave(self, descriptor: int) -> None:
-        """A connection has ended, and with it what its container had."""
+        """A connection has ended, and with it what its container had; its shim waits for that (see ``Plug.leave``)."""
         self.poller.forget(descriptor)
-        self.connections.pop(descriptor).close()
         container = self.containers.pop(descriptor, None)
         if container is not None:
             self._unplug(container)
             self._free(container)
+        self.connections.pop(descriptor).close()
         if not self.connections:
             self._rest()
 
     def _free(self, container: _Container) -> None:
         for endpoint in container.endpoints:
             endpoint.bridge.leave(endpoint)
-        if container.carrier >= 0:
-            os.close(container.carrier)
+        if container.carrier is not None:
+            forwarding.end(container.carrier)
 
     def _update(self, container: _Container) -> None:
         """Only who has a way out may have the world's names looked up."""

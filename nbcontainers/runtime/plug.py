@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .launch import Plan
 
 _PATIENCE_MS = 10_000
+_PARTING_MS = 1_000
 _INT = 4
 
 
@@ -68,3 +69,18 @@ class Plug:
     def watch(self) -> int:
         """The descriptor whose end says that the holder is gone; -1 where there is none."""
         return -1 if self._holder is None else self._holder.fileno()
+
+    def leave(self) -> None:
+        """Give the places on networks back, and wait until they are free: addresses, and ports of the host."""
+        if self._holder is None:
+            return
+        poll = select.poll()
+        poll.register(self._holder.fileno(), select.POLLIN)
+        try:
+            self._holder.shutdown(_socket.SHUT_WR)
+            while poll.poll(_PARTING_MS) and self._holder.recv(1 << 16):
+                pass  # an answer that nobody waited for
+        except OSError:
+            pass  # the holder is gone
+        self._holder.close()
+        self._holder = None

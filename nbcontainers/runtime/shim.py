@@ -230,6 +230,11 @@ class _Shim:
             self._finish(*self.last, "ended with the process that held its networks")
         self._end_for("ended with the process that held its networks")
 
+    def _leave_networks(self) -> None:
+        """Before anybody hears of the end: who does may start the container again, or want its address, at once."""
+        self.poller.forget(self.plug.watch())
+        self.plug.leave()
+
     def _attach(self, guest: _socket.socket) -> None:
         assert self.streams is not None
         self.streams.attach(guest, from_begin=False)
@@ -403,6 +408,7 @@ class _Shim:
         assert self.streams is not None
         self.poller.cancel(self.waiting)
         self.streams.dismiss()
+        self._leave_networks()
         self.extra["written"] = self.streams.written
         try:  # noqa: SIM105 - contextlib would cost the zygote memory
             self._record(
@@ -429,6 +435,7 @@ class _Shim:
         self.supervisor.end()
         if self.restarts.count:  # it ran before: it is one that has ended
             self._finish(code, self.out_of_memory, time.time(), f"{stage}: {message}")
+        self._leave_networks()
         try:
             failed = {"status": "created", "exit_code": code, "error": f"{stage}: {message}"}
             self._record({**self.plan["state"], **failed}, whole=True)

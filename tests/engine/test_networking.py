@@ -130,6 +130,21 @@ def test_a_range_of_the_host_gives_its_first_free_port(engine: Engine, servers: 
         container.remove(force=True)
 
 
+def test_who_has_ended_has_given_everything_back(engine: Engine, network: str) -> None:
+    """Address and ports of a container are free when its end is heard of: it starts again at once, and so does another in its place."""
+    with socket.create_server(("127.0.0.1", 0)) as some:
+        port = some.getsockname()[1]
+    publish = [f"127.0.0.1:{port}:80", f"127.0.0.1:{port}:80/udp"]
+    places = {"network": network, "ip": "172.30.0.77", "publish": publish}
+    containers = [engine.create("toolbox", "true", **places) for _ in range(2)]
+    for _ in range(10):
+        for container in containers:
+            container.start()
+            assert container.attach() == 0
+    for container in containers:
+        container.remove()
+
+
 def test_much_goes_through_a_published_port_whole(engine: Engine, network: str) -> None:
     """20 MB there and back, and an end of one direction is passed on while the other goes on."""
     code = """
