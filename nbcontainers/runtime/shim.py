@@ -19,7 +19,7 @@ import select
 import time
 
 from ..linux import mapping, syscalls
-from . import groups, happenings, init, processes, record, terminal
+from . import groups, happenings, init, processes, record, remapped, rootfs, terminal
 from .door import Caller, Door
 from .health import Health
 from .identity.supervisor import Supervisor
@@ -147,6 +147,7 @@ class _Shim:
             groups.make(plan)
         except OSError as error:
             raise _Failed("cgroup", error.errno, str(error), 125) from error
+        given = self._take()
         stdio = (-1, -1, -1)
         outputs: tuple[int, ...] = ()
         into = -1
@@ -159,6 +160,7 @@ class _Shim:
             err, err_end = os.pipe()
             in_end, into = os.pipe() if plan["stdin"] else (-1, -1)
             stdio, outputs = (in_end, out_end, err_end), (out, err)
+            remapped.give(plan, stdio)
         go_end, go = os.pipe()
         into_cgroup = -1
         if plan["identity"] is not None:
@@ -175,10 +177,10 @@ class _Shim:
             raise _Failed("namespaces", error.errno, error.strerror, 125) from error
         if self.pid == 0:
             os.close(go)
-            init.run(plan, stdio, report_end, go_end, self.supervisor.channel)
+            init.run(plan, stdio, report_end, go_end, self.supervisor.channel, given)
         if plan["identity"] is not None:
             self.supervisor.start(self.poller, plan, self.pidfd, report_end)
-        for descriptor in (report_end, go_end, into_cgroup, *stdio):
+        for descriptor in (report_end, go_end, into_cgroup, *stdio, *given[0], *given[1]):
             if descriptor >= 0:
                 os.close(descriptor)
         self.poller.watch(self.pidfd, select.POLLIN, lambda events: self._ended())
@@ -215,6 +217,21 @@ class _Shim:
             raise _Failed("record", error.errno, str(error), 125) from error
         if self.door is None:
             self.door = Door(self.poller, plan["socket"], attach=self._attach, obey=self._obey)
+
+    def _take(self) -> tuple[list[int], list[int]]:
+        """What a container in a user namespace of root's cannot reach; nothing for all others."""
+        stage = ""
+
+        def at(name: str) -> None:
+            nonlocal stage
+            stage = name
+
+        if not self.plan["owner"]:
+            return [], []
+        try:
+            return remapped.take(self.plan, rootfs.take, at)
+        except OSError as error:
+            raise _Failed(stage, error.errno, error.strerror, 125) from error
 
     def _settle(self) -> None:
         """Go on once the networks are there; the container ends with the process that holds them."""
