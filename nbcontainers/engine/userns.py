@@ -127,9 +127,9 @@ def release(root: Path, container: str) -> None:
     """Let the range of a container go that is gone; nothing if it had none."""
     with contextlib.suppress(FileNotFoundError):
         for number in _slots(container):
-            link = root / _RANGES / str(number)
+            link = f"{root}/{_RANGES}/{number}"
             if os.readlink(link) == container:
-                link.unlink()
+                os.unlink(link)
                 break
 
 

@@ -91,6 +91,7 @@ class Notebook:
     lab: Lab
     shots: Path
     kernel: dict[str, str]
+    path: str = ""
     elsewhere: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
@@ -106,6 +107,7 @@ class Notebook:
 
     def open_file(self, name: str, *, kernel: bool = True) -> None:
         """Open a notebook of the folder, with the kernel that all share, or without one."""
+        self.path = name
         wanted = (self.kernel or {"name": "python3"}) if kernel else {"shouldStart": False, "shutdownOnDispose": False}
         self.page.evaluate(
             "([path, kernel, shared]) => window.jupyterapp.commands.execute('docmanager:open',"
@@ -145,8 +147,20 @@ class Notebook:
         self.page.locator(selector).first.screenshot(path=self.shots / f"{name}.png", animations="disabled")
 
     def reload(self) -> None:
-        """Load the page anew, with the notebook that is open."""
+        """Load the page anew, with the notebook that is open.
+
+        JupyterLab notes which notebooks are open some time after that changes, so a page may come back with one of an earlier test,
+        and on a busy machine put it in front when the test is well on its way.
+        """
         self.page.reload()
+        self.page.wait_for_function("() => window.jupyterapp?.restored")
+        self.page.evaluate(
+            """path => window.jupyterapp.restored.then(() => {
+                for (const widget of [...window.jupyterapp.shell.widgets('main')])
+                    if (widget.context?.path !== path) widget.dispose();
+            })""",
+            self.path,
+        )
         self.page.wait_for_function(KERNEL)
 
     def close(self) -> None:
