@@ -173,7 +173,7 @@ def compile(  # noqa: A001 - it is what this does
         )
     mounts = mountplan.mounts((*rootfs[1:], *spec.mounts), plan)
     mountplan.check_propagation(mounts, userns="user" in kinds)
-    maps_root = mountplan.IDMAP in rootfs[0].options
+    root, maps_root = mountplan.root(rootfs), mountplan.IDMAP in rootfs[0].options
     if not owner and (maps_root or any((mountplan.IDMAP, "") in entry[5] for entry in mounts)):
         raise LaunchError(
             "an id-mapped mount needs root, and a user namespace of the container's own",
@@ -225,7 +225,7 @@ def compile(  # noqa: A001 - it is what this does
         hostname=spec.hostname if "uts" in kinds else "",
         domainname=spec.domainname if "uts" in kinds else "",
         sysctl=sorted(spec.sysctl.items()),
-        root=mountplan.root(rootfs),
+        root=root,
         # Device nodes may lie in an image: where no rules say which can be opened, none of its can.
         root_attributes=0 if host.guards_devices() else syscalls.MOUNT_ATTR_NODEV,
         mounts=mounts,

@@ -27,29 +27,42 @@ _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _FOLDERS = ("upperdir", "workdir")
 
 
-def take(plan: Plan, bind: Callable[[PlannedMount], int], at: Callable[[str], None]) -> tuple[list[int], list[int]]:
+class Refused(Exception):
+    """The kernel or a file system does not want to: stage, errno, message."""
+
+
+def take(plan: Plan, bind: Callable[[PlannedMount], int]) -> tuple[list[int], list[int]]:
     """Descriptors of copies of the root's folders, and of what each mount binds (-1 for those that bind nothing).
 
-    ``bind`` makes the copy for a mount, ``at`` is told each stage before it begins. OSError where the kernel or a file system
-    refuses; what was opened until then ends with this process.
+    Both are empty for a container that is none of root's in a user namespace. ``bind`` makes the copy for a mount. Raises Refused;
+    what was opened until then ends with this process.
     """
-    at("id-mapped mounts")
-    userns = idmapped.namespace(plan["uid_map"], plan["gid_map"])
-    root, below = [], AT_RECURSIVE if plan["root"][0] == "bind" else 0
+    root: list[int] = []
+    mounts: list[int] = []
+    if not plan["owner"]:
+        return root, mounts
+    stage = "id-mapped mounts"
+    try:
+        userns = idmapped.namespace(plan["uid_map"], plan["gid_map"])
+        _take_root(plan, userns, root)
+        for entry in plan["mounts"]:
+            stage = f"mount {entry[0]}"
+            mounts.append(bind(entry) if entry[1] == "bind" else -1)
+            if mounts[-1] >= 0 and ("idmap", "") in entry[5]:
+                _remap(mounts[-1], userns, entry[2])
+        os.close(userns)
+    except OSError as error:
+        raise Refused(stage, error.errno, error.strerror) from error
+    return root, mounts
+
+
+def _take_root(plan: Plan, userns: int, root: list[int]) -> None:
+    below = AT_RECURSIVE if plan["root"][0] == "bind" else 0
     for path in _folders(plan["root"]):
         tree = syscalls.open_tree(_AT_FDCWD, path, OPEN_TREE_CLONE | below)
         if plan["maps_root"]:
             _remap(tree, userns, path)
         root.append(tree)
-    mounts = []
-    for entry in plan["mounts"]:
-        at(f"mount {entry[0]}")
-        tree = bind(entry) if entry[1] == "bind" else -1
-        if tree >= 0 and ("idmap", "") in entry[5]:
-            _remap(tree, userns, entry[2])
-        mounts.append(tree)
-    os.close(userns)
-    return root, mounts
 
 
 def _remap(tree: int, userns: int, path: str) -> None:

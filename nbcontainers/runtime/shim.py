@@ -147,7 +147,10 @@ class _Shim:
             groups.make(plan)
         except OSError as error:
             raise _Failed("cgroup", error.errno, str(error), 125) from error
-        given = self._take()
+        try:
+            given = remapped.take(plan, rootfs.take)
+        except remapped.Refused as refused:
+            raise _Failed(*refused.args, 125) from refused
         stdio = (-1, -1, -1)
         outputs: tuple[int, ...] = ()
         into = -1
@@ -217,21 +220,6 @@ class _Shim:
             raise _Failed("record", error.errno, str(error), 125) from error
         if self.door is None:
             self.door = Door(self.poller, plan["socket"], attach=self._attach, obey=self._obey)
-
-    def _take(self) -> tuple[list[int], list[int]]:
-        """What a container in a user namespace of root's cannot reach; nothing for all others."""
-        stage = ""
-
-        def at(name: str) -> None:
-            nonlocal stage
-            stage = name
-
-        if not self.plan["owner"]:
-            return [], []
-        try:
-            return remapped.take(self.plan, rootfs.take, at)
-        except OSError as error:
-            raise _Failed(stage, error.errno, error.strerror, 125) from error
 
     def _settle(self) -> None:
         """Go on once the networks are there; the container ends with the process that holds them."""
