@@ -193,6 +193,13 @@ class Connected:
     lacks: tuple[str, ...] = ()
 
 
+def not_enforced(networking: Networking) -> tuple[str, ...]:
+    """What was asked of its network and does not hold, in plain words."""
+    if networking.other or networking.mode == "bridge" or not networking.publications:
+        return ()
+    return ("published ports: the container has this host's network, and its programs the ports they open",)
+
+
 @contextlib.contextmanager
 def connected(
     networking: Networking,
@@ -215,8 +222,7 @@ def connected(
             yield Connected(entered=_enter_other(networking.other, names, held))
             return
         if networking.mode != "bridge":
-            ignored = ("published ports: the container has this host's network, and its programs the ports they open",)
-            yield Connected(not_enforced=ignored if networking.publications else ())
+            yield Connected(not_enforced=not_enforced(networking))
             return
         sockets = held.enter_context(publish.Sockets())
         sockets.open(networking.publications, running(names) if networking.publications else ())

@@ -94,11 +94,15 @@ class Host:
 
     def _way_out(self) -> Check:
         """Whether containers on networks reach the world, and by what."""
+        from ..linux import firewall
+        from . import uplink
         from .networks import way_out
 
         how, detail = way_out(self)
         if how == "kernel":
             translates = self.allows("address translation")
+            if translates and (dropper := firewall.drops_forwarded()):
+                return Check(name="way out of networks", holds=False, detail=uplink.dropped(dropper))
             detail = "by address translation" if translates else "the kernel has no packet filter for us (nf_tables)"
             return Check(name="way out of networks", holds=translates, detail=detail)
         return Check(name="way out of networks", holds=bool(how), detail=f"by {how}" if how else detail)

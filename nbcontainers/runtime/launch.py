@@ -50,6 +50,7 @@ class Plan(TypedDict):
     cgroup_places: list[str]  # where it may get groups later
     cgroup_shelves: list[str]  # above those, to be removed too where they were made for this container
     cgroup_writes: list[tuple[str, str]]
+    cgroup_devices: tuple[str, bytes] | None  # the v2 directory that a program guards, and the program
     join: list[str]
     into_cgroup: str
     oom_file: str
@@ -118,6 +119,24 @@ OUTPUT_LIMIT = "nbcontainers.output-limit"
 """The annotation with the bytes of output after which a run of the container is ended."""
 
 
+STRICT = "nbcontainers.strict"
+"""The annotation that makes it an error that something is not enforced."""
+
+
+def not_enforced(spec: RuntimeSpec, host: Host) -> tuple[str, ...]:
+    """Which limits of a specification no cgroup of this host holds, and what stands in for them, in plain words."""
+    return _fall_back(spec, host)[1]
+
+
+def refusal(sentences: Sequence[str], host: Host) -> HostError:
+    """The error for what a strict container asks for and cannot have."""
+    return HostError(
+        f"not enforced on this host, tier {host.tier}: {'; '.join(sentences)}",
+        tier=host.tier,
+        hint="without --strict it runs all the same; 'nbcontainers doctor' tells what holds here",
+    )
+
+
 def compile(  # noqa: A001 - it is what this does
     spec: RuntimeSpec,
     rootfs: tuple[Mount, ...],
@@ -164,6 +183,8 @@ def compile(  # noqa: A001 - it is what this does
     state_json = states.to_json(state)
     unenforced = dict.fromkeys((*state.not_enforced, *notes, *not_enforced))  # some of it was known when it was made
     state_json.update(tier=host.tier, not_enforced=list(unenforced), lacks=[*host.notes(), *lacks], detached=detach)
+    if unenforced and spec.annotations.get(STRICT) == "true":
+        raise refusal(tuple(unenforced), host)
     process = spec.process
     if groups and host.has_single_id and answered is None:
         raise LaunchError(
@@ -197,6 +218,7 @@ def compile(  # noqa: A001 - it is what this does
         cgroup_places=list(plan.places),
         cgroup_shelves=list(shelves),
         cgroup_writes=list(plan.writes),
+        cgroup_devices=plan.devices,
         join=joined,
         into_cgroup=into,
         oom_file=plan.oom_file,

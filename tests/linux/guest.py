@@ -22,6 +22,10 @@ _LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "ensurepip", "tkinter", "tur
 _INIT = """\
 #!/bin/busybox sh
 export PATH=/bin PYTHONPATH=/guest HOME=/tmp PYTHONDONTWRITEBYTECODE=1
+if [ -z "$MOVED" ]; then # the first root of all cannot be left by pivot_root(2)
+    /bin/busybox mkdir -p /moved; /bin/busybox mount -o bind / /moved; cd /moved; /bin/busybox mount -o move . /
+    MOVED=1 exec /bin/busybox chroot . /init
+fi
 /bin/busybox mkdir -p /proc /sys /tmp /dev /bin
 /bin/busybox --install -s /bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs tmp /tmp
