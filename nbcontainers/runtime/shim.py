@@ -19,7 +19,7 @@ import select
 import time
 
 from ..linux import mapping, syscalls
-from . import groups, happenings, init, processes, record, terminal
+from . import beforehand, groups, happenings, init, processes, record, terminal
 from .door import Caller, Door
 from .health import Health
 from .identity.supervisor import Supervisor
@@ -39,17 +39,6 @@ else:
 
 _WATCH_S = 0.1
 _PATIENCE_S = 5.0  # how long the shim of the last run may take to tidy up
-
-
-_born = 0  # when this process began
-
-
-def rehearse() -> None:
-    """Do beforehand what needs no plan, and use what its work will use: memory that a fork shares is copied when it is first touched."""
-    global _born
-    _born = processes.start_time(os.getpid())
-    marshal.dumps({"folder": "", "root": ("", [("", 0)], b"", True)})
-    record.to_json({"status": "running", "labels": [], "pid": _born})
 
 
 class _Failed(Exception):
@@ -175,12 +164,11 @@ class _Shim:
             self.supervisor.open()
         try:
             self.plug.enter()
+            flags = plan["flags"]
             if plan["into_cgroup"]:
                 into_cgroup = os.open(plan["into_cgroup"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                flags = plan["flags"] | syscalls.CLONE_INTO_CGROUP
-                self.pid, self.pidfd = syscalls.clone3(flags, cgroup=into_cgroup)
-            else:
-                self.pid, self.pidfd = syscalls.clone3(plan["flags"])
+                flags |= syscalls.CLONE_INTO_CGROUP
+            self.pid, self.pidfd = beforehand.clone(flags, into_cgroup, is_elsewhere=bool(plan["entered"]))
         except OSError as error:
             raise _Failed("namespaces", error.errno, error.strerror, 125) from error
         if self.pid == 0:
@@ -208,7 +196,7 @@ class _Shim:
             self.extra = {
                 "start": processes.start_time(self.pid),
                 "shim": os.getpid(),
-                "shim_start": _born or processes.start_time(os.getpid()),
+                "shim_start": beforehand.born(),
                 "socket": plan["socket"],
                 "log_begin": self.streams.begin,
                 "cgroup": plan["cgroup"],
