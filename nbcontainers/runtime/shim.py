@@ -19,7 +19,7 @@ import select
 import time
 
 from ..linux import mapping, syscalls
-from . import beforehand, groups, happenings, init, processes, record, terminal
+from . import beforehand, groups, happenings, init, processes, record, remapped, rootfs, terminal
 from .door import Caller, Door
 from .health import Health
 from .identity.supervisor import Supervisor
@@ -146,6 +146,10 @@ class _Shim:
             groups.make(plan)
         except OSError as error:
             raise _Failed("cgroup", error.errno, str(error), 125) from error
+        try:
+            given = remapped.take(plan, rootfs.take)
+        except remapped.Refused as refused:
+            raise _Failed(*refused.args, 125) from refused
         stdio = (-1, -1, -1)
         outputs: tuple[int, ...] = ()
         into = -1
@@ -158,6 +162,7 @@ class _Shim:
             err, err_end = os.pipe()
             in_end, into = os.pipe() if plan["stdin"] else (-1, -1)
             stdio, outputs = (in_end, out_end, err_end), (out, err)
+            remapped.give(plan, stdio)
         go_end, go = os.pipe()
         into_cgroup = -1
         if plan["identity"] is not None:
@@ -173,10 +178,10 @@ class _Shim:
             raise _Failed("namespaces", error.errno, error.strerror, 125) from error
         if self.pid == 0:
             os.close(go)
-            init.run(plan, stdio, report_end, go_end, self.supervisor.channel)
+            init.run(plan, stdio, report_end, go_end, self.supervisor.channel, given)
         if plan["identity"] is not None:
             self.supervisor.start(self.poller, plan, self.pidfd, report_end)
-        for descriptor in (report_end, go_end, into_cgroup, *stdio):
+        for descriptor in (report_end, go_end, into_cgroup, *stdio, *given[0], *given[1]):
             if descriptor >= 0:
                 os.close(descriptor)
         self.poller.watch(self.pidfd, select.POLLIN, lambda events: self._ended())
