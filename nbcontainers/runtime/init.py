@@ -108,7 +108,7 @@ def run(
         rootfs.protect(root, null, plan["masked_paths"], plan["readonly_paths"])
         at("network")
         if plan["loopback"]:
-            _raise_loopback()
+            raise_loopback()
         at("hostname")
         if plan["hostname"]:
             syscalls.sethostname(plan["hostname"])
@@ -236,7 +236,7 @@ def join_cgroups(plan: Plan) -> None:
         syscalls.unshare(plan["late_flags"])
 
 
-def _raise_loopback() -> None:
+def raise_loopback() -> None:
     """A new network namespace has a loopback interface, which is down."""
     control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
     request = bytearray(b"lo".ljust(40, b"\0"))  # struct ifreq

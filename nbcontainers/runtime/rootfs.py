@@ -85,9 +85,12 @@ def build(plan: Plan, at: Callable[[str], None], given: tuple[list[int], list[in
     if plan["root_attributes"]:
         syscalls.mount_setattr(root, "", AT_EMPTY_PATH, set_=plan["root_attributes"])
     devices = -1
+    below_dev = [
+        entry[0][5:] for entry in plan["mounts"] if entry[0].startswith("/dev/") and entry[1] not in {"bind", "overlay"}
+    ]
     for entry, tree in zip(plan["mounts"], taken, strict=True):
         at(f"mount {entry[0]}")
-        mounted = _mount(root, entry, tree, plan["bind_devices"])
+        mounted = _mount(root, entry, tree, plan["bind_devices"], below_dev)
         if mounted >= 0:
             devices = mounted
     at("devices")
@@ -192,7 +195,7 @@ def _mount_overlay(folder: str, lowers: list[str], options: list[str]) -> None:
         os.close(number)
 
 
-def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool) -> int:
+def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool, below_dev: list[str]) -> int:
     """Do one mount (``tree`` is what a bind shows); where it is /dev, fill it and return its descriptor, else -1."""
     destination, kind, source, attributes, cleared, options, recursive, everywhere, propagation = entry
     if tree >= 0:
@@ -215,7 +218,7 @@ def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool) -> int
     is_dev = destination == "/dev" and kind == "tmpfs"
     mount = syscalls.fsmount(kind, options, attributes)
     if is_dev:
-        _fill_dev(mount, bind_devices)
+        _fill_dev(mount, bind_devices, below_dev)
     syscalls.move_mount(mount, target)
     os.close(target)
     if not is_dev:
@@ -229,9 +232,10 @@ def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool) -> int
     return mount
 
 
-def _fill_dev(mount: int, bind_devices: bool) -> None:
+def _fill_dev(mount: int, bind_devices: bool, folders: list[str]) -> None:
     """Make the entries relative to the mount itself, before it hangs anywhere: no link of an image can lead them astray.
 
+    The folders are those on which more will be mounted: made later, each would have to be looked for first.
     In a user namespace no device can be made: empty files take the binds of the host's nodes.
     """
     for name, major, minor in DEVICES:
@@ -241,6 +245,11 @@ def _fill_dev(mount: int, bind_devices: bool) -> None:
             os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=mount)
     for link, name in DEVICE_LINKS:
         os.symlink(link, name, dir_fd=mount)
+    for name in folders:
+        try:  # noqa: SIM105 - contextlib would cost the zygote memory
+            os.mkdir(name, 0o755, dir_fd=mount)
+        except (FileExistsError, FileNotFoundError):
+            pass  # one below another of them: it is looked for when its turn comes
 
 
 def _mount_cgroups(target: int, source: str, controllers: list[tuple[str, str]], attributes: int) -> None:

@@ -19,7 +19,7 @@ import select
 import time
 
 from ..linux import mapping, syscalls
-from . import groups, happenings, init, processes, record, remapped, rootfs, terminal
+from . import beforehand, groups, happenings, init, processes, record, remapped, rootfs, terminal
 from .door import Caller, Door
 from .health import Health
 from .identity.supervisor import Supervisor
@@ -55,9 +55,8 @@ def main(plan: int, control: int, more: list[int]) -> NoReturn:
             descriptors that ``plug`` knows.
     """
     try:
-        with open(plan, "rb") as file:
-            file.seek(0)  # the engine wrote through the same open file
-            work: Plan = marshal.load(file)  # noqa: S302 - written by our own engine, in memory
+        work: Plan = marshal.loads(os.pread(plan, os.fstat(plan).st_size, 0))  # noqa: S302 - written by our own engine, in memory
+        os.close(plan)
         stdio = -1 if work["detach"] else more.pop(0)
         _Shim(work, control, Plug(work, more)).run(stdio)
     except BaseException as error:
@@ -170,12 +169,11 @@ class _Shim:
             self.supervisor.open()
         try:
             self.plug.enter()
+            flags = plan["flags"]
             if plan["into_cgroup"]:
                 into_cgroup = os.open(plan["into_cgroup"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                flags = plan["flags"] | syscalls.CLONE_INTO_CGROUP
-                self.pid, self.pidfd = syscalls.clone3(flags, cgroup=into_cgroup)
-            else:
-                self.pid, self.pidfd = syscalls.clone3(plan["flags"])
+                flags |= syscalls.CLONE_INTO_CGROUP
+            self.pid, self.pidfd = beforehand.clone(flags, into_cgroup, is_elsewhere=bool(plan["entered"]))
         except OSError as error:
             raise _Failed("namespaces", error.errno, error.strerror, 125) from error
         if self.pid == 0:
@@ -203,7 +201,7 @@ class _Shim:
             self.extra = {
                 "start": processes.start_time(self.pid),
                 "shim": os.getpid(),
-                "shim_start": processes.start_time(os.getpid()),
+                "shim_start": beforehand.born(),
                 "socket": plan["socket"],
                 "log_begin": self.streams.begin,
                 "cgroup": plan["cgroup"],
