@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import json
 import os
 import re
@@ -33,6 +35,7 @@ class Security:
     no_new_privileges: bool = False
     filtered: bool = True
     seccomp: Mapping[str, Any] | None = None
+    apparmor: str = ""
     system_paths: bool = True
     writable_cgroups: bool = False
     identities: bool = True
@@ -59,9 +62,9 @@ def read(words: Iterable[str]) -> Security:
             case "identity", "on" | "off":
                 found = replace(found, identities=value == "on")
             case "apparmor", "unconfined":
-                pass  # no profile of ours confines it
+                found = replace(found, apparmor="")
             case "apparmor", profile if profile:
-                _refuse_apparmor(profile)
+                found = replace(found, apparmor=_loaded(profile))
             case "label", "disable" if not os.path.exists("/sys/fs/selinux/enforce"):
                 pass  # nothing is labelled where SELinux is not
             case "label", _:
@@ -71,7 +74,7 @@ def read(words: Iterable[str]) -> Security:
             case _:
                 hint = (
                     "wanted no-new-privileges, seccomp=FILE|unconfined|builtin, systempaths=unconfined, "
-                    "apparmor=unconfined, label=disable, identity=on|off or writable-cgroups"
+                    "apparmor=PROFILE|unconfined, label=disable, identity=on|off or writable-cgroups"
                 )
                 raise NBContainersError(f"unknown security option {word!r}", hint=hint)
     return found
@@ -108,7 +111,7 @@ def apply(spec: RuntimeSpec, options: RunOptions) -> RuntimeSpec:
         spec = replace(spec, masked_paths=(), readonly_paths=())
     if not wanted.identities:
         spec = replace(spec, annotations={**spec.annotations, IDENTITY: "off"})
-    process = replace(spec.process, no_new_privileges=wanted.no_new_privileges)
+    process = replace(spec.process, no_new_privileges=wanted.no_new_privileges, apparmor_profile=wanted.apparmor)
     return replace(
         spec, process=process, seccomp=filter_, sysctl={**spec.sysctl, **_sysctls(options.get("sysctl", ()), spec)}
     )
@@ -161,13 +164,28 @@ def _profile(path: str) -> Mapping[str, Any]:
     return profile
 
 
-def _refuse_apparmor(profile: str) -> None:
+def _loaded(profile: str) -> str:
+    """The name of an AppArmor profile, if it can confine a container: NBContainersError where AppArmor is not active, or where it
+    is seen that no such profile is loaded (only root sees the list).
+    """
     try:
-        active = Path("/sys/module/apparmor/parameters/enabled").read_text().startswith("Y")
+        is_active = Path("/sys/module/apparmor/parameters/enabled").read_text().startswith("Y")
     except OSError:
-        active = False
-    why = "profiles are not set by this engine" if active else "AppArmor is not active on this host"
-    raise NBContainersError(f"security option apparmor={profile}: {why}", hint="apparmor=unconfined is what holds here")
+        is_active = False
+    if not is_active:
+        raise NBContainersError(
+            f"security option apparmor={profile}: AppArmor is not active on this host",
+            hint="apparmor=unconfined is what holds here",
+        )
+    with contextlib.suppress(OSError), open("/sys/kernel/security/apparmor/profiles") as file:
+        known = [line.rpartition(" (")[0] for line in file]
+        if profile not in known:
+            near = difflib.get_close_matches(profile, known, n=1)
+            raise NBContainersError(
+                f"security option apparmor={profile}: no such profile is loaded",
+                hint=f"did you mean {near[0]!r}?" if near else "load it with apparmor_parser(8); aa-status lists them",
+            )
+    return profile
 
 
 def _sysctls(words: Iterable[str] | Mapping[str, str], spec: RuntimeSpec) -> dict[str, str]:

@@ -95,6 +95,7 @@ class Plan(TypedDict):
     ids: tuple[int, int, list[int]]
     capabilities: int
     no_new_privs: bool
+    apparmor: str  # the profile that its commands are confined by
     seccomp: bytes
     seccomp_flags: int
     identity: IdentityPlan | None
@@ -238,7 +239,7 @@ def compile(  # noqa: A001 - it is what this does
         uid_map=idmap.text(spec.uid_mappings, nested=nested) if "user" in kinds else "",
         gid_map=idmap.text(spec.gid_mappings, nested=nested) if "user" in kinds else "",
         helped_maps=host.identity.is_helped and not nested,  # in there the shim may map what is mapped
-        sets_groups=not host.has_single_id or not os.geteuid(),
+        sets_groups=not host.has_single_id or (not os.geteuid() and "CAP_SETGID" in capabilities.bounding()),
         owner=owner,
         maps_root=maps_root,
         loopback=private_network and not networked,
@@ -265,6 +266,7 @@ def compile(  # noqa: A001 - it is what this does
         ids=(process.uid, process.gid, list(process.groups)),
         capabilities=_mask(process.capabilities),
         no_new_privs=process.no_new_privileges,
+        apparmor=process.apparmor_profile,
         seccomp=program,
         seccomp_flags=program_flags,
         identity=answered,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 PYTHON = "/usr/bin/python3"
 BUSYBOX = "/bin/busybox"
+SBIN = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 QEMU = "qemu-system-x86_64"
 KERNELS = "/var/lib/nbcontainers-guest/boot/vmlinuz-*"
 _LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "ensurepip", "tkinter", "turtledemo", "distutils", "pydoc_data"}
@@ -29,7 +30,7 @@ fi
 /bin/busybox mkdir -p /proc /sys /tmp /dev /bin
 /bin/busybox --install -s /bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs tmp /tmp
-mount -t cgroup2 cgroup /sys/fs/cgroup
+mount -t cgroup2 cgroup /sys/fs/cgroup; mount -t securityfs securityfs /sys/kernel/security
 ip link set lo up
 cd /guest
 {command}
@@ -49,6 +50,7 @@ def missing() -> str:
         "qemu-system-x86": shutil.which(QEMU),
         "busybox-static": os.path.exists(BUSYBOX),
         "python3": os.path.exists(PYTHON),
+        "apparmor": shutil.which("apparmor_parser", path=SBIN),
     }
     lacking = [name for name, there in needed.items() if not there]
     if not kernel():
