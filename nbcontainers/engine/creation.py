@@ -179,13 +179,14 @@ def _state(
     if restart[0] != "no" and options.get("rm", False):
         hint = "a container that is removed at its end cannot be started again"
         raise NBContainersError(f"both rm and restart {options.get('restart')!r}", hint=hint)
-    timeout = options.get("stop_timeout")
+    timeout, entrypoint = options.get("stop_timeout"), options.get("entrypoint")
     return ContainerState(
         id=identifier,
         name="",
         image=called,
         image_id=str(source.id),
-        command=tuple(command) or config.cmd or (),
+        entrypoint=(config.entrypoint or ()) if entrypoint is None else tuple(filter(None, (entrypoint,))),
+        command=tuple(command) or (config.cmd if entrypoint is None else None) or (),
         status="created",
         created=time.time(),
         tier=host.tier,
