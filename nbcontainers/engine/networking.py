@@ -219,7 +219,7 @@ def connected(
     """
     with contextlib.ExitStack() as held:
         if networking.other:
-            yield Connected(entered=_enter_other(networking.other, names, held))
+            yield Connected(entered=_enter_other(networking.other, names, held, through=networks.host.identity.userns))
             return
         if networking.mode != "bridge":
             yield Connected(not_enforced=not_enforced(networking))
@@ -260,14 +260,17 @@ def running(names: ContainerNames) -> tuple[ContainerState, ...]:
     return tuple(found)
 
 
-def _enter_other(identifier: str, names: ContainerNames, held: contextlib.ExitStack) -> tuple[tuple[int, int], ...]:
-    """Descriptors of another container's network namespace and, where it has one of its own, user namespace."""
+def _enter_other(
+    identifier: str, names: ContainerNames, held: contextlib.ExitStack, *, through: bool
+) -> tuple[tuple[int, int], ...]:
+    """Descriptors of another container's network namespace and, where only ``through`` that can it be entered, user namespace."""
     state = states.load_state(names.folder(identifier))
     if not state.pid:
         raise Conflict(f"container {state.name}, whose network is to be shared, does not run", hint="start it first")
     found = []
     try:
-        for name, flag in (("user", syscalls.CLONE_NEWUSER), ("net", syscalls.CLONE_NEWNET)):
+        outer = (("user", syscalls.CLONE_NEWUSER),) if through else ()
+        for name, flag in (*outer, ("net", syscalls.CLONE_NEWNET)):
             path = f"/proc/{state.pid}/ns/{name}"
             if os.readlink(path) == os.readlink(f"/proc/self/ns/{name}"):
                 continue

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import difflib
 import json
 import os
 import re
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NBContainersError, NotFound
-from ..linux import capabilities, seccomp
+from ..linux import apparmor, capabilities, seccomp
 from ..linux.idmap import Identity
 from ..oci.resources import DeviceRule
 from ..oci.runtime import Mount, RuntimeSpec
@@ -64,7 +62,7 @@ def read(words: Iterable[str]) -> Security:
             case "apparmor", "unconfined":
                 found = replace(found, apparmor="")
             case "apparmor", profile if profile:
-                found = replace(found, apparmor=_loaded(profile))
+                found = replace(found, apparmor=apparmor.loaded(profile))
             case "label", "disable" if not os.path.exists("/sys/fs/selinux/enforce"):
                 pass  # nothing is labelled where SELinux is not
             case "label", _:
@@ -161,30 +159,6 @@ def _profile(path: str) -> Mapping[str, Any]:
         ) from error
     if not isinstance(profile, dict):
         raise NBContainersError(f"seccomp profile {path!r} is no JSON object", hint="see docker's default.json")
-    return profile
-
-
-def _loaded(profile: str) -> str:
-    """The name of an AppArmor profile, if it can confine a container: NBContainersError where AppArmor is not active, or where it
-    is seen that no such profile is loaded (only root sees the list).
-    """
-    try:
-        is_active = Path("/sys/module/apparmor/parameters/enabled").read_text().startswith("Y")
-    except OSError:
-        is_active = False
-    if not is_active:
-        raise NBContainersError(
-            f"security option apparmor={profile}: AppArmor is not active on this host",
-            hint="apparmor=unconfined is what holds here",
-        )
-    with contextlib.suppress(OSError), open("/sys/kernel/security/apparmor/profiles") as file:
-        known = [line.rpartition(" (")[0] for line in file]
-        if profile not in known:
-            near = difflib.get_close_matches(profile, known, n=1)
-            raise NBContainersError(
-                f"security option apparmor={profile}: no such profile is loaded",
-                hint=f"did you mean {near[0]!r}?" if near else "load it with apparmor_parser(8); aa-status lists them",
-            )
     return profile
 
 

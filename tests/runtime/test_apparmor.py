@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from nbcontainers.engine import security
 from nbcontainers.errors import LaunchError, NBContainersError
 from nbcontainers.events import Event, Output
+from nbcontainers.linux import apparmor
 from nbcontainers.oci.runtime import Mount
 from nbcontainers.results import ContainerState
 from nbcontainers.runtime import host as hosts
@@ -32,30 +32,26 @@ TEXT = f"""profile {PROFILE} flags=(attach_disconnected,mediate_deleted) {{
 """
 
 
-def is_active() -> bool:
-    try:
-        return Path("/sys/module/apparmor/parameters/enabled").read_text().startswith("Y")
-    except OSError:
-        return False
-
-
-@pytest.mark.skipif(is_active(), reason="AppArmor is active here")
+@pytest.mark.skipif(apparmor.is_active(), reason="AppArmor is active here")
 def test_without_apparmor_a_profile_is_refused() -> None:
     """With the reason; unconfined is what is so."""
+    from nbcontainers.engine import security
+
     with pytest.raises(NBContainersError, match="AppArmor is not active on this host"):
         security.read(["apparmor=docker-default"])
     assert security.read(["apparmor=unconfined"]).apparmor == ""
 
 
 @pytest.mark.skipif(
-    not is_active() or not POLICY.exists(), reason="needs AppArmor and a compiled policy: the guest has them"
+    not apparmor.is_active() or not POLICY.exists(), reason="needs AppArmor and a compiled policy: the guest has them"
 )
 def test_a_profile_confines_a_container(tmp_path: Path) -> None:
     """Its first command and those that it starts, as root and as another user; a name that is none is refused."""
     LOAD.write_bytes(POLICY.read_bytes())
-    assert security.read([f"apparmor={PROFILE}"]).apparmor == PROFILE
-    with pytest.raises(NBContainersError, match="no such profile is loaded"):
-        security.read(["apparmor=nbcontainers-tset"])
+    assert apparmor.loaded(PROFILE) == PROFILE
+    with pytest.raises(NBContainersError, match="no such profile is loaded") as caught:
+        apparmor.loaded("nbcontainers-tset")
+    assert PROFILE in caught.value.hint
     host = hosts.probe()
     root = tmp_path / "root"
     (root / "bin").mkdir(parents=True)
