@@ -52,6 +52,11 @@ def test_root_inside_is_nobody_outside(shell: Shell) -> None:
     assert lines[2:5] == ["0:0"] * 3
     assert lines[5] == lines[6]
     assert lines[7:] == ["33:34", "out", "/"]
+    assert shell("ls /proc/1/fd; cat /proc/sys/net/ipv4/ping_group_range", userns="auto").split() == [
+        *"012",
+        "0",
+        "65535",
+    ]
     assert shell("cat /proc/self/uid_map", userns="auto:size=1000").split()[2] == "1000"
 
 

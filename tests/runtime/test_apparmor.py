@@ -80,7 +80,7 @@ def test_a_profile_confines_a_container(tmp_path: Path) -> None:
 
     try:
         assert run("free", "") == "unconfined\nwrote\n"
-        for name, user in (("root", ""), ("other", "1000:1000")):
+        for name, user in (("first", ""), ("other", "1000:1000")):
             assert run(name, PROFILE, user) == f"{PROFILE} (enforce)\nwrote\nrefused\n"
         with pytest.raises(LaunchError, match="AppArmor profile 'none-such'"):
             run("none", "none-such")
