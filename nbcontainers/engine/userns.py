@@ -34,7 +34,8 @@ FIRST = 0x70000000
 SIZE = 1 << 16
 SLOTS = 4095
 _KNOWN = "idmap.json"
-_RANGES = "ranges"
+RANGES = "ranges"
+"""The folder of a store with a link for each range that is taken, to the container that has it."""
 _WORDS = re.compile(r"(?P<kind>auto|private|keep-id|host)(?::(?P<rest>.+))?")
 _IDS = re.compile(r"(size|uid|gid)=(\d+)")
 
@@ -109,7 +110,7 @@ def claim(spec: RuntimeSpec, wanted: Userns, root: Path, container: str, names: 
 
     The links in ROOT/ranges say whose each is; one whose container is gone is taken over. Conflict where none is left.
     """
-    folder = root / _RANGES
+    folder = root / RANGES
     folder.mkdir(mode=0o700, exist_ok=True)
     for number in _slots(container):
         link = folder / str(number)
@@ -130,7 +131,7 @@ def release(root: Path, container: str) -> None:
     """Let the range of a container go that is gone; nothing if it had none."""
     with contextlib.suppress(FileNotFoundError):
         for number in _slots(container):
-            link = f"{root}/{_RANGES}/{number}"
+            link = f"{root}/{RANGES}/{number}"
             if os.readlink(link) == container:
                 os.unlink(link)
                 break

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from nbcontainers.engine import Engine, userns
 from nbcontainers.engine.container import Container
 from nbcontainers.errors import HostError, LaunchError, NBContainersError
+from nbcontainers.runtime import state as states
 
 Shell = Callable[..., str]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives ranges of ids")
@@ -183,6 +186,30 @@ def test_each_has_a_range_of_its_own(engine: Engine) -> None:
     userns.release(engine.store.root, made[0].id)
     for container in made[1:]:
         container.remove()
+
+
+@needs_root
+@pytest.mark.usefixtures("_can")
+def test_nothing_is_left_of_one_whose_shim_was_killed(engine: Engine) -> None:
+    """Its processes and cgroups go, and the host never saw a mount of it."""
+    before = Path("/proc/self/mountinfo").read_text()
+    container = engine.run("toolbox", "sleep", "600", userns="auto", memory="64m", detach=True)
+    assert Path("/proc/self/mountinfo").read_text() == before
+    pid, extra = container.state.pid, states.load_extra(engine.store.root / "containers" / container.id)
+    assert Path(f"/proc/{pid}/uid_map").read_text().split()[1] == str(container.spec.uid_mappings[0].host)
+    os.kill(extra["shim"], signal.SIGKILL)
+    assert container.wait(60) == 137
+    deadline = time.monotonic() + 30
+    while container.state.status != "exited" or any(
+        map(os.path.exists, (f"/proc/{pid}", *extra["cgroup_directories"]))
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    container.start(detach=True)  # and it can be started again, with the same range
+    assert Path(f"/proc/{container.state.pid}/uid_map").read_text().split()[1] == str(
+        container.spec.uid_mappings[0].host
+    )
+    container.remove(force=True)
 
 
 @needs_root
