@@ -131,6 +131,8 @@ def options(values: Namespace) -> BuildOptions:
         "outputs": values.output,
         "iidfile": values.iidfile or "",
         "metadata_file": values.metadata_file or "",
+        "cache_from": values.cache_from,
+        "cache_to": values.cache_to,
         "no_cache_filter": [name for word in values.no_cache_filter for name in word.split(",") if name],
     }
 
@@ -181,6 +183,18 @@ FLAGS = (
     ),
     Flag(names=("--iidfile",), metavar="FILE", help="write the image's ID to this file"),
     Flag(names=("--metadata-file",), metavar="FILE", help="write digests and names to this file, as JSON"),
+    Flag(
+        names=("--cache-from",),
+        metavar="type=TYPE,…|IMAGE",
+        many=True,
+        help="also take cached steps from type=registry,ref=NAME or type=local,src=FOLDER",
+    ),
+    Flag(
+        names=("--cache-to",),
+        metavar="type=TYPE,…",
+        many=True,
+        help="give cached steps to type=registry,ref=NAME, type=local,dest=FOLDER or type=inline; mode=max: all steps",
+    ),
     Flag(names=("--no-cache-filter",), metavar="STAGE", many=True, help="execute every step of these stages again"),
 )
 VERBS = (

@@ -38,7 +38,9 @@ class BuildOptions(TypedDict, total=False):
     or ``id=NAME,env=VARIABLE`` words, or contents by name; ``ssh`` is ``default`` or ``NAME=SOCKET_OR_KEY[,KEY]``. ``add_host`` is
     ``NAME:ADDRESS``, ``ulimits`` are ``nofile=SOFT[:HARD]``. ``outputs`` say where the result goes: ``type=image``, ``local``,
     ``tar``, ``oci``, ``docker`` or ``cacheonly`` with ``dest=`` and so on, a folder, or ``-``, which is ``stream``; ``iidfile`` and
-    ``metadata_file`` are written at the end. ``no_cache_filter`` names stages that are made anew.
+    ``metadata_file`` are written at the end. ``no_cache_filter`` names stages that are made anew. ``cache_from`` and ``cache_to`` are
+    ``type=registry,ref=NAME``, ``type=local,src=FOLDER`` (``dest=`` to), ``type=inline`` and an image's name alone; with ``mode=max``
+    all steps go there.
     """
 
     contexts: Mapping[str, str | Path]
@@ -55,6 +57,8 @@ class BuildOptions(TypedDict, total=False):
     iidfile: str | Path
     metadata_file: str | Path
     no_cache_filter: Sequence[str]
+    cache_from: Sequence[str]
+    cache_to: Sequence[str]
 
 
 def check(given: Mapping[str, Any]) -> None:

@@ -81,7 +81,8 @@ class Engine(Parts):
         """
         from ..build import solver
         from ..build.execute import Settings
-        from . import outputs
+        from ..build.sharing import Sharing
+        from . import caching, outputs
 
         building.check(options)
         names = [str(Reference.parse(name)) for name in ([tag] if isinstance(tag, str) else tag) if name]
@@ -93,9 +94,16 @@ class Engine(Parts):
             rlimits=building.limits(options.get("ulimits", ())),
         )
         named = options.get("contexts", {})
+        caches = caching.read_all(options.get("cache_from", ()), to=False)
+        goals = caching.read_all(options.get("cache_to", ()), to=True)
         stored = any(one.is_stored for one in wanted)
         before = frozenset[Digest]() if stored else frozenset(image.id for image in self.store.images.list())
-        with self.store.lease(), building.prepared(self.store, dockerfile, context, named, on_event) as prepared:
+        with (
+            self.store.lease(),
+            building.prepared(self.store, dockerfile, context, named, on_event) as prepared,
+            caching.opened(self.store, caches, on_event) as places,
+        ):
+            sharing = Sharing(places, inline=any(goal.kind == "inline" for goal in goals))
             result = solver.build(  # what is built is not collected before it is tagged: for that is the lease
                 prepared.text,
                 store=self.store,
@@ -116,6 +124,7 @@ class Engine(Parts):
                 no_cache_stages=options.get("no_cache_filter", ()),
                 called=(prepared.file, *names),
                 epoch=words.source_date_epoch(os.environ),
+                sharing=sharing,
                 on_event=on_event,
             )
             result = outputs.export(
@@ -126,6 +135,7 @@ class Engine(Parts):
                 stream=stream,
                 on_event=on_event,
             )
+            caching.export(self.store, goals, sharing, on_event)
             outputs.tell(options.get("metadata_file"), outputs.metadata_text(told := outputs.metadata(result, wanted)))
             outputs.tell(options.get("iidfile"), str(result.image.id) if told else "")
         if not stored and result.image.id not in before:
