@@ -450,6 +450,7 @@ class ContainerState:
     command: tuple[str, ...]
     status: Status
     created: float
+    entrypoint: tuple[str, ...] = ()
     started: float = 0.0
     finished: float = 0.0
     pid: int = 0

@@ -17,37 +17,53 @@ import pytest
 
 from nbcontainers.oci.image import Image
 
-PLACE = Path("/var/tmp/nbcontainers-debian-bookworm.tar")
+# Not what PostgreSQL needs to compile queries, nor what people would read: half of all bytes.
+_UNUSED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "*/libLLVM*", "*/llvmjit*", "*/lib/bitcode/*")
+# What is made: mmdebstrap's words by the tag of the image. Other words want another tag, for what was made stays.
+_KINDS = {
+    "test": ("--include=ca-certificates,python3-pip",),
+    "servers": (
+        "--include=postgresql,redis-server,nginx-light,mosquitto,mosquitto-clients,gunicorn,python3-flask,python3-psycopg2,"
+        "python3-redis,python3-paho-mqtt",
+        *(f"--dpkgopt=path-exclude={path}" for path in _UNUSED),
+        "--essential-hook=mkdir -p $1/etc/postgresql-common",
+        "--essential-hook=echo create_main_cluster=false >$1/etc/postgresql-common/createcluster.conf",
+    ),
+}
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 _LAYER, _MANIFEST = "application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 
 
-def load(engine: object) -> Image:
-    """Debian bookworm with apt, pip and certificates, as ``debian:test``; skips where it is not there and cannot be made."""
-    with _archive() as stream:
+def load(engine: object, kind: str = "test") -> Image:
+    """Debian bookworm as ``debian:KIND``; skips where it is not there and cannot be made.
+
+    ``test`` has apt, pip and certificates, ``servers`` PostgreSQL, Redis, nginx, mosquitto and Flask.
+    """
+    with _archive(kind) as stream:
         return engine.load(stream)[0]  # type: ignore[attr-defined]
 
 
-def _tree() -> Path:
-    if not PLACE.exists():
+def _tree(kind: str) -> Path:
+    place = Path(f"/var/tmp/nbcontainers-debian-bookworm{'' if kind == 'test' else f'-{kind}'}.tar")
+    if not place.exists():
         if os.geteuid() != 0 or shutil.which("mmdebstrap") is None:
-            pytest.skip(f"needs {PLACE}, which the tests make with mmdebstrap when they run as root")
-        with open(f"{PLACE}.lock", "w") as lock:
+            pytest.skip(f"needs {place}, which the tests make with mmdebstrap when they run as root")
+        with open(f"{place}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not PLACE.exists():
+            if not place.exists():
                 sources = [str(path) for path in (Path("/etc/apt/sources.list.d/debian.sources"),) if path.exists()]
-                new = PLACE.with_suffix(".new.tar")
-                words = ["--variant=apt", "--include=ca-certificates,python3-pip", "bookworm", str(new), *sources]
+                new = place.with_suffix(".new.tar")
+                words = ["--variant=apt", *_KINDS[kind], "bookworm", str(new), *sources]
                 subprocess.run(["mmdebstrap", "--quiet", *words], check=True, capture_output=True)
                 new.chmod(0o644)
-                new.rename(PLACE)
-    return PLACE
+                new.rename(place)
+    return place
 
 
-def _archive() -> io.BufferedReader:
+def _archive(kind: str) -> io.BufferedReader:
     """An OCI archive of one layer."""
-    tree = _tree()
+    tree = _tree(kind)
     with open(tree, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     config = {
@@ -66,7 +82,9 @@ def _archive() -> io.BufferedReader:
 
     layer = {"mediaType": _LAYER, "digest": f"sha256:{digest}", "size": tree.stat().st_size}
     manifest = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": blob(_CONFIG, config), "layers": [layer]}
-    named = blob(_MANIFEST, manifest) | {"annotations": {"io.containerd.image.name": "docker.io/library/debian:test"}}
+    named = blob(_MANIFEST, manifest) | {
+        "annotations": {"io.containerd.image.name": f"docker.io/library/debian:{kind}"}
+    }
     blobs["index.json"] = json.dumps({"schemaVersion": 2, "manifests": [named]}).encode()
     blobs["oci-layout"] = b'{"imageLayoutVersion":"1.0.0"}'
     out = open(os.memfd_create("debian"), "w+b")  # noqa: SIM115 - the caller closes it

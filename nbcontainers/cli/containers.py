@@ -71,7 +71,7 @@ def _size(container: Container) -> str:
 
 def ps_row(state: ContainerState, *, truncate: bool = True) -> dict[str, Any]:
     """One line of ``ps``, by Docker's field names."""
-    command = shlex.join(state.command)
+    command = shlex.join((*state.entrypoint, *state.command))
     if truncate and len(command) > 20:
         command = command[:19] + "…"
     return {

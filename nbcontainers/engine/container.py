@@ -19,7 +19,7 @@ from ..oci.image import Image
 from ..oci.reference import Reference
 from ..oci.runtime import RuntimeSpec
 from ..results import Change, ContainerState, Network, ProcessList, Usage
-from . import connecting, entering, inspect, networking, policies, sharing
+from . import connecting, entering, inspect, networking, policies, sharing, userns
 from . import volumes as volumes_
 from .asked import Asked
 from .names import ContainerNames
@@ -114,6 +114,9 @@ class Container:
 
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self._folder}/{CHANGES}")  # of an earlier run
+        rootfs = self._store.snapshots.mounts(self.id)
+        if userns.is_mapped(self.spec, self._runtime.host):
+            rootfs = userns.mapped(rootfs)
         with networking.connected(
             networking.load(self._folder),
             self._folder,
@@ -126,7 +129,7 @@ class Container:
             self._started = self._runtime.start(
                 self._folder,
                 sharing.resolve(self.spec, self._other),
-                self._store.snapshots.mounts(self.id),
+                rootfs,
                 state=replace(state, ports=connection.ports),
                 user=state.user,
                 groups=self.asked.host_config.get("GroupAdd") or (),
@@ -349,6 +352,7 @@ class Container:
         self._store.snapshots.remove(self.id)
         smallfiles.remove_folder(str(self._folder))
         self._names.release(self.id, state.name)
+        userns.release(self._store.root, self.id)
         volumes_.forget(self._store, self._names, points)
         self._happen("destroy")
 
@@ -431,18 +435,26 @@ class Container:
         """
         from . import carriage
 
-        carriage.fetch(self._tree(), path, target, follow=follow, owners=owners)
+        with self._tree() as tree:
+            carriage.fetch(tree, path, target, follow=follow, owners=owners)
 
     def bring(self, source: str | IO[bytes], path: str, *, follow: bool = False, owners: bool = False) -> None:
         """Copy a file or folder of this host into it (docker cp), or what a tar archive from a stream holds; running or not."""
         from . import carriage
 
-        carriage.bring(self._tree(), source, path, follow=follow, owners=owners)
+        with self._tree() as tree:
+            carriage.bring(tree, source, path, follow=follow, owners=owners)
 
-    def _tree(self) -> carriage.Tree:
+    @contextlib.contextmanager
+    def _tree(self) -> Iterator[carriage.Tree]:
         from . import carriage
 
-        return carriage.Tree(self._store.worker, self._store.snapshots.mounts(self.id), self.state)
+        state = self.state
+        is_apart = bool(state.pid) and userns.is_mapped(self.spec, self._runtime.host)
+        with (
+            userns.worker(self._store, self.spec) if is_apart else contextlib.nullcontext(self._store.worker) as worker
+        ):
+            yield carriage.Tree(worker, self._store.snapshots.mounts(self.id), state)
 
     def export(self, stream: IO[bytes]) -> None:
         """Write its whole file system to a stream as a tar archive."""

@@ -108,6 +108,7 @@ def container(
             "User": state.user,
             "Env": list(process.env),
             "Cmd": list(state.command),
+            "Entrypoint": list(state.entrypoint) or None,
             "Image": state.image,
             "WorkingDir": process.cwd,
             "Labels": dict(state.labels),

@@ -165,7 +165,7 @@ def setns(descriptor: int, flags: int) -> None:
     _check(_setns(descriptor, flags))
 
 
-def clone3(flags: int, *, cgroup: int = 0) -> tuple[int, int]:
+def clone3(flags: int, *, cgroup: int = -1) -> tuple[int, int]:
     """Fork into new namespaces and return (pid, pidfd) in the parent, (0, -1) in the child; see clone3(2).
 
     Only for a process with one thread: Python's own after-fork work is not done. ``cgroup`` is a descriptor for

@@ -19,7 +19,7 @@ import select
 import time
 
 from ..linux import mapping, syscalls
-from . import groups, happenings, init, processes, record, terminal
+from . import beforehand, groups, happenings, init, processes, record, remapped, rootfs, terminal
 from .door import Caller, Door
 from .health import Health
 from .identity.supervisor import Supervisor
@@ -39,17 +39,6 @@ else:
 
 _WATCH_S = 0.1
 _PATIENCE_S = 5.0  # how long the shim of the last run may take to tidy up
-
-
-_born = 0  # when this process began
-
-
-def rehearse() -> None:
-    """Do beforehand what needs no plan, and use what its work will use: memory that a fork shares is copied when it is first touched."""
-    global _born
-    _born = processes.start_time(os.getpid())
-    marshal.dumps({"folder": "", "root": ("", [("", 0)], b"", True)})
-    record.to_json({"status": "running", "labels": [], "pid": _born})
 
 
 class _Failed(Exception):
@@ -157,6 +146,10 @@ class _Shim:
             groups.make(plan)
         except OSError as error:
             raise _Failed("cgroup", error.errno, str(error), 125) from error
+        try:
+            given = remapped.take(plan, rootfs.take)
+        except remapped.Refused as refused:
+            raise _Failed(*refused.args, 125) from refused
         stdio = (-1, -1, -1)
         outputs: tuple[int, ...] = ()
         into = -1
@@ -169,26 +162,26 @@ class _Shim:
             err, err_end = os.pipe()
             in_end, into = os.pipe() if plan["stdin"] else (-1, -1)
             stdio, outputs = (in_end, out_end, err_end), (out, err)
+            remapped.give(plan, stdio)
         go_end, go = os.pipe()
         into_cgroup = -1
         if plan["identity"] is not None:
             self.supervisor.open()
         try:
             self.plug.enter()
+            flags = plan["flags"]
             if plan["into_cgroup"]:
                 into_cgroup = os.open(plan["into_cgroup"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                flags = plan["flags"] | syscalls.CLONE_INTO_CGROUP
-                self.pid, self.pidfd = syscalls.clone3(flags, cgroup=into_cgroup)
-            else:
-                self.pid, self.pidfd = syscalls.clone3(plan["flags"])
+                flags |= syscalls.CLONE_INTO_CGROUP
+            self.pid, self.pidfd = beforehand.clone(flags, into_cgroup, is_elsewhere=bool(plan["entered"]))
         except OSError as error:
             raise _Failed("namespaces", error.errno, error.strerror, 125) from error
         if self.pid == 0:
             os.close(go)
-            init.run(plan, stdio, report_end, go_end, self.supervisor.channel)
+            init.run(plan, stdio, report_end, go_end, self.supervisor.channel, given)
         if plan["identity"] is not None:
             self.supervisor.start(self.poller, plan, self.pidfd, report_end)
-        for descriptor in (report_end, go_end, into_cgroup, *stdio):
+        for descriptor in (report_end, go_end, into_cgroup, *stdio, *given[0], *given[1]):
             if descriptor >= 0:
                 os.close(descriptor)
         self.poller.watch(self.pidfd, select.POLLIN, lambda events: self._ended())
@@ -208,7 +201,7 @@ class _Shim:
             self.extra = {
                 "start": processes.start_time(self.pid),
                 "shim": os.getpid(),
-                "shim_start": _born or processes.start_time(os.getpid()),
+                "shim_start": beforehand.born(),
                 "socket": plan["socket"],
                 "log_begin": self.streams.begin,
                 "cgroup": plan["cgroup"],

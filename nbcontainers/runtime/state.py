@@ -188,6 +188,7 @@ def _parse(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
             raise KeyError(min(missing))
         values = {key: value for key, value in data.items() if key in _NAMES}
         values["command"] = tuple(values["command"])
+        values["entrypoint"] = tuple(values.get("entrypoint", ()))
         for name in ("not_enforced", "lacks"):
             values[name] = tuple(values.get(name) or ())
         values["labels"] = tuple((key, value) for key, value in values.get("labels") or ())

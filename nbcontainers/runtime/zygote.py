@@ -15,7 +15,7 @@ import sys
 import time
 
 from ..linux import syscalls
-from . import shim
+from . import beforehand, shim
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _wait_for_work(requests: _socket.socket, take: int) -> NoReturn:
     os.umask(0)
     os.setsid()
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    shim.rehearse()
+    beforehand.rehearse()
     descriptors = _receive(requests)
     if not descriptors:
         os._exit(0)

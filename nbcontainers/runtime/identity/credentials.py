@@ -16,8 +16,10 @@ Ids = tuple[int, int, int, int]
 """Real, effective, saved and file system id."""
 Arguments = tuple[int, int, int]
 """The first three arguments of a call, each 32 bits, KEEP where an id is to stay."""
-Credentials = tuple[Ids, Ids, tuple[int, ...]]
-"""A process's user ids, group ids and supplementary groups."""
+Credentials = tuple[Ids, Ids, tuple[int, ...], int]
+"""A process's user ids, group ids, supplementary groups, and whether its capabilities outlive a change of ids (KEEPS, KEPT)."""
+KEEPS = 1  # it asked that they do: PR_SET_KEEPCAPS
+KEPT = 2  # and they have
 
 
 class People:
@@ -50,7 +52,16 @@ class People:
 
 def initial(uid: int, gid: int, groups: tuple[int, ...]) -> Credentials:
     """The credentials of one who has these ids for real, effective and saved ones; the kernel, too, sorts groups."""
-    return (uid,) * 4, (gid,) * 4, tuple(sorted(groups))
+    return (uid,) * 4, (gid,) * 4, tuple(sorted(groups)), 0
+
+
+def kept(before: Ids, after: Ids, keeps: int) -> int:
+    """KEEPS and KEPT once user ids have changed; see capabilities(7), "Effect of user ID changes on capabilities"."""
+    if 0 in after[:3]:
+        return keeps & KEEPS
+    if 0 in before[:3]:
+        return keeps | (KEPT if keeps & KEEPS else 0)
+    return keeps
 
 
 def set_id(ids: Ids, wanted: Arguments, privileged: bool) -> Ids:
@@ -94,11 +105,12 @@ def set_fs(ids: Ids, wanted: Arguments, privileged: bool) -> Ids:
 
 def executed(credentials: Credentials, uid: int | None, gid: int | None) -> Credentials:
     """After execve(2) of a file whose set-id bits (None: it has none) name these; see "Effective IDs" there."""
-    users, groups, others = credentials
+    users, groups, others, _ = credentials
     effective = users[1] if uid is None else uid
     effective_group = groups[1] if gid is None else gid
     return (
         (users[0], effective, effective, effective),
         (groups[0], effective_group, effective_group, effective_group),
         others,
+        0,
     )

@@ -13,7 +13,8 @@ import struct
 from ...linux import recorded, syscalls
 from ...linux.recorded import SET_ID, Record
 from .caller import AT_FDCWD, Place
-from .credentials import KEEP, Credentials
+from .credentials import KEEP
+from .world import CAP_CHOWN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ def _own(world: World, caller: Caller, place: Place, uid: int, gid: int) -> None
     uid, gid = uid & KEEP, gid & KEEP
     owner = was[0] if uid == KEEP else uid, was[1] if gid == KEEP else gid
     credentials = world.people.of(caller.pid)
-    if not (is_root(credentials) and world.may_chown):
-        (*_, user), (*_, group), groups = credentials
+    if not world.allows(caller.pid, credentials, CAP_CHOWN):
+        (*_, user), (*_, group), groups, _ = credentials
         if was[0] != user or owner[0] != was[0] or (owner[1] != was[1] and owner[1] not in {group, *groups}):
             raise OSError(errno.EPERM, "not the owner")
     is_stand_in = recorded.is_device(was[2]) and stat.S_ISREG(status.st_mode)
@@ -125,11 +126,6 @@ def _own(world: World, caller: Caller, place: Place, uid: int, gid: int) -> None
         os.chmod(place.path, recorded.on_inode(status.st_mode))
     keep(world, place, status, (*owner, mode, *was[3:]))
     caller.listener.succeed(caller.call)
-
-
-def is_root(credentials: Credentials) -> bool:
-    """Whether the effective user is root, who may everything that its container may."""
-    return credentials[0][1] == 0
 
 
 # chmod

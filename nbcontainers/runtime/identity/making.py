@@ -12,7 +12,8 @@ import struct
 
 from ...linux import recorded, remote
 from .caller import AT_FDCWD, Place
-from .files import find, is_root, keep
+from .files import find, keep
+from .world import CAP_MKNOD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _O_CREAT_TRUNC = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
 
 def _owner(world: World, caller: Caller, place: Place) -> tuple[int, int]:
     """Who owns what the caller makes there: itself, with the group of a set-group-id folder."""
-    users, groups, _ = world.people.of(caller.pid)
+    users, groups, *_ = world.people.of(caller.pid)
     above = place.path.rstrip(b"/").rpartition(b"/")[0] or b"/"
     record = find(world, Place(above, True))
     if record is not None and record[2] & stat.S_ISGID:
@@ -173,7 +174,7 @@ def _mknod(world: World, caller: Caller, place: Place, mode: int, device: int) -
         _record(world, place, owner)
         caller.listener.succeed(caller.call)
         return
-    if not (is_root(world.people.of(caller.pid)) and world.may_make_devices):
+    if not world.allows(caller.pid, world.people.of(caller.pid), CAP_MKNOD):
         raise OSError(errno.EPERM, "not root")
     permissions = _permissions(caller, mode)
     # As the kernel reads the number: new_decode_dev, include/linux/kdev_t.h.

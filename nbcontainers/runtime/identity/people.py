@@ -10,8 +10,9 @@ import struct
 from ...linux import recorded, remote
 from . import credentials
 from .caller import AT_FDCWD, Place, signed
-from .credentials import KEEP, Arguments, Credentials, Ids
-from .files import find, is_root
+from .credentials import KEEP, KEEPS, Arguments, Credentials, Ids, kept
+from .files import find
+from .world import CAP_SETGID, CAP_SETUID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from .world import World
 
 _MOST_GROUPS = 65536  # NGROUPS_MAX
+PR_SET_KEEPCAPS, PR_SET_SECUREBITS = 8, 28
+_SECBITS_THAT_KEEP = 1 << 2 | 1 << 4  # SECBIT_NO_SETUID_FIXUP, SECBIT_KEEP_CAPS
 _EMPTY_PATH, _NOFOLLOW = 0x1000, 0x100
 
 
@@ -29,14 +32,16 @@ _EMPTY_PATH, _NOFOLLOW = 0x1000, 0x100
 
 def _ask(kind: int, which: int) -> Callable[[World, Caller], None]:
     def answer(world: World, caller: Caller) -> None:
-        caller.listener.succeed(caller.call, world.people.of(caller.pid)[kind][which])
+        users, groups, *_ = world.people.of(caller.pid)
+        caller.listener.succeed(caller.call, (users, groups)[kind][which])
 
     return answer
 
 
 def _ask_all(kind: int) -> Callable[[World, Caller], None]:
     def answer(world: World, caller: Caller) -> None:
-        for address, number in zip(caller.args, world.people.of(caller.pid)[kind][:3], strict=False):
+        users, groups, *_ = world.people.of(caller.pid)
+        for address, number in zip(caller.args, (users, groups)[kind][:3], strict=False):
             caller.write(address, struct.pack("=I", number))
         caller.listener.succeed(caller.call)
 
@@ -63,13 +68,14 @@ def _change(
     """A call that changes user ids (kind 0) or group ids (1); with ``tells`` it returns the former file system id."""
 
     def act(world: World, caller: Caller) -> None:
-        users, groups, others = now = world.people.of(caller.pid)
-        privileged = is_root(now) and (world.may_setgid if kind else world.may_setuid)
+        users, groups, others, keeps = now = world.people.of(caller.pid)
+        privileged = world.allows(caller.pid, now, CAP_SETGID if kind else CAP_SETUID)
         before = groups if kind else users
         first, second, third = (number & KEEP for number in caller.args[:3])
         after = compute(before, (first, second, third), privileged)
         if after != before:
-            world.people.become(caller.pid, (users, after, others) if kind else (after, groups, others))
+            fresh = (users, after, others, keeps) if kind else (after, groups, others, kept(users, after, keeps))
+            world.people.become(caller.pid, fresh)
         caller.listener.succeed(caller.call, before[3] if tells else 0)
 
     return act
@@ -78,7 +84,7 @@ def _change(
 def setgroups(world: World, caller: Caller) -> None:
     """setgroups(2)."""
     before = world.people.of(caller.pid)
-    if not (is_root(before) and world.may_setgid):
+    if not world.allows(caller.pid, before, CAP_SETGID):
         raise OSError(errno.EPERM, "not root")
     count = caller.args[0] & KEEP
     if count > _MOST_GROUPS:
@@ -86,8 +92,18 @@ def setgroups(world: World, caller: Caller) -> None:
     listed = struct.unpack(f"={count}I", remote.read(caller.pid, caller.args[1], 4 * count)) if count else ()
     groups = tuple(sorted(listed))  # as the kernel keeps them
     if groups != before[2]:
-        world.people.become(caller.pid, (before[0], before[1], groups))
+        world.people.become(caller.pid, (*before[:2], groups, before[3]))
     caller.listener.succeed(caller.call)
+
+
+def prctl(world: World, caller: Caller) -> None:
+    """prctl(2) by which a process keeps its capabilities when it becomes another: PR_SET_KEEPCAPS, or a bit of PR_SET_SECUREBITS."""
+    option, value = caller.args[:2]
+    keeps = bool(value if option & KEEP == PR_SET_KEEPCAPS else value & _SECBITS_THAT_KEEP)
+    users, groups, others, flags = world.people.of(caller.pid)
+    if keeps != bool(flags & KEEPS):
+        world.people.become(caller.pid, (users, groups, others, flags ^ KEEPS))
+    caller.listener.proceed(caller.call)
 
 
 def execve(world: World, caller: Caller) -> None:
@@ -175,6 +191,7 @@ CALLS: dict[str, Callable[[World, Caller], None]] = {
     "setfsuid": _change(0, credentials.set_fs, tells=True),
     "setfsgid": _change(1, credentials.set_fs, tells=True),
     "setgroups": setgroups,
+    "prctl": prctl,
     "execve": execve,
     "execveat": execveat,
     "chroot": chroot,

@@ -6,13 +6,13 @@ import os
 
 from ...linux import recorded
 from . import credentials
-from .credentials import Credentials, People
+from .credentials import KEPT, Credentials, People
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .policy import IdentityPlan
 
-_CAP_CHOWN, _CAP_SETGID, _CAP_SETUID, _CAP_SYS_ADMIN, _CAP_MKNOD = 0, 6, 7, 21, 27
+CAP_CHOWN, CAP_SETGID, CAP_SETUID, _CAP_SYS_ADMIN, CAP_MKNOD = 0, 6, 7, 21, 27
 _REAL = frozenset({(0, 0)})  # the owners that a single-id user namespace holds
 
 
@@ -27,19 +27,28 @@ class World:
         for path in (*plan["ledgers"], plan["ledger"]):
             self.ledger.load(path)
         self.own_mount = 0
-        held = plan["capabilities"]
-        self.may_chown = bool(held >> _CAP_CHOWN & 1)
-        self.may_setuid = bool(held >> _CAP_SETUID & 1)
-        self.may_setgid = bool(held >> _CAP_SETGID & 1)
-        self.may_make_devices = bool(held >> _CAP_MKNOD & 1)
+        self.held = plan["capabilities"]
         self.no_new_privs = plan["no_new_privs"]
         self.locks = plan["locks"]
         # Who may mount can have another root than the container's; else chroot(2) is seen.
-        self.is_moved = bool(held >> _CAP_SYS_ADMIN & 1)
+        self.is_moved = bool(self.held >> _CAP_SYS_ADMIN & 1)
+
+    def allows(self, pid: int, who: Credentials, capability: int) -> bool:
+        """Whether a process may what a capability stands for: as root, or as one who kept root's when it became another."""
+        if not self.held >> capability & 1:
+            return False
+        return who[0][1] == 0 or bool(who[3] & KEPT and _effective(pid) >> capability & 1)
 
     def settle(self) -> None:
         """Look around, once the container's root is the supervisor's."""
         self.own_mount = recorded.mount(b"/", follow=True)
+
+
+def _effective(pid: int) -> int:
+    """The capabilities that the kernel says are effective: it has not seen the change of ids, but what is given up by capset(2)."""
+    with open(b"%d/status" % pid, "rb", buffering=0) as file:
+        text = file.read(4096) or b""
+    return int(text.partition(b"CapEff:")[2].split(None, 1)[0], 16)
 
 
 def first(uid: int, gid: int, groups: list[int]) -> Credentials:

@@ -13,7 +13,7 @@ import struct
 import pytest
 
 from nbcontainers.runtime.identity import credentials
-from nbcontainers.runtime.identity.credentials import KEEP
+from nbcontainers.runtime.identity.credentials import KEEP, KEEPS, KEPT
 
 CALLS = {"setuid": credentials.set_id, "setreuid": credentials.set_re, "setresuid": credentials.set_res}
 NUMBERS = (0, 1, 2, 3, KEEP)
@@ -70,6 +70,16 @@ def test_the_file_system_id_follows_the_effective_one() -> None:
 
 def test_execution_saves_the_effective_ids() -> None:
     """And takes those of the program's set-id bits; see execve(2)."""
-    before = ((1000, 1000, 0, 1000), (100, 100, 100, 100), (100, 29))
-    assert credentials.executed(before, None, None) == ((1000,) * 4, (100,) * 4, (100, 29))
-    assert credentials.executed(before, 0, 42) == ((1000, 0, 0, 0), (100, 42, 42, 42), (100, 29))
+    before = ((1000, 1000, 0, 1000), (100, 100, 100, 100), (100, 29), KEEPS | KEPT)
+    assert credentials.executed(before, None, None) == ((1000,) * 4, (100,) * 4, (100, 29), 0)
+    assert credentials.executed(before, 0, 42) == ((1000, 0, 0, 0), (100, 42, 42, 42), (100, 29), 0)
+
+
+def test_capabilities_outlive_a_change_of_ids_where_that_was_asked_for() -> None:
+    """Until the process is root again: then the next change is asked anew."""
+    root, other = (0, 0, 0, 0), (5, 5, 5, 5)
+    assert credentials.kept(root, other, KEEPS) == KEEPS | KEPT
+    assert credentials.kept(root, other, 0) == 0
+    assert credentials.kept(root, (5, 5, 0, 5), KEEPS) == KEEPS
+    assert credentials.kept(other, root, KEEPS | KEPT) == KEEPS
+    assert credentials.kept(other, (6, 6, 6, 6), KEEPS | KEPT) == KEEPS | KEPT
