@@ -250,7 +250,7 @@ class Executor:
         on_event: Observer,
     ) -> Made:
         """Put files into a snapshot. DockerfileError where a source or an owner is not there, or a file would be a folder."""
-        below = trees[node.parent] if node.parent is not None else Tree()
+        below = trees[node.parent] if node.parent is not None and not step.link else Tree()
         with self.snapshot(below, on_event) as (key, mounts):
             try:
                 if node.origin is not None:

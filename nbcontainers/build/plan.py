@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +27,7 @@ from .steps import Configure, Copy, Node, Run, Source, Step
 
 Network = Literal["default", "host", "none"]
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
+_NUMBERS = re.compile(r"\d+(:\d+)?")
 _PIPES = "/dev/pipes/"
 _CHECK = "BUILDKIT_DOCKERFILE_CHECK"
 # Build arguments that mean something to the builder itself.
@@ -422,6 +424,8 @@ class _Planner:
             unpack_remotes=switches.get("unpack", False),
             parents=parents,
             exclude=tuple(scope.word(pattern, place) for pattern in written.exclude),
+            # A name is looked up in the tree below, so that with one the layer is not the same on all.
+            link=switches.get("link", False) and (not owner or _NUMBERS.fullmatch(owner) is not None),
             epoch=self.epoch,
         )
         words = [keyword]

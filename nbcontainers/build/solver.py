@@ -278,7 +278,8 @@ class _Solver:
             return self.sources.of(node, chains, _of_step(number, tell))
 
         inputs: Inputs = (yield look) if isinstance(step, Copy) and step.remotes else look(self.on_event)
-        keys = [cache_key(step, (below.chain_id, *inputs.digests))]
+        base = Tree() if isinstance(step, Copy) and step.link else below
+        keys = [cache_key(step, (base.chain_id, *inputs.digests))]
         may_find = node.stage not in self.uncached
         self.earlier.steps[number] = Step(node.stage, node.title, keys[0])
         if may_find and keys[0] in self.making:
@@ -288,21 +289,21 @@ class _Solver:
             return found, True, ""
         if isinstance(step, Copy) and node.origin is not None:
             same = self.sources.same(step, self.trees[node.origin].chain)
-            keys += [cache_key(step, (below.chain_id, same))] if same else []
+            keys += [cache_key(step, (base.chain_id, same))] if same else []
             if may_find and same and keys[1] in self.making:
                 yield self.making[keys[1]]
             if may_find and same and (found := self.records.find(keys[1])):
                 self.records.keep(keys[0], found)
-                self.earlier.made(keys[0], self.account(node, below, inputs))
+                self.earlier.made(keys[0], self.account(node, base, inputs))
                 self.sharing.note(index, keys, found)
                 return found, True, ""
         for place, shared in self.sharing.find(keys) if may_find else ():
             found = yield partial(self.brought, place, shared, below, number)
             if found:
                 self.keep(index, keys, found)
-                self.earlier.made(keys[0], self.account(node, below, inputs))
+                self.earlier.made(keys[0], self.account(node, base, inputs))
                 return found, True, ""
-        account = self.account(node, below, inputs)
+        account = self.account(node, base, inputs)
         reason = self.why(node, account, number, keys[0]) if may_find else UNASKED
         self.making |= dict.fromkeys(keys, index)
 

@@ -58,7 +58,8 @@ class Copy:
     ``documents`` are names and texts of new files, ``remotes`` are fetched. ``destination`` is absolute and ends in a slash
     where it has to be a folder. ``owner`` is a user word (``name``, ``uid:gid`` …), empty for the sources' own; ``mode`` is what
     becomes of the permissions of everything copied, empty for the sources' own. With ``unpack`` archives are unpacked; with
-    ``parents`` the folders above a source (from ``/./`` on) are copied too; ``exclude`` are patterns of what is left out.
+    ``parents`` the folders above a source (from ``/./`` on) are copied too; ``exclude`` are patterns of what is left out. A
+    ``link`` is made as on an empty tree, whatever is below: nothing of that is looked at, so the layer is the same on all.
     """
 
     sources: tuple[str, ...]
@@ -72,6 +73,7 @@ class Copy:
     unpack_remotes: bool = False
     parents: bool = False
     exclude: tuple[str, ...] = ()
+    link: bool = False
     epoch: int | None = None
 
 
@@ -130,7 +132,7 @@ def cache_key(step: Step, inputs: Sequence[Digest]) -> Digest:
             known += [[mount.identity for mount in step.mounts], step.hosts]
         case Copy():
             known = ["copy", step.sources, step.documents, step.destination, step.owner, step.mode, step.epoch]
-            known += [step.unpack, step.unpack_remotes, step.parents, step.exclude]
+            known += [step.unpack, step.unpack_remotes, step.parents, step.exclude, *(["link"] if step.link else [])]
         case Configure():
             known = ["configure"]
         case _:
