@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from ..engine import Engine, outputs
-from ..engine.building import BuildOptions
+from ..engine.building import BuildOptions, is_address
 from ..engine.options import pairs
 from ..errors import BuildError, DockerfileError, NBContainersError
 from ..oci.reference import Reference
@@ -101,7 +101,7 @@ def sources(values: Namespace) -> tuple[str | Path, str | Path | IO[bytes] | Non
             )
         return Path(values.file or "Dockerfile"), sys.stdin.buffer
     context: str | Path | None = values.context or None
-    if isinstance(context, str) and "://" not in context and not context.startswith("git@"):
+    if isinstance(context, str) and "://" not in context and not is_address(context):
         context = Path(context)
         if not context.exists():
             raise NBContainersError(f"no context at {context}", hint="name a folder, a tar archive or an address")
@@ -155,7 +155,7 @@ FLAGS = (
         names=("--build-context",),
         metavar="NAME=WHERE",
         many=True,
-        help="another context: a folder, an address, docker-image://…",
+        help="another context: a folder, an address, docker-image://…, oci-layout://FOLDER:TAG",
     ),
     Flag(
         names=("--secret",),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..store.store import Store
 
 _IMAGE = "docker-image://"
+_LAYOUT = "oci-layout://"
 _LIMITS = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
 Where = str | Path | IO[bytes]
 
@@ -34,7 +35,8 @@ Where = str | Path | IO[bytes]
 class BuildOptions(TypedDict, total=False):
     """What ``Engine.build`` takes beside the Dockerfile, its context and what nearly every build has; docker's words.
 
-    ``contexts`` are more contexts by name: a folder, an address, or ``docker-image://NAME``. ``secrets`` are ``id=NAME,src=FILE``
+    ``contexts`` are more contexts by name: a folder, an address, ``docker-image://NAME`` or ``oci-layout://FOLDER:TAG``.
+    ``secrets`` are ``id=NAME,src=FILE``
     or ``id=NAME,env=VARIABLE`` words, or contents by name; ``ssh`` is ``default`` or ``NAME=SOCKET_OR_KEY[,KEY]``. ``add_host`` is
     ``NAME:ADDRESS``, ``ulimits`` are ``nofile=SOFT[:HARD]``. ``outputs`` say where the result goes: ``type=image``, ``local``,
     ``tar``, ``oci``, ``docker`` or ``cacheonly`` with ``dest=`` and so on, a folder, or ``-``, which is ``stream``; ``iidfile`` and
@@ -78,13 +80,15 @@ def check(given: Mapping[str, Any]) -> None:
 class Prepared:
     """A Dockerfile's text and the contexts of its build: folders by name ("" is its own), and images by name.
 
-    ``file`` is the Dockerfile's place, if it has one.
+    ``file`` is the Dockerfile's place, if it has one; ``images`` are those that no store names, by what stands for them in
+    ``aliases``.
     """
 
     text: str
     file: str = ""
     contexts: dict[str, Context] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
+    images: dict[str, Image] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -126,6 +130,10 @@ def prepared(
             if str(where).startswith(_IMAGE):
                 made.aliases[context_name(name)] = str(where).removeprefix(_IMAGE)
                 continue
+            if is_layout(where):
+                made.aliases[context_name(name)] = str(where)
+                made.images[str(where)] = _of_layout(store, str(where).removeprefix(_LAYOUT))
+                continue
             folder = stack.enter_context(_opened(store, where, on_event))
             if isinstance(folder, str):
                 raise NBContainersError(
@@ -142,6 +150,8 @@ def _opened(store: Store, where: Where, on_event: Observer) -> Iterator[Path | s
     from ..store import unarchive
     from ..store.attributes import Owners
 
+    if isinstance(where, str) and not _is_folder(where):
+        where = remotes.of_context(where)
     if _is_folder(where) or (
         isinstance(where, str | Path) and not Path(where).is_file() and not remotes.is_remote(str(where))
     ):
@@ -175,6 +185,29 @@ def _opened(store: Store, where: Where, on_event: Observer) -> Iterator[Path | s
         yield folder / "tree"
     finally:
         store.worker.remove(folder)
+
+
+def _of_layout(store: Store, words: str) -> Image:
+    """The image of ``FOLDER[:TAG][@DIGEST]`` in an OCI layout."""
+    from ..store.layouts import Layout
+
+    place, _, digest = words.partition("@")
+    folder, colon, tag = place.rpartition(":")
+    if not colon or "/" in tag:
+        folder, tag = place, ""
+    return Layout(Path(folder).expanduser()).image(store, digest or tag)
+
+
+def is_layout(where: str | Path) -> bool:
+    """Whether the word for a context is an image in an OCI layout."""
+    return str(where).startswith(_LAYOUT)
+
+
+def is_address(context: str) -> bool:
+    """Whether the word for a context is an address, and no path of this host."""
+    from ..build import remotes
+
+    return not Path(context).exists() and remotes.is_remote(remotes.of_context(context))
 
 
 def _is_folder(where: Where | None) -> bool:

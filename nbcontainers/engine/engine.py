@@ -97,7 +97,8 @@ class Engine(Parts):
         caches = caching.read_all(options.get("cache_from", ()), to=False)
         goals = caching.read_all(options.get("cache_to", ()), to=True)
         stored = any(one.is_stored for one in wanted)
-        before = frozenset[Digest]() if stored else frozenset(image.id for image in self.store.images.list())
+        is_passing = not stored or any(map(building.is_layout, named.values()))
+        before = frozenset(image.id for image in self.store.images.list()) if is_passing else frozenset[Digest]()
         with (
             self.store.lease(),
             building.prepared(self.store, dockerfile, context, named, on_event) as prepared,
@@ -110,7 +111,9 @@ class Engine(Parts):
                 runtime=self._runtime,
                 host=self._host,
                 resolve_toolbox=lambda: self.toolbox(on_event=on_event),
-                find=lambda name: self._source(name, "always" if pull else "missing", None, on_event),
+                find=lambda name: (
+                    prepared.images.get(name) or self._source(name, "always" if pull else "missing", None, on_event)
+                ),
                 contexts=prepared.contexts,
                 aliases=prepared.aliases,
                 arguments=args,
@@ -138,8 +141,9 @@ class Engine(Parts):
             caching.export(self.store, goals, sharing, on_event)
             outputs.tell(options.get("metadata_file"), outputs.metadata_text(told := outputs.metadata(result, wanted)))
             outputs.tell(options.get("iidfile"), str(result.image.id) if told else "")
-        if not stored and result.image.id not in before:
-            self.store.images.collect(only={result.image.id, result.image.descriptor.digest})
+        for image in (*prepared.images.values(), *(() if stored else (result.image,))):  # here for this build only
+            if image.id not in before:
+                self.store.images.collect(only={image.id, image.descriptor.digest})
         self.keep_within(on_event=on_event)
         return result
 

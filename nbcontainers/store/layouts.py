@@ -14,9 +14,10 @@ from pathlib import Path
 from ..errors import HostError, IntegrityError, NotFound
 from ..oci import platforms
 from ..oci.descriptor import INDEXES, MANIFEST, Descriptor, Digest, Platform
-from ..oci.image import Index, Manifest, parse, to_bytes
+from ..oci.image import Image, Index, Manifest, parse, to_bytes
 from .content import Content
 from .durable import locked, saying_when_full
+from .store import Store
 
 _MARK = b'{"imageLayoutVersion":"1.0.0"}'
 _NAME = "org.opencontainers.image.ref.name"
@@ -84,6 +85,22 @@ class Layout:
             while data := file.read(_PIECE):
                 ingest.write(data)
             ingest.commit(blob.media_type, blob)
+
+    def image(self, store: Store, word: str = "") -> Image:
+        """The image that ``find`` finds, all of it brought to a store, where nothing names it. The caller holds a lease.
+
+        Raises:
+            NotFound: there is none, or a part of it is missing.
+            IntegrityError: a part is not what its digest says.
+
+        """
+        found = self.find(word)
+        manifest = Manifest.from_json(parse(self.read(found, _LIMIT), f"manifest {found.digest}"))
+        for blob in (found, manifest.config, *manifest.layers):
+            store.leases.protect(blob.digest)
+            if not store.content.has(blob.digest):
+                self.bring(store.content, blob)
+        return store.images.open(found)
 
     def put(self, content: Content, name: str, config: tuple[str, bytes], layers: Sequence[Descriptor]) -> Digest:
         """Write a manifest with a configuration (its media type and bytes) and layers of a store, under a tag.
