@@ -16,6 +16,7 @@ from ..oci.image import History, Image
 from ..oci.reference import Reference
 from ..results import (
     BuildResult,
+    CacheRecord,
     ContainerState,
     DiskUse,
     Happening,
@@ -585,7 +586,8 @@ class Engine(Parts):
                 no container has.
             all: every image that no container was made from, and the whole build cache with the folders that RUN steps share.
             filters: Docker's ``until=24h``, ``label=KEY[=VALUE]`` and ``label!=KEY[=VALUE]``. What is older than ``until`` goes: by when
-                it was made, a step of a build by when it was last used. The build cache has no labels, so that with those it stays.
+                it was made, a step of a build by when it was last used. The build cache has no labels, so that with those it
+                stays; alone it also knows ``type=exec.cachemount`` (the folders that RUN steps share) or ``type=regular``, and ``id=``.
 
         Raises:
             IntegrityError: an image is damaged, so what it needs cannot be told; no image is removed.
@@ -605,6 +607,12 @@ class Engine(Parts):
         from . import room
 
         return room.disk_use(self.store, self._every(), self.volumes())
+
+    def build_cache(self, filters: Sequence[str] = ()) -> tuple[CacheRecord, ...]:
+        """What the build cache holds, by docker's filters (``until``, ``type``, ``id``), the one that was used last first."""
+        from . import buildcache
+
+        return buildcache.listed(self.store, tuple(filters))
 
     def sizes(self) -> tuple[tuple[ContainerState, int], ...]:
         """Every container's state with the bytes that it has written, newest first."""
