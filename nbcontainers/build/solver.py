@@ -115,6 +115,7 @@ def build(
             folders=frozenset(opened) - {""},
             aliases=aliases,
             ignore=opened[""].ignore if "" in opened else None,
+            insecure=settings is not None and settings.insecure is not None,
         )
         for warning in made.warnings:
             on_event(warning)

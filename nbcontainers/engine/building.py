@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from ..build.showing import Offers
     from ..oci.descriptor import Platform
     from ..oci.image import Image
-    from ..oci.runtime import Rlimit
+    from ..oci.runtime import Rlimit, RuntimeSpec
     from ..store.store import Store
 
 _IMAGE = "docker-image://"
 _LAYOUT = "oci-layout://"
 _LIMITS = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
+_ENTITLEMENTS = ("security.insecure", "network.host")
 Where = str | Path | IO[bytes]
 
 
@@ -42,7 +43,7 @@ class BuildOptions(TypedDict, total=False):
     ``tar``, ``oci``, ``docker`` or ``cacheonly`` with ``dest=`` and so on, a folder, or ``-``, which is ``stream``; ``iidfile`` and
     ``metadata_file`` are written at the end. ``no_cache_filter`` names stages that are made anew. ``cache_from`` and ``cache_to`` are
     ``type=registry,ref=NAME``, ``type=local,src=FOLDER`` (``dest=`` to), ``type=inline`` and an image's name alone; with ``mode=max``
-    all steps go there.
+    all steps go there. ``allow`` lends ``security.insecure`` to RUN --security=insecure (``network.host`` needs no such word here).
     """
 
     contexts: Mapping[str, str | Path]
@@ -61,6 +62,7 @@ class BuildOptions(TypedDict, total=False):
     no_cache_filter: Sequence[str]
     cache_from: Sequence[str]
     cache_to: Sequence[str]
+    allow: Sequence[str]
 
 
 def check(given: Mapping[str, Any]) -> None:
@@ -259,6 +261,7 @@ def findings(
         aliases=prepared.aliases,
         ignore=prepared.contexts[""].ignore if "" in prepared.contexts else None,
         everything=True,
+        insecure=True,
     )
     return tuple(
         LintFinding(
@@ -352,6 +355,18 @@ def limits(given: Sequence[str]) -> tuple[Rlimit, ...]:
         values = [(1 << 64) - 1 if value < 0 else value for value in pair]
         found.append(Rlimit(type=f"RLIMIT_{name.upper()}", soft=values[0], hard=values[1]))
     return tuple(found)
+
+
+def insecure(words: Sequence[str]) -> Callable[[RuntimeSpec], RuntimeSpec] | None:
+    """What ``--allow`` lets commands have that want it: all that ``--privileged`` gives, or nothing."""
+    from . import security
+
+    for word in words:
+        if word not in _ENTITLEMENTS:
+            raise NBContainersError(f"nothing to allow: {word!r}", hint=f"known are {' and '.join(_ENTITLEMENTS)}")
+    if "security.insecure" not in words:
+        return None
+    return lambda spec: security.apply(spec, {"privileged": True})
 
 
 def network(word: str) -> Literal["default", "host", "none"]:

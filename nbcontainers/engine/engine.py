@@ -93,6 +93,7 @@ class Engine(Parts):
             offers=building.offers(options.get("secrets", ()), options.get("ssh", ())),
             shm_size=building.shm_size(options.get("shm_size", 0)),
             rlimits=building.limits(options.get("ulimits", ())),
+            insecure=building.insecure(options.get("allow", ())),
         )
         named = options.get("contexts", {})
         caches = caching.read_all(options.get("cache_from", ()), to=False)
