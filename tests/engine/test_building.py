@@ -71,8 +71,7 @@ def test_a_context_may_be_an_image_in_a_layout(engine: Engine, folder: Path, tmp
     with (tmp_path / "layout.tar").open("wb") as file:
         engine.save([base], file)
     layout.mkdir()
-    with tarfile.open(tmp_path / "layout.tar") as archive:
-        archive.extractall(layout, filter="data")
+    subprocess.run(["tar", "-xf", str(tmp_path / "layout.tar"), "-C", str(layout)], check=True)
     with Engine(tmp_path / "store") as other:
         for words in (str(layout), f"{layout}@{base.descriptor.digest}"):
             made = other.build(

@@ -50,7 +50,8 @@ def test_it_has_all_that_this_host_can_give(engine: Engine) -> None:
     given.attach(output.append)
     text = b"".join(event.data for event in output if isinstance(event, Output)).decode()
     assert held == int(text.split()[1], 16)
-    assert "Seccomp:\t0" in first
+    if engine.host().tier in ("T0", "T1"):  # else a filter keeps the record of who owns what
+        assert "Seccomp:\t0" in first
     assert "Seccomp:\t2" in second
     assert held & ~int(second.partition("CapEff:")[2].split()[0], 16)
     assert "unlocked" not in second
