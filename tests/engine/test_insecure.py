@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from nbcontainers.engine import Engine
 from nbcontainers.errors import DockerfileError, NBContainersError
 from nbcontainers.events import Event, Output
-from nbcontainers.linux import capabilities
 
 SHOW = "grep -E '^(CapEff|Seccomp):' /proc/self/status; test -w /proc/sys/kernel && echo unlocked"
 
@@ -55,7 +53,7 @@ def test_it_has_all_that_this_host_can_give(engine: Engine) -> None:
     assert "Seccomp:\t2" in second
     assert held & ~int(second.partition("CapEff:")[2].split()[0], 16)
     assert "unlocked" not in second
-    if Path("/proc/sys/kernel").stat().st_uid == 0 and held == capabilities.mask(capabilities.ALL):
+    if engine.host().tier == "T0":  # elsewhere the kernel's parameters are not the container's root's
         assert "unlocked" in first
     kept = engine.build(text := f"FROM toolbox\nRUN --security=insecure true {word}\n", allow=["security.insecure"])
     assert not kept.steps[1].cached
