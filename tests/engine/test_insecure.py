@@ -11,7 +11,7 @@ from nbcontainers.engine import Engine
 from nbcontainers.errors import DockerfileError, NBContainersError
 from nbcontainers.events import Event, Output
 
-SHOW = "grep -E '^(CapEff|Seccomp):' /proc/self/status; test -w /proc/sys/kernel && echo unlocked"
+SHOW = "grep -E '^(CapEff|Seccomp):' /proc/self/status; test -w /proc/sys/kernel/hostname && echo unlocked"
 
 
 @pytest.fixture(scope="module")
