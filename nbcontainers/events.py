@@ -15,7 +15,10 @@ from .oci.descriptor import Digest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStarted:
-    """A build step begins. ``number`` counts from 1 to ``total`` over the whole build; ``lines`` is its place in the Dockerfile."""
+    """A build step begins. ``number`` counts from 1 to ``total`` over the whole build; ``lines`` is its place in the Dockerfile.
+
+    Steps of several stages go on at the same time, so that a higher number may begin, and end, before a lower one.
+    """
 
     number: int
     total: int
@@ -39,6 +42,15 @@ class StepFinished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepStopped:
+    """A build step ended without a result after ``seconds``: it failed, or it was ``cancelled`` because another one did."""
+
+    number: int
+    seconds: float
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """Bytes that a process wrote, as they came: not lines, not always whole characters. ``step`` is the build step's number.
 
@@ -53,11 +65,12 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Work that can be counted, in bytes: ``total`` is None where the end is not known."""
+    """Work that can be counted, in bytes: ``total`` is None where the end is not known; ``step`` is the build step's number."""
 
     what: str
     done: int
     total: int | None = None
+    step: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +123,16 @@ class TransferFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warned:
-    """Something the user should know and nothing that stops the work; ``line`` is a Dockerfile's, from 1, ``rule`` a build check."""
+    """Something the user should know and nothing that stops the work.
+
+    ``line`` is a Dockerfile's, from 1, ``rule`` a build check, ``step`` the number of a build's step.
+    """
 
     message: str
     hint: str = ""
     line: int | None = None
     rule: str = ""
+    step: int | None = None
 
     @property
     def told(self) -> str:
@@ -125,7 +142,17 @@ class Warned:
         )
 
 
-Event = StepStarted | StepFinished | Output | Progress | TransferStarted | Transfer | TransferFinished | Warned
+Event = (
+    StepStarted
+    | StepFinished
+    | StepStopped
+    | Output
+    | Progress
+    | TransferStarted
+    | Transfer
+    | TransferFinished
+    | Warned
+)
 Observer = Callable[[Event], None]
 
 

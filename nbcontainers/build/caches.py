@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..store import stopping
 from ..store.worker import Worker
 from .mounts import Sharing
 
 _FOLDER = "mounts"
+_MOMENT = 0.05  # seconds between two looks at a lock, which no signal to another thread could end a wait for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +55,13 @@ def used(
         with (place / "lock").open("ab") as lock:
             kind = fcntl.LOCK_SH if sharing == "shared" else fcntl.LOCK_EX
             try:
-                fcntl.flock(lock, kind | (fcntl.LOCK_NB if sharing == "private" else 0))
+                fcntl.flock(lock, kind | fcntl.LOCK_NB)
             except BlockingIOError:
-                number += 1
+                if sharing == "private":
+                    number += 1
+                else:
+                    stopping.check()
+                    time.sleep(_MOMENT)
                 continue
             if not _is(lock.fileno(), place / "lock"):
                 continue  # it was pruned between its making and its lock

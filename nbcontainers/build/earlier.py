@@ -48,12 +48,15 @@ class Step:
 
 @dataclass
 class Earlier:
-    """The earlier builds in a store, and the steps of the one that goes on, which ``called`` tells apart: its file and tags."""
+    """The earlier builds in a store, and the steps of the one that goes on, which ``called`` tells apart: its file and tags.
+
+    ``steps`` are those that it came to, by their numbers: stages come to theirs at the same time.
+    """
 
     root: Path
     called: tuple[str, ...] = ()
     planned: tuple[tuple[str, str], ...] = ()
-    steps: list[Step] = field(default_factory=list)
+    steps: dict[int, Step] = field(default_factory=dict)
     _near: list[list[Step]] | None = None
 
     @property
@@ -116,7 +119,8 @@ class Earlier:
         """Remember the steps of this build, as far as it came. One that is known already becomes the newest."""
         if len(self.steps) < 2:
             return
-        written = {"called": self.called, "steps": [(one.stage, one.title, one.key) for one in self.steps]}
+        steps = [(one.stage, one.title, one.key) for _, one in sorted(self.steps.items())]
+        written = {"called": self.called, "steps": steps}
         name = hashlib.sha256(json.dumps(written).encode("utf-8", "surrogatepass")).hexdigest()[:32]
         try:
             os.utime(self._folder / "builds" / name)

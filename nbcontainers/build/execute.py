@@ -22,6 +22,7 @@ from ..runtime import defaults, namefiles
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..runtime.running import Running
+from ..store import stopping
 from ..store.leases import Lease
 from ..store.store import Store
 from .context import Context, clean
@@ -349,7 +350,10 @@ class _Tail:
 def _attended(running: Running, tail: _Tail) -> int:
     """The exit code of a container, once it has ended; whatever ends this ends the container too."""
     try:
-        return running.attach(tail)
+        with stopping.ended_by(running.hang_up):
+            code = running.attach(tail)
+        stopping.check()
+        return code
     except BaseException:
         running.hang_up()
         with contextlib.suppress(NBContainersError, TimeoutError):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import urllib.error
 import urllib.request
@@ -17,6 +19,7 @@ from pathlib import Path
 from ..errors import HostError, IntegrityError, NotFound
 from ..events import Observer, Progress, ignore
 from ..oci.descriptor import Digest
+from ..store import stopping
 from .remotes import Remote
 
 _BLOCK = 1 << 18
@@ -34,6 +37,11 @@ class Fetched:
 
 
 def file(remote: Remote, folder: Path, on_event: Observer = ignore) -> Fetched:
+    """See ``_file``; a thread that is to stop does not wait for the server."""
+    return stopping.abandoning(lambda: _file(remote, folder, on_event))
+
+
+def _file(remote: Remote, folder: Path, on_event: Observer) -> Fetched:
     """Fetch a file by http: with mode 0600 and the time that the server gives it (1970 where it gives none), as BuildKit has it.
 
     Raises:
@@ -58,6 +66,7 @@ def file(remote: Remote, folder: Path, on_event: Observer = ignore) -> Fetched:
                 raise IntegrityError(f"{remote.url} ended after {done} of {total} bytes", hint="try again")
             modified = answer.headers["Last-Modified"]
     except urllib.error.HTTPError as error:
+        error.close()
         kind = NotFound if error.code in (404, 410) else HostError
         raise kind(
             f"{remote.url} is answered with {error.code} {error.reason}", hint="is the address right?"
@@ -175,19 +184,33 @@ def _git(*words: str) -> str:
         "GIT_CONFIG_NOSYSTEM": "1",
         "LC_ALL": "C.UTF-8",
     }
-    done = subprocess.run(
+    process = subprocess.Popen(
         ["git", "-c", "protocol.ext.allow=never", "-c", "advice.detachedHead=false", *words],
         env=environment,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         errors="replace",
         umask=0o022,
-        check=False,
+        start_new_session=True,
     )
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+
+    def end() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with those that it has started for the network
+
+    with process:
+        try:
+            with stopping.ended_by(end):
+                out, errors = process.communicate()
+            stopping.check()
+        except BaseException:
+            end()
+            raise
+    if process.returncode:
+        said = errors.strip().splitlines() or [f"exit code {process.returncode}"]
         raise NotFound(
             f"git {words[-1] if words[0] == '-C' else words[0]} failed: {said[-1]}", hint="is the address right?"
         )
-    return done.stdout
+    return out

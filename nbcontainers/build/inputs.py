@@ -42,10 +42,9 @@ class Inputs:
 class Sources:
     """The contexts of one build ("" is its own), and what was fetched for it; ``close`` throws that away."""
 
-    def __init__(self, store: Store, contexts: Mapping[str, Context], on_event: Observer) -> None:
+    def __init__(self, store: Store, contexts: Mapping[str, Context]) -> None:
         self._store = store
         self.contexts = contexts
-        self._on_event = on_event
         self._fetched: list[Path] = []
 
     def close(self) -> None:
@@ -55,12 +54,13 @@ class Sources:
         for folder in self._fetched:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def of(self, node: Node, chains: Mapping[int, Chain]) -> Inputs:
+    def of(self, node: Node, chains: Mapping[int, Chain], on_event: Observer) -> Inputs:
         """What a step takes now.
 
         Args:
             node: a RUN, COPY, ADD or WORKDIR.
             chains: the chain IDs of the trees that other nodes made.
+            on_event: is warned of wildcards that match nothing, and hears of what is fetched.
 
         Raises:
             DockerfileError: a source is not there, with the line.
@@ -71,7 +71,7 @@ class Sources:
                 case Run(mounts=mounts):
                     return self._of_run(node, mounts, chains)
                 case Copy():
-                    return self._of_copy(node, node.step, chains)
+                    return self._of_copy(node, node.step, chains, on_event)
                 case _:
                     return Inputs()
         except (NotFound, IntegrityError) as error:
@@ -144,7 +144,7 @@ class Sources:
                 digests.append(found or (chain[-1] if chain else EMPTY))
         return Inputs(tuple(digests), mounted=mounted)
 
-    def _of_copy(self, node: Node, step: Copy, chains: Mapping[int, Chain]) -> Inputs:
+    def _of_copy(self, node: Node, step: Copy, chains: Mapping[int, Chain], on_event: Observer) -> Inputs:
         selected: list[Selected] = []
         digests: list[Digest] = []
         if node.origin is not None:
@@ -156,12 +156,12 @@ class Sources:
             for source in step.sources:
                 found = select(source, step.exclude)
                 if not found:
-                    self._on_event(Warned(message=f"{source!r} matches nothing in the context", line=node.lines[0]))
+                    on_event(Warned(message=f"{source!r} matches nothing in the context", line=node.lines[0]))
                 selected += found
                 digests += [Digest.of(f"{one.name}\0{one.folder}\0{one.digest}".encode()) for one in found]
         fetches = []
         for remote in step.remotes:
-            digest, fetch = self._remote(remote)
+            digest, fetch = self._remote(remote, on_event)
             digests.append(digest)
             fetches.append(fetch)
         return Inputs(tuple(digests), tuple(selected), fetches=tuple(fetches))
@@ -176,15 +176,15 @@ class Sources:
             )
         return found
 
-    def _remote(self, remote: Remote) -> tuple[Digest, Callable[[], Fetched]]:
+    def _remote(self, remote: Remote, on_event: Observer) -> tuple[Digest, Callable[[], Fetched]]:
         """What stands for an address, and what fetches it. With a checksum nothing has to be fetched to know."""
         if remote.kind == "git":
             commit = fetching.commit_of(remote)
             return fetching.commit_digest(remote, commit), lambda: fetching.repository(remote, commit, self._folder())
         if remote.checksum:
             digest = Digest.of(f"{remote.checksum}\0{remote.name}".encode())
-            return digest, lambda: fetching.file(remote, self._folder(), self._on_event)
-        fetched = fetching.file(remote, self._folder(), self._on_event)
+            return digest, lambda: fetching.file(remote, self._folder(), on_event)
+        fetched = fetching.file(remote, self._folder(), on_event)
         return fetched.digest, lambda: fetched
 
     def _folder(self) -> Path:

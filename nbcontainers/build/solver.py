@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import assert_never
+from typing import Any, assert_never
 
 from ..errors import IntegrityError, NBContainersError, NotFound
-from ..events import Observer, StepFinished, StepStarted, ignore
+from ..events import Event, Observer, Progress, StepFinished, StepStarted, StepStopped, Warned, ignore
 from ..oci import image as oci
 from ..oci.descriptor import CONFIG, MANIFEST, Descriptor, Digest, Platform
 from ..results import BuildResult, BuildStep
@@ -22,6 +22,7 @@ from .earlier import UNASKED, Earlier, Step
 from .execute import Executor, Settings, Tree
 from .history import dated, instant
 from .inputs import Inputs, Sources
+from .jobs import Jobs, Task, Work
 from .plan import Network, Plan, plan
 from .reasons import Account, account
 from .records import Made, Records
@@ -118,18 +119,18 @@ def build(
         total = [(node.stage, node.title) for node in made.nodes if not isinstance(node.step, Configure)]
         earlier = Earlier(store.root, tuple(called), tuple(total))
         executor = Executor(store, runtime, host, lease, settings or Settings())
-        with contextlib.closing(executor), contextlib.closing(Sources(store, opened, on_event)) as sources:
+        with contextlib.closing(executor), contextlib.closing(Sources(store, opened)) as sources:
             uncached = frozenset(node.stage for node in made.nodes) if no_cache else unused
             solver = _Solver(made, store, records, executor, sources, earlier, on_event, uncached=uncached)
             try:
-                for index in range(len(made.nodes)):
-                    solver.step(index)
+                solver.solve()
             finally:
                 earlier.ended()
+                store.worker.rest()
             image = solver.image(epoch)
     return BuildResult(
         image=image,
-        steps=tuple(solver.steps),
+        steps=tuple(solver.steps[index] for index in sorted(solver.steps)),
         warnings=tuple(warning.message for warning in made.warnings),
         seconds=time.monotonic() - begun,
     )
@@ -163,6 +164,15 @@ def _epoch(arguments: Mapping[str, str]) -> int | None:
     return int(given)
 
 
+def _of_step(number: int, on_event: Observer) -> Observer:
+    """Tells of what happens as of a step's."""
+
+    def tell(event: Event) -> None:
+        on_event(replace(event, step=number) if isinstance(event, Progress | Warned) else event)
+
+    return tell
+
+
 class _Solver:
     """The trees that the nodes have made so far."""
 
@@ -189,24 +199,40 @@ class _Solver:
         self.trees: dict[int, Tree] = {}
         self.layers: dict[int, Made] = {}
         self.anew: set[int] = set()
-        self.steps: list[BuildStep] = []
-        self.total = sum(not isinstance(node.step, Configure) for node in made.nodes)
+        self.making: dict[Digest, int] = {}  # the node that makes what a key stands for
+        self.steps: dict[int, BuildStep] = {}
+        counted = (index for index, node in enumerate(made.nodes) if not isinstance(node.step, Configure))
+        self.numbers = {index: number for number, index in enumerate(counted, 1)}
+        self.begun: dict[int, float] = {}
 
-    def step(self, index: int) -> None:
+    def solve(self) -> None:
+        """Find or make the trees of all nodes; the first error is raised, and told of its step, the others as cancelled."""
+        jobs = Jobs(self.step, [node.inputs for node in self.plan.nodes], self.on_event)
+        try:
+            jobs.run()
+        except Exception:
+            if jobs.failed is not None:  # else it is the observer's own error
+                for index in sorted(self.begun.keys() - self.steps.keys(), key=lambda one: (one != jobs.failed, one)):
+                    seconds, cancelled = time.monotonic() - self.begun[index], index != jobs.failed
+                    self.on_event(StepStopped(number=self.numbers[index], seconds=seconds, cancelled=cancelled))
+            raise
+
+    def step(self, index: int) -> Task:
         """Find or make the tree of one node."""
         node = self.plan.nodes[index]
         below = self.trees[node.parent] if node.parent is not None else Tree()
         if isinstance(node.step, Configure):
             self.trees[index] = below
             return
-        number, begun = len(self.steps) + 1, time.monotonic()
-        self.on_event(StepStarted(number=number, total=self.total, text=node.title, stage=node.stage, lines=node.lines))
+        number, begun, total = self.numbers[index], time.monotonic(), len(self.numbers)
+        self.begun[index] = begun
+        self.on_event(StepStarted(number=number, total=total, text=node.title, stage=node.stage, lines=node.lines))
         match node.step:
             case Source(image=image):
                 tree, cached, layer, reason = Tree.of(image) if image else Tree(), True, None, ""
-                self.earlier.steps.append(Step(node.stage, node.title, tree.chain_id))
+                self.earlier.steps[number] = Step(node.stage, node.title, tree.chain_id)
             case Run() | Copy():
-                layer, cached, reason = self.layer(index, below, number)
+                layer, cached, reason = yield from self.layer(index, below, number)
                 tree = below.with_layer(layer)
                 self.layers[index] = layer
             case _:
@@ -215,47 +241,61 @@ class _Solver:
         seconds = time.monotonic() - begun
         diff_id = layer.diff_id if layer else None
         self.on_event(StepFinished(number=number, cached=cached, seconds=seconds, layer=diff_id, reason=reason))
-        self.steps.append(
-            BuildStep(
-                text=node.title,
-                stage=node.stage,
-                lines=node.lines,
-                cached=cached,
-                seconds=seconds,
-                layer=diff_id,
-                reason=reason,
-            )
+        self.steps[index] = BuildStep(
+            text=node.title,
+            stage=node.stage,
+            lines=node.lines,
+            cached=cached,
+            seconds=seconds,
+            layer=diff_id,
+            reason=reason,
         )
 
-    def layer(self, index: int, below: Tree, number: int) -> tuple[Made, bool, str]:
+    def layer(self, index: int, below: Tree, number: int) -> Generator[Work | int, Any, tuple[Made, bool, str]]:
         """The layer of a RUN, COPY or WORKDIR, whether it was in the cache, and why it was made anew."""
         node = self.plan.nodes[index]
         step = node.step
-        inputs = self.sources.of(node, {index: self.trees[index].chain for index in node.inputs})
+        trees = {other: self.trees[other] for other in node.inputs}
+        chains = {other: tree.chain for other, tree in trees.items()}
+
+        def look(tell: Observer) -> Inputs:
+            return self.sources.of(node, chains, _of_step(number, tell))
+
+        inputs: Inputs = (yield look) if isinstance(step, Copy) and step.remotes else look(self.on_event)
         keys = [cache_key(step, (below.chain_id, *inputs.digests))]
         may_find = node.stage not in self.uncached
-        self.earlier.steps.append(Step(node.stage, node.title, keys[0]))
+        self.earlier.steps[number] = Step(node.stage, node.title, keys[0])
+        if may_find and keys[0] in self.making:
+            yield self.making[keys[0]]
         if may_find and (found := self.records.find(keys[0])):
             return found, True, ""
         if isinstance(step, Copy) and node.origin is not None:
             same = self.sources.same(step, self.trees[node.origin].chain)
             keys += [cache_key(step, (below.chain_id, same))] if same else []
+            if may_find and same and keys[1] in self.making:
+                yield self.making[keys[1]]
             if may_find and same and (found := self.records.find(keys[1])):
                 self.records.keep(keys[0], found)
                 self.earlier.made(keys[0], self.account(node, below, inputs))
                 return found, True, ""
         account = self.account(node, below, inputs)
         reason = self.why(node, account, number, keys[0]) if may_find else UNASKED
-        contexts, on_event = self.sources.contexts, self.on_event
-        match step:
-            case Run():
-                layer = self.executor.run(node, step, self.trees, contexts, inputs, number, on_event)
-            case Copy():
-                layer = self.executor.copy(node, step, self.trees, contexts, inputs, on_event)
-            case _:
-                raise AssertionError("only RUN and COPY make layers")
+        self.making |= dict.fromkeys(keys, index)
+
+        def make(tell: Observer) -> Made:
+            contexts, told = self.sources.contexts, _of_step(number, tell)
+            match step:
+                case Run():
+                    return self.executor.run(node, step, trees, contexts, inputs, number, told)
+                case Copy():
+                    return self.executor.copy(node, step, trees, contexts, inputs, told)
+                case _:
+                    raise AssertionError("only RUN and COPY make layers")
+
+        layer: Made = yield make
         for key in keys:
             self.records.keep(key, layer)
+            del self.making[key]
         self.earlier.made(keys[0], account)
         self.anew.add(index)
         return layer, False, reason

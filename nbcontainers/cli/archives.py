@@ -10,8 +10,9 @@ from typing import IO
 from ..engine import Engine
 from ..errors import NBContainersError, NotFound
 from ..events import Event, Observer, Progress, ignore
-from .console import BuildProgress, Console, archive_target
+from .console import Console, archive_target
 from .flags import CONTAINER, OUTPUT, Command, Flag, Operand, truth
+from .steps import BuildProgress
 
 _COMPRESSIONS = ("gzip", "zstd", "none")
 

@@ -10,10 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import IO, TextIO
 
 from ..errors import NBContainersError
-from ..events import Event, Observer, Output, Progress, StepFinished, StepStarted, Warned
-from . import format as form
-
-WORK = {"toolbox": "making the offline base from this host's programs"}
+from ..events import Event, Observer, Output
 
 
 class Console:
@@ -76,67 +73,6 @@ class Console:
         """The descriptor of standard output, for an archive."""
         self.out.flush()
         return self.out.fileno()
-
-
-class BuildProgress:
-    """Tells a build as it goes: a line a step, its output below it, then how long it took."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._open = False  # whether the cursor stands in the middle of a line of output
-        self._counting = ""  # the work whose progress stands on the cursor's line, or was announced
-
-    def __call__(self, event: Event) -> None:
-        """Show one event."""
-        console = self._console
-        if not isinstance(event, Progress):
-            self._end_progress()
-        match event:
-            case StepStarted():
-                self._end_line()
-                number = f"[{event.number:>{len(str(event.total))}}/{event.total}]"
-                console.note(f"{console.styled(number, 'dim')} {console.styled(event.text, 'bold')}")
-            case StepFinished():
-                self._end_line()
-                console.note(
-                    "      cached" if event.cached else f"      {event.seconds:.2f} s",
-                    style="green" if event.cached else "dim",
-                )
-            case Output():
-                text = event.data.decode(errors="replace")
-                console.err.write(console.styled(text, "dim") if console.colours else text)
-                console.err.flush()
-                self._open = not text.endswith("\n")
-            case Warned():
-                self._end_line()
-                console.note(f"warning: {event.told}" + (f" ({event.hint})" if event.hint else ""), style="yellow")
-            case Progress():
-                self._show_progress(event)
-
-    def _show_progress(self, event: Progress) -> None:
-        """On a terminal a line that counts; elsewhere one that says what begins."""
-        err, share = self._console.err, f"{event.done / event.total:.0%}" if event.total else form.size(event.done)
-        if err.isatty():
-            err.write(f"\r\033[K{WORK.get(event.what, event.what)}: {share}")
-            err.flush()
-        elif event.what != self._counting:
-            self._console.note(f"{WORK.get(event.what, event.what)} …", style="dim")
-        self._counting = event.what
-
-    def _end_progress(self) -> None:
-        if self._counting and self._console.err.isatty():
-            self._console.err.write("\r\033[K")
-        self._counting = ""
-
-    def close(self) -> None:
-        """Leave the cursor at the beginning of a line."""
-        self._end_progress()
-        self._end_line()
-
-    def _end_line(self) -> None:
-        if self._open:
-            self._console.err.write("\n")
-            self._open = False
 
 
 def each(names: Iterable[str], console: Console, act: Callable[[str], object]) -> int:

@@ -38,7 +38,7 @@ IDENTITY = (
 FILES = (
     Flag(
         names=("-v", "--volume"),
-        metavar="HOST:INSIDE[:ro]",
+        metavar="HOST:INSIDE[:ro,idmap]",
         many=True,
         help="show a folder or file of this host, or a volume by its name, inside",
     ),
@@ -93,7 +93,11 @@ ISOLATION = (
     Flag(names=("--pid",), metavar="MODE", help="host or container:NAME"),
     Flag(names=("--uts",), metavar="host", help="share the host's name"),
     Flag(names=("--cgroupns",), metavar="MODE", help="private or host"),
-    Flag(names=("--userns",), metavar="host", help="no user namespace of its own"),
+    Flag(
+        names=("--userns",),
+        metavar="MODE",
+        help="auto[:size=N]: ids that nothing else has; host: the host's; keep-id[:uid=N,gid=N]: run as the caller",
+    ),
     Flag(names=("--cap-add",), metavar="CAP", many=True, help="give a capability (or ALL)"),
     Flag(names=("--cap-drop",), metavar="CAP", many=True, help="take a capability away (or ALL)"),
     Flag(

@@ -12,8 +12,9 @@ from ..engine import Container, Engine
 from ..events import Event, Output
 from ..results import Usage
 from . import text
-from .console import BuildProgress, Console
+from .console import Console
 from .flags import Command
+from .steps import BuildProgress
 
 IMAGE = "nbcontainers-demo"
 DOCKERFILE = """\

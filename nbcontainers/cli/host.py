@@ -10,8 +10,9 @@ from ..engine import Engine
 from ..oci.descriptor import Platform
 from . import format as form
 from . import text
-from .console import BuildProgress, Console
+from .console import Console
 from .flags import FORMAT, Command, Flag
+from .steps import BuildProgress
 
 
 def toolbox(engine: Engine, values: Namespace, console: Console) -> int:

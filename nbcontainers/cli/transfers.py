@@ -11,7 +11,8 @@ from ..events import Event, Phase, Transfer, TransferFinished, TransferStarted
 from ..oci.descriptor import Digest
 from ..oci.reference import Reference
 from . import format as form
-from .console import BuildProgress, Console
+from .console import Console
+from .steps import BuildProgress
 
 WORDS: dict[Phase, str] = {
     "waiting": "Pulling fs layer",

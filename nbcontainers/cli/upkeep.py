@@ -14,10 +14,11 @@ from ..oci.image import Image
 from ..results import ContainerState, DiskUse, Fault, Pruned, StoreCheck
 from . import format as form
 from . import text
-from .console import BuildProgress, Console
+from .console import Console
 from .containers import ps_row
 from .flags import FORMAT, Act, Command, Flag
 from .images import image_row
+from .steps import BuildProgress
 
 DF_COLUMNS = (
     ("TYPE", "Type"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..linux import smallfiles
 from .mounts import MountPoint
 
 NAME = "asked.json"
@@ -26,13 +27,13 @@ class Asked:
     def save(self, folder: Path) -> None:
         """Write it into a container's folder."""
         data = {"mounts": [entry.to_json() for entry in self.mounts], "host_config": dict(self.host_config)}
-        (folder / NAME).write_text(json.dumps(data))
+        smallfiles.write(f"{folder}/{NAME}", json.dumps(data).encode())
 
     @classmethod
     def load(cls, folder: Path) -> Asked:
         """Read it; one that asked for nothing where there is none."""
         try:
-            data = json.loads((folder / NAME).read_text())
+            data = json.loads(smallfiles.read(f"{folder}/{NAME}"))
         except FileNotFoundError:
             return cls()
         return cls(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import shutil
+import os
 import signal as signals
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,11 +14,12 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Unpack
 
 from ..errors import Conflict, Detached, NBContainersError, NotFound
 from ..events import Observer, Output, ignore
+from ..linux import smallfiles
 from ..oci.image import Image
 from ..oci.reference import Reference
 from ..oci.runtime import RuntimeSpec
 from ..results import Change, ContainerState, Network, ProcessList, Usage
-from . import connecting, entering, inspect, networking, policies, sharing
+from . import connecting, entering, inspect, networking, policies, sharing, userns
 from . import volumes as volumes_
 from .asked import Asked
 from .names import ContainerNames
@@ -86,8 +87,8 @@ class Container:
         """Write what the container is, once, when it is made: its config.json, then the state that makes it one."""
         from ..runtime import state as states
 
-        (self._folder / CONFIG).write_text(json.dumps(spec.to_json()))
-        states.save_state(self._folder, state)
+        smallfiles.write(f"{self._folder}/{CONFIG}", json.dumps(spec.to_json()).encode())
+        states.new_state(self._folder, state)
         self.last_state = state
         self._happen("create")
         self.spec = spec  # the very object: a system call policy is compiled once for each
@@ -111,7 +112,11 @@ class Container:
             )
         from ..runtime.groups import CHANGES
 
-        (self._folder / CHANGES).unlink(missing_ok=True)  # of an earlier run
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self._folder}/{CHANGES}")  # of an earlier run
+        rootfs = self._store.snapshots.mounts(self.id)
+        if userns.is_mapped(self.spec, self._runtime.host):
+            rootfs = userns.mapped(rootfs)
         with networking.connected(
             networking.load(self._folder),
             self._folder,
@@ -124,7 +129,7 @@ class Container:
             self._started = self._runtime.start(
                 self._folder,
                 sharing.resolve(self.spec, self._other),
-                self._store.snapshots.mounts(self.id),
+                rootfs,
                 state=replace(state, ports=connection.ports),
                 user=state.user,
                 groups=self.asked.host_config.get("GroupAdd") or (),
@@ -327,7 +332,6 @@ class Container:
         ``volumes`` takes its anonymous volumes along, as those of a container under ``rm`` always are.
         """
         state = self.state
-        points = self.asked.mounts if volumes or state.auto_remove else ()
         if state.status in LIVE:
             if not force:
                 raise Conflict(
@@ -336,13 +340,19 @@ class Container:
                 )
             self._running.stop(0)
             state = self.state
+        self._remove(state, volumes=volumes or state.auto_remove)
+
+    def _remove(self, state: ContainerState, *, volumes: bool) -> None:
+        """Remove it, which has ended."""
+        points = self.asked.mounts if volumes else ()
         self._names.departed.append(state)  # before it is gone: who watches it finds out how it ended
         if self._started is not None:
             self._started.close()
             self._started = None
         self._store.snapshots.remove(self.id)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        smallfiles.remove_folder(str(self._folder))
         self._names.release(self.id, state.name)
+        userns.release(self._store.root, self.id)
         volumes_.forget(self._store, self._names, points)
         self._happen("destroy")
 
@@ -425,18 +435,26 @@ class Container:
         """
         from . import carriage
 
-        carriage.fetch(self._tree(), path, target, follow=follow, owners=owners)
+        with self._tree() as tree:
+            carriage.fetch(tree, path, target, follow=follow, owners=owners)
 
     def bring(self, source: str | IO[bytes], path: str, *, follow: bool = False, owners: bool = False) -> None:
         """Copy a file or folder of this host into it (docker cp), or what a tar archive from a stream holds; running or not."""
         from . import carriage
 
-        carriage.bring(self._tree(), source, path, follow=follow, owners=owners)
+        with self._tree() as tree:
+            carriage.bring(tree, source, path, follow=follow, owners=owners)
 
-    def _tree(self) -> carriage.Tree:
+    @contextlib.contextmanager
+    def _tree(self) -> Iterator[carriage.Tree]:
         from . import carriage
 
-        return carriage.Tree(self._store.worker, self._store.snapshots.mounts(self.id), self.state)
+        state = self.state
+        is_apart = bool(state.pid) and userns.is_mapped(self.spec, self._runtime.host)
+        with (
+            userns.worker(self._store, self.spec) if is_apart else contextlib.nullcontext(self._store.worker) as worker
+        ):
+            yield carriage.Tree(worker, self._store.snapshots.mounts(self.id), state)
 
     def export(self, stream: IO[bytes]) -> None:
         """Write its whole file system to a stream as a tar archive."""
@@ -473,8 +491,9 @@ class Container:
     def _end(self) -> None:
         """What comes after its end: a container that was not to be kept is removed."""
         with contextlib.suppress(NotFound):
-            if self.state.auto_remove:
-                self.remove()
+            state = self.state
+            if state.auto_remove and state.status not in LIVE:
+                self._remove(state, volumes=True)
 
 
 def signal_number(name: str | int) -> int:

@@ -17,7 +17,7 @@ from ..runtime import defaults, namefiles
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..store.store import Store
-from . import devices, limits, mounts, networking, policies, profiles, requests, security, sharing, volumes
+from . import devices, limits, mounts, networking, policies, profiles, requests, security, sharing, userns, volumes
 from . import options as words
 from .asked import Asked
 from .container import Container, signal_number
@@ -41,10 +41,14 @@ def create(
     """Make a container of an image and leave it to be started; ``called`` is the image as the user named it."""
     identifier = secrets.token_hex(32)
     host = runtime.host
-    options = profiles.under(options, host)
+    options = profiles.under(options, host, store.root)
     config = source.config
     requests.check_platform(options, config.platform)
     modes = sharing.read(options, names.find, host)
+    if modes.userns.is_own:
+        userns.require(store.root, modes.userns.word, host)
+    elif modes.userns.user and not options.get("user"):
+        options = {**options, "user": modes.userns.user}
     connection = networking.read(
         options, config.config.exposed_ports, files=NetworkFiles(store.root), names=names, host=host
     )
@@ -52,9 +56,14 @@ def create(
         mounts.asked(options, config.config.volumes),
         volumes.inherited(options.get("volumes_from", ()), lambda word: names.folder(names.find(word))),
     )
+    userns.check(points, modes.userns, host)
     asked = Asked(mounts=points, host_config=requests.host_config(options, modes))
     spec = specification(source, command, options, identifier, host, modes, connection, points)
-    state = _state(source, called, command, options, identifier, host)
+    missing = (
+        *security.missing(options, host, modes.userns.identity(host)),
+        *profiles.missing(options, host, store.root),
+    )
+    state = replace(_state(source, called, command, options, identifier, host), not_enforced=missing)
     container = Container(store, names, runtime, identifier)
     name = options.get("name") or ""
     if name and options.get("replace", False):
@@ -67,6 +76,8 @@ def create(
         ):  # the image is not collected while its container is made, nor what there is of that
             lease.add(source.descriptor.digest, identifier)
             folder.mkdir(mode=0o700)
+            if modes.userns.is_own:
+                spec = userns.claim(spec, modes.userns, store.root, identifier, names)
             store.snapshots.unpack(source)
             rootfs = store.snapshots.prepare(identifier, source.chain_ids)
             name = names.claim(identifier, name)
@@ -78,13 +89,16 @@ def create(
             given = {mount.destination for mount in spec.mounts} | {point.destination for point in points}
             own = tuple(mount for mount in own if mount.destination not in given)
             with store.volumes.shared() if points else contextlib.nullcontext():
-                users = volumes.provide(store, points, rootfs)
+                users = volumes.provide(store, points, rootfs, is_mapped=modes.userns.is_own)
                 asked.save(folder)
+            if modes.userns.is_own:
+                own = userns.mapped(own)
             outer_first = sorted((*own, *users), key=lambda mount: mount.destination.count("/"))
             container.write(replace(spec, mounts=(*spec.mounts, *outer_first)), replace(state, name=name))
             return container
     except BaseException:  # all of it, or nothing
         store.snapshots.remove(identifier)
+        userns.release(store.root, identifier)
         shutil.rmtree(folder, ignore_errors=True)
         names.release(identifier, name)
         volumes.forget(store, names, points)
@@ -104,7 +118,8 @@ def specification(
     """What the kernel is to be asked for, but for the mounts that the user wants."""
     config = source.config.config
     init = (policies.init(),) if options.get("init", False) else ()
-    given = devices.give(options.get("device", ()), options.get("device_cgroup_rule", ()), userns=host.identity.userns)
+    identity = modes.userns.identity(host)
+    given = devices.give(options.get("device", ()), options.get("device_cgroup_rule", ()), userns=identity.userns)
     resources = limits.resources(options)
     spec = defaults.docker_spec(
         host=host,
@@ -121,6 +136,7 @@ def specification(
         oom_score_adj=limits.oom_score(options.get("oom_score_adj")),
         shm_size=words.size(options.get("shm_size") or defaults.SHM_SIZE),
         cgroups_path=f"{options['cgroup_parent']}/{identifier}" if options.get("cgroup_parent") else "",
+        identity=identity,
     )
     stop_signal = options.get("stop_signal") or config.stop_signal
     if stop_signal:
@@ -169,7 +185,6 @@ def _state(
         status="created",
         created=time.time(),
         tier=host.tier,
-        not_enforced=security.missing(options, host),
         user=options.get("user") or config.user,
         interactive=options.get("interactive", False),
         auto_remove=options.get("rm", False),

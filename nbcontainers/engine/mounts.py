@@ -30,6 +30,7 @@ class MountPoint:
 
     ``recursion``: whether what is mounted below a bind's source comes along (``enabled``, ``disabled``), and then is read-only with
     it (``enabled`` where the kernel can, ``readonly``) or not (``writable``). ``create`` makes a missing folder of the host.
+    ``idmap``: the ids of the container's own range stand for those on the disk, as they do in its volumes.
     """
 
     kind: Kind
@@ -44,6 +45,7 @@ class MountPoint:
     options: tuple[str, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     anonymous: bool = False
+    idmap: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Only what differs from the defaults."""
@@ -114,11 +116,13 @@ def _option(made: MountPoint, option: str, word: str) -> MountPoint:
         return replace(made, propagation=option)
     if made.kind == "bind" and option == "rbind":
         return made
+    if option == "idmap":
+        return replace(made, idmap=True)
     if made.kind == "volume" and option == "nocopy":
         return replace(made, nocopy=True)
     raise NBContainersError(
         f"invalid mode {option!r} of the volume {word!r}",
-        hint="ro, rw, z, Z; for a folder of the host also a propagation such as rslave, for a volume also nocopy",
+        hint="ro, rw, z, Z; idmap; for a folder of the host also a propagation such as rslave, for a volume also nocopy",
     )
 
 
@@ -253,6 +257,10 @@ def _set_recursive(found: _Fields, key: str, value: str, word: str) -> None:
     found.words["recursion"] = word_of
 
 
+def _set_idmap(found: _Fields, key: str, value: str, word: str) -> None:
+    found.words["idmap"] = _boolean(key, value, word)
+
+
 def _set_nocopy(found: _Fields, key: str, value: str, word: str) -> None:
     found.used.add("volume")
     found.words["nocopy"] = _boolean(key, value, word)
@@ -293,7 +301,7 @@ def _set_mode(found: _Fields, key: str, value: str, word: str) -> None:
     found.words["mode"] = value
 
 
-_SWITCHES = ("readonly", "ro", "volume-nocopy", "bind-nonrecursive")
+_SWITCHES = ("readonly", "ro", "idmap", "volume-nocopy", "bind-nonrecursive")
 _KEYS = {
     "type": _set_kind,
     "source": _set_source,
@@ -304,6 +312,7 @@ _KEYS = {
     "readonly": _set_readonly,
     "ro": _set_readonly,
     "consistency": _ignore,
+    "idmap": _set_idmap,
     "bind-propagation": _set_propagation,
     "bind-nonrecursive": _set_nonrecursive,
     "bind-recursive": _set_recursive,

@@ -67,10 +67,10 @@ class ContainerNames:
 
     def release(self, container: str, name: str) -> None:
         """Take a name away from a container; nothing happens if another has it by now."""
-        link = self._names / name
+        link = f"{self._names}/{name}"
         with contextlib.suppress(FileNotFoundError):
             if os.readlink(link) == container:
-                link.unlink()
+                os.unlink(link)
 
     def find(self, word: str) -> str:
         """The ID of the container that a name, an ID or the beginning of an ID stands for.
@@ -97,7 +97,7 @@ class ContainerNames:
         )
 
     def _link(self, container: str, name: str) -> str:
-        link = self._names / name
+        link = f"{self._names}/{name}"
         while True:
             try:
                 os.symlink(container, link)
@@ -110,4 +110,4 @@ class ContainerNames:
                             f"the name {name!r} is taken by container {holder[:12]}",
                             hint=f"choose another, remove it with 'nbcontainers rm {name}', or take the name over with --replace",
                         ) from None
-                    link.unlink()  # its container is gone: whoever sees it repairs it
+                    os.unlink(link)  # its container is gone: whoever sees it repairs it

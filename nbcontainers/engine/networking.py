@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from ..errors import Conflict, NBContainersError, NotFound
-from ..linux import syscalls
+from ..linux import smallfiles, syscalls
 from ..results import ContainerState
 from ..runtime import namefiles
 from ..runtime import state as states
@@ -78,15 +78,18 @@ class Networking:
 
     def save(self, folder: Path) -> None:
         """Write it into the container's folder."""
-        temporary = folder / f".{FILE}"
-        temporary.write_text(json.dumps(dataclasses.asdict(self)))
-        temporary.rename(folder / FILE)
+        data = json.dumps(dataclasses.asdict(self)).encode()
+        try:
+            smallfiles.write(f"{folder}/{FILE}", data, new=True)
+        except FileExistsError:
+            smallfiles.write(f"{folder}/.{FILE}", data)
+            os.rename(f"{folder}/.{FILE}", f"{folder}/{FILE}")
 
 
 def load(folder: Path) -> Networking:
     """What is written in a container's folder; one that was made without has a network of its own with loopback only."""
     try:
-        data = json.loads((folder / FILE).read_bytes())
+        data = json.loads(smallfiles.read(f"{folder}/{FILE}"))
     except FileNotFoundError:
         return Networking(mode="none")
     names = data["names"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, cast
 
 from ..errors import NBContainersError
 from ..runtime.host import Host
+from . import userns
 from .options import RunOptions
 
 NAMES = ("docker", "sandbox")
@@ -25,8 +27,8 @@ def defaults() -> RunOptions:
     )
 
 
-def under(options: RunOptions, host: Host) -> RunOptions:
-    """The options with what their profile says.
+def under(options: RunOptions, host: Host, root: Path) -> RunOptions:
+    """The options with what their profile says, for a container in the store ``root``.
 
     NBContainersError where a sandbox is asked for and something that would open it.
     """
@@ -52,9 +54,19 @@ def under(options: RunOptions, host: Host) -> RunOptions:
     given = [*options.get("tmpfs", ()), *options.get("volumes", ()), *options.get("mount", ())]
     if not any("/tmp" in word for word in given):
         made["tmpfs"] = [*options.get("tmpfs", ()), "/tmp:size=64m,mode=1777,exec"]
-    if not host.identity.userns and not options.get("user"):
-        made["user"] = NOBODY  # root inside would be the host's, though one without capabilities
+    if not host.identity.userns:
+        if not userns.refusal(root):
+            made["userns"] = "auto"
+        elif not options.get("user"):
+            made["user"] = NOBODY  # root inside would be the host's, though one without capabilities
     return cast(RunOptions, made)
+
+
+def missing(options: RunOptions, host: Host, root: Path) -> tuple[str, ...]:
+    """What of its profile a container cannot have on this host, in plain words."""
+    if options.get("profile") != "sandbox" or host.identity.userns or options.get("userns"):
+        return ()
+    return (f"user namespace: none, so its ids are the host's ({userns.refusal(root)})",)
 
 
 def _refused(what: str) -> NBContainersError:

@@ -25,7 +25,7 @@ def host_config(options: RunOptions, modes: Modes) -> dict[str, Any]:
         "IpcMode": modes.ipc,
         "PidMode": modes.pid,
         "UTSMode": modes.uts,
-        "UsernsMode": modes.userns,
+        "UsernsMode": modes.userns.word,
         "Privileged": options.get("privileged", False),
         "SecurityOpt": list(options.get("security_opt", ())) or None,
         "OomScoreAdj": options.get("oom_score_adj") or 0,

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import NBContainersError, NotFound
 from ..linux import capabilities, seccomp
+from ..linux.idmap import Identity
 from ..oci.resources import DeviceRule
 from ..oci.runtime import Mount, RuntimeSpec
 from ..runtime.host import Host
@@ -120,13 +121,14 @@ def held(options: RunOptions) -> frozenset[str]:
     return capabilities.adjust(capabilities.DOCKER, options.get("cap_add", ()), options.get("cap_drop", ()))
 
 
-def missing(options: RunOptions, host: Host) -> tuple[str, ...]:
-    """What was asked for and cannot be given on this host, in plain words."""
+def missing(options: RunOptions, host: Host, identity: Identity) -> tuple[str, ...]:
+    """What was asked for and cannot be given on this host, in plain words; ``identity`` is the container's."""
     notes = []
-    beyond = sorted(held(options) - host.capabilities - capabilities.DOCKER)
+    given = host.capabilities if identity == host.identity else capabilities.ALL
+    beyond = sorted(held(options) - given - capabilities.DOCKER)
     if beyond:
         notes.append(f"capabilities that cannot be given here: {', '.join(beyond)}")
-    if options.get("privileged") and host.identity.userns:
+    if options.get("privileged") and identity.userns:
         notes.append(
             "privileged: what it may do ends at its user namespace, so it has no devices of the host, "
             "and cannot mount disks or load modules"

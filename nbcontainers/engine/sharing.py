@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..errors import Conflict, HostError, NBContainersError
 from ..oci.runtime import Mount, Namespace, NamespaceType, RuntimeSpec
 from ..results import ContainerState
 from ..runtime.host import Host
 from ..runtime.mountplan import PROCESS
+from . import userns
 from .options import RunOptions
+from .userns import Userns
 
 CONTAINER = "container:"
 
@@ -28,7 +30,7 @@ class Modes:
     pid: str = ""
     uts: str = ""
     cgroupns: str = "private"
-    userns: str = ""
+    userns: Userns = field(default_factory=Userns)
 
 
 def read(options: RunOptions, find: Callable[[str], str], host: Host) -> Modes:
@@ -36,28 +38,23 @@ def read(options: RunOptions, find: Callable[[str], str], host: Host) -> Modes:
 
     NBContainersError for a word that means nothing, HostError for what this host does not allow.
     """
+    space = userns.read(options.get("userns") or "", host)
+    is_apart = space.is_own or host.identity.userns
     ipc = _word(options.get("ipc") or "private", "--ipc", ("none", "private", "shareable", "host"), find)
     pid = _word(options.get("pid") or "", "--pid", ("", "host"), find)
     for flag, word in (("--ipc", ipc), ("--pid", pid)):
-        if host.identity.userns and (word.startswith(CONTAINER) or (flag, word) == ("--pid", "host")):
+        if is_apart and (word.startswith(CONTAINER) or (flag, word) == ("--pid", "host")):
             raise HostError(
-                f"{flag} {options.get(flag[2:])}: a container without privilege lives in a user namespace of its own, "
-                "in which no other's namespace can be entered",
+                f"{flag} {options.get(flag[2:])}: the container lives in a user namespace of its own, from which no other's "
+                "namespace can be entered",
                 tier=host.tier,
-                hint="run as root for this",
+                hint=f"leave out --userns {space.word}" if space.is_own else "run as root for this",
             )
     uts = _word(options.get("uts") or "", "--uts", ("", "host"), None)
     if uts == "host" and options.get("hostname"):
         raise NBContainersError("--hostname and --uts host", hint="with the host's name there is none of its own")
-    userns = _word(options.get("userns") or "", "--userns", ("", "host"), None)
-    if userns == "host" and host.identity.userns:
-        raise HostError(
-            "--userns host: without privilege a container cannot be without a user namespace",
-            tier=host.tier,
-            hint="leave it out, or run as root",
-        )
     cgroupns = _word(options.get("cgroupns") or "private", "--cgroupns", ("private", "host"), None)
-    return Modes(ipc=ipc, pid=pid, uts=uts, cgroupns=cgroupns, userns=userns)
+    return Modes(ipc=ipc, pid=pid, uts=uts, cgroupns=cgroupns, userns=space)
 
 
 def _word(word: str, flag: str, known: tuple[str, ...], find: Callable[[str], str] | None) -> str:

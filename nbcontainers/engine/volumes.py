@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import Conflict, HostError, NBContainersError, NotFound
 from ..oci.runtime import Mount
 from ..results import VolumeState
-from ..runtime.mountplan import SUBPATH
+from ..runtime.mountplan import IDMAP, SUBPATH
 from ..store.store import Store
 from . import inspect
 from .asked import Asked
@@ -52,15 +52,18 @@ def combined(own: Sequence[MountPoint], others: Sequence[MountPoint]) -> tuple[M
     return tuple(sorted(named, key=lambda entry: entry.destination.count("/")))
 
 
-def provide(store: Store, points: Iterable[MountPoint], rootfs: Sequence[Mount]) -> tuple[Mount, ...]:
+def provide(
+    store: Store, points: Iterable[MountPoint], rootfs: Sequence[Mount], *, is_mapped: bool = False
+) -> tuple[Mount, ...]:
     """Make what the mounts need and return them for the specification: folders of the host, and volumes filled from the image.
 
-    As in Docker a volume that is empty gets what the image has at its place, with owner and mode, unless ``nocopy``.
+    As in Docker a volume that is empty gets what the image has at its place, with owner and mode, unless ``nocopy``. With
+    ``is_mapped`` the container has ids of its own: in volumes, and in binds with ``idmap``, they stand for those on the disk.
     """
-    return tuple(_provide(store, point, rootfs) for point in points)
+    return tuple(_provide(store, point, rootfs, is_mapped) for point in points)
 
 
-def _provide(store: Store, point: MountPoint, rootfs: Sequence[Mount]) -> Mount:
+def _provide(store: Store, point: MountPoint, rootfs: Sequence[Mount], is_mapped: bool) -> Mount:
     # A namespace's mounts can be made read-only all the way down; "ro" alone would leave what is mounted below writable.
     readonly = () if not point.readonly else ("ro",) if point.recursion in ("writable", "disabled") else ("rro",)
     if point.kind == "tmpfs":
@@ -68,7 +71,7 @@ def _provide(store: Store, point: MountPoint, rootfs: Sequence[Mount]) -> Mount:
     if point.kind == "bind":
         _host_folder(point)
         depth = "bind" if point.recursion == "disabled" else "rbind"
-        options = (depth, point.propagation, *readonly)
+        options = (depth, point.propagation, *readonly, *((IDMAP,) if point.idmap else ()))
         return Mount(destination=point.destination, type="bind", source=point.source, options=options)
     volume, made = store.volumes.create(point.source, labels=dict(point.labels), anonymous=point.anonymous)
     try:
@@ -79,7 +82,7 @@ def _provide(store: Store, point: MountPoint, rootfs: Sequence[Mount]) -> Mount:
             store.volumes.remove(volume.name, {})
         raise
     below = (f"{SUBPATH}={point.subpath}",) if point.subpath else ()
-    options = ("rbind", "rprivate", *readonly, *below)
+    options = ("rbind", "rprivate", *readonly, *below, *((IDMAP,) if is_mapped else ()))
     return Mount(destination=point.destination, type="bind", source=volume.path, options=options)
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..cli import text as plain
-from ..cli.console import WORK
 from ..cli.progress import rebuilt
+from ..cli.steps import WORK
 from ..cli.terminal import Cleaner, Run, Tail, lines
 from ..cli.text import excerpt, printable, shortened
 from ..cli.transfers import Board
@@ -22,6 +22,7 @@ from ..events import (
     Progress,
     StepFinished,
     StepStarted,
+    StepStopped,
     Transfer,
     TransferFinished,
     TransferStarted,
@@ -46,7 +47,7 @@ class Step:
     text: str
     stage: str
     lines: tuple[int, int]
-    state: Literal["running", "done", "cached", "failed"] = "running"
+    state: Literal["running", "done", "cached", "failed", "cancelled"] = "running"
     began: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
     reason: str = ""
@@ -154,6 +155,12 @@ class Record:
                         step.seconds = event.seconds
                         step.reason = event.reason
                         self._moved = True
+                case StepStopped():
+                    if event.number in self.steps:
+                        step = self.steps[event.number]
+                        step.state = "cancelled" if event.cancelled else "failed"
+                        step.seconds = event.seconds
+                        self._moved = True
                 case Output():
                     number = event.step if event.step is not None else max(self.steps, default=0)
                     if number in self.steps:
@@ -173,7 +180,7 @@ class Record:
             self.name = result.image.name
 
     def fail(self, error: NBContainersError) -> None:
-        """The build ended with an error: the step that ran is the one that failed."""
+        """The build ended with an error: a step that still runs, if no event told otherwise, is the one that failed."""
         with self._lock:
             self._end("failed")
             self.failure, self._error = Failure.of(error, self.dockerfile), error
@@ -209,7 +216,7 @@ class Record:
             }
             lines = [f"{printable(self.name) or 'build'}: {words[self.phase]}", *([self.work] if self.work else [])]
             for step in steps:
-                time_taken = step.state if step.state in ("cached", "running", "failed") else f"{step.seconds:.2f} s"
+                time_taken = step.state if step.state != "done" else f"{step.seconds:.2f} s"
                 lines.append(f"[{step.number}/{step.total}] {shortened(step.text, plain.INSTRUCTION)}   {time_taken}")
                 lines += [f"      {rebuilt(step.reason)}"] if step.reason else []
             lines += [f"warning: {printable(one.told)}" for one in self.warnings]

@@ -194,7 +194,8 @@ class _LinesBuild:
     tells_failure = False
 
     def __init__(self, record: Record) -> None:
-        from ..cli.console import BuildProgress, Console
+        from ..cli.console import Console
+        from ..cli.steps import BuildProgress
 
         self._record = record
         self._lines = BuildProgress(Console())

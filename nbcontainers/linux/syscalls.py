@@ -15,6 +15,8 @@ _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 _mount = _libc.mount
 _mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_void_p]
+_unshare, _setns, _umount2, _fstatfs = _libc.unshare, _libc.setns, _libc.umount2, _libc.fstatfs
+_sethostname = _libc.sethostname
 _prctl = _libc.prctl
 _prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 
@@ -155,15 +157,15 @@ def _check(result: int, *about: str | bytes) -> int:
 
 def unshare(flags: int) -> None:
     """Leave shared namespaces; see unshare(2). A new user namespace needs a process with one thread."""
-    _check(_libc.unshare(flags))
+    _check(_unshare(flags))
 
 
 def setns(descriptor: int, flags: int) -> None:
     """Enter a namespace (or, with a pidfd, several); see setns(2)."""
-    _check(_libc.setns(descriptor, flags))
+    _check(_setns(descriptor, flags))
 
 
-def clone3(flags: int, *, cgroup: int = 0) -> tuple[int, int]:
+def clone3(flags: int, *, cgroup: int = -1) -> tuple[int, int]:
     """Fork into new namespaces and return (pid, pidfd) in the parent, (0, -1) in the child; see clone3(2).
 
     Only for a process with one thread: Python's own after-fork work is not done. ``cgroup`` is a descriptor for
@@ -189,7 +191,7 @@ def mount(
 
 def umount(target: str | bytes, flags: int = 0) -> None:
     """Take a mount away; see umount2(2)."""
-    _check(_libc.umount2(os.fsencode(target), flags), target)
+    _check(_umount2(os.fsencode(target), flags), target)
 
 
 def pivot_root(new: str | bytes, old: str | bytes) -> None:
@@ -281,7 +283,7 @@ def newfstatat(directory: int, path: bytes, flags: int) -> bytearray:
 def filesystem_type(descriptor: int) -> int:
     """The magic number of the file system behind a descriptor (``f_type``); see fstatfs(2) and linux/magic.h."""
     buffer = (ctypes.c_long * 32)()  # struct statfs begins with f_type and is shorter than this
-    _check(_libc.fstatfs(descriptor, ctypes.byref(buffer)))
+    _check(_fstatfs(descriptor, ctypes.byref(buffer)))
     return buffer[0]
 
 
@@ -322,7 +324,7 @@ def seccomp(program: bytes, flags: int = 0) -> int:
 def sethostname(name: str) -> None:
     """Set the host name of this UTS namespace."""
     data = name.encode()
-    _check(_libc.sethostname(data, len(data)))
+    _check(_sethostname(data, len(data)))
 
 
 def setdomainname(name: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from ..linux import capabilities as caps
 from ..linux import seccomp
+from ..linux.idmap import Identity
 from ..oci.resources import Resources
 from ..oci.runtime import Mount, Namespace, NamespaceType, Process, Rlimit, RuntimeSpec
 from .host import Host
@@ -56,6 +57,7 @@ def docker_spec(
     oom_score_adj: int | None = None,
     shm_size: int = SHM_SIZE,
     cgroups_path: str = "",
+    identity: Identity | None = None,
 ) -> RuntimeSpec:
     """The runtime specification of a container with Docker's defaults.
 
@@ -65,15 +67,18 @@ def docker_spec(
         capabilities: names as in ``CAP_CHOWN``; those that this host does not hold are left out (``Host.report`` names them).
         network: ``none`` is a namespace with a loopback interface only, ``bridge`` one for a holder to plug into networks, ``host``
             the network that its parent has: the host's own, or that of a namespace which its shim enters.
+        identity: how it sees ids; without one as everybody on this host.
         mounts: the user's, after the defaults; one on the destination of a default (``/dev/shm``) takes its place.
     """
-    held = frozenset(capabilities) & host.capabilities
+    identity = identity or host.identity
+    # A user namespace of its own begins with every capability, over what belongs to it.
+    held = frozenset(capabilities) & (host.capabilities if identity == host.identity else caps.ALL)
     private_network = network != "host" and "network" in host.namespaces
     kinds = [kind for kind in NAMESPACES if kind in host.namespaces and (kind != "network" or private_network)]
-    if host.identity.userns:
+    if identity.userns:
         kinds.append("user")
     given = {mount.destination for mount in mounts}
-    defaults = [mount for mount in _mounts(host, private_network, shm_size) if mount.destination not in given]
+    defaults = [mount for mount in _mounts(host, identity, private_network, shm_size) if mount.destination not in given]
     return RuntimeSpec(
         process=Process(
             args=tuple(args),
@@ -92,24 +97,24 @@ def docker_spec(
         readonly_root=readonly_root,
         mounts=(*defaults, *mounts),
         namespaces=tuple(Namespace(type=kind) for kind in kinds),
-        uid_mappings=host.identity.uid_mappings,
-        gid_mappings=host.identity.gid_mappings,
+        uid_mappings=identity.uid_mappings,
+        gid_mappings=identity.gid_mappings,
         resources=resources or Resources(),
         cgroups_path=cgroups_path,
         seccomp=_seccomp(held),
         masked_paths=(*MASKED, *_thermal()),
         readonly_paths=READONLY,
-        sysctl=_sysctl(host) if private_network and host.tier != "T3" else {},
+        sysctl=_sysctl(identity) if private_network and host.tier != "T3" else {},
     )
 
 
-def _mounts(host: Host, private_network: bool, shm_size: int) -> list[Mount]:
+def _mounts(host: Host, identity: Identity, private_network: bool, shm_size: int) -> list[Mount]:
     # A group that the user namespace does not map cannot own the terminals.
-    terminal = ("gid=5",) if host.identity.holds(0, 5) else ()
+    terminal = ("gid=5",) if identity.holds(0, 5) else ()
     system = (
         Mount(destination="/sys", type="sysfs", source="sysfs", options=(*_GUARDED, "ro"))
         # sysfs belongs to a network namespace: who shares one that is not his gets the host's, by a bind.
-        if (private_network and host.tier != "T3") or not host.identity.userns
+        if (private_network and host.tier != "T3") or not identity.userns
         else _shown("/sys")
     )
     return [
@@ -154,9 +159,9 @@ def _shown(path: str) -> Mount:
     )
 
 
-def _sysctl(host: Host) -> dict[str, str]:
+def _sysctl(identity: Identity) -> dict[str, str]:
     """Ping without privilege, and low ports for everybody: harmless in a network of one's own. Only mapped groups can be named."""
-    last = 2147483647 if host.identity.holds(0, 2147483647) else 0
+    last = 2147483647 if identity.holds(0, 2147483647) else 0
     return {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": f"0 {last}"}
 
 

@@ -19,7 +19,7 @@ import sys
 
 from ..linux import syscalls
 from ..linux.syscalls import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS
-from . import groups, init
+from . import groups, init, remapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,6 +99,9 @@ def _become(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, chann
     try:
         if not os.read(go, 1):  # what is reported from here on comes after the pid
             os._exit(125)
+        if plan["owner"]:
+            stage = "user namespace"
+            remapped.become_root()
         stage = "session"
         os.setsid()
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

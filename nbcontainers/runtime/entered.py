@@ -13,7 +13,7 @@ import select
 import sys
 
 from ..linux import syscalls
-from . import enter, init, terminal
+from . import enter, init, remapped, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Entered:
         self.pid = 0
         self._pidfd = -1
         self._is_over = False
+        remapped.give(plan, stdio)
         flags = enter.namespaces(container[0])
         near, far = _socket.socketpair()
         self._report = near.detach()

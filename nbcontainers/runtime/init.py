@@ -22,10 +22,11 @@ from ..linux.syscalls import (
     PR_CAP_AMBIENT,
     PR_CAP_AMBIENT_CLEAR_ALL,
     PR_CAPBSET_DROP,
+    PR_SET_DUMPABLE,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
 )
-from . import rootfs, terminal, user
+from . import remapped, rootfs, terminal, user
 from .identity import supervisor
 
 TYPE_CHECKING = False
@@ -47,7 +48,14 @@ class Refused(Exception):
     """The command cannot be run: its text is Docker's, its second argument the exit code."""
 
 
-def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, channel: int) -> NoReturn:
+def run(
+    plan: Plan,
+    stdio: tuple[int, int, int],
+    report: int,
+    go: int,
+    channel: int,
+    given: tuple[list[int], list[int]] = ([], []),
+) -> NoReturn:
     """Become the container's process; never returns.
 
     Args:
@@ -58,6 +66,7 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, channel: 
         go: the read end of a pipe: one byte says that the id maps are written (only where there is a user namespace), one
             that the pid is on disk. Its end says that the shim is gone.
         channel: to the supervisor of identities, where the plan wants one, else -1.
+        given: what ``remapped.take`` took, where the plan has an ``owner``.
     """
     stage = "descriptors"
 
@@ -66,7 +75,8 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, channel: 
         stage = name
 
     try:
-        report, go, channel = keep_only(stdio, report, go, channel)
+        trees, binds = given
+        report, go, channel, *kept = keep_only(stdio, report, go, channel, *trees, *binds)
         at("user namespace")
         if plan["uid_map"] and not os.read(go, 1):
             os._exit(125)
@@ -74,12 +84,16 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, channel: 
         os.setsid()
         at("cgroup")
         join_cgroups(plan)
+        if plan["owner"]:  # only now: the cgroups are the host's root's
+            at("user namespace")
+            remapped.become_root()
+            syscalls.prctl(PR_SET_DUMPABLE, 1)  # which a change of ids takes away, and with it our files in /proc
         at("namespaces")
         for path, flag in plan["enter"]:
             other = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             syscalls.setns(other, flag)
             os.close(other)
-        root, null = rootfs.build(plan, at)
+        root, null = rootfs.build(plan, at, (kept[: len(trees)], kept[len(trees) :]))
         if plan["terminal"]:
             at("terminal")
             open_terminal(root, plan["terminal"], report, console=True)
@@ -94,7 +108,7 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, channel: 
         rootfs.protect(root, null, plan["masked_paths"], plan["readonly_paths"])
         at("network")
         if plan["loopback"]:
-            _raise_loopback()
+            raise_loopback()
         at("hostname")
         if plan["hostname"]:
             syscalls.sethostname(plan["hostname"])
@@ -103,7 +117,7 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, channel: 
         at("limits")
         limit(plan)
         at("pivot_root")
-        rootfs.enter(root)
+        rootfs.enter(root, 1 if trees else 0)
         at("user")
         uid, gid, groups, home = identify(plan)
         at("working directory")
@@ -222,7 +236,7 @@ def join_cgroups(plan: Plan) -> None:
         syscalls.unshare(plan["late_flags"])
 
 
-def _raise_loopback() -> None:
+def raise_loopback() -> None:
     """A new network namespace has a loopback interface, which is down."""
     control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
     request = bytearray(b"lo".ljust(40, b"\0"))  # struct ifreq

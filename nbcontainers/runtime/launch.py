@@ -67,6 +67,8 @@ class Plan(TypedDict):
     gid_map: str
     helped_maps: bool
     sets_groups: bool
+    owner: list[int]  # uid and gid of the host that its root is, where root gives it a user namespace of its own
+    maps_root: bool  # the root's folders are id-mapped
     loopback: bool
     entered: list[int]  # flags for setns, of each descriptor that the shim enters
     networked: bool  # a holder plugs it in
@@ -146,6 +148,7 @@ def compile(  # noqa: A001 - it is what this does
     """
     host.require()
     kinds = _namespaces(spec, host)
+    owner = _owner(spec, host) if "user" in kinds else []
     cgroup = state.id or folder.name
     nested = any(one & syscalls.CLONE_NEWUSER for one in entered)
     plan, into, joined, shelves = _grouping(spec, cgroup, host)
@@ -169,7 +172,14 @@ def compile(  # noqa: A001 - it is what this does
             hint="leave out --group-add",
         )
     mounts = mountplan.mounts((*rootfs[1:], *spec.mounts), plan)
-    mountplan.check_propagation(mounts, userns=host.identity.userns)
+    mountplan.check_propagation(mounts, userns="user" in kinds)
+    root, maps_root = mountplan.root(rootfs), mountplan.IDMAP in rootfs[0].options
+    if not owner and (maps_root or any((mountplan.IDMAP, "") in entry[5] for entry in mounts)):
+        raise LaunchError(
+            "an id-mapped mount needs root, and a user namespace of the container's own",
+            stage="specification",
+            hint="leave idmap out, or run as root with --userns auto",
+        )
     return Plan(
         folder=str(folder),
         log=str(folder / log.NAME),
@@ -207,13 +217,15 @@ def compile(  # noqa: A001 - it is what this does
         gid_map=idmap.text(spec.gid_mappings, nested=nested) if "user" in kinds else "",
         helped_maps=host.identity.is_helped and not nested,  # in there the shim may map what is mapped
         sets_groups=not host.has_single_id or not os.geteuid(),
+        owner=owner,
+        maps_root=maps_root,
         loopback=private_network and not networked,
         entered=list(entered),
         networked=networked,
         hostname=spec.hostname if "uts" in kinds else "",
         domainname=spec.domainname if "uts" in kinds else "",
         sysctl=sorted(spec.sysctl.items()),
-        root=mountplan.root(rootfs),
+        root=root,
         # Device nodes may lie in an image: where no rules say which can be opened, none of its can.
         root_attributes=0 if host.guards_devices() else syscalls.MOUNT_ATTR_NODEV,
         mounts=mounts,
@@ -239,18 +251,34 @@ def compile(  # noqa: A001 - it is what this does
     )
 
 
+def _owner(spec: RuntimeSpec, host: Host) -> list[int]:
+    """(uid, gid) of the host that root in a user namespace of root's is; none where everybody lives in one."""
+    if host.identity.userns:
+        return []
+    found = [
+        entry.host
+        for mappings in (spec.uid_mappings, spec.gid_mappings)
+        for entry in mappings
+        if entry.container == 0 and entry.size
+    ]
+    if len(found) != 2:
+        raise LaunchError("a user namespace needs maps in which root has an id", stage="specification")
+    return found
+
+
 def _namespaces(spec: RuntimeSpec, host: Host) -> list[str]:
     if not spec.process.args:
         raise LaunchError("no command was given", stage="specification", hint="name one, or set CMD in the image")
     kinds = [entry.type for entry in spec.namespaces if not entry.path]
     joined = [entry.type for entry in spec.namespaces if entry.path]
-    if joined and (host.identity.userns or {"user", "mount", "time"} & set(joined)):
+    userns = "user" in kinds
+    if joined and (userns or {"user", "mount", "time"} & set(joined)):
         raise LaunchError(f"another's namespace cannot be joined here: {joined[0]}", stage="specification")
     if "mount" not in kinds:
         raise LaunchError("a container needs a mount namespace of its own", stage="specification")
-    if "pid" not in kinds and host.identity.userns:
-        raise LaunchError("without privilege a container needs a pid namespace of its own", stage="specification")
-    if host.identity.userns and "user" not in kinds:
+    if "pid" not in kinds and userns:
+        raise LaunchError("in a user namespace a container needs a pid namespace of its own", stage="specification")
+    if host.identity.userns and not userns:
         raise HostError(f"tier {host.tier} needs a user namespace", tier=host.tier)
     if "time" in host.namespaces and "time" not in kinds:
         kinds.append("time")  # left out of specifications, for runc 1.1 refuses it
@@ -291,7 +319,7 @@ def _fall_back(spec: RuntimeSpec, host: Host) -> tuple[list[tuple[int, int, int]
 
 
 def _devices(spec: RuntimeSpec, host: Host) -> list[tuple[str, int, int, int, int, int]]:
-    if spec.devices and host.identity.userns:
+    if spec.devices and spec.namespace("user"):
         raise LaunchError(
             "device nodes cannot be made in a user namespace", stage="devices", hint="bind the host's node instead"
         )

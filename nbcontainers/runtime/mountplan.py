@@ -43,6 +43,8 @@ _PROPAGATIONS = {
 }
 SUBPATH = "nbcontainers.subpath"
 """An option of a bind or an overlay: what is shown lies there below the source, and is resolved inside it."""
+IDMAP = "idmap"
+"""An option of a bind or of the root: its files have the ids of the container's user namespace, and on the disk the host's."""
 PROCESS = "nbcontainers.process"
 """An option of a bind: the source is a path as that process (by its pid) sees it, in its mount namespace."""
 
@@ -60,7 +62,7 @@ def root(rootfs: tuple[Mount, ...]) -> tuple[str, str, list[str], list[str]]:
         key, _, value = word.partition("=")
         if key == "lowerdir":
             lowers = _split(value)
-        else:
+        elif word != IDMAP:
             options.append(word)
     return "overlay", entry.source, lowers, options
 
@@ -118,7 +120,7 @@ def _mount(entry: Mount) -> PlannedMount:
     if destination == "/":
         raise LaunchError("nothing can be mounted on /", stage="mount /")
     if bind is not None or entry.type == "bind":
-        options = [(key, value) for key, value in options if key in (SUBPATH, PROCESS)]
+        options = [(key, value) for key, value in options if key in (SUBPATH, PROCESS, IDMAP)]
         source = os.path.abspath(entry.source)
         return destination, "bind", source, set_, cleared, options, bool(bind), everywhere, propagation
     if entry.type == "overlay":

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..linux import smallfiles
 from ..oci.runtime import Mount
 from . import dns
 
@@ -35,9 +36,9 @@ def write(
     networks of ours it asks their holder.
     """
     names = names or Names()
-    (folder / "hosts").write_text(_hosts(hostname, network, ("127.0.0.1",), names))
-    (folder / "hostname").write_text(f"{hostname}\n")
-    (folder / "resolv.conf").write_text(_resolv(network, names))
+    smallfiles.write(f"{folder}/hosts", _hosts(hostname, network, ("127.0.0.1",), names).encode())
+    smallfiles.write(f"{folder}/hostname", f"{hostname}\n".encode())
+    smallfiles.write(f"{folder}/resolv.conf", _resolv(network, names).encode())
     return mounts(folder, read_only=read_only)
 
 
@@ -47,7 +48,7 @@ def mounts(folder: Path, *, read_only: bool = False) -> tuple[Mount, ...]:
         Mount(
             destination=f"/etc/{name}",
             type="bind",
-            source=str(folder / name),
+            source=f"{folder}/{name}",
             options=("rbind", "rprivate", "ro" if read_only else "rw"),
         )
         for name in ("hosts", "hostname", "resolv.conf")

@@ -69,7 +69,15 @@ def _stat(pid: int) -> list[bytes]:
 def _read(path: str) -> bytes:
     """A file of /proc, empty where it or its process is gone."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read() or b""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return b""
+    try:
+        parts = []
+        while part := os.read(descriptor, 1 << 16):
+            parts.append(part)
+        return b"".join(parts)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)

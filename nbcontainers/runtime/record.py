@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from _json import encode_basestring_ascii, make_scanner
+from _json import encode_basestring_ascii, make_encoder, make_scanner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,23 +20,15 @@ OTHERS = ("name", "restart")  # what an engine may change while a shim has the c
 
 def to_json(value: Any) -> str:
     """JSON of dicts, lists, tuples, strings, numbers, booleans and None."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return encode_basestring_ascii(value)
-        case int() | float():
-            return repr(value)
-        case dict():
-            return (
-                "{" + ", ".join(f"{encode_basestring_ascii(key)}: {to_json(item)}" for key, item in value.items()) + "}"
-            )
-        case list() | tuple():
-            return "[" + ", ".join(to_json(item) for item in value) + "]"
-        case _:
-            raise TypeError(f"no JSON for a {type(value).__name__}")
+    return "".join(_encode(value, 0))
+
+
+def _refuse(value: object) -> None:
+    raise TypeError(f"no JSON for a {type(value).__name__}")
+
+
+# What json.JSONEncoder calls in the end: markers, default, encoder, indent, separators, sort_keys, skipkeys, allow_nan.
+_encode = make_encoder(None, _refuse, encode_basestring_ascii, None, ": ", ", ", False, False, True)
 
 
 class _Context:

@@ -26,6 +26,7 @@ from ..linux.syscalls import (
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_SYMLINKS,
 )
+from . import remapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,17 +59,19 @@ DEVICE_LINKS = (
 )
 
 
-def build(plan: Plan, at: Callable[[str], None]) -> tuple[int, int]:
+def build(plan: Plan, at: Callable[[str], None], given: tuple[list[int], list[int]]) -> tuple[int, int]:
     """Mount the root and everything on it, and return descriptors of the root and of its /dev/null (-1 where it has none).
+
+    ``given`` is what ``remapped.take`` took for a container that cannot reach it, else empty.
 
     The root is mounted over the container's own folder, which is seen so only in this mount namespace; so what is bound
     from there (its hosts file) is taken before. ``at`` is told each stage before it begins.
     """
     # While the mounts here still are peers of those where they come from: a bind may be asked to stay one.
-    taken = []
-    for destination, kind, source, _, _, options, recursive, _, _ in plan["mounts"]:
-        at(f"mount {destination}")
-        taken.append(_take(source, options, recursive) if kind == "bind" else -1)
+    trees, taken = given
+    for entry in plan["mounts"] if not trees else ():
+        at(f"mount {entry[0]}")
+        taken.append(take(entry) if entry[1] == "bind" else -1)
     at("mount namespace")
     syscalls.mount("", "/", "", MS_REC | MS_PRIVATE)
     for number, entry in enumerate(plan["mounts"]):
@@ -76,14 +79,18 @@ def build(plan: Plan, at: Callable[[str], None]) -> tuple[int, int]:
             at(f"mount {entry[0]}")
             taken[number] = _take_overlay(plan["folder"], entry[5])
     at("root file system")
-    _mount_root(plan)
-    root = os.open(plan["folder"], _O_PATH_DIR)
+    folder, whole = remapped.stage(plan["root"], trees) if trees else (plan["folder"], plan["root"])
+    mount_root(folder, whole)
+    root = os.open(folder, _O_PATH_DIR)
     if plan["root_attributes"]:
         syscalls.mount_setattr(root, "", AT_EMPTY_PATH, set_=plan["root_attributes"])
     devices = -1
+    below_dev = [
+        entry[0][5:] for entry in plan["mounts"] if entry[0].startswith("/dev/") and entry[1] not in {"bind", "overlay"}
+    ]
     for entry, tree in zip(plan["mounts"], taken, strict=True):
         at(f"mount {entry[0]}")
-        mounted = _mount(root, entry, tree, plan["bind_devices"])
+        mounted = _mount(root, entry, tree, plan["bind_devices"], below_dev)
         if mounted >= 0:
             devices = mounted
     at("devices")
@@ -96,13 +103,19 @@ def build(plan: Plan, at: Callable[[str], None]) -> tuple[int, int]:
     return root, null
 
 
-def enter(root: int) -> None:
-    """Make the descriptor's directory the root of everything and forget the old one; the working directory is the new root."""
+def enter(root: int, shelves: int) -> None:
+    """Make the descriptor's directory the root of everything and forget the old one; the working directory is the new root.
+
+    ``shelves`` is how much ``remapped.stage`` has mounted over the old root.
+    """
     os.fchdir(root)
-    # Both arguments may be ".": the old root is then stacked below the new one and detached; see pivot_root(2).
+    # Both arguments may be ".": the old root is then stacked on the new one and detached; see pivot_root(2).
     syscalls.pivot_root(".", ".")
-    syscalls.umount(".", MNT_DETACH)
+    for _ in range(shelves + 1):
+        syscalls.umount(".", MNT_DETACH)
     os.chdir("/")
+    if shelves and not os.path.samestat(os.stat("/.."), os.stat("/")):  # ".." of a root is what is mounted on it
+        raise OSError(errno.EBUSY, "the host's root is still there")
 
 
 def protect(root: int, null: int, masked: list[str], readonly: list[str]) -> None:
@@ -152,9 +165,9 @@ def freeze_root(root: int) -> None:
     syscalls.mount_setattr(root, "", AT_EMPTY_PATH, set_=MOUNT_ATTR_RDONLY)
 
 
-def _mount_root(plan: Plan) -> None:
-    kind, source, lowers, options = plan["root"]
-    folder = plan["folder"]
+def mount_root(folder: str, root: tuple[str, str, list[str], list[str]]) -> None:
+    """Mount a root (kind, source, lower directories, options) over a folder."""
+    kind, source, lowers, options = root
     if kind == "bind":
         tree = syscalls.open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | AT_RECURSIVE)
         target = os.open(folder, _O_PATH_DIR)
@@ -182,7 +195,7 @@ def _mount_overlay(folder: str, lowers: list[str], options: list[str]) -> None:
         os.close(number)
 
 
-def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool) -> int:
+def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool, below_dev: list[str]) -> int:
     """Do one mount (``tree`` is what a bind shows); where it is /dev, fill it and return its descriptor, else -1."""
     destination, kind, source, attributes, cleared, options, recursive, everywhere, propagation = entry
     if tree >= 0:
@@ -205,7 +218,7 @@ def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool) -> int
     is_dev = destination == "/dev" and kind == "tmpfs"
     mount = syscalls.fsmount(kind, options, attributes)
     if is_dev:
-        _fill_dev(mount, bind_devices)
+        _fill_dev(mount, bind_devices, below_dev)
     syscalls.move_mount(mount, target)
     os.close(target)
     if not is_dev:
@@ -219,9 +232,10 @@ def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool) -> int
     return mount
 
 
-def _fill_dev(mount: int, bind_devices: bool) -> None:
+def _fill_dev(mount: int, bind_devices: bool, folders: list[str]) -> None:
     """Make the entries relative to the mount itself, before it hangs anywhere: no link of an image can lead them astray.
 
+    The folders are those on which more will be mounted: made later, each would have to be looked for first.
     In a user namespace no device can be made: empty files take the binds of the host's nodes.
     """
     for name, major, minor in DEVICES:
@@ -231,6 +245,11 @@ def _fill_dev(mount: int, bind_devices: bool) -> None:
             os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=mount)
     for link, name in DEVICE_LINKS:
         os.symlink(link, name, dir_fd=mount)
+    for name in folders:
+        try:  # noqa: SIM105 - contextlib would cost the zygote memory
+            os.mkdir(name, 0o755, dir_fd=mount)
+        except (FileExistsError, FileNotFoundError):
+            pass  # one below another of them: it is looked for when its turn comes
 
 
 def _mount_cgroups(target: int, source: str, controllers: list[tuple[str, str]], attributes: int) -> None:
@@ -262,14 +281,16 @@ def _mount_cgroups(target: int, source: str, controllers: list[tuple[str, str]],
     os.close(shelf)
 
 
-def _take(source: str, options: list[tuple[str, str]], recursive: bool) -> int:
+def take(entry: PlannedMount) -> int:
     """A copy of the mount that a bind is to show; a path below the source (of a volume) is resolved inside it."""
+    _, _, source, _, _, options, recursive, _, _ = entry
     flags = OPEN_TREE_CLONE | (AT_RECURSIVE if recursive else 0)
-    if not options:
-        return syscalls.open_tree(AT_FDCWD, source, flags)
-    if options[0][0] == "nbcontainers.process":
-        return _take_from(options[0][1], source, flags)
-    return _take_below(source, options[0][1], flags)
+    for key, value in options:
+        if key == "nbcontainers.process":
+            return _take_from(value, source, flags)
+        if key == "nbcontainers.subpath":
+            return _take_below(source, value, flags)
+    return syscalls.open_tree(AT_FDCWD, source, flags)
 
 
 def _take_below(source: str, path: str, flags: int) -> int:

@@ -19,7 +19,7 @@ import select
 import time
 
 from ..linux import mapping, syscalls
-from . import groups, happenings, init, processes, record, terminal
+from . import beforehand, groups, happenings, init, processes, record, remapped, rootfs, terminal
 from .door import Caller, Door
 from .health import Health
 from .identity.supervisor import Supervisor
@@ -55,9 +55,8 @@ def main(plan: int, control: int, more: list[int]) -> NoReturn:
             descriptors that ``plug`` knows.
     """
     try:
-        with open(plan, "rb") as file:
-            file.seek(0)  # the engine wrote through the same open file
-            work: Plan = marshal.load(file)  # noqa: S302 - written by our own engine, in memory
+        work: Plan = marshal.loads(os.pread(plan, os.fstat(plan).st_size, 0))  # noqa: S302 - written by our own engine, in memory
+        os.close(plan)
         stdio = -1 if work["detach"] else more.pop(0)
         _Shim(work, control, Plug(work, more)).run(stdio)
     except BaseException as error:
@@ -147,6 +146,10 @@ class _Shim:
             groups.make(plan)
         except OSError as error:
             raise _Failed("cgroup", error.errno, str(error), 125) from error
+        try:
+            given = remapped.take(plan, rootfs.take)
+        except remapped.Refused as refused:
+            raise _Failed(*refused.args, 125) from refused
         stdio = (-1, -1, -1)
         outputs: tuple[int, ...] = ()
         into = -1
@@ -159,26 +162,26 @@ class _Shim:
             err, err_end = os.pipe()
             in_end, into = os.pipe() if plan["stdin"] else (-1, -1)
             stdio, outputs = (in_end, out_end, err_end), (out, err)
+            remapped.give(plan, stdio)
         go_end, go = os.pipe()
         into_cgroup = -1
         if plan["identity"] is not None:
             self.supervisor.open()
         try:
             self.plug.enter()
+            flags = plan["flags"]
             if plan["into_cgroup"]:
                 into_cgroup = os.open(plan["into_cgroup"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                flags = plan["flags"] | syscalls.CLONE_INTO_CGROUP
-                self.pid, self.pidfd = syscalls.clone3(flags, cgroup=into_cgroup)
-            else:
-                self.pid, self.pidfd = syscalls.clone3(plan["flags"])
+                flags |= syscalls.CLONE_INTO_CGROUP
+            self.pid, self.pidfd = beforehand.clone(flags, into_cgroup, is_elsewhere=bool(plan["entered"]))
         except OSError as error:
             raise _Failed("namespaces", error.errno, error.strerror, 125) from error
         if self.pid == 0:
             os.close(go)
-            init.run(plan, stdio, report_end, go_end, self.supervisor.channel)
+            init.run(plan, stdio, report_end, go_end, self.supervisor.channel, given)
         if plan["identity"] is not None:
             self.supervisor.start(self.poller, plan, self.pidfd, report_end)
-        for descriptor in (report_end, go_end, into_cgroup, *stdio):
+        for descriptor in (report_end, go_end, into_cgroup, *stdio, *given[0], *given[1]):
             if descriptor >= 0:
                 os.close(descriptor)
         self.poller.watch(self.pidfd, select.POLLIN, lambda events: self._ended())
@@ -198,7 +201,7 @@ class _Shim:
             self.extra = {
                 "start": processes.start_time(self.pid),
                 "shim": os.getpid(),
-                "shim_start": processes.start_time(os.getpid()),
+                "shim_start": beforehand.born(),
                 "socket": plan["socket"],
                 "log_begin": self.streams.begin,
                 "cgroup": plan["cgroup"],

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import IntegrityError, NotFound
+from ..linux import smallfiles
 from ..results import ContainerState, Health, HealthCheck, HealthResult
 from . import processes, record
 
@@ -63,6 +64,15 @@ def load_state(folder: Path) -> ContainerState:
 def load_extra(folder: Path) -> dict[str, Any]:
     """The ``runtime`` part: start and shim (pids' times), socket, where the log of this run begins, cgroup, limits."""
     return _read(folder)[1]
+
+
+def new_state(folder: Path, state: ContainerState) -> None:
+    """Write the first state.json of a folder, which makes it a container."""
+    descriptor = record.lock(str(folder))
+    try:
+        record.write(descriptor, {**to_json(state), "runtime": {}})
+    finally:
+        os.close(descriptor)
 
 
 def save_state(folder: Path, state: ContainerState) -> None:
@@ -166,9 +176,9 @@ def _read(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
 
 
 def _parse(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
-    path = folder / record.NAME
+    path = f"{folder}/{record.NAME}"
     try:
-        text = path.read_text()
+        text = smallfiles.read(path)
     except FileNotFoundError:
         raise NotFound(f"no such container: {folder.name}", hint="nbcontainers ps -a lists those there are") from None
     try:

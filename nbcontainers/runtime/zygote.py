@@ -15,7 +15,7 @@ import sys
 import time
 
 from ..linux import syscalls
-from . import shim
+from . import beforehand, shim
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ START = b"start"
 _MOST_DESCRIPTORS = 8
 _INT = 4
 _PAUSE_S = 0.05
+_GIVE_WAY_MS = 8
 
 
 def main() -> NoReturn:
@@ -67,7 +68,9 @@ def main() -> NoReturn:
         os.close(take)
         has_work = os.read(taken, 1)
         os.close(taken)
-        if not has_work and _is_alone(requests):
+        if has_work:
+            _give_way(requests)
+        elif _is_alone(requests):
             os._exit(0)
 
 
@@ -78,6 +81,7 @@ def _wait_for_work(requests: _socket.socket, take: int) -> NoReturn:
     os.umask(0)
     os.setsid()
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    beforehand.rehearse()
     descriptors = _receive(requests)
     if not descriptors:
         os._exit(0)
@@ -86,6 +90,13 @@ def _wait_for_work(requests: _socket.socket, take: int) -> NoReturn:
     os.close(take)
     requests.close()
     shim.main(descriptors[0], descriptors[1], descriptors[2:])
+
+
+def _give_way(requests: _socket.socket) -> None:
+    """Let the container that is starting have the processors; not for long, and not where another is wanted already."""
+    poll = select.poll()
+    poll.register(requests.fileno(), select.POLLIN)
+    poll.poll(_GIVE_WAY_MS)
 
 
 def _is_alone(requests: _socket.socket) -> bool:

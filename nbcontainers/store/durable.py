@@ -84,7 +84,7 @@ def abandoned(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def saying_when_full(path: Path) -> Iterator[None]:
+def saying_when_full(path: Path | str) -> Iterator[None]:
     """Turn the kernel's word for a full disk or quota into an error that says what to do; other errors pass."""
     try:
         yield
@@ -94,7 +94,7 @@ def saying_when_full(path: Path) -> Iterator[None]:
         raise full(path) from error
 
 
-def full(path: Path) -> HostError:
+def full(path: Path | str) -> HostError:
     """The error that a full disk is."""
     return HostError(
         f"no space left to write {path}",

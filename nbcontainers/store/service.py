@@ -67,6 +67,8 @@ def _enter(end: socket.socket, identity: dict[str, Any]) -> None:
     if identity["helper"]:
         wire.send(end, ("map",))
         wire.receive(end)
+        from . import tasks  # noqa: F401 - while this is root who gives others a range, and may read where the modules lie
+
         os.setgroups([])
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from ..errors import Conflict, NotFound
 from ..events import Observer, ignore
-from ..linux import mounts
+from ..linux import mounts, smallfiles
 from ..oci.descriptor import Descriptor, Digest
 from ..oci.image import Image
 from ..oci.runtime import Mount
@@ -90,6 +90,7 @@ class _Snapshots:
 
     def __init__(self, root: Path, content: Content, worker: Worker) -> None:
         self._root = root
+        self._layers = f"{root}/layers"
         self._content = content
         self._worker = worker
 
@@ -97,31 +98,35 @@ class _Snapshots:
         """See ``Snapshotter.prepare``."""
         self._content.leases.protect(key, *parents)
         for chain in parents:
-            if not unpacked.usable(self._root / "layers" / chain.hex):
+            if not unpacked.usable(f"{self._layers}/{chain.hex}"):
                 raise NotFound(f"layer {chain.short} is not unpacked", hint="unpack the image first")
         snapshot = self._folder(key)
         with saying_when_full(snapshot):
             try:
-                snapshot.mkdir(mode=0o700)
+                os.mkdir(snapshot, 0o700)
             except FileExistsError:
                 raise Conflict(
                     f"there is a snapshot {key} already", hint="remove its container, or choose another name"
                 ) from None
             try:
                 for name in ("upper", "work"):
-                    (snapshot / name).mkdir(mode=0o700)
+                    os.mkdir(f"{snapshot}/{name}", 0o700)
                 self._begin(key, parents)
-                (snapshot / _ABOUT).write_text(json.dumps({"kind": self.name, "parents": list(parents)}))
+                about = {"kind": self.name, "parents": list(parents)}
+                smallfiles.write(f"{snapshot}/{_ABOUT}", json.dumps(about).encode())
             except BaseException:
                 self.remove(key)
                 raise
-        return self.mounts(key)
+        return self._mounts(snapshot, parents)
 
     def _begin(self, key: str, parents: Sequence[Digest]) -> None:
         raise NotImplementedError
 
     def mounts(self, key: str) -> tuple[Mount, ...]:
         """See ``Snapshotter.mounts``."""
+        return self._mounts(self._folder(key), self._parents(key))
+
+    def _mounts(self, snapshot: str, parents: Sequence[Digest]) -> tuple[Mount, ...]:
         raise NotImplementedError
 
     def changes(self, key: str) -> tuple[Change, ...]:
@@ -157,7 +162,9 @@ class _Snapshots:
 
     def remove(self, key: str) -> None:
         """See ``Snapshotter.remove``."""
-        self._worker.remove(self._folder(key))
+        snapshot = self._folder(key)
+        if not _remove_untouched(snapshot):
+            self._worker.remove(Path(snapshot))
 
     def unpack(
         self, image: Image, on_event: Observer = ignore, *, limits: Limits | None = None, depth: int | None = None
@@ -167,7 +174,7 @@ class _Snapshots:
         self._content.leases.protect(*chains)
         layers = tuple(zip(image.layers, image.config.diff_ids, chains, strict=True))[:depth]
         for below, (layer, diff_id, chain) in enumerate(layers):
-            if unpacked.usable(self._root / "layers" / chain.hex):
+            if unpacked.usable(f"{self._layers}/{chain.hex}"):
                 continue
             if not self._content.has(layer.digest):
                 raise NotFound(
@@ -182,20 +189,34 @@ class _Snapshots:
                 on_event=on_event,
             )
 
-    def _folder(self, key: str) -> Path:
+    def _folder(self, key: str) -> str:
         if not key or key.startswith(".") or "/" in key:
             raise ValueError(f"not a snapshot's key: {key!r}")
-        return self._root / "snapshots" / key
+        return f"{self._root}/snapshots/{key}"
 
     def _parents(self, key: str) -> tuple[Digest, ...]:
         try:
-            about = json.loads((self._folder(key) / _ABOUT).read_text())
+            about = json.loads(smallfiles.read(f"{self._folder(key)}/{_ABOUT}"))
         except (FileNotFoundError, ValueError):
             raise NotFound(f"no snapshot {key}", hint="its container was removed, or never made") from None
         return tuple(Digest(chain) for chain in about["parents"])
 
-    def _tree(self, chain: Digest) -> Path:
-        return self._root / "layers" / chain.hex / "fs"
+    def _tree(self, chain: Digest) -> str:
+        return f"{self._layers}/{chain.hex}/fs"
+
+
+def _remove_untouched(snapshot: str) -> bool:
+    """Remove a snapshot in which nothing was written; one in which something was stays, for the worker."""
+    try:
+        os.rmdir(f"{snapshot}/upper")
+        with contextlib.suppress(FileNotFoundError):  # made by the first mount of an overlay
+            os.rmdir(f"{snapshot}/work/work")
+        os.rmdir(f"{snapshot}/work")
+        os.unlink(f"{snapshot}/{_ABOUT}")
+        os.rmdir(snapshot)
+    except OSError:
+        return False
+    return True
 
 
 class OverlaySnapshots(_Snapshots):
@@ -206,25 +227,23 @@ class OverlaySnapshots(_Snapshots):
 
     def _begin(self, key: str, parents: Sequence[Digest]) -> None:
         """An overlay shows its upper directory's own root, so that begins as the root below it."""
-        upper = self._folder(key) / "upper"
+        upper = f"{self._folder(key)}/upper"
         if not parents:
-            upper.chmod(0o755)
+            os.chmod(upper, 0o755)
             return
         below = self._tree(parents[-1])
-        status = below.stat()
+        status = os.stat(below)
         with contextlib.suppress(OSError):  # on most there is none
             os.setxattr(upper, STAT, os.getxattr(below, STAT))
         if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(upper, status.st_uid, status.st_gid)
-        upper.chmod(status.st_mode & 0o7777)
+        os.chmod(upper, status.st_mode & 0o7777)
 
-    def mounts(self, key: str) -> tuple[Mount, ...]:
-        """See ``Snapshotter.mounts``."""
-        parents, snapshot = self._parents(key), self._folder(key)
+    def _mounts(self, snapshot: str, parents: Sequence[Digest]) -> tuple[Mount, ...]:
         if not parents:
-            return (mounts.bind(str(snapshot / "upper")),)
-        lower = [str(self._tree(chain)) for chain in reversed(parents)]
-        return (mounts.overlay(lower, str(snapshot / "upper"), str(snapshot / "work")),)
+            return (mounts.bind(f"{snapshot}/upper"),)
+        lower = [self._tree(chain) for chain in reversed(parents)]
+        return (mounts.overlay(lower, f"{snapshot}/upper", f"{snapshot}/work"),)
 
 
 class CopySnapshots(_Snapshots):
@@ -236,10 +255,8 @@ class CopySnapshots(_Snapshots):
     def _begin(self, key: str, parents: Sequence[Digest]) -> None:
         self._worker.fill(key, parents)
 
-    def mounts(self, key: str) -> tuple[Mount, ...]:
-        """See ``Snapshotter.mounts``."""
-        self._parents(key)
-        return (mounts.bind(str(self._folder(key) / "upper")),)
+    def _mounts(self, snapshot: str, parents: Sequence[Digest]) -> tuple[Mount, ...]:
+        return (mounts.bind(f"{snapshot}/upper"),)
 
 
 def choose(root: Path, content: Content, worker: Worker) -> Snapshotter:

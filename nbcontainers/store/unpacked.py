@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
 from pathlib import Path
 
 from ..errors import IntegrityError, NotFound
+from ..linux import smallfiles
 from ..oci.descriptor import Digest
 from . import copying
 from .entries import Index
@@ -17,22 +19,34 @@ SETTLED = "settled"  # beside a layer's tree once all of it was brought to the d
 _FILLED = "filled"  # beside a copied snapshot's tree once it was complete
 
 
+@functools.cache
 def boot() -> str:
     """What tells this run of the kernel from all others."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def usable(layer: Path) -> bool:
+_whole: dict[str, tuple[int, int]] = {}  # layers that were found whole: inode and time of what says so
+
+
+def usable(folder: str | Path) -> bool:
     """True if a layer's folder is there and whole.
 
     Thousands of files are not brought to the disk before a layer is used. So one that was unpacked before the machine stopped, and
     not settled, may have lost content: it is unpacked again from its blob.
     """
+    layer = os.fspath(folder)
     try:
-        meta = json.loads((layer / "meta").read_text())
+        status = os.stat(f"{layer}/meta")
+        this = status.st_ino, status.st_mtime_ns
+        if _whole.get(layer) == this:
+            return True
+        meta = json.loads(smallfiles.read(f"{layer}/meta"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
-    return (layer / SETTLED).exists() or meta.get("boot") == boot()
+    if not os.path.exists(f"{layer}/{SETTLED}") and meta.get("boot") != boot():
+        return False
+    _whole[layer] = this
+    return True
 
 
 def size(layer: Path) -> int:

@@ -8,41 +8,29 @@ in mounts that nobody else sees. Trees half made are left in ROOT/ingest and ROO
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
-from .. import errors
-from ..errors import HostError, NBContainersError
-from ..events import Observer, Progress, Warned, ignore
-from ..linux import idmap
+from ..events import Observer, ignore
 from ..linux.idmap import Identity
 from ..oci.descriptor import Descriptor, Digest
-from ..oci.runtime import IdMapping, Mount
+from ..oci.runtime import Mount
 from ..results import Change
-from . import layers, wire
+from . import layers
 from .compression import Compression
 from .layers import CommittedLayer, Limits
 from .picking import Rule
-
-_PACKAGE = str(Path(__file__).parents[2])
-# Isolated from the environment and from the working directory; where modules are is said by the one who knows.
-_START = "import sys,json;a=json.loads(sys.argv[1]);sys.path[:]=a['path'];from nbcontainers.store.service import main;main(*a['main'])"
-_PATIENCE = 5.0  # seconds for a process to end that has nothing more to do
+from .processes import Processes
 
 
 class Worker:
     """Calls into the worker's process, which is started by the first one and ends with the engine, however that ends.
 
-    A call returns when its work is done and raises what went wrong there. Calls of several threads are made one after
-    another. An exception in a caller's thread while it waits (KeyboardInterrupt, or one of its observer's) ends the process;
-    the next call starts another.
+    A call returns when its work is done and raises what went wrong there. Calls of several threads go on at the same time, each
+    in a process of its own. An exception in a caller's thread while it waits (KeyboardInterrupt, or one of its observer's) ends
+    its process, and so does a ``Stop`` that it obeys; the next call starts another.
 
     Raises:
         HostError: the host does not allow the namespaces that the identity needs, or the disk is full.
@@ -50,13 +38,7 @@ class Worker:
     """
 
     def __init__(self, root: Path, identity: Identity) -> None:
-        self._root = root
-        self._identity = identity
-        self._lock = threading.RLock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._socket: socket.socket | None = None
-        self._stderr = -1
-        self._starter = 0
+        self._processes = Processes(root, identity)
 
     def __enter__(self) -> Self:
         return self
@@ -65,96 +47,21 @@ class Worker:
         self.close()
 
     def close(self) -> None:
-        """End the process. The next call would start another."""
-        with self._lock:
-            if self._socket is not None and self._starter == os.getpid():
-                self._socket.close()
-                if self._process is not None:
-                    try:
-                        self._process.wait(_PATIENCE)
-                    except subprocess.TimeoutExpired:
-                        self._kill()
-            self._forget()
+        """End the processes that nobody waits for; those of calls under way end with them. The next call would start another."""
+        self._processes.close()
 
-    def _forget(self) -> None:
-        if self._stderr >= 0:
-            os.close(self._stderr)
-        if self._socket is not None:
-            self._socket.close()
-        self._process, self._socket, self._stderr = None, None, -1
+    def rest(self) -> None:
+        """End what only many calls at once needed: one process stays at hand."""
+        self._processes.rest()
 
-    def _kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        self._forget()
-
-    def _connected(self) -> socket.socket:
-        if self._socket is not None and self._starter == os.getpid():
-            if self._process is None or self._process.poll() is None:
-                return self._socket
-            self._forget()  # it died while nobody asked it anything, as by a full memory
-        ours, theirs = socket.socketpair()
-        with theirs:
-            single = len(self._identity.uid_mappings) == 1 and self._identity.uid_mappings[0].size == 1
-            identity = {
-                "userns": self._identity.userns,
-                "uid_map": idmap.text(self._identity.uid_mappings),
-                "gid_map": idmap.text(self._identity.gid_mappings),
-                "helper": self._identity.userns and not single,
-            }
-            path = [_PACKAGE, *(entry for entry in sys.path if os.path.isabs(entry) and entry != _PACKAGE)]
-            said = json.dumps({"path": path, "main": [theirs.fileno(), str(self._root), identity]})
-            self._stderr = os.memfd_create("worker-errors")
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _START, said],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._stderr,
-                pass_fds=[theirs.fileno()],
-                cwd="/",
-            )
-        self._socket, self._starter = ours, os.getpid()
-        while True:
-            message, _ = wire.receive(ours)
-            match message[0]:
-                case "ready":
-                    return ours
-                case "map":
-                    _write_maps(self._process.pid, self._identity)
-                    wire.send(ours, ("mapped",))
-                case _:
-                    _raise(message)
+    def pids(self) -> tuple[int, ...]:
+        """The processes that are there now."""
+        return self._processes.pids()
 
     def _call(
         self, name: str, *arguments: object, on_event: Observer = ignore, descriptors: Sequence[int] = ()
     ) -> tuple[Any, list[int]]:
-        with self._lock:
-            try:
-                end = self._connected()
-                wire.send(end, (name, arguments), descriptors)
-                while True:
-                    message, answered = wire.receive(end)
-                    match message[0]:
-                        case "progress":
-                            on_event(Progress(what=message[1], done=message[2], total=message[3]))
-                        case "warned":
-                            on_event(Warned(message=message[1], hint=message[2]))
-                        case _:
-                            break
-            except (EOFError, BrokenPipeError, ConnectionResetError):
-                last = os.pread(self._stderr, 4096, 0).decode(errors="replace") if self._stderr >= 0 else ""
-                self._kill()
-                raise NBContainersError(
-                    f"the store's worker died in {name!r}: {last.strip() or 'it was killed'}",
-                    hint="memory may have run out; what it was making is not there, and nothing else is harmed",
-                ) from None
-            except BaseException:
-                self._kill()
-                raise
-        if message[0] != "done":
-            _raise(message)
-        return message[1], answered
+        return self._processes.call(name, arguments, on_event, descriptors)
 
     # What it does
 
@@ -392,35 +299,3 @@ def _plain(mounts: Sequence[Mount]) -> list[dict[str, Any]]:
 
 def _texts(digests: Sequence[Digest]) -> list[str]:
     return [str(digest) for digest in digests]  # marshal takes no subclass of str
-
-
-def _raise(message: Sequence[Any]) -> NoReturn:
-    match message[0]:
-        case "error":
-            _, name, text, hint, about = message
-            raise getattr(errors, name)(text, hint=hint, **about)
-        case "os":
-            _, number, text, filename = message
-            raise OSError(number, text, *([os.fsdecode(filename)] if filename else []))
-        case _:
-            raise NBContainersError(f"the store's worker failed:\n{message[1]}", hint="this is a fault of nbcontainers")
-
-
-def _write_maps(pid: int, identity: Identity) -> None:
-    """Write maps of several ids, which the process itself may not: as root, else by the setuid helpers; see newuidmap(1)."""
-    if os.geteuid() == 0:
-        for name, mappings in (("uid_map", identity.uid_mappings), ("gid_map", identity.gid_mappings)):
-            Path(f"/proc/{pid}/{name}").write_text(idmap.text(mappings))
-        return
-    maps = (("newuidmap", identity.uid_mappings), ("newgidmap", identity.gid_mappings))
-    for program, mappings in maps:
-        try:
-            done = subprocess.run([program, str(pid), *_words(mappings)], capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            raise HostError(f"{program} is not installed", hint="install the package uidmap") from None
-        if done.returncode:
-            raise HostError(f"{program} refuses: {done.stderr.strip()}", hint="see /etc/subuid and /etc/subgid")
-
-
-def _words(mappings: Sequence[IdMapping]) -> list[str]:
-    return [str(number) for entry in mappings for number in (entry.container, entry.host, entry.size)]

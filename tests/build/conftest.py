@@ -79,8 +79,9 @@ class Builder:
 
     @property
     def cached(self) -> list[bool]:
-        """For each step of the last build whether it was in the cache."""
-        return [event.cached for event in self.events if isinstance(event, StepFinished)]
+        """For each step of the last build that ended, in their order, whether it was in the cache."""
+        ended = {event.number: event.cached for event in self.events if isinstance(event, StepFinished)}
+        return [ended[number] for number in sorted(ended)]
 
     def left(self) -> list[str]:
         """What a build must not leave: snapshots, containers, unfinished files."""

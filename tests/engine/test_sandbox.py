@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nbcontainers.engine import Engine
+from nbcontainers.engine import Engine, userns
 from nbcontainers.errors import NBContainersError
 
 Shell = Callable[..., str]
@@ -36,7 +36,15 @@ def test_it_has_nothing_to_give(engine: Engine, shell: Shell) -> None:
     assert {int(value, 16) for name, value in status.items() if name.startswith("Cap")} == {0}
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
     assert lines[7:9] == ["lo", "no"]
-    assert lines[9] == ("65534" if os.geteuid() == 0 else "0")
+    assert lines[9] == "0"
+
+
+def test_its_ids_are_nobodys(engine: Engine, shell: Shell) -> None:
+    """It lives in a user namespace: root's sandbox in one with ids that nothing else has."""
+    rows = [line.split() for line in shell("cat /proc/self/uid_map", profile="sandbox").splitlines()]
+    assert "4294967295" not in {row[2] for row in rows}
+    if os.geteuid() == 0:
+        assert int(rows[0][1]) >= userns.FIRST
 
 
 def test_calls_that_look_into_others_are_refused(shell: Shell) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from nbcontainers.events import Event
 from nbcontainers.linux import mounts
 from nbcontainers.linux.idmap import Identity
 from nbcontainers.oci.runtime import IdMapping, Mount
+from nbcontainers.store.stopping import Stop, Stopped, obeying
 from nbcontainers.store.store import Store
 from nbcontainers.store.worker import Worker
 from tests.store.trees import here
@@ -61,8 +63,8 @@ def root_of(tree: Path) -> tuple[Mount, ...]:
 
 
 def running(worker: Worker) -> int:
-    assert worker._process is not None
-    return worker._process.pid
+    (pid,) = worker.pids()
+    return pid
 
 
 def gone(pid: int) -> bool:
@@ -85,7 +87,7 @@ def wait_for(condition: object) -> None:
 
 def test_it_starts_with_the_first_call_and_ends_when_closed(worker: Worker, tmp_path: Path) -> None:
     """No process before it is needed, one for all calls, none after."""
-    assert worker._process is None
+    assert worker.pids() == ()
     worker.remove(tmp_path / "store/trash/nothing")
     pid = running(worker)
     worker.remove(tmp_path / "store/trash/nothing")
@@ -106,7 +108,7 @@ def test_it_ends_with_its_engine(tmp_path: Path) -> None:
         "store = Store(Path(sys.argv[1]) / 'store', identity=here())\n"
         "worker = Worker(store.root, here())\n"
         "worker.remove(store.root / 'trash/nothing')\n"
-        "print(worker._process.pid, flush=True)\n"
+        "print(*worker.pids(), flush=True)\n"
         "read, write = os.pipe()\n"
         "worker.export((mounts.bind('/usr/lib'),), write)\n"  # which nobody reads
     )
@@ -125,10 +127,9 @@ def test_it_ends_with_its_engine(tmp_path: Path) -> None:
 def test_its_death_is_an_error_and_the_next_call_starts_another(worker: Worker, tmp_path: Path) -> None:
     """As when memory runs out: between two calls nobody notices, in one it is said."""
     worker.remove(tmp_path / "store/trash/nothing")
-    process = worker._process
-    assert process is not None
-    process.kill()
-    wait_for(lambda: process.poll() is not None)
+    first = running(worker)
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: not worker.pids())
     worker.remove(tmp_path / "store/trash/nothing")
 
     pid = running(worker)
@@ -142,6 +143,58 @@ def test_its_death_is_an_error_and_the_next_call_starts_another(worker: Worker, 
         os.close(read)
         os.close(write)
     worker.remove(tmp_path / "store/trash/nothing")
+
+
+def test_a_long_call_keeps_no_other_waiting(worker: Worker, tmp_path: Path) -> None:
+    """Calls of several threads go on at the same time; ``rest`` leaves one process, and ``close`` lets a call end."""
+    read, write = os.pipe()
+    with ThreadPoolExecutor() as threads:
+        long = threads.submit(worker.export, root_of(Path("/usr/lib")), write)  # which nobody reads yet
+        wait_for(worker.pids)
+        (busy,) = worker.pids()
+        worker.remove(tmp_path / "store/trash/nothing")
+        assert not long.done()
+        assert len(worker.pids()) == 2
+        worker.close()
+        wait_for(lambda: set(worker.pids()) <= {busy})
+        assert not gone(busy)
+        os.close(read)
+        with pytest.raises(BrokenPipeError):
+            long.result()
+    os.close(write)
+    wait_for(lambda: gone(busy))
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: worker.probe_overlay(tmp_path), range(8)))
+    worker.rest()
+    assert len(worker.pids()) == 1
+
+
+def test_a_call_that_is_not_wanted_any_more_is_ended(worker: Worker, tmp_path: Path) -> None:
+    """At once, and only calls of those who were told to stop."""
+    stop = Stop()
+    read, write = os.pipe()
+
+    def export() -> None:
+        with obeying(stop):
+            worker.export(root_of(Path("/usr/lib")), write)
+
+    with ThreadPoolExecutor() as threads:
+        long = threads.submit(export)
+        wait_for(worker.pids)
+        (busy,) = worker.pids()
+        other = threads.submit(worker.export, root_of(Path("/usr/lib")), write)
+        wait_for(lambda: len(worker.pids()) == 2)
+        stop.set()
+        assert isinstance(long.exception(10), Stopped)
+        assert gone(busy)
+        assert not other.done()
+        os.close(read)
+        with pytest.raises(BrokenPipeError):
+            other.result()
+        with obeying(stop), pytest.raises(Stopped):
+            worker.remove(tmp_path / "store/trash/nothing")
+    os.close(write)
 
 
 def test_interrupts_at_the_terminal_are_its_engines(worker: Worker, tmp_path: Path) -> None:

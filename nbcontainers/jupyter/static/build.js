@@ -181,11 +181,11 @@ function stepRow() {
       const { state } = step;
       const stuck = state === "running" && phase !== "running"; // it was running when the build was stopped
       element.className = stuck ? "stopped" : state;
-      sign.replaceChildren(...{ done: [icon("check")], failed: [icon("cross")], cached: [icon("again")], running: [h("span.spinner")] }[stuck ? "failed" : state]);
+      sign.replaceChildren(...{ done: [icon("check")], failed: [icon("cross")], cancelled: [icon("cross")], cached: [icon("again")], running: [h("span.spinner")] }[stuck ? "failed" : state]);
       number.textContent = `${step.number}`;
       tag.textContent = step.stage || "";
       if (state === "running" && !stuck) this.time(step);
-      else clock.textContent = state === "cached" ? "cached" : seconds(step.seconds);
+      else clock.textContent = state === "cached" || state === "cancelled" ? state : seconds(step.seconds);
       why.hidden = !step.reason;
       why.textContent = step.reason || "";
       const has = tail && tail.lines.length;
