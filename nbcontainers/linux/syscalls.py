@@ -336,3 +336,8 @@ def setdomainname(name: str) -> None:
 def syncfs(descriptor: int) -> None:
     """Bring to the disk all that was written to the file system of an open file; see syncfs(2)."""
     _check(_libc.syncfs(descriptor))
+
+
+def disconnect(descriptor: int) -> None:
+    """Have a socket be connected to nobody, so that it can be connected anew: connect(2) with AF_UNSPEC."""
+    _check(_libc.connect(descriptor, bytes(16), 16))
