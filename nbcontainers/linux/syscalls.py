@@ -272,12 +272,13 @@ def statx(directory: int, path: bytes, flags: int, mask: int) -> bytearray:
     return buffer
 
 
-def newfstatat(directory: int, path: bytes, flags: int) -> bytearray:
-    """``struct stat`` of a file, as this machine's kernel writes it; see stat(2)."""
-    buffer = bytearray(144 if _X86 else 128)
-    target = (ctypes.c_char * len(buffer)).from_buffer(buffer)
-    _check(_syscall(_SYS_NEWFSTATAT, directory, path, target, flags), path)
-    return buffer
+_stat = ctypes.create_string_buffer(144 if _X86 else 128)
+
+
+def newfstatat(directory: int, path: bytes, flags: int) -> ctypes.Array[ctypes.c_char]:
+    """``struct stat`` of a file, as this machine's kernel writes it; it is the same buffer at each call. See stat(2)."""
+    _check(_syscall(_SYS_NEWFSTATAT, directory, path, _stat, flags), path)
+    return _stat
 
 
 def filesystem_type(descriptor: int) -> int:
