@@ -101,6 +101,7 @@ _SYS_FSMOUNT = 432
 _SYS_CLONE3 = 435
 _SYS_CLOSE_RANGE = 436
 _SYS_OPENAT2 = 437
+_SYS_PIDFD_GETFD = 438
 _SYS_MOUNT_SETATTR = 442
 
 _SIGCHLD = 17
@@ -337,6 +338,11 @@ def setdomainname(name: str) -> None:
 def syncfs(descriptor: int) -> None:
     """Bring to the disk all that was written to the file system of an open file; see syncfs(2)."""
     _check(_libc.syncfs(descriptor))
+
+
+def pidfd_getfd(pidfd: int, number: int) -> int:
+    """A descriptor of our own for what a process has open; see pidfd_getfd(2)."""
+    return _check(_syscall(_SYS_PIDFD_GETFD, pidfd, number, 0))
 
 
 def disconnect(descriptor: int) -> None:

@@ -219,6 +219,22 @@ def test_security_options_are_read(shell: Shell) -> None:
     security.read(["apparmor=unconfined", "writable-cgroups"])
 
 
+def test_a_socket_tells_who_is_at_its_other_end(shell: Shell) -> None:
+    """SO_PEERCRED, as PostgreSQL and D-Bus ask it: the ids that the other has taken on, whoever keeps them."""
+    code = """
+import os, socket, struct
+listening = socket.socket(socket.AF_UNIX)
+listening.bind("/tmp/s"); os.chmod("/tmp/s", 0o777); listening.listen()
+if not (pid := os.fork()):
+    os.setgid(6); os.setuid(5)
+    one = socket.socket(socket.AF_UNIX); one.connect("/tmp/s"); one.recv(1)
+    os._exit(0)
+who = lambda one: struct.unpack("iII", one.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+print(who(listening.accept()[0]) == (pid, 5, 6), who(socket.socketpair()[0]) == (os.getpid(), 0, 0))
+"""
+    assert shell(f"python3 -c '{code}'") == "True True\n"
+
+
 def test_identities_can_be_left_alone(engine: Engine, shell: Shell) -> None:
     """With ``identity=off`` nobody answers for users whom the host does not give."""
     script = "touch /f; chown 5 /f 2>/dev/null && stat -c %u /f || echo refused"

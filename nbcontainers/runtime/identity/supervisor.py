@@ -31,7 +31,19 @@ else:
 
 _CALLS = {**files.CALLS, **people.CALLS, **making.CALLS}
 # Calls of which the kernel's own answer is right, or gives the right error, where ours cannot be found.
-_ASKING = {"stat", "lstat", "fstat", "newfstatat", "statx", "execve", "execveat", "chroot", "pivot_root", "setns"}
+_ASKING = {
+    "stat",
+    "lstat",
+    "fstat",
+    "newfstatat",
+    "statx",
+    "execve",
+    "execveat",
+    "chroot",
+    "pivot_root",
+    "setns",
+    "getsockopt",
+}
 _LOW = 3
 
 
