@@ -102,6 +102,7 @@ _SYS_FSMOUNT = 432
 _SYS_CLONE3 = 435
 _SYS_CLOSE_RANGE = 436
 _SYS_OPENAT2 = 437
+_SYS_PIDFD_GETFD = 438
 _SYS_MOUNT_SETATTR = 442
 
 _SIGCHLD = 17
@@ -273,12 +274,13 @@ def statx(directory: int, path: bytes, flags: int, mask: int) -> bytearray:
     return buffer
 
 
-def newfstatat(directory: int, path: bytes, flags: int) -> bytearray:
-    """``struct stat`` of a file, as this machine's kernel writes it; see stat(2)."""
-    buffer = bytearray(144 if _X86 else 128)
-    target = (ctypes.c_char * len(buffer)).from_buffer(buffer)
-    _check(_syscall(_SYS_NEWFSTATAT, directory, path, target, flags), path)
-    return buffer
+_stat = ctypes.create_string_buffer(144 if _X86 else 128)
+
+
+def newfstatat(directory: int, path: bytes, flags: int) -> ctypes.Array[ctypes.c_char]:
+    """``struct stat`` of a file, as this machine's kernel writes it; it is the same buffer at each call. See stat(2)."""
+    _check(_syscall(_SYS_NEWFSTATAT, directory, path, _stat, flags), path)
+    return _stat
 
 
 def filesystem_type(descriptor: int) -> int:
@@ -350,3 +352,13 @@ def setdomainname(name: str) -> None:
 def syncfs(descriptor: int) -> None:
     """Bring to the disk all that was written to the file system of an open file; see syncfs(2)."""
     _check(_libc.syncfs(descriptor))
+
+
+def pidfd_getfd(pidfd: int, number: int) -> int:
+    """A descriptor of our own for what a process has open; see pidfd_getfd(2)."""
+    return _check(_syscall(_SYS_PIDFD_GETFD, pidfd, number, 0))
+
+
+def disconnect(descriptor: int) -> None:
+    """Have a socket be connected to nobody, so that it can be connected anew: connect(2) with AF_UNSPEC."""
+    _check(_libc.connect(descriptor, bytes(16), 16))

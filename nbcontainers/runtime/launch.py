@@ -194,7 +194,7 @@ def compile(  # noqa: A001 - it is what this does
             hint="leave out --group-add",
         )
     mounts = mountplan.mounts((*rootfs[1:], *spec.mounts), plan)
-    mountplan.check_propagation(mounts, userns="user" in kinds)
+    mountplan.check_propagation(mounts, userns=spec.namespace("user") is not None)
     root, maps_root = mountplan.root(rootfs), mountplan.IDMAP in rootfs[0].options
     if not owner and (maps_root or any((mountplan.IDMAP, "") in entry[5] for entry in mounts)):
         raise LaunchError(
@@ -232,7 +232,7 @@ def compile(  # noqa: A001 - it is what this does
         enter=[
             (entry.path, _FLAGS[entry.type])
             for entry in spec.namespaces
-            if entry.path and entry.type not in ("pid", "mount")
+            if entry.path and entry.type not in ("pid", "mount", "user")
         ],
         pid_namespace=next((entry.path for entry in spec.namespaces if entry.path and entry.type == "pid"), ""),
         shares_pids="pid" not in kinds,
@@ -252,7 +252,7 @@ def compile(  # noqa: A001 - it is what this does
         # Device nodes may lie in an image: where no rules say which can be opened, none of its can.
         root_attributes=0 if host.guards_devices() else syscalls.MOUNT_ATTR_NODEV,
         mounts=mounts,
-        bind_devices="user" in kinds,
+        bind_devices=spec.namespace("user") is not None,
         devices=_devices(spec, host),
         masked_paths=list(spec.masked_paths),
         readonly_paths=list(spec.readonly_paths),
@@ -296,13 +296,14 @@ def _namespaces(spec: RuntimeSpec, host: Host) -> list[str]:
     kinds = [entry.type for entry in spec.namespaces if not entry.path]
     joined = [entry.type for entry in spec.namespaces if entry.path]
     userns = "user" in kinds
-    if joined and (userns or {"user", "mount", "time"} & set(joined)):
+    lives_in_others = "user" in joined and host.identity.userns
+    if joined and (userns or {"mount", "time"} & set(joined) or ("user" in joined and not lives_in_others)):
         raise LaunchError(f"another's namespace cannot be joined here: {joined[0]}", stage="specification")
     if "mount" not in kinds:
         raise LaunchError("a container needs a mount namespace of its own", stage="specification")
     if "pid" not in kinds and userns:
         raise LaunchError("in a user namespace a container needs a pid namespace of its own", stage="specification")
-    if host.identity.userns and not userns:
+    if host.identity.userns and not userns and not lives_in_others:
         raise HostError(f"tier {host.tier} needs a user namespace", tier=host.tier)
     if "time" in host.namespaces and "time" not in kinds:
         kinds.append("time")  # left out of specifications, for runc 1.1 refuses it

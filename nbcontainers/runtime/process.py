@@ -155,7 +155,7 @@ class Runtime:
         with self._lock:
             ending, self._foreground = self._foreground, set()
             zygote_, self._zygote = self._zygote, None
-        ending = {running for running in ending if running.is_held()}
+        ending = {running for running in ending if running.is_held() and not running.is_over()}
         for running in ending:
             running.hang_up()
         for running in ending:
