@@ -88,6 +88,8 @@ class Host:
                 "processes: containers see the host's /proc, read-only (a proc file system of their own cannot be mounted), with "
                 "its processes and their command lines"
             )
+        if not self.identity.userns and "CAP_NET_ADMIN" not in self.capabilities:
+            notes.append("loopback: down in networks of their own, for root has no CAP_NET_ADMIN here")
         missing = sorted(capabilities.DOCKER - self.capabilities)
         if missing:
             notes.append(f"capabilities that cannot be given here: {', '.join(missing)}")

@@ -37,6 +37,16 @@ def test_a_user_namespace_takes_its_place(capabilities: str, tier: str, owner: s
     assert without(capabilities, tmp_path / "store", "run", "--rm", "--strict", "toolbox", "true").returncode == 0
 
 
+def test_root_that_may_not_set_up_networks(tmp_path: Path) -> None:
+    """Containers start all the same, with a loopback interface that stays down, which is said."""
+    report = without("-net_admin", tmp_path / "store", "doctor")
+    assert report.stdout.startswith("tier T0: "), report.stdout + report.stderr
+    assert "loopback: down in networks of their own" in " ".join(report.stdout.split())
+    words = ("run", "--rm", "--network", "none", "toolbox", "cat", "/sys/class/net/lo/operstate")
+    done = without("-net_admin", tmp_path / "store", *words)
+    assert (done.returncode, done.stdout) == (0, "down\n"), done.stderr
+
+
 def test_without_any_capability_it_is_said(tmp_path: Path) -> None:
     """Then not even a user namespace can be had: the kernel wants CAP_SETFCAP to map root (user_namespaces(7))."""
     done = without("-all", tmp_path / "store", "run", "--rm", "--network", "none", "toolbox", "true")
