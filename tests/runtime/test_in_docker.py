@@ -89,6 +89,15 @@ def test_with_dockers_own_policy_images_can_be_looked_at(docker: Docked) -> None
     assert "--security-opt seccomp=unconfined" in said
 
 
+def test_an_administrator_that_may_not_change_its_root_is_told(docker: Docked) -> None:
+    """Docker's policy lets CAP_SYS_ADMIN mount, and never pivot_root(2): without that no container is entered."""
+    options = ("--cap-add", "SYS_ADMIN", "--env", "NBCONTAINERS_ROOT=/tmp/store")
+    refused = docker.run(*_NBC, "run", "--rm", "--network", "none", "toolbox", "true", options=options)
+    said = " ".join(refused.stderr.split())
+    assert "containers cannot run on this host, tier T4: mounts: [Errno 1] Operation not permitted" in said
+    assert "--security-opt seccomp=unconfined" in said
+
+
 def test_dockers_root_is_no_root(docker: Docked) -> None:
     """Without CAP_SYS_ADMIN: by Docker's policy nothing can run; without the policy, in a user namespace as in a pod."""
     store = ("--env", "NBCONTAINERS_ROOT=/tmp/store")
