@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 
 @contextlib.contextmanager
-def one() -> Iterator[None]:
+def one() -> Iterator[Callable[[], None]]:
     """Let one interrupt through to the block; an impatient second one would end only the cleaning up.
 
-    Only the main thread is ever interrupted; elsewhere, and where SIGINT is not for Python, nothing changes.
+    The block gets a function that raises KeyboardInterrupt if one came and the block still goes on: Python drops an exception that
+    is raised in a destructor, and a signal may come just then. Only the main thread is ever interrupted; elsewhere, and where SIGINT
+    is not for Python, nothing changes.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
+        yield lambda: None
         return
     is_through = False
 
@@ -31,8 +33,12 @@ def one() -> Iterator[None]:
             is_through = True
             raise
 
+    def check() -> None:
+        if is_through:
+            raise KeyboardInterrupt
+
     signal.signal(signal.SIGINT, take)
     try:
-        yield
+        yield check
     finally:
         signal.signal(signal.SIGINT, before)

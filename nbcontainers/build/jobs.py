@@ -26,6 +26,7 @@ Task = Generator[Work | int, Any, None]
 
 _ROOM = 256  # events that wait for the caller's thread: who tells more waits
 _AT_LEAST = 4  # commands wait for networks and disks, too
+_WHILE = 0.5  # seconds between two checks, where nothing is said
 _MOMENT = 0.05
 
 
@@ -55,11 +56,15 @@ class Jobs:
         self._threads: dict[int, threading.Thread] = {}
         self._said: queue.Queue[Event | _Answer] = queue.Queue(_ROOM)
 
-    def run(self) -> None:
-        """Make all steps. The first error or interrupt stops the others; no thread is left then."""
+    def run(self, check: Callable[[], None]) -> None:
+        """Make all steps. The first error or interrupt stops the others; no thread is left then.
+
+        ``check`` is called now and then, and raises if all is to end.
+        """
         room = most()
         try:
             while self._ready or self._due or self._threads:
+                check()
                 while self._due and len(self._threads) < room:
                     self._start(*self._due.popleft())
                 if self._ready and len(self._threads) < room:
@@ -67,7 +72,10 @@ class Jobs:
                     self._tasks[index] = self._begin(index)
                     self._go_on(index, None)
                     continue
-                said = self._said.get()
+                try:
+                    said = self._said.get(timeout=_WHILE)
+                except queue.Empty:
+                    continue
                 if isinstance(said, _Answer):
                     self._threads.pop(said.index).join()
                     self._go_on(said.index, said)
