@@ -5,40 +5,48 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
+
+from ..store import stopping
+
+_taken: list[bool] = []  # for each block that the main thread is in, whether an interrupt was let through
+
+
+def check() -> None:
+    """KeyboardInterrupt, where one was let through and has not ended the block: Python drops those that hit a finalizer.
+
+    For the work itself, between its steps; whoever cleans up after an interrupt does not ask.
+    """
+    if _taken and _taken[-1] and threading.current_thread() is threading.main_thread():
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
-def one() -> Iterator[Callable[[], None]]:
+def one() -> Iterator[None]:
     """Let one interrupt through to the block; an impatient second one would end only the cleaning up.
 
-    The block gets a function that raises KeyboardInterrupt if one came and the block still goes on: Python drops an exception that
-    is raised in a destructor, and a signal may come just then. Only the main thread is ever interrupted; elsewhere, and where SIGINT
-    is not for Python, nothing changes.
+    Only the main thread is ever interrupted; elsewhere, and where SIGINT is not for Python, nothing changes.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield lambda: None
+        yield
         return
-    is_through = False
+    depth = len(_taken)
 
     def take(number: int, frame: FrameType | None) -> None:
-        nonlocal is_through
-        if is_through:
+        if _taken[depth] or stopping.whole.put_off():
             return
         try:
             before(number, frame)
         except BaseException:
-            is_through = True
+            _taken[depth] = True
             raise
 
-    def check() -> None:
-        if is_through:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, take)
+    _taken.append(False)
     try:
-        yield check
+        signal.signal(signal.SIGINT, take)
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
+        del _taken[depth:]

@@ -19,6 +19,7 @@ from typing import Any
 from ..events import Event, Observer
 from ..store import stopping
 from ..store.stopping import Stop
+from . import interrupts
 
 Work = Callable[[Observer], Any]
 # A step yields work, or the number of another step that it waits for.
@@ -26,7 +27,6 @@ Task = Generator[Work | int, Any, None]
 
 _ROOM = 256  # events that wait for the caller's thread: who tells more waits
 _AT_LEAST = 4  # commands wait for networks and disks, too
-_WHILE = 0.5  # seconds between two checks, where nothing is said
 _MOMENT = 0.05
 
 
@@ -56,15 +56,12 @@ class Jobs:
         self._threads: dict[int, threading.Thread] = {}
         self._said: queue.Queue[Event | _Answer] = queue.Queue(_ROOM)
 
-    def run(self, check: Callable[[], None]) -> None:
-        """Make all steps. The first error or interrupt stops the others; no thread is left then.
-
-        ``check`` is called now and then, and raises if all is to end.
-        """
+    def run(self) -> None:
+        """Make all steps. The first error or interrupt stops the others; no thread is left then."""
         room = most()
         try:
             while self._ready or self._due or self._threads:
-                check()
+                interrupts.check()
                 while self._due and len(self._threads) < room:
                     self._start(*self._due.popleft())
                 if self._ready and len(self._threads) < room:
@@ -73,7 +70,7 @@ class Jobs:
                     self._go_on(index, None)
                     continue
                 try:
-                    said = self._said.get(timeout=_WHILE)
+                    said = self._said.get(timeout=_MOMENT)
                 except queue.Empty:
                     continue
                 if isinstance(said, _Answer):

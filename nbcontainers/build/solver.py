@@ -100,7 +100,7 @@ def build(
         except NotFound:
             return resolve_toolbox()
 
-    with interrupts.one() as check, _tidied(store), store.lease() as lease:
+    with interrupts.one(), _tidied(store), store.lease() as lease:
         opened = contexts or {}
         made = plan(
             dockerfile,
@@ -138,7 +138,7 @@ def build(
                 sharing=sharing or Sharing(),
             )
             try:
-                solver.solve(check)
+                solver.solve()
             finally:
                 earlier.ended()
                 store.worker.rest()
@@ -222,14 +222,11 @@ class _Solver:
         self.numbers = {index: number for number, index in enumerate(counted, 1)}
         self.begun: dict[int, float] = {}
 
-    def solve(self, check: Callable[[], None]) -> None:
-        """Find or make the trees of all nodes; the first error is raised, and told of its step, the others as cancelled.
-
-        ``check`` raises if the build is to end.
-        """
+    def solve(self) -> None:
+        """Find or make the trees of all nodes; the first error is raised, and told of its step, the others as cancelled."""
         jobs = Jobs(self.step, [node.inputs for node in self.plan.nodes], self.on_event)
         try:
-            jobs.run(check)
+            jobs.run()
         except Exception:
             if jobs.failed is not None:  # else it is the observer's own error
                 for index in sorted(self.begun.keys() - self.steps.keys(), key=lambda one: (one != jobs.failed, one)):

@@ -13,6 +13,8 @@ import os
 import select
 import struct
 
+from .dnsstream import Asker
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -98,6 +100,7 @@ class Resolver:
             for family in (_socket.AF_INET, _socket.AF_INET6)
             if _has(family)
         }
+        self._asker = Asker(poller, list(self._outgoing))
         self._pending: dict[tuple[int, int], _Pending] = {}  # by socket and number of the question
         for sockets in self._outgoing.values():
             for one in sockets:
@@ -129,7 +132,7 @@ class Resolver:
 
         self._resolve(query, guest, answer)
 
-    def _resolve(self, query: bytes, guest: Guest, answer: Callable[[bytes], None]) -> None:
+    def _resolve(self, query: bytes, guest: Guest, answer: Callable[[bytes], None], *, by_stream: bool = False) -> None:
         try:
             name, kind, end = parse(query)
         except (BadQuery, IndexError):
@@ -147,7 +150,12 @@ class Resolver:
         if not guest.goes_out:
             answer(reply(query, end, kind, (), _FAILED))
             return
-        self._forward(_Pending(query, list(guest.servers or host_servers()), answer))
+        servers = guest.servers or host_servers()
+        if by_stream:
+            failed = reply(query, end, kind, (), _FAILED)
+            self._asker.ask(query, [(one, PORT) for one in servers], lambda data: answer(data or failed))
+        else:
+            self._forward(_Pending(query, list(servers), answer))
 
     def _forward(self, pending: _Pending) -> None:
         """Ask the next of its servers, or say that nobody knew."""
@@ -206,8 +214,8 @@ class Resolver:
         _Stream(stream, guest, self, self._poller)
 
     def resolve_stream(self, query: bytes, guest: Guest, answer: Callable[[bytes], None]) -> None:
-        """A question that came over TCP."""
-        self._resolve(query, guest, answer)
+        """A question that came over TCP: whoever is asked in turn is asked so, too."""
+        self._resolve(query, guest, answer, by_stream=True)
 
 
 class Guest:
