@@ -34,12 +34,13 @@ class Poller:
 
     def __init__(self) -> None:
         self._poll = select.poll()
-        self._handlers: dict[int, Callable[[int], object]] = {}
+        # One each, in a list that lasts as long as the watch does.
+        self._handlers: dict[int, list[Callable[[int], object]]] = {}
         self._timers: dict[object, tuple[float, Callable[[], object]]] = {}
 
     def watch(self, descriptor: int, events: int, handler: Callable[[int], object]) -> None:
         """Call the handler with what happened; again for a descriptor replaces events and handler."""
-        self._handlers[descriptor] = handler
+        self._handlers.setdefault(descriptor, [handler])[0] = handler
         self._poll.register(descriptor, events)
 
     def forget(self, descriptor: int) -> None:
@@ -62,10 +63,11 @@ class Poller:
         left = None
         if self._timers:
             left = max(0.0, min(when for when, _ in self._timers.values()) - time.monotonic()) * 1000
-        for descriptor, events in self._poll.poll(left):
-            handler = self._handlers.get(descriptor)
-            if handler is not None:  # one called before may have forgotten it
-                handler(events)
+        happened = [(number, events, self._handlers.get(number)) for number, events in self._poll.poll(left)]
+        for descriptor, events, watch in happened:
+            # A handler that was called before may have closed it, and opened another file that has its number now.
+            if watch is not None and self._handlers.get(descriptor) is watch:
+                watch[0](events)
         if self._timers:
             now = time.monotonic()
             for timer, (when, act) in list(self._timers.items()):
