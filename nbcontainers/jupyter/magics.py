@@ -374,7 +374,7 @@ class ContainerMagics(Magics):
         """
         from ..cli import parser
         from ..cli.verbs import find
-        from . import words
+        from . import show, words
         from .running import exit_note
         from .session import engine
 
@@ -383,6 +383,9 @@ class ContainerMagics(Magics):
         if named is not None:
             given = [*named.name.split(), *words.filled(named, rest, self._variables)]
         verb, values = parser.parse(given)
+        if verb.name == "doctor" and not values.format:
+            show.display(show.host_forms(engine().host()))
+            return
         try:
             code = verb.act(engine(), values, _console())
         except KeyboardInterrupt:

@@ -73,7 +73,12 @@ def image_diff(result: ImageDiff, include: Any = None, exclude: Any = None) -> B
 
 def host_report(result: HostReport, include: Any = None, exclude: Any = None) -> Bundle:
     """What a host allows, as a table and as text."""
-    return Forms(lambda: forms.host_report(result), lambda: text.host_report(result))._repr_mimebundle_()
+    return host_forms(result)._repr_mimebundle_()
+
+
+def host_forms(report: HostReport) -> Forms:
+    """What a host allows, to display."""
+    return Forms(lambda: forms.host_report(report), lambda: text.host_report(report))
 
 
 def build_result(result: BuildResult, include: Any = None, exclude: Any = None) -> Bundle:

@@ -30,6 +30,7 @@ from .networks import Networks
 from .running import Running
 
 _PATIENCE_S = 10.0
+_FEW = 8
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
@@ -47,6 +48,7 @@ class Runtime:
         self._zygote: _Zygote | None = None
         self._lock = threading.Lock()
         self._foreground: set[Running] = set()
+        self._most = _FEW
         _runtimes.add(self)
 
     def start(
@@ -211,13 +213,16 @@ class Runtime:
                         raise
 
     def _forget_ended(self) -> None:
-        """Hold no longer what has ended."""
+        """Hold no longer what has ended; looked for when twice as many are held as were left the last time."""
         with self._lock:
+            if len(self._foreground) < self._most:
+                return
             candidates = list(self._foreground)
         for running in candidates:
             if running.is_over():  # who still holds it can attach and wait as before
                 with self._lock:
                     self._foreground.discard(running)
+        self._most = max(_FEW, 2 * len(self._foreground))
 
     def _after_fork_in_child(self) -> None:
         """A forked copy of the engine (multiprocessing) must not hold its containers' lifelines, nor talk to its zygote."""

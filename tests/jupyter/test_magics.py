@@ -197,6 +197,14 @@ def test_errors_are_told_in_two_lines(kernel) -> None:
         assert failed.traceback.count("\n") <= 1
 
 
+def test_what_the_host_allows_has_a_form_of_its_own(kernel) -> None:
+    """A table on the page, and as text what the command line prints; another format is printed."""
+    told = kernel.run("%nbc doctor")
+    assert "user namespace" in told.html
+    assert "user namespace" in told.text
+    assert '"tier"' in kernel.run("%nbc doctor --format json").stdout.lower()
+
+
 def test_results_are_bound_to_variables(kernel) -> None:
     """``--as`` gives Python what the magic made, and a variable in braces gives it back."""
     kernel.run("%layers hello --as stack")
