@@ -275,6 +275,24 @@ class Pruned:
     size: int = 0
 
 
+CacheKind = Literal["regular", "exec.cachemount"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheRecord:
+    """One thing of the build cache: the layer of a step, or a folder that RUN steps share.
+
+    ``size`` is in bytes, ``used`` the last time in seconds since the epoch; an image has the layer too of what is ``shared``.
+    """
+
+    id: str
+    kind: CacheKind
+    description: str
+    size: int
+    used: float
+    shared: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskUse:
     """What one kind of thing takes of the disk: how many there are, how many are used, and the bytes of all and of the unused."""

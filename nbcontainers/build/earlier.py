@@ -100,7 +100,7 @@ class Earlier:
         if self._near is None:
             titles = _titles(self.planned)
             rated: list[tuple[float, float, list[Step]]] = []
-            for age, data in enumerate(self._builds()):
+            for age, data in enumerate(self.builds()):
                 with contextlib.suppress(ValueError, KeyError, TypeError):
                     steps = [Step(*map(str, row)) for row in data["steps"]]
                     theirs = _titles([(one.stage, one.title) for one in steps])
@@ -148,8 +148,8 @@ class Earlier:
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def _builds(self) -> list[Any]:
-        """The newest first."""
+    def builds(self) -> list[Any]:
+        """What was written of each build, the newest first."""
         try:
             files = sorted((self._folder / "builds").iterdir(), key=_age, reverse=True)
         except OSError:
@@ -176,6 +176,16 @@ class Earlier:
             if len(files) > most + _SLACK:
                 for file in sorted(files, key=_age)[:-most]:
                     file.unlink(missing_ok=True)
+
+
+def titles(root: Path) -> dict[str, str]:
+    """The texts of the steps that earlier builds had, by the hexadecimal digits of their cache keys."""
+    found: dict[str, str] = {}
+    for data in Earlier(root).builds():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            for _, title, key in data["steps"]:
+                found.setdefault(str(key).removeprefix("sha256:"), str(title))
+    return found
 
 
 def forget(root: Path) -> None:

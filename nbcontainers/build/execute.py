@@ -7,13 +7,14 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from ..errors import BuildError, Conflict, DockerfileError, IntegrityError, LaunchError, NBContainersError, NotFound
 from ..events import Event, Observer, Output, Warned
+from ..linux import capabilities
 from ..oci.descriptor import CONFIG, MANIFEST, Descriptor, Digest, Platform
 from ..oci.image import Image, ImageConfig, Manifest, chain_ids
 from ..oci.runtime import Mount, Rlimit, RuntimeSpec
@@ -77,11 +78,15 @@ class Tree:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the caller of a build says of all its commands: what it lends them, the size of /dev/shm in bytes (0: the usual), limits."""
+    """What the caller of a build says of all its commands: what it lends them, the size of /dev/shm in bytes (0: the usual), limits.
+
+    ``insecure`` gives a command's specification all that --security=insecure means; without it no command may say that.
+    """
 
     offers: Offers = field(default_factory=Offers)
     shm_size: int = 0
     rlimits: tuple[Rlimit, ...] = ()
+    insecure: Callable[[RuntimeSpec], RuntimeSpec] | None = None
 
 
 class Executor:
@@ -180,7 +185,11 @@ class Executor:
                     network="none" if step.network == "none" else "host",
                     mounts=(*_mounts(files, step), *self.memory(), *shown.mounts),
                     rlimits=self.settings.rlimits,
+                    capabilities=capabilities.ALL if step.insecure else capabilities.DOCKER,
                 )
+                if step.insecure:
+                    assert self.settings.insecure is not None
+                    spec = self.settings.insecure(spec)
                 self.command(node, step, spec, rootfs, folder, _Tail(number, on_event))
             copied = self.store.snapshots.name == "copy"
             destinations = [mount.destination for mount in spec.mounts if mount.destination not in _KEPT]
@@ -250,7 +259,7 @@ class Executor:
         on_event: Observer,
     ) -> Made:
         """Put files into a snapshot. DockerfileError where a source or an owner is not there, or a file would be a folder."""
-        below = trees[node.parent] if node.parent is not None else Tree()
+        below = trees[node.parent] if node.parent is not None and not step.link else Tree()
         with self.snapshot(below, on_event) as (key, mounts):
             try:
                 if node.origin is not None:

@@ -8,6 +8,19 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from ..store import stopping
+
+_taken: list[bool] = []  # for each block that the main thread is in, whether an interrupt was let through
+
+
+def check() -> None:
+    """KeyboardInterrupt, where one was let through and has not ended the block: Python drops those that hit a finalizer.
+
+    For the work itself, between its steps; whoever cleans up after an interrupt does not ask.
+    """
+    if _taken and _taken[-1] and threading.current_thread() is threading.main_thread():
+        raise KeyboardInterrupt
+
 
 @contextlib.contextmanager
 def one() -> Iterator[None]:
@@ -19,20 +32,21 @@ def one() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
         return
-    is_through = False
+    depth = len(_taken)
 
     def take(number: int, frame: FrameType | None) -> None:
-        nonlocal is_through
-        if is_through:
+        if _taken[depth] or stopping.whole.put_off():
             return
         try:
             before(number, frame)
         except BaseException:
-            is_through = True
+            _taken[depth] = True
             raise
 
-    signal.signal(signal.SIGINT, take)
+    _taken.append(False)
     try:
+        signal.signal(signal.SIGINT, take)
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+        del _taken[depth:]

@@ -19,6 +19,7 @@ from typing import Any
 from ..events import Event, Observer
 from ..store import stopping
 from ..store.stopping import Stop
+from . import interrupts
 
 Work = Callable[[Observer], Any]
 # A step yields work, or the number of another step that it waits for.
@@ -60,6 +61,7 @@ class Jobs:
         room = most()
         try:
             while self._ready or self._due or self._threads:
+                interrupts.check()
                 while self._due and len(self._threads) < room:
                     self._start(*self._due.popleft())
                 if self._ready and len(self._threads) < room:
@@ -67,7 +69,10 @@ class Jobs:
                     self._tasks[index] = self._begin(index)
                     self._go_on(index, None)
                     continue
-                said = self._said.get()
+                try:
+                    said = self._said.get(timeout=_MOMENT)
+                except queue.Empty:
+                    continue
                 if isinstance(said, _Answer):
                     self._threads.pop(said.index).join()
                     self._go_on(said.index, said)

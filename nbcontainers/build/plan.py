@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +27,7 @@ from .steps import Configure, Copy, Node, Run, Source, Step
 
 Network = Literal["default", "host", "none"]
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
+_NUMBERS = re.compile(r"\d+(:\d+)?")
 _PIPES = "/dev/pipes/"
 _CHECK = "BUILDKIT_DOCKERFILE_CHECK"
 # Build arguments that mean something to the builder itself.
@@ -72,6 +74,7 @@ def plan(
     aliases: Mapping[str, str] | None = None,
     ignore: Ignore | None = None,
     everything: bool = False,
+    insecure: bool = False,
 ) -> Plan:
     """Plan the build of a Dockerfile.
 
@@ -89,6 +92,7 @@ def plan(
         aliases: names of contexts that are images, each with its image.
         ignore: what the build's own context leaves out.
         everything: plan all stages, also those that the target does not need, and let no check be an error.
+        insecure: RUN --security=insecure is allowed.
 
     Raises:
         DockerfileError: with the lines at fault.
@@ -121,7 +125,7 @@ def plan(
         aliases=aliases,
     )
     planner = _Planner(
-        known, syntax.escape, platform, epoch, _proxies(given), network, hosts, linter, ignore or Ignore()
+        known, syntax.escape, platform, epoch, _proxies(given), network, hosts, linter, ignore or Ignore(), insecure
     )
     for stage in order:
         planner.stage(stage)
@@ -192,6 +196,7 @@ class _Planner:
         hosts: tuple[str, ...],
         linter: Linter,
         ignore: Ignore,
+        insecure: bool,
     ) -> None:
         self.arguments = arguments
         self.escape = escape
@@ -202,6 +207,7 @@ class _Planner:
         self.hosts = hosts
         self.linter = linter
         self.ignore = ignore
+        self.insecure = insecure
         self.nodes: list[Node] = []
         self.ends: dict[int, int] = {}
         self.scopes: dict[int, Scope] = {}
@@ -359,13 +365,13 @@ class _Planner:
                     network = "none" if flag.value == "none" else "host"
                 case "network", _:
                     raise wrong(f"RUN has --network={flag.value}", flag.range, hint="known are default, host and none")
-                case "security", "insecure":
+                case "security", "insecure" if not self.insecure:
                     raise wrong(
-                        "RUN has --security=insecure, which no build is allowed",
+                        "RUN has --security=insecure, which is not allowed",
                         flag.range,
-                        hint="leave it out: the command runs with the defaults",
+                        hint="--allow security.insecure lends the command every capability and device: see who wrote it",
                     )
-                case "security", value if value != "sandbox":
+                case "security", value if value not in ("sandbox", "insecure"):
                     raise wrong(f"RUN has --security={value}", flag.range, hint="known are sandbox and insecure")
                 case "device", _:
                     raise wrong(
@@ -392,6 +398,7 @@ class _Planner:
             hosts=self.hosts,
             epoch=self.epoch,
             arguments=tuple(scope.declared),
+            insecure=any((flag.name, flag.value) == ("security", "insecure") for flag in instruction.flags),
         )
         return step, scope.run_history(words)
 
@@ -422,6 +429,8 @@ class _Planner:
             unpack_remotes=switches.get("unpack", False),
             parents=parents,
             exclude=tuple(scope.word(pattern, place) for pattern in written.exclude),
+            # A name is looked up in the tree below, so that with one the layer is not the same on all.
+            link=switches.get("link", False) and (not owner or _NUMBERS.fullmatch(owner) is not None),
             epoch=self.epoch,
         )
         words = [keyword]

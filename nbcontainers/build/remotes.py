@@ -46,6 +46,14 @@ def is_remote(address: str) -> bool:
     return address.startswith(("http://", "https://")) or is_git(address)
 
 
+def of_context(address: str) -> str:
+    """The address that a context means: ``github.com/USER/REPOSITORY`` alone is a repository, as docker has it."""
+    if not address.startswith("github.com/"):
+        return address
+    place, mark, fragment = address.partition("#")
+    return f"https://{place.rstrip('/').removesuffix('.git')}.git{mark}{fragment}"
+
+
 def parse(address: str, *, checksum: str = "", keep_git_dir: bool | None = None) -> Remote:
     """The address with what its fragment (``#REF:FOLDER``) and query say. ValueError where those contradict."""
     if not is_git(address):

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, assert_never
 
 from ..errors import IntegrityError, NBContainersError, NotFound
@@ -26,6 +27,7 @@ from .jobs import Jobs, Task, Work
 from .plan import Network, Plan, plan
 from .reasons import Account, account
 from .records import Made, Records
+from .sharing import Place, Shared, Sharing, bring
 from .source import did_you_mean
 from .steps import Configure, Copy, Node, Run, Source, cache_key
 
@@ -53,6 +55,7 @@ def build(
     no_cache_stages: Collection[str] = (),
     called: Sequence[str] = (),
     epoch: int | None = None,
+    sharing: Sharing | None = None,
     on_event: Observer = ignore,
 ) -> BuildResult:
     """Build a Dockerfile's image, or that of one of its stages; the caller tags it.
@@ -75,6 +78,7 @@ def build(
         called: what tells this Dockerfile's builds from those of others: its file, the image's names.
         epoch: SOURCE_DATE_EPOCH, seconds: every new file and line of the history gets this time; a build argument of that
             name counts where it is None.
+        sharing: what comes from caches elsewhere, and gathers what may go there.
         on_event: told of each step as it begins and ends, and of what it prints. It runs in the caller's thread; what it
             raises ends the build.
 
@@ -111,6 +115,7 @@ def build(
             folders=frozenset(opened) - {""},
             aliases=aliases,
             ignore=opened[""].ignore if "" in opened else None,
+            insecure=settings is not None and settings.insecure is not None,
         )
         for warning in made.warnings:
             on_event(warning)
@@ -121,7 +126,17 @@ def build(
         executor = Executor(store, runtime, host, lease, settings or Settings())
         with contextlib.closing(executor), contextlib.closing(Sources(store, opened)) as sources:
             uncached = frozenset(node.stage for node in made.nodes) if no_cache else unused
-            solver = _Solver(made, store, records, executor, sources, earlier, on_event, uncached=uncached)
+            solver = _Solver(
+                made,
+                store,
+                records,
+                executor,
+                sources,
+                earlier,
+                on_event,
+                uncached=uncached,
+                sharing=sharing or Sharing(),
+            )
             try:
                 solver.solve()
             finally:
@@ -187,6 +202,7 @@ class _Solver:
         on_event: Observer,
         *,
         uncached: frozenset[str],
+        sharing: Sharing,
     ) -> None:
         self.plan = made
         self.store = store
@@ -196,6 +212,7 @@ class _Solver:
         self.on_event = on_event
         self.earlier = earlier
         self.uncached = uncached
+        self.sharing = sharing
         self.trees: dict[int, Tree] = {}
         self.layers: dict[int, Made] = {}
         self.anew: set[int] = set()
@@ -262,23 +279,32 @@ class _Solver:
             return self.sources.of(node, chains, _of_step(number, tell))
 
         inputs: Inputs = (yield look) if isinstance(step, Copy) and step.remotes else look(self.on_event)
-        keys = [cache_key(step, (below.chain_id, *inputs.digests))]
+        base = Tree() if isinstance(step, Copy) and step.link else below
+        keys = [cache_key(step, (base.chain_id, *inputs.digests))]
         may_find = node.stage not in self.uncached
         self.earlier.steps[number] = Step(node.stage, node.title, keys[0])
         if may_find and keys[0] in self.making:
             yield self.making[keys[0]]
         if may_find and (found := self.records.find(keys[0])):
+            self.sharing.note(index, keys, found)
             return found, True, ""
         if isinstance(step, Copy) and node.origin is not None:
             same = self.sources.same(step, self.trees[node.origin].chain)
-            keys += [cache_key(step, (below.chain_id, same))] if same else []
+            keys += [cache_key(step, (base.chain_id, same))] if same else []
             if may_find and same and keys[1] in self.making:
                 yield self.making[keys[1]]
             if may_find and same and (found := self.records.find(keys[1])):
                 self.records.keep(keys[0], found)
-                self.earlier.made(keys[0], self.account(node, below, inputs))
+                self.earlier.made(keys[0], self.account(node, base, inputs))
+                self.sharing.note(index, keys, found)
                 return found, True, ""
-        account = self.account(node, below, inputs)
+        for place, shared in self.sharing.find(keys) if may_find else ():
+            found = yield partial(self.brought, place, shared, below, number)
+            if found:
+                self.keep(index, keys, found)
+                self.earlier.made(keys[0], self.account(node, base, inputs))
+                return found, True, ""
+        account = self.account(node, base, inputs)
         reason = self.why(node, account, number, keys[0]) if may_find else UNASKED
         self.making |= dict.fromkeys(keys, index)
 
@@ -294,11 +320,21 @@ class _Solver:
 
         layer: Made = yield make
         for key in keys:
-            self.records.keep(key, layer)
             del self.making[key]
+        self.keep(index, keys, layer)
         self.earlier.made(keys[0], account)
         self.anew.add(index)
         return layer, False, reason
+
+    def brought(self, place: Place, shared: Shared, below: Tree, number: int, tell: Observer) -> Made | None:
+        """What another cache has for a step."""
+        return bring(self.store, place, shared, below, _of_step(number, tell))
+
+    def keep(self, index: int, keys: Sequence[Digest], made: Made) -> None:
+        """Remember what a step made, here and for caches elsewhere."""
+        for key in keys:
+            self.records.keep(key, made)
+        self.sharing.note(index, keys, made)
 
     def account(self, node: Node, below: Tree, inputs: Inputs) -> Account:
         """What a step is made of, for the next build to compare with."""
@@ -339,14 +375,16 @@ class _Solver:
             instant(epoch) if epoch is not None else next((one.created for one in reversed(history) if one.created), "")
         )
         config = replace(self.plan.config, created=created, diff_ids=tree.diff_ids, history=history)
-        found = self.written(config, tree)
-        return found or self.store.images.create(config, tree.layers)
+        self.sharing.own = tuple(index for index in line if index in self.layers)
+        annotations = self.sharing.annotations(tree.layers)
+        found = self.written(config, tree, annotations)
+        return found or self.store.images.create(config, tree.layers, annotations)
 
-    def written(self, config: oci.ImageConfig, tree: Tree) -> oci.Image | None:
+    def written(self, config: oci.ImageConfig, tree: Tree, annotations: Mapping[str, str]) -> oci.Image | None:
         """The image if it is in the store already: nothing has to be made durable again."""
         data = oci.to_bytes(config)
         described = Descriptor(media_type=CONFIG, digest=Digest.of(data), size=len(data))
-        manifest = oci.Manifest(config=described, layers=tree.layers)
+        manifest = oci.Manifest(config=described, layers=tree.layers, annotations=annotations)
         data = oci.to_bytes(manifest)
         descriptor = Descriptor(media_type=MANIFEST, digest=Digest.of(data), size=len(data))
         self.store.leases.protect(descriptor.digest, described.digest)

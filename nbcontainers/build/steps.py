@@ -34,7 +34,7 @@ class Run:
     ``document`` is the name and text of a script that is given to it in /dev/pipes. ``proxies`` are variables that the
     command sees and that neither the cache nor the history knows. ``network`` is ``default``, ``host`` or ``none``. ``mounts``
     are shown to it while it runs; ``hosts`` are lines for its /etc/hosts. ``arguments`` are the names in ``env`` that are build
-    arguments, which only its explanation needs.
+    arguments, which only its explanation needs. An ``insecure`` one has all that the caller lends.
     """
 
     args: tuple[str, ...]
@@ -48,6 +48,7 @@ class Run:
     hosts: tuple[str, ...] = ()
     epoch: int | None = None
     arguments: tuple[str, ...] = ()
+    insecure: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,8 @@ class Copy:
     ``documents`` are names and texts of new files, ``remotes`` are fetched. ``destination`` is absolute and ends in a slash
     where it has to be a folder. ``owner`` is a user word (``name``, ``uid:gid`` …), empty for the sources' own; ``mode`` is what
     becomes of the permissions of everything copied, empty for the sources' own. With ``unpack`` archives are unpacked; with
-    ``parents`` the folders above a source (from ``/./`` on) are copied too; ``exclude`` are patterns of what is left out.
+    ``parents`` the folders above a source (from ``/./`` on) are copied too; ``exclude`` are patterns of what is left out. A
+    ``link`` is made as on an empty tree, whatever is below: nothing of that is looked at, so the layer is the same on all.
     """
 
     sources: tuple[str, ...]
@@ -72,6 +74,7 @@ class Copy:
     unpack_remotes: bool = False
     parents: bool = False
     exclude: tuple[str, ...] = ()
+    link: bool = False
     epoch: int | None = None
 
 
@@ -127,10 +130,10 @@ def cache_key(step: Step, inputs: Sequence[Digest]) -> Digest:
             known = ["source", str(image.chain_ids[-1]) if image and image.chain_ids else ""]
         case Run():
             known = ["run", step.args, step.env, step.user, step.workdir, step.network, step.document, step.epoch]
-            known += [[mount.identity for mount in step.mounts], step.hosts]
+            known += [[mount.identity for mount in step.mounts], step.hosts, *(["insecure"] if step.insecure else [])]
         case Copy():
             known = ["copy", step.sources, step.documents, step.destination, step.owner, step.mode, step.epoch]
-            known += [step.unpack, step.unpack_remotes, step.parents, step.exclude]
+            known += [step.unpack, step.unpack_remotes, step.parents, step.exclude, *(["link"] if step.link else [])]
         case Configure():
             known = ["configure"]
         case _:

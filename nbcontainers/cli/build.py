@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from ..engine import Engine, outputs
-from ..engine.building import BuildOptions
+from ..engine.building import BuildOptions, is_address
 from ..engine.options import pairs
 from ..errors import BuildError, DockerfileError, NBContainersError
 from ..oci.reference import Reference
@@ -101,7 +101,7 @@ def sources(values: Namespace) -> tuple[str | Path, str | Path | IO[bytes] | Non
             )
         return Path(values.file or "Dockerfile"), sys.stdin.buffer
     context: str | Path | None = values.context or None
-    if isinstance(context, str) and "://" not in context and not context.startswith("git@"):
+    if isinstance(context, str) and "://" not in context and not is_address(context):
         context = Path(context)
         if not context.exists():
             raise NBContainersError(f"no context at {context}", hint="name a folder, a tar archive or an address")
@@ -131,6 +131,9 @@ def options(values: Namespace) -> BuildOptions:
         "outputs": values.output,
         "iidfile": values.iidfile or "",
         "metadata_file": values.metadata_file or "",
+        "allow": values.allow,
+        "cache_from": values.cache_from,
+        "cache_to": values.cache_to,
         "no_cache_filter": [name for word in values.no_cache_filter for name in word.split(",") if name],
     }
 
@@ -153,7 +156,7 @@ FLAGS = (
         names=("--build-context",),
         metavar="NAME=WHERE",
         many=True,
-        help="another context: a folder, an address, docker-image://…",
+        help="another context: a folder, an address, docker-image://…, oci-layout://FOLDER:TAG",
     ),
     Flag(
         names=("--secret",),
@@ -179,8 +182,26 @@ FLAGS = (
         many=True,
         help="where the result goes: image, registry, local, tar, oci, docker or cacheonly; a folder; - is a tar",
     ),
+    Flag(
+        names=("--allow",),
+        metavar="WHAT",
+        many=True,
+        help="security.insecure: let RUN --security=insecure have every capability and device",
+    ),
     Flag(names=("--iidfile",), metavar="FILE", help="write the image's ID to this file"),
     Flag(names=("--metadata-file",), metavar="FILE", help="write digests and names to this file, as JSON"),
+    Flag(
+        names=("--cache-from",),
+        metavar="type=TYPE,…|IMAGE",
+        many=True,
+        help="also take cached steps from type=registry,ref=NAME or type=local,src=FOLDER",
+    ),
+    Flag(
+        names=("--cache-to",),
+        metavar="type=TYPE,…",
+        many=True,
+        help="give cached steps to type=registry,ref=NAME, type=local,dest=FOLDER or type=inline; mode=max: all steps",
+    ),
     Flag(names=("--no-cache-filter",), metavar="STAGE", many=True, help="execute every step of these stages again"),
 )
 VERBS = (

@@ -78,9 +78,7 @@ def ps_row(state: ContainerState, *, truncate: bool = True) -> dict[str, Any]:
         "ID": state.id[:12] if truncate else state.id,
         "Image": state.image,
         "Command": f'"{command}"',
-        "CreatedAt": datetime.datetime.fromtimestamp(state.created, datetime.UTC).strftime(
-            "%Y-%m-%d %H:%M:%S +0000 UTC"
-        ),
+        "CreatedAt": form.instant(state.created),
         "RunningFor": form.age(state.created),
         "State": state.status,
         "Status": status(state),

@@ -110,6 +110,11 @@ def age(instant: float, *, now: float | None = None) -> str:
     return f"{duration((now if now is not None else time.time()) - instant)} ago" if instant else "N/A"
 
 
+def instant(when: float) -> str:
+    """A point in time as Docker's lists have it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(when)) if when else "N/A"
+
+
 def duration(seconds: float) -> str:
     """A length of time in one unit: 5 minutes."""
     seconds = max(0, int(seconds))

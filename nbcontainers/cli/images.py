@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
 import time
 from argparse import Namespace
@@ -67,12 +66,7 @@ def since(created: str) -> str:
 
 def at(created: str) -> str:
     """An RFC 3339 time as Docker's lists have it."""
-    instant = inspect.instant(created)
-    return (
-        datetime.datetime.fromtimestamp(instant, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S +0000 UTC")
-        if instant
-        else "N/A"
-    )
+    return form.instant(inspect.instant(created))
 
 
 def tag(engine: Engine, values: Namespace, console: Console) -> int:

@@ -7,6 +7,7 @@ from argparse import Namespace
 from typing import Any
 
 from ..engine import Engine
+from ..engine.networks import BUILT_IN
 from ..engine.options import pairs
 from ..errors import NBContainersError, NotFound
 from ..results import Network
@@ -70,12 +71,14 @@ def create(engine: Engine, values: Namespace, console: Console) -> int:
 
 def ls(engine: Engine, values: Namespace, console: Console) -> int:
     """List networks."""
-    found = [network for network in engine.networks() if all(_matches(network, word) for word in values.filter)]
+    found = [network for network in engine.networks() if all(_matches(engine, network, word) for word in values.filter)]
     if values.quiet:
         for network in found:
             console.print(network.id if values.no_trunc else network.id[:12])
         return 0
-    console.print(form.rows([_row(network, whole=values.no_trunc) for network in found], values.format, COLUMNS))
+    text = form.rows([_row(network, whole=values.no_trunc) for network in found], values.format, COLUMNS)
+    if text:
+        console.print(text)
     return 0
 
 
@@ -85,14 +88,15 @@ def _row(network: Network, *, whole: bool) -> dict[str, Any]:
         "Name": network.name,
         "Driver": network.driver,
         "Scope": "local",
+        "IPv4": "true",
         "Internal": str(network.internal).lower(),
         "IPv6": str(network.ipv6).lower(),
         "Labels": ",".join(f"{key}={value}" for key, value in network.labels),
-        "CreatedAt": network.created,
+        "CreatedAt": form.instant(network.created),
     }
 
 
-def _matches(network: Network, word: str) -> bool:
+def _matches(engine: Engine, network: Network, word: str) -> bool:
     key, _, value = word.partition("=")
     match key:
         case "name":
@@ -105,10 +109,17 @@ def _matches(network: Network, word: str) -> bool:
             name, equals, wanted = value.partition("=")
             labels = dict(network.labels)
             return name in labels and (not equals or labels[name] == wanted)
+        case "scope":
+            return value == "local"
+        case "dangling":
+            is_used = network.name in BUILT_IN or engine.inspect_network(network.id)["Containers"]
+            return (value in ("true", "1")) != bool(is_used)
         case "type":
-            return value == ("builtin" if network.name in ("bridge", "host", "none") else "custom")
+            return value == ("builtin" if network.name in BUILT_IN else "custom")
         case _:
-            raise NBContainersError(f"unknown filter {word!r}", hint="wanted: name, id, driver, label, type")
+            raise NBContainersError(
+                f"unknown filter {word!r}", hint="wanted: name, id, driver, label, scope, type, dangling"
+            )
 
 
 def inspect(engine: Engine, values: Namespace, console: Console) -> int:
@@ -196,7 +207,12 @@ VERBS = (
         summary="list networks",
         flags=(
             Flag(names=("-q", "--quiet"), help="print only the IDs"),
-            Flag(names=("-f", "--filter"), metavar="KEY=VALUE", many=True, help="by name, id, driver, label or type"),
+            Flag(
+                names=("-f", "--filter"),
+                metavar="KEY=VALUE",
+                many=True,
+                help="by name, id, driver, label, scope, type or dangling",
+            ),
             NO_TRUNC,
             FORMAT,
         ),

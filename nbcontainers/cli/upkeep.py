@@ -286,12 +286,6 @@ VERBS = (
         flags=(FILTER, FORCE),
     ),
     Command(
-        name="builder prune",
-        act=pruning("cache"),
-        summary="remove steps of builds whose layers no image has",
-        flags=(Flag(names=("-a", "--all"), help="the whole build cache"), FILTER, FORCE, KEEP),
-    ),
-    Command(
         name="check",
         act=check,
         summary="read everything in the store and tell what is damaged",

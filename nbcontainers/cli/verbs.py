@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from . import (
     archives,
     build,
+    buildcache,
     containers,
     copying,
     demo,
@@ -37,6 +38,7 @@ _MODULES = (  # in the order of the help
     networks,
     volumes,
     upkeep,
+    buildcache,
     host,
     demo,
 )

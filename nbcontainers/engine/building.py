@@ -23,22 +23,27 @@ if TYPE_CHECKING:
     from ..build.showing import Offers
     from ..oci.descriptor import Platform
     from ..oci.image import Image
-    from ..oci.runtime import Rlimit
+    from ..oci.runtime import Rlimit, RuntimeSpec
     from ..store.store import Store
 
 _IMAGE = "docker-image://"
+_LAYOUT = "oci-layout://"
 _LIMITS = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
+_ENTITLEMENTS = ("security.insecure", "network.host")
 Where = str | Path | IO[bytes]
 
 
 class BuildOptions(TypedDict, total=False):
     """What ``Engine.build`` takes beside the Dockerfile, its context and what nearly every build has; docker's words.
 
-    ``contexts`` are more contexts by name: a folder, an address, or ``docker-image://NAME``. ``secrets`` are ``id=NAME,src=FILE``
+    ``contexts`` are more contexts by name: a folder, an address, ``docker-image://NAME`` or ``oci-layout://FOLDER:TAG``.
+    ``secrets`` are ``id=NAME,src=FILE``
     or ``id=NAME,env=VARIABLE`` words, or contents by name; ``ssh`` is ``default`` or ``NAME=SOCKET_OR_KEY[,KEY]``. ``add_host`` is
     ``NAME:ADDRESS``, ``ulimits`` are ``nofile=SOFT[:HARD]``. ``outputs`` say where the result goes: ``type=image``, ``local``,
     ``tar``, ``oci``, ``docker`` or ``cacheonly`` with ``dest=`` and so on, a folder, or ``-``, which is ``stream``; ``iidfile`` and
-    ``metadata_file`` are written at the end. ``no_cache_filter`` names stages that are made anew.
+    ``metadata_file`` are written at the end. ``no_cache_filter`` names stages that are made anew. ``cache_from`` and ``cache_to`` are
+    ``type=registry,ref=NAME``, ``type=local,src=FOLDER`` (``dest=`` to), ``type=inline`` and an image's name alone; with ``mode=max``
+    all steps go there. ``allow`` lends ``security.insecure`` to RUN --security=insecure (``network.host`` needs no such word here).
     """
 
     contexts: Mapping[str, str | Path]
@@ -55,6 +60,9 @@ class BuildOptions(TypedDict, total=False):
     iidfile: str | Path
     metadata_file: str | Path
     no_cache_filter: Sequence[str]
+    cache_from: Sequence[str]
+    cache_to: Sequence[str]
+    allow: Sequence[str]
 
 
 def check(given: Mapping[str, Any]) -> None:
@@ -74,13 +82,15 @@ def check(given: Mapping[str, Any]) -> None:
 class Prepared:
     """A Dockerfile's text and the contexts of its build: folders by name ("" is its own), and images by name.
 
-    ``file`` is the Dockerfile's place, if it has one.
+    ``file`` is the Dockerfile's place, if it has one; ``images`` are those that no store names, by what stands for them in
+    ``aliases``.
     """
 
     text: str
     file: str = ""
     contexts: dict[str, Context] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
+    images: dict[str, Image] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -122,6 +132,10 @@ def prepared(
             if str(where).startswith(_IMAGE):
                 made.aliases[context_name(name)] = str(where).removeprefix(_IMAGE)
                 continue
+            if is_layout(where):
+                made.aliases[context_name(name)] = str(where)
+                made.images[str(where)] = _of_layout(store, str(where).removeprefix(_LAYOUT))
+                continue
             folder = stack.enter_context(_opened(store, where, on_event))
             if isinstance(folder, str):
                 raise NBContainersError(
@@ -138,6 +152,8 @@ def _opened(store: Store, where: Where, on_event: Observer) -> Iterator[Path | s
     from ..store import unarchive
     from ..store.attributes import Owners
 
+    if isinstance(where, str) and not _is_folder(where):
+        where = remotes.of_context(where)
     if _is_folder(where) or (
         isinstance(where, str | Path) and not Path(where).is_file() and not remotes.is_remote(str(where))
     ):
@@ -171,6 +187,29 @@ def _opened(store: Store, where: Where, on_event: Observer) -> Iterator[Path | s
         yield folder / "tree"
     finally:
         store.worker.remove(folder)
+
+
+def _of_layout(store: Store, words: str) -> Image:
+    """The image of ``FOLDER[:TAG][@DIGEST]`` in an OCI layout."""
+    from ..store.layouts import Layout
+
+    place, _, digest = words.partition("@")
+    folder, colon, tag = place.rpartition(":")
+    if not colon or "/" in tag:
+        folder, tag = place, ""
+    return Layout(Path(folder).expanduser()).image(store, digest or tag)
+
+
+def is_layout(where: str | Path) -> bool:
+    """Whether the word for a context is an image in an OCI layout."""
+    return str(where).startswith(_LAYOUT)
+
+
+def is_address(context: str) -> bool:
+    """Whether the word for a context is an address, and no path of this host."""
+    from ..build import remotes
+
+    return not Path(context).exists() and remotes.is_remote(remotes.of_context(context))
 
 
 def _is_folder(where: Where | None) -> bool:
@@ -222,6 +261,7 @@ def findings(
         aliases=prepared.aliases,
         ignore=prepared.contexts[""].ignore if "" in prepared.contexts else None,
         everything=True,
+        insecure=True,
     )
     return tuple(
         LintFinding(
@@ -315,6 +355,18 @@ def limits(given: Sequence[str]) -> tuple[Rlimit, ...]:
         values = [(1 << 64) - 1 if value < 0 else value for value in pair]
         found.append(Rlimit(type=f"RLIMIT_{name.upper()}", soft=values[0], hard=values[1]))
     return tuple(found)
+
+
+def insecure(words: Sequence[str]) -> Callable[[RuntimeSpec], RuntimeSpec] | None:
+    """What ``--allow`` lets commands have that want it: all that ``--privileged`` gives, or nothing."""
+    from . import security
+
+    for word in words:
+        if word not in _ENTITLEMENTS:
+            raise NBContainersError(f"nothing to allow: {word!r}", hint=f"known are {' and '.join(_ENTITLEMENTS)}")
+    if "security.insecure" not in words:
+        return None
+    return lambda spec: security.apply(spec, {"privileged": True})
 
 
 def network(word: str) -> Literal["default", "host", "none"]:

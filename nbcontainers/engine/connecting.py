@@ -122,10 +122,13 @@ def _endpoint(network: Network, place: Place, found: Mapping[str, Any] | None) -
     four, six = (addresses.get(family, ("", 0, "")) for family in (4, 6))
     return {
         "IPAMConfig": {"IPv4Address": place.ip, "IPv6Address": place.ip6} if place.ip or place.ip6 else None,
+        "Links": None,
+        "DriverOpts": None,
         "Aliases": list(place.aliases) or None,
         "DNSNames": list(found["names"]) if found else None,
         "MacAddress": found["mac"] if found else place.mac,
         "NetworkID": network.id,
+        "EndpointID": definitions.endpoint_id(network, found),
         "Gateway": four[2],
         "IPAddress": four[0],
         "IPPrefixLen": four[1],

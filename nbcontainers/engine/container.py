@@ -125,6 +125,7 @@ class Container:
             files=NetworkFiles(self._store.root),
             names=self._names,
             networks=self._runtime.networks(self._store.root),
+            lives_in=sharing.lives_in(self.spec),
         ) as connection:
             self._started = self._runtime.start(
                 self._folder,

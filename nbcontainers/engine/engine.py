@@ -16,6 +16,7 @@ from ..oci.image import History, Image
 from ..oci.reference import Reference
 from ..results import (
     BuildResult,
+    CacheRecord,
     ContainerState,
     DiskUse,
     Happening,
@@ -81,7 +82,8 @@ class Engine(Parts):
         """
         from ..build import solver
         from ..build.execute import Settings
-        from . import outputs
+        from ..build.sharing import Sharing
+        from . import caching, outputs
 
         building.check(options)
         names = [str(Reference.parse(name)) for name in ([tag] if isinstance(tag, str) else tag) if name]
@@ -91,18 +93,29 @@ class Engine(Parts):
             offers=building.offers(options.get("secrets", ()), options.get("ssh", ())),
             shm_size=building.shm_size(options.get("shm_size", 0)),
             rlimits=building.limits(options.get("ulimits", ())),
+            insecure=building.insecure(options.get("allow", ())),
         )
         named = options.get("contexts", {})
+        caches = caching.read_all(options.get("cache_from", ()), to=False)
+        goals = caching.read_all(options.get("cache_to", ()), to=True)
         stored = any(one.is_stored for one in wanted)
-        before = frozenset[Digest]() if stored else frozenset(image.id for image in self.store.images.list())
-        with self.store.lease(), building.prepared(self.store, dockerfile, context, named, on_event) as prepared:
+        is_passing = not stored or any(map(building.is_layout, named.values()))
+        before = frozenset(image.id for image in self.store.images.list()) if is_passing else frozenset[Digest]()
+        with (
+            self.store.lease(),
+            building.prepared(self.store, dockerfile, context, named, on_event) as prepared,
+            caching.opened(self.store, caches, on_event) as places,
+        ):
+            sharing = Sharing(places, inline=any(goal.kind == "inline" for goal in goals))
             result = solver.build(  # what is built is not collected before it is tagged: for that is the lease
                 prepared.text,
                 store=self.store,
                 runtime=self._runtime,
                 host=self._host,
                 resolve_toolbox=lambda: self.toolbox(on_event=on_event),
-                find=lambda name: self._source(name, "always" if pull else "missing", None, on_event),
+                find=lambda name: (
+                    prepared.images.get(name) or self._source(name, "always" if pull else "missing", None, on_event)
+                ),
                 contexts=prepared.contexts,
                 aliases=prepared.aliases,
                 arguments=args,
@@ -116,6 +129,7 @@ class Engine(Parts):
                 no_cache_stages=options.get("no_cache_filter", ()),
                 called=(prepared.file, *names),
                 epoch=words.source_date_epoch(os.environ),
+                sharing=sharing,
                 on_event=on_event,
             )
             result = outputs.export(
@@ -126,10 +140,12 @@ class Engine(Parts):
                 stream=stream,
                 on_event=on_event,
             )
+            caching.export(self.store, goals, sharing, on_event)
             outputs.tell(options.get("metadata_file"), outputs.metadata_text(told := outputs.metadata(result, wanted)))
             outputs.tell(options.get("iidfile"), str(result.image.id) if told else "")
-        if not stored and result.image.id not in before:
-            self.store.images.collect(only={result.image.id, result.image.descriptor.digest})
+        for image in (*prepared.images.values(), *(() if stored else (result.image,))):  # here for this build only
+            if image.id not in before:
+                self.store.images.collect(only={image.id, image.descriptor.digest})
         self.keep_within(on_event=on_event)
         return result
 
@@ -571,7 +587,8 @@ class Engine(Parts):
                 no container has.
             all: every image that no container was made from, and the whole build cache with the folders that RUN steps share.
             filters: Docker's ``until=24h``, ``label=KEY[=VALUE]`` and ``label!=KEY[=VALUE]``. What is older than ``until`` goes: by when
-                it was made, a step of a build by when it was last used. The build cache has no labels, so that with those it stays.
+                it was made, a step of a build by when it was last used. The build cache has no labels, so that with those it
+                stays; alone it also knows ``type=exec.cachemount`` (the folders that RUN steps share) or ``type=regular``, and ``id=``.
 
         Raises:
             IntegrityError: an image is damaged, so what it needs cannot be told; no image is removed.
@@ -591,6 +608,12 @@ class Engine(Parts):
         from . import room
 
         return room.disk_use(self.store, self._every(), self.volumes())
+
+    def build_cache(self, filters: Sequence[str] = ()) -> tuple[CacheRecord, ...]:
+        """What the build cache holds, by docker's filters (``until``, ``type``, ``id``), the one that was used last first."""
+        from . import buildcache
+
+        return buildcache.listed(self.store, tuple(filters))
 
     def sizes(self) -> tuple[tuple[ContainerState, int], ...]:
         """Every container's state with the bytes that it has written, newest first."""
@@ -638,6 +661,8 @@ class Engine(Parts):
 
     def host(self) -> HostReport:
         """What this host allows, found by trying: the isolation tier, and what cannot be enforced here."""
-        report = replace(self._host.report(), store=str(self.store.root))
+        from . import userns
+
+        report = userns.told(replace(self._host.report(), store=str(self.store.root)), self._host, self.store.root)
         refused = tuple((str(path), why) for path, why in self._place.refused)
         return replace(report, store_reason=self._place.reason, stores_refused=refused)

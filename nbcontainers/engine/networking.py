@@ -193,6 +193,13 @@ class Connected:
     lacks: tuple[str, ...] = ()
 
 
+def not_enforced(networking: Networking) -> tuple[str, ...]:
+    """What was asked of its network and does not hold, in plain words."""
+    if networking.other or networking.mode == "bridge" or not networking.publications:
+        return ()
+    return ("published ports: the container has this host's network, and its programs the ports they open",)
+
+
 @contextlib.contextmanager
 def connected(
     networking: Networking,
@@ -203,20 +210,24 @@ def connected(
     files: NetworkFiles,
     names: ContainerNames,
     networks: Networks,
+    lives_in: str = "",
 ) -> Iterator[Connected]:
     """Give a container that is about to start its places, ports and files of names; what it is given goes with its shim.
+
+    ``lives_in`` is the ID of another container where it is to live in that one's user namespace (see ``sharing``).
 
     Raises:
         Conflict: a port or an address is taken, or the container whose network it shares does not run.
         HostError: this host allows no networks between containers.
     """
     with contextlib.ExitStack() as held:
+        around = _around(networking, lives_in, names, held) if lives_in else ()
         if networking.other:
-            yield Connected(entered=_enter_other(networking.other, names, held))
+            theirs = _enter_other(networking.other, names, held, through=networks.host.identity.userns)
+            yield Connected(entered=_enter(around, theirs))
             return
         if networking.mode != "bridge":
-            ignored = ("published ports: the container has this host's network, and its programs the ports they open",)
-            yield Connected(not_enforced=ignored if networking.publications else ())
+            yield Connected(entered=around, not_enforced=not_enforced(networking))
             return
         sockets = held.enter_context(publish.Sockets())
         sockets.open(networking.publications, running(names) if networking.publications else ())
@@ -236,7 +247,7 @@ def connected(
         namefiles.update_hosts(folder, hostname, addresses, known)
         why = connection.about["why_not"]
         yield Connected(
-            entered=tuple(connection.entered()),
+            entered=_enter(around, tuple(connection.entered())),
             network=connection.fileno(),
             ports=tuple(sockets.ports),
             lacks=(f"a way out of its networks to the world: {why}",) if why else (),
@@ -254,14 +265,17 @@ def running(names: ContainerNames) -> tuple[ContainerState, ...]:
     return tuple(found)
 
 
-def _enter_other(identifier: str, names: ContainerNames, held: contextlib.ExitStack) -> tuple[tuple[int, int], ...]:
-    """Descriptors of another container's network namespace and, where it has one of its own, user namespace."""
+def _enter_other(
+    identifier: str, names: ContainerNames, held: contextlib.ExitStack, *, through: bool
+) -> tuple[tuple[int, int], ...]:
+    """Descriptors of another container's network namespace and, where only ``through`` that can it be entered, user namespace."""
     state = states.load_state(names.folder(identifier))
     if not state.pid:
         raise Conflict(f"container {state.name}, whose network is to be shared, does not run", hint="start it first")
     found = []
     try:
-        for name, flag in (("user", syscalls.CLONE_NEWUSER), ("net", syscalls.CLONE_NEWNET)):
+        outer = (("user", syscalls.CLONE_NEWUSER),) if through else ()
+        for name, flag in (*outer, ("net", syscalls.CLONE_NEWNET)):
             path = f"/proc/{state.pid}/ns/{name}"
             if os.readlink(path) == os.readlink(f"/proc/self/ns/{name}"):
                 continue
@@ -271,6 +285,31 @@ def _enter_other(identifier: str, names: ContainerNames, held: contextlib.ExitSt
     except FileNotFoundError:
         raise Conflict(f"container {state.name}, whose network is to be shared, has just ended") from None
     return tuple(found)
+
+
+def _around(
+    networking: Networking, identifier: str, names: ContainerNames, held: contextlib.ExitStack
+) -> tuple[tuple[int, int], ...]:
+    """The user namespace of another container that one is to live in, from which its own networks can be reached only."""
+    folder = names.folder(identifier)
+    state, theirs = states.load_state(folder), load(folder)
+    if networking.other not in ("", identifier) or (networking.mode == "bridge" and theirs.mode in ("none", "host")):
+        wanted = "another container's network" if networking.other else "a network"
+        raise Conflict(
+            f"{wanted} in the user namespace of {state.name}, to which it does not belong",
+            hint=f"share the network of {state.name} too (--network container:{state.name}), or take --network none",
+        )
+    try:
+        descriptor = os.open(f"/proc/{state.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Conflict(f"container {state.name} does not run, so nothing of it can be shared") from None
+    held.callback(os.close, descriptor)
+    return ((descriptor, syscalls.CLONE_NEWUSER),)
+
+
+def _enter(around: tuple[tuple[int, int], ...], further: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    """First the user namespace to live in, if there is one to be shared, in place of any other."""
+    return (*around, *(one for one in further if one[1] != syscalls.CLONE_NEWUSER)) if around else further
 
 
 def _with_gateway(known: Names, places: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> Names:

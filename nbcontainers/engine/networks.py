@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import hashlib
 import ipaddress
 import json
 import re
@@ -194,6 +195,7 @@ def to_json(network: Network, places: Iterable[Mapping[str, Any]]) -> dict[str, 
         "Created": moment(network.created),
         "Scope": "local",
         "Driver": network.driver,
+        "EnableIPv4": True,
         "EnableIPv6": network.ipv6,
         "IPAM": {
             "Driver": "default",
@@ -206,9 +208,12 @@ def to_json(network: Network, places: Iterable[Mapping[str, Any]]) -> dict[str, 
         "Internal": network.internal,
         "Attachable": False,
         "Ingress": False,
+        "ConfigFrom": {"Network": ""},
+        "ConfigOnly": False,
         "Containers": {
             place["guest"]: {
                 "Name": place["names"][0],
+                "EndpointID": endpoint_id(network, place),
                 "MacAddress": place["mac"],
                 "IPv4Address": next((f"{a}/{prefix}" for a, prefix, _ in place["addresses"] if ":" not in a), ""),
                 "IPv6Address": next((f"{a}/{prefix}" for a, prefix, _ in place["addresses"] if ":" in a), ""),
@@ -219,6 +224,11 @@ def to_json(network: Network, places: Iterable[Mapping[str, Any]]) -> dict[str, 
         "Options": dict(network.options),
         "Labels": dict(network.labels),
     }
+
+
+def endpoint_id(network: Network, place: Mapping[str, Any] | None) -> str:
+    """What names a container's place on a network, nothing where it has none now."""
+    return hashlib.sha256(f"{network.id}{place['guest']}{place['mac']}".encode()).hexdigest() if place else ""
 
 
 def check_address(network: Network, text: str, family: int) -> str:

@@ -39,22 +39,43 @@ def read(options: RunOptions, find: Callable[[str], str], host: Host) -> Modes:
     NBContainersError for a word that means nothing, HostError for what this host does not allow.
     """
     space = userns.read(options.get("userns") or "", host)
-    is_apart = space.is_own or host.identity.userns
     ipc = _word(options.get("ipc") or "private", "--ipc", ("none", "private", "shareable", "host"), find)
     pid = _word(options.get("pid") or "", "--pid", ("", "host"), find)
     for flag, word in (("--ipc", ipc), ("--pid", pid)):
-        if is_apart and (word.startswith(CONTAINER) or (flag, word) == ("--pid", "host")):
+        is_others = word.startswith(CONTAINER) and space.is_own
+        if is_others or ((space.is_own or host.identity.userns) and (flag, word) == ("--pid", "host")):
             raise HostError(
                 f"{flag} {options.get(flag[2:])}: the container lives in a user namespace of its own, from which no other's "
                 "namespace can be entered",
                 tier=host.tier,
                 hint=f"leave out --userns {space.word}" if space.is_own else "run as root for this",
             )
+    _refuse_apart(options, host, ipc, pid)
     uts = _word(options.get("uts") or "", "--uts", ("", "host"), None)
     if uts == "host" and options.get("hostname"):
         raise NBContainersError("--hostname and --uts host", hint="with the host's name there is none of its own")
     cgroupns = _word(options.get("cgroupns") or "private", "--cgroupns", ("private", "host"), None)
     return Modes(ipc=ipc, pid=pid, uts=uts, cgroupns=cgroupns, userns=space)
+
+
+def _refuse_apart(options: RunOptions, host: Host, ipc: str, pid: str) -> None:
+    """What cannot be where a container lives in the user namespace of the one whose namespaces it shares."""
+    if not host.identity.userns:
+        return
+    others = {word for word in (ipc, pid) if word.startswith(CONTAINER)}
+    if len(others) > 1:
+        raise HostError(
+            "--ipc of one container and --pid of another: without privilege a container can live in one user namespace only",
+            tier=host.tier,
+            hint="share both with the same one",
+        )
+    if pid in others and host.has_single_id and "identity=off" not in options.get("security_opt", ()):
+        raise HostError(
+            f"--pid {options.get('pid')}: with a single id the supervisor of this container's identities would be among the "
+            "other's processes, who could end it",
+            tier=host.tier,
+            hint="add --security-opt identity=off to do without other users, or run with a range of ids (tier T1)",
+        )
 
 
 def _word(word: str, flag: str, known: tuple[str, ...], find: Callable[[str], str] | None) -> str:
@@ -80,12 +101,17 @@ def apply(spec: RuntimeSpec, modes: Modes) -> RuntimeSpec:
         elif word.startswith(CONTAINER):
             others = spec.without_namespace(kind).namespaces
             spec = replace(spec, namespaces=(*others, Namespace(type=kind, path=word)))
+    other = next((word for _, word in shared if word.startswith(CONTAINER)), "")
+    is_apart = spec.namespace("user") is not None
+    if is_apart and other:  # only who lives in the user namespace that a namespace belongs to can enter it
+        namespaces = (*spec.without_namespace("user").namespaces, Namespace(type="user", path=other))
+        spec = replace(spec, namespaces=namespaces, uid_mappings=(), gid_mappings=())
     if modes.uts == "host":
         spec = replace(spec, hostname="")
     if modes.ipc == "none":
         spec = replace(spec, mounts=tuple(mount for mount in spec.mounts if mount.destination != "/dev/shm"))
     elif modes.ipc == "host" or modes.ipc.startswith(CONTAINER):
-        shown = (_shown(mount, modes.ipc, has_userns=spec.namespace("user") is not None) for mount in spec.mounts)
+        shown = (_shown(mount, modes.ipc, has_userns=is_apart and not other) for mount in spec.mounts)
         spec = replace(spec, mounts=tuple(mount for mount in shown if mount is not None))
     return spec
 
@@ -145,6 +171,11 @@ def resolve(spec: RuntimeSpec, state_of: Callable[[str], tuple[ContainerState, s
         for mount in spec.mounts
     )
     return replace(spec, namespaces=tuple(namespaces), mounts=mounts)
+
+
+def lives_in(spec: RuntimeSpec) -> str:
+    """The ID of another container in whose user namespace one is to live, if so."""
+    return next((entry.path.removeprefix(CONTAINER) for entry in spec.namespaces if entry.type == "user"), "")
 
 
 _FILES = {"network": "net", "mount": "mnt"}

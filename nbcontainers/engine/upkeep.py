@@ -20,7 +20,7 @@ from ..results import Fault, Pruned, StoreCheck
 from ..store import check as checking
 from ..store import unpacked
 from ..store.store import Store
-from . import inspect
+from . import buildcache, inspect
 from .selection import PRUNING, Selection, moment
 
 if TYPE_CHECKING:
@@ -78,9 +78,12 @@ def prune(
     filters: Sequence[str] = (),
 ) -> Pruned:
     """Remove what is not used; see ``Engine.prune``."""
-    chosen = Selection.parse(filters, PRUNING)
-    for word in chosen.get("until"):
-        moment(word)  # or raises, before anything is gone
+    if tuple(kinds) == ("cache",):
+        chosen = buildcache.selected(tuple(filters))
+    else:
+        chosen = Selection.parse(filters, PRUNING)
+        for word in chosen.get("until"):
+            moment(word)  # or raises, before anything is gone
     gone, size = _containers(store, containers, chosen) if "containers" in kinds else ((), 0)
     _tidy(store)
     used = _image_ids(store)
@@ -96,7 +99,8 @@ def prune(
     layers = collected.layers
     if "cache" in kinds and not chosen.get("label") and not chosen.get("label!"):
         keys = _cache(store, chosen, all=all)
-        mounts, freed = _cache_mounts(store, chosen) if all else ((), 0)
+        is_named = "exec.cachemount" in chosen.get("type") or bool(chosen.get("id"))
+        mounts, freed = _cache_mounts(store, chosen) if all or is_named else ((), 0)
         keys, size = (*keys, *mounts), size + freed
         if keys:
             after = store.images.collect(doomed=lambda image: False)
@@ -169,12 +173,13 @@ def _cache(store: Store, chosen: Selection, *, all: bool) -> tuple[str, ...]:
     gone = []
     for path, made in tuple(records.every(store.root)):
         with contextlib.suppress(FileNotFoundError):
-            if made.descriptor.digest not in wanted and chosen.is_before(path.stat().st_mtime):
+            is_meant = buildcache.fits(chosen, "regular", path.name, path.stat().st_mtime)
+            if is_meant and made.descriptor.digest not in wanted:
                 path.unlink()
                 gone.append(path.name)
     for spoilt in records.spoilt(store):
         spoilt.path.unlink(missing_ok=True)
-    if all:
+    if all and not chosen.words:
         # Digests of files of contexts are made again when those are read.
         shutil.rmtree(store.root / "cache" / "digests", ignore_errors=True)
         earlier.forget(store.root)
@@ -183,7 +188,11 @@ def _cache(store: Store, chosen: Selection, *, all: bool) -> tuple[str, ...]:
 
 def _cache_mounts(store: Store, chosen: Selection) -> tuple[tuple[str, ...], int]:
     """Remove the folders that RUN steps share, but for those that are in use; which they were, and what they took."""
-    found = [cache for cache in caches.every(store.root) if chosen.is_before(cache.used)]
+    found = [
+        cache
+        for cache in caches.every(store.root)
+        if buildcache.fits(chosen, "exec.cachemount", cache.path.name, cache.used)
+    ]
     sizes = store.worker.measure([str(cache.path.relative_to(store.root)) for cache in found]) if found else ()
     gone = [
         (cache.path.name, size) for cache, size in zip(found, sizes, strict=True) if caches.remove(cache, store.worker)

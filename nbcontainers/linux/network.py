@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 # include/uapi/linux/rtnetlink.h, if_link.h, if_addr.h, veth.h
-_NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _NEWROUTE, _GETROUTE = 16, 17, 18, 20, 24, 26
+_NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _NEWROUTE, _GETROUTE, _NEWRULE = 16, 17, 18, 20, 24, 26, 32
 _ADDRESS, _IFNAME, _MTU, _MASTER, _LINKINFO, _NET_NS_FD = 1, 3, 4, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 8, 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
+_RTA_TABLE, _FRA_FWMARK, _FRA_TABLE, _TO_TABLE = 15, 10, 15, 1
+_SCOPE_HOST, _LOCAL = 254, 2
 _TABLE_MAIN, _PROTOCOL_STATIC, _SCOPE_UNIVERSE, _UNICAST = 254, 4, 0, 1
 _IFF_UP = 1
 _LINK = struct.Struct("=BxHiII")
@@ -108,6 +110,15 @@ class Links:
         ) + attribute(_RTA_GATEWAY, packed)
         body += attribute(_RTA_DST, pack(destination)[0]) if destination else b""
         self._netlink.ask(_NEWROUTE, body + attribute(_RTA_OIF, _u32(index)), CREATE | EXCL)
+
+    def deliver_marked(self, mark: int, table: int, family: int) -> None:
+        """Have packets with a mark taken in here, whatever address they are for: a rule, and a routing table of one route."""
+        rule = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, _TO_TABLE, 0)
+        rule += attribute(_FRA_FWMARK, _u32(mark)) + attribute(_FRA_TABLE, _u32(table))
+        self._netlink.ask(_NEWRULE, rule, CREATE | EXCL)
+        route = _ROUTE.pack(family, 0, 0, 0, 0, _PROTOCOL_STATIC, _SCOPE_HOST, _LOCAL, 0)
+        route += attribute(_RTA_TABLE, _u32(table)) + attribute(_RTA_OIF, _u32(self.index("lo")))
+        self._netlink.ask(_NEWROUTE, route, CREATE | EXCL)
 
 
 def pack(address: str) -> tuple[bytes, int]:

@@ -22,8 +22,13 @@ _BATCH_BEGIN, _BATCH_END = 16, 17
 _INET = 1  # NFPROTO_INET: IPv4 and IPv6
 _OWNER = 2
 _HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
-_PRIORITIES = {("nat", "prerouting"): -100, ("nat", "output"): -100, ("nat", "postrouting"): 100}
-_IIFNAME, _OIFNAME, _NFPROTO, _L4PROTO = 6, 7, 15, 16
+_PRIORITIES = {
+    ("nat", "prerouting"): -100,
+    ("nat", "output"): -100,
+    ("nat", "postrouting"): 100,
+    ("filter", "prerouting"): -150,  # before addresses are changed
+}
+_MARK, _IIFNAME, _OIFNAME, _NFPROTO, _L4PROTO = 3, 6, 7, 15, 16
 _REGISTER = 1
 _IPV4, _IPV6 = 2, 10
 TCP, UDP = 6, 17
@@ -97,6 +102,16 @@ def port(protocol: int, number: int) -> list[Expression]:
     """Packets of TCP or UDP to a port."""
     load = _expression("payload", attribute(1, _be32(_REGISTER)), _field(2, 2), _field(3, 2), _field(4, 2))
     return [*_meta(_L4PROTO), _compare(bytes([protocol])), load, _compare(struct.pack("!H", number))]
+
+
+def belongs_to_transparent_socket() -> list[Expression]:
+    """Packets to a socket here that has an address which is not this host's (IP_TRANSPARENT)."""
+    return [_expression("socket", _field(1, 0), _field(2, _REGISTER)), _compare(b"\1")]
+
+
+def mark(number: int) -> list[Expression]:
+    """Go on with a mark, by which a route can be chosen."""
+    return [_load(_REGISTER, struct.pack("=I", number)), _expression("meta", _field(2, _MARK), _field(3, _REGISTER))]
 
 
 def drop() -> Expression:

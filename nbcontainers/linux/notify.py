@@ -44,7 +44,6 @@ class Listener:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._request = bytearray(_NOTIFICATION.size)
         self._answer = bytearray(_ANSWER.size)
         try:  # noqa: SIM105 - contextlib would cost the zygote memory
             fcntl.ioctl(descriptor, _SET_FLAGS, _SYNC_WAKE_UP)
@@ -56,14 +55,12 @@ class Listener:
 
         The thread is named as this process's pid namespace knows it.
         """
-        self._request[:] = _NOTHING
         try:
-            fcntl.ioctl(self.descriptor, _RECEIVE, self._request)
+            return _NOTIFICATION.unpack(fcntl.ioctl(self.descriptor, _RECEIVE, _NOTHING))
         except OSError as error:
             if error.errno in {errno.ENOENT, errno.EINTR}:
                 return None
             raise
-        return _NOTIFICATION.unpack_from(self._request)
 
     def is_valid(self, call: int) -> bool:
         """Whether the caller still waits, so that its number still means it."""

@@ -10,6 +10,8 @@ Store and runtime agree here; the zygote imports this module, so it imports only
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import stat
 import struct
@@ -27,6 +29,12 @@ _MOUNT_AT = 144
 _STATX_BTIME, _STATX_MNT_ID = 0x800, 0x1000
 _AT_FDCWD = -100
 
+_libc = ctypes.CDLL(None, use_errno=True)
+_getxattr, _lgetxattr = _libc.getxattr, _libc.lgetxattr
+_buffer = ctypes.create_string_buffer(128)  # longer texts are none of ours
+_ATTRIBUTE = NAME.encode()
+_NONE = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ERANGE})
+
 Record = tuple[int, int, int, int, int]
 """uid, gid, mode with the type's bits, and a device's major and minor number (else 0)."""
 
@@ -39,6 +47,20 @@ def parse(text: bytes) -> Record | None:
         return int(uid), int(gid), int(mode, 8), major, minor
     except ValueError:
         return None
+
+
+def read(path: bytes, *, follow: bool) -> Record | None:
+    """The record of a path, None where the file has none or cannot have one; OSError where there is no such file.
+
+    As ``os.getxattr`` would do it, but most files have no record, and an exception for each costs more than the look.
+    """
+    size = (_getxattr if follow else _lgetxattr)(path, _ATTRIBUTE, _buffer, 128)
+    if size >= 0:
+        return parse(_buffer.raw[:size])
+    number = ctypes.get_errno()
+    if number in _NONE:
+        return None
+    raise OSError(number, os.strerror(number))
 
 
 def text(record: Record) -> bytes:

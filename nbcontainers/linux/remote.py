@@ -24,6 +24,8 @@ class _Vector(ctypes.Structure):
 _buffer = ctypes.create_string_buffer(_LONGEST)
 _near = _Vector(ctypes.addressof(_buffer), _LONGEST)
 _far = _Vector(0, 0)
+_source, _target = _Vector(0, 0), _Vector(0, 0)
+_source_at, _target_at = ctypes.byref(_source), ctypes.byref(_target)
 _near_at, _far_at = ctypes.byref(_near), ctypes.byref(_far)
 
 
@@ -63,8 +65,11 @@ def read_text(pid: int, address: int) -> bytes:
 
 def write(pid: int, address: int, data: bytes | ctypes.Array[ctypes.c_char]) -> None:
     """Put bytes into a process, where it could write itself; OSError (EFAULT) where it could not."""
-    local = (ctypes.c_char * len(data)).from_buffer_copy(data) if isinstance(data, bytes) else data
-    near, far = _Vector(ctypes.addressof(local), len(data)), _Vector(address, len(data))
-    count = _write(pid, ctypes.byref(near), 1, ctypes.byref(far), 1, 0)
-    if count != len(data):
+    size = len(data)
+    local = (ctypes.c_char * size).from_buffer_copy(data) if isinstance(data, bytes) else data
+    _source.base = ctypes.addressof(local)
+    _source.length = _target.length = size
+    _target.base = address
+    count = _write(pid, _source_at, 1, _target_at, 1, 0)
+    if count != size:
         raise OSError(ctypes.get_errno() if count < 0 else errno.EFAULT, os.strerror(errno.EFAULT))

@@ -92,6 +92,7 @@ _SYS_PIVOT_ROOT = 155 if _X86 else 41
 _SYS_CAPSET = 126 if _X86 else 91
 _SYS_SECCOMP = 317 if _X86 else 277
 _SYS_STATX = 332 if _X86 else 291
+_SYS_BPF = 321 if _X86 else 280
 _SYS_NEWFSTATAT = 262 if _X86 else 79
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
@@ -101,6 +102,7 @@ _SYS_FSMOUNT = 432
 _SYS_CLONE3 = 435
 _SYS_CLOSE_RANGE = 436
 _SYS_OPENAT2 = 437
+_SYS_PIDFD_GETFD = 438
 _SYS_MOUNT_SETATTR = 442
 
 _SIGCHLD = 17
@@ -272,12 +274,13 @@ def statx(directory: int, path: bytes, flags: int, mask: int) -> bytearray:
     return buffer
 
 
-def newfstatat(directory: int, path: bytes, flags: int) -> bytearray:
-    """``struct stat`` of a file, as this machine's kernel writes it; see stat(2)."""
-    buffer = bytearray(144 if _X86 else 128)
-    target = (ctypes.c_char * len(buffer)).from_buffer(buffer)
-    _check(_syscall(_SYS_NEWFSTATAT, directory, path, target, flags), path)
-    return buffer
+_stat = ctypes.create_string_buffer(144 if _X86 else 128)
+
+
+def newfstatat(directory: int, path: bytes, flags: int) -> ctypes.Array[ctypes.c_char]:
+    """``struct stat`` of a file, as this machine's kernel writes it; it is the same buffer at each call. See stat(2)."""
+    _check(_syscall(_SYS_NEWFSTATAT, directory, path, _stat, flags), path)
+    return _stat
 
 
 def filesystem_type(descriptor: int) -> int:
@@ -321,6 +324,19 @@ def seccomp(program: bytes, flags: int = 0) -> int:
     return _check(_syscall(_SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(prog)))
 
 
+def bpf(command: int, attributes: bytes) -> int:
+    """Ask the kernel for something of programs or maps; ``attributes`` is the packed part of ``union bpf_attr``; see bpf(2)."""
+    buffer = ctypes.create_string_buffer(attributes, len(attributes))
+    return _check(_syscall(_SYS_BPF, command, ctypes.byref(buffer), len(attributes)))
+
+
+def getsockopt(descriptor: int, level: int, option: int, data: bytes) -> bytes:
+    """An option of a socket that wants to be told what is asked for: ``data`` goes in, and comes back filled in; see getsockopt(2)."""
+    buffer, size = ctypes.create_string_buffer(data, len(data)), ctypes.c_uint32(len(data))
+    _check(_libc.getsockopt(descriptor, level, option, buffer, ctypes.byref(size)))
+    return buffer.raw[: size.value]
+
+
 def sethostname(name: str) -> None:
     """Set the host name of this UTS namespace."""
     data = name.encode()
@@ -336,3 +352,13 @@ def setdomainname(name: str) -> None:
 def syncfs(descriptor: int) -> None:
     """Bring to the disk all that was written to the file system of an open file; see syncfs(2)."""
     _check(_libc.syncfs(descriptor))
+
+
+def pidfd_getfd(pidfd: int, number: int) -> int:
+    """A descriptor of our own for what a process has open; see pidfd_getfd(2)."""
+    return _check(_syscall(_SYS_PIDFD_GETFD, pidfd, number, 0))
+
+
+def disconnect(descriptor: int) -> None:
+    """Have a socket be connected to nobody, so that it can be connected anew: connect(2) with AF_UNSPEC."""
+    _check(_libc.connect(descriptor, bytes(16), 16))

@@ -13,6 +13,8 @@ import os
 import select
 import struct
 
+from .dnsstream import Asker
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,6 +32,7 @@ _PATIENCE_S = 2.0
 _OUTGOING = 8  # sockets to ask others by: a forger has to guess which, beside its port and the number of the question
 _MOST_PENDING = 1024
 _MOST_FOR_ONE = 256  # of these, so that one who floods keeps no other from an answer
+_MOST_BY_STREAM = 4  # at a time, of what one guest asked over TCP
 _MOST_STREAMS = 16  # connections of one guest; a new one then takes the place of the oldest
 _HEADER = struct.Struct("!6H")
 _NO_ERROR, _FAILED, _NO_NAME, _NOT_IMPLEMENTED = 0, 2, 3, 4
@@ -101,6 +104,7 @@ class Resolver:
             for family in (_socket.AF_INET, _socket.AF_INET6)
             if _has(family)
         }
+        self._asker = Asker(poller, list(self._outgoing))
         self._pending: dict[tuple[int, int], _Pending] = {}  # by socket and number of the question
         for sockets in self._outgoing.values():
             for one in sockets:
@@ -134,7 +138,7 @@ class Resolver:
 
         self._resolve(query, guest, answer)
 
-    def _resolve(self, query: bytes, guest: Guest, answer: Callable[[bytes], None]) -> None:
+    def _resolve(self, query: bytes, guest: Guest, answer: Callable[[bytes], None], *, by_stream: bool = False) -> None:
         try:
             name, kind, end = parse(query)
         except (BadQuery, IndexError):
@@ -152,7 +156,21 @@ class Resolver:
         if not guest.goes_out:
             answer(reply(query, end, kind, (), _FAILED))
             return
-        self._forward(_Pending(query, guest, list(guest.servers or host_servers()), answer))
+        servers = guest.servers or host_servers()
+        if by_stream:
+            failed = reply(query, end, kind, (), _FAILED)
+
+            def answered(data: bytes) -> None:
+                guest.by_stream -= 1
+                answer(data or failed)
+
+            if guest.by_stream >= _MOST_BY_STREAM:
+                answer(failed)
+                return
+            guest.by_stream += 1
+            self._asker.ask(query, [(one, PORT) for one in servers], answered)
+        else:
+            self._forward(_Pending(query, guest, list(servers), answer))
 
     def _forward(self, pending: _Pending) -> None:
         """Ask the next of its servers, or say that nobody knew."""
@@ -218,8 +236,8 @@ class Resolver:
         guest.streams.append(_Stream(stream, guest, self, self._poller))
 
     def resolve_stream(self, query: bytes, guest: Guest, answer: Callable[[bytes], None]) -> None:
-        """A question that came over TCP."""
-        self._resolve(query, guest, answer)
+        """A question that came over TCP: whoever is asked in turn is asked so, too."""
+        self._resolve(query, guest, answer, by_stream=True)
 
 
 class Guest:
@@ -231,6 +249,7 @@ class Guest:
         self.servers = servers
         self.goes_out = True
         self.pending = 0  # its questions that another server was asked
+        self.by_stream = 0  # those that were asked over TCP
         self.streams: list[_Stream] = []  # its connections, the oldest first
 
 

@@ -1,8 +1,8 @@
 """Published ports: what comes to a port of the host is carried to a container, by a process of its own for each container.
 
-The sockets that listen lie in the host's network, those that go on in the holder's, so it needs no privilege on the host; the
-container sees connections from its gateway. Bytes of TCP are moved by splice(2), without coming up here. Imports only what keeps
-a holder small.
+The sockets that listen lie in the host's network, those that go on in the holder's, so it needs no privilege on the host. The
+container sees who comes, where the kernel allows it (``sources``), else its gateway. Bytes of TCP are moved by splice(2), without
+coming up here. Imports only what keeps a holder small.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import select
 import time
 
 from ..linux import syscalls
+from .sources import Sources
 from .streams import GONE, Poller
 
 TYPE_CHECKING = False
@@ -41,7 +42,9 @@ _open: set[object] = set()  # connections
 _AGAIN = {errno.EAGAIN, errno.EINPROGRESS}
 
 
-def begin(listening: Sequence[int], ports: Sequence[tuple[str, int]], target: str) -> _socket.socket:
+def begin(
+    listening: Sequence[int], ports: Sequence[tuple[str, int]], target: str, sources: Sources | None
+) -> _socket.socket:
     """Fork the process that carries from sockets of the host to ports (protocol, number) of a container's address.
 
     It goes by what is returned: see ``end``.
@@ -56,7 +59,7 @@ def begin(listening: Sequence[int], ports: Sequence[tuple[str, int]], target: st
                 if number > 2 and number not in {lifeline, *listening}:
                     _close(number)
             sockets = [_socket.socket(fileno=one) for one in listening]
-            main([(one, *port, target) for one, port in zip(sockets, ports, strict=True)], lifeline)
+            main([(one, *port, target) for one, port in zip(sockets, ports, strict=True)], lifeline, sources)
         finally:
             os._exit(1)
     os.close(lifeline)
@@ -79,12 +82,12 @@ def _close(descriptor: int) -> None:
         pass  # the one by which the folder was read
 
 
-def main(routes: Sequence[Route], lifeline: int) -> NoReturn:
+def main(routes: Sequence[Route], lifeline: int, sources: Sources | None) -> NoReturn:
     """Carry until the lifeline's other end closes; never returns."""
     try:
         poller = Poller()
         for route in routes:
-            _begin(poller, route)
+            _begin(poller, route, sources)
         poller.watch(lifeline, select.POLLIN, lambda events: _end(poller, routes, lifeline))
         while True:
             poller.turn()
@@ -105,22 +108,24 @@ def _end(poller: Poller, routes: Sequence[Route], lifeline: int) -> None:
     poller.after(_GRACE_S, lambda: os._exit(0))
 
 
-def _begin(poller: Poller, route: Route) -> None:
+def _begin(poller: Poller, route: Route, sources: Sources | None) -> None:
     listening, protocol, port, address = route
     listening.setblocking(False)
     if protocol == "udp":
-        _Datagrams(poller, listening, (address, port))
+        _Datagrams(poller, listening, (address, port), sources)
     else:
-        poller.watch(listening.fileno(), select.POLLIN, lambda events: _accept(poller, listening, (address, port)))
+        poller.watch(
+            listening.fileno(), select.POLLIN, lambda events: _accept(poller, listening, (address, port), sources)
+        )
 
 
 def _family(address: str) -> int:
     return int(_socket.AF_INET6 if ":" in address else _socket.AF_INET)
 
 
-def _accept(poller: Poller, listening: _socket.socket, target: tuple[str, int]) -> None:
+def _accept(poller: Poller, listening: _socket.socket, target: tuple[str, int], sources: Sources | None) -> None:
     try:
-        descriptor, _ = listening._accept()  # type: ignore[attr-defined]
+        descriptor, peer = listening._accept()  # type: ignore[attr-defined]
     except OSError as error:
         if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}:
             time.sleep(0.05)  # until some are done
@@ -128,6 +133,8 @@ def _accept(poller: Poller, listening: _socket.socket, target: tuple[str, int]) 
     client = _socket.socket(fileno=descriptor)
     try:
         onward = _socket.socket(_family(target[0]), _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+        if sources is not None:
+            sources.put(onward, peer[0])
         code = onward.connect_ex(target)
         if code and code not in _AGAIN:
             onward.close()
@@ -251,10 +258,13 @@ class _Pipe:
 class _Datagrams:
     """One published port of UDP: each sender has a socket of its own towards the container, by which the answers come back."""
 
-    def __init__(self, poller: Poller, listening: _socket.socket, target: tuple[str, int]) -> None:
+    def __init__(
+        self, poller: Poller, listening: _socket.socket, target: tuple[str, int], sources: Sources | None
+    ) -> None:
         self._poller = poller
         self._listening = listening
         self._target = target
+        self._sources = sources
         self._senders: dict[Any, tuple[_socket.socket, float]] = {}
         poller.watch(listening.fileno(), select.POLLIN, lambda events: self._take())
 
@@ -291,6 +301,8 @@ class _Datagrams:
             onward = _socket.socket(
                 _family(self._target[0]), _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
             )
+            if self._sources is not None:
+                self._sources.put(onward, peer[0])
             onward.connect(self._target)
         except OSError:
             return None

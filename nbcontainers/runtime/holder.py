@@ -22,8 +22,9 @@ import select
 
 from ..linux import network, nftables, syscalls
 from ..linux.network import Links
-from . import dns, forwarding
+from . import dns, forwarding, sources
 from .bridges import Bridge, Endpoint, Refused
+from .sources import Sources
 from .streams import Poller
 from .uplink import Helper, HostSide, Uplink
 
@@ -118,6 +119,7 @@ class Holder:
             self.table = nftables.Table("nbc", [("forward", "filter"), ("prerouting", "nat"), ("postrouting", "nat")])
         except OSError as error:
             self.uplink.why_not = f"the kernel has no packet filter for us (nf_tables): {error.strerror}"
+        self.sources: nftables.Table | None = None
         if side is not None:
             self._connect(side, host)
         os.close(host)
@@ -415,7 +417,18 @@ class Holder:
         if not ways:
             raise Refused("ports can only be published on a network that is not internal")
         addresses = ways[0].addresses
-        container.carrier = forwarding.begin(received, ports, addresses[min(addresses)])
+        near = [(one["network"], one["prefix"]) for b in self.bridges.values() for one in b.definition["subnets"]]
+        kept = Sources(near) if self._keeps_sources() else None
+        container.carrier = forwarding.begin(received, ports, addresses[min(addresses)], kept)
+
+    def _keeps_sources(self) -> bool:
+        """Whether who comes to a published port can be seen inside by his own address."""
+        if self.sources is None:
+            try:
+                self.sources = sources.keep(self.links)
+            except OSError:
+                return False
+        return True
 
     def _leave(self, descriptor: int) -> None:
         """A connection has ended, and with it what its container had; its shim waits for that (see ``Plug.leave``)."""

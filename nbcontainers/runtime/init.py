@@ -351,11 +351,33 @@ def become(plan: Plan, uid: int, gid: int, groups: list[int]) -> None:
     syscalls.capset(held, held, 0)
 
 
+def confine(profile: str) -> None:
+    """Have the next exec change to an AppArmor profile; only a process itself can ask for that, and with the ids that it has then.
+
+    Source: Documentation/admin-guide/LSM/apparmor.rst, apparmor(7); proc_pid_attr(5).
+    """
+    for path in ("/proc/self/attr/apparmor/exec", "/proc/self/attr/exec"):
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            os.write(descriptor, f"exec {profile}".encode())
+        except OSError as error:
+            raise Refused(f"AppArmor profile {profile!r}: {error.strerror}", 125) from error
+        finally:
+            os.close(descriptor)
+        return
+    raise Refused(f"AppArmor profile {profile!r}: /proc/self/attr is not there", 125)
+
+
 def execute(plan: Plan, home: str, report: int) -> NoReturn:
     """Find the command as Docker does (a name without a slash along PATH) and become it."""
     env = plan["env"]
     env.setdefault(b"HOME", os.fsencode(home))
     args = plan["args"]
+    if plan["apparmor"]:
+        confine(plan["apparmor"])
     path = args[0] if b"/" in args[0] else _along_path(args[0], env.get(b"PATH", _DEFAULT_PATH))
     os.write(report, EXECUTES)
     try:

@@ -50,6 +50,7 @@ class Plan(TypedDict):
     cgroup_places: list[str]  # where it may get groups later
     cgroup_shelves: list[str]  # above those, to be removed too where they were made for this container
     cgroup_writes: list[tuple[str, str]]
+    cgroup_devices: tuple[str, bytes] | None  # the v2 directory that a program guards, and the program
     join: list[str]
     into_cgroup: str
     oom_file: str
@@ -94,6 +95,7 @@ class Plan(TypedDict):
     ids: tuple[int, int, list[int]]
     capabilities: int
     no_new_privs: bool
+    apparmor: str  # the profile that its commands are confined by
     seccomp: bytes
     seccomp_flags: int
     identity: IdentityPlan | None
@@ -116,6 +118,24 @@ TIME_LIMIT = "nbcontainers.time-limit"
 """The annotation with the seconds after which a run of the container is ended."""
 OUTPUT_LIMIT = "nbcontainers.output-limit"
 """The annotation with the bytes of output after which a run of the container is ended."""
+
+
+STRICT = "nbcontainers.strict"
+"""The annotation that makes it an error that something is not enforced."""
+
+
+def not_enforced(spec: RuntimeSpec, host: Host) -> tuple[str, ...]:
+    """Which limits of a specification no cgroup of this host holds, and what stands in for them, in plain words."""
+    return _fall_back(spec, host)[1]
+
+
+def refusal(sentences: Sequence[str], host: Host) -> HostError:
+    """The error for what a strict container asks for and cannot have."""
+    return HostError(
+        f"not enforced on this host, tier {host.tier}: {'; '.join(sentences)}",
+        tier=host.tier,
+        hint="without --strict it runs all the same; 'nbcontainers doctor' tells what holds here",
+    )
 
 
 def compile(  # noqa: A001 - it is what this does
@@ -164,6 +184,8 @@ def compile(  # noqa: A001 - it is what this does
     state_json = states.to_json(state)
     unenforced = dict.fromkeys((*state.not_enforced, *notes, *not_enforced))  # some of it was known when it was made
     state_json.update(tier=host.tier, not_enforced=list(unenforced), lacks=[*host.notes(), *lacks], detached=detach)
+    if unenforced and spec.annotations.get(STRICT) == "true":
+        raise refusal(tuple(unenforced), host)
     process = spec.process
     if groups and host.has_single_id and answered is None:
         raise LaunchError(
@@ -172,7 +194,7 @@ def compile(  # noqa: A001 - it is what this does
             hint="leave out --group-add",
         )
     mounts = mountplan.mounts((*rootfs[1:], *spec.mounts), plan)
-    mountplan.check_propagation(mounts, userns="user" in kinds)
+    mountplan.check_propagation(mounts, userns=spec.namespace("user") is not None)
     root, maps_root = mountplan.root(rootfs), mountplan.IDMAP in rootfs[0].options
     if not owner and (maps_root or any((mountplan.IDMAP, "") in entry[5] for entry in mounts)):
         raise LaunchError(
@@ -197,6 +219,7 @@ def compile(  # noqa: A001 - it is what this does
         cgroup_places=list(plan.places),
         cgroup_shelves=list(shelves),
         cgroup_writes=list(plan.writes),
+        cgroup_devices=plan.devices,
         join=joined,
         into_cgroup=into,
         oom_file=plan.oom_file,
@@ -209,14 +232,14 @@ def compile(  # noqa: A001 - it is what this does
         enter=[
             (entry.path, _FLAGS[entry.type])
             for entry in spec.namespaces
-            if entry.path and entry.type not in ("pid", "mount")
+            if entry.path and entry.type not in ("pid", "mount", "user")
         ],
         pid_namespace=next((entry.path for entry in spec.namespaces if entry.path and entry.type == "pid"), ""),
         shares_pids="pid" not in kinds,
         uid_map=idmap.text(spec.uid_mappings, nested=nested) if "user" in kinds else "",
         gid_map=idmap.text(spec.gid_mappings, nested=nested) if "user" in kinds else "",
         helped_maps=host.identity.is_helped and not nested,  # in there the shim may map what is mapped
-        sets_groups=not host.has_single_id or not os.geteuid(),
+        sets_groups=not host.has_single_id or (not os.geteuid() and "CAP_SETGID" in capabilities.bounding()),
         owner=owner,
         maps_root=maps_root,
         loopback=private_network and not networked,
@@ -229,7 +252,7 @@ def compile(  # noqa: A001 - it is what this does
         # Device nodes may lie in an image: where no rules say which can be opened, none of its can.
         root_attributes=0 if host.guards_devices() else syscalls.MOUNT_ATTR_NODEV,
         mounts=mounts,
-        bind_devices="user" in kinds,
+        bind_devices=spec.namespace("user") is not None,
         devices=_devices(spec, host),
         masked_paths=list(spec.masked_paths),
         readonly_paths=list(spec.readonly_paths),
@@ -243,6 +266,7 @@ def compile(  # noqa: A001 - it is what this does
         ids=(process.uid, process.gid, list(process.groups)),
         capabilities=_mask(process.capabilities),
         no_new_privs=process.no_new_privileges,
+        apparmor=process.apparmor_profile,
         seccomp=program,
         seccomp_flags=program_flags,
         identity=answered,
@@ -272,13 +296,14 @@ def _namespaces(spec: RuntimeSpec, host: Host) -> list[str]:
     kinds = [entry.type for entry in spec.namespaces if not entry.path]
     joined = [entry.type for entry in spec.namespaces if entry.path]
     userns = "user" in kinds
-    if joined and (userns or {"user", "mount", "time"} & set(joined)):
+    lives_in_others = "user" in joined and host.identity.userns
+    if joined and (userns or {"mount", "time"} & set(joined) or ("user" in joined and not lives_in_others)):
         raise LaunchError(f"another's namespace cannot be joined here: {joined[0]}", stage="specification")
     if "mount" not in kinds:
         raise LaunchError("a container needs a mount namespace of its own", stage="specification")
     if "pid" not in kinds and userns:
         raise LaunchError("in a user namespace a container needs a pid namespace of its own", stage="specification")
-    if host.identity.userns and not userns:
+    if host.identity.userns and not userns and not lives_in_others:
         raise HostError(f"tier {host.tier} needs a user namespace", tier=host.tier)
     if "time" in host.namespaces and "time" not in kinds:
         kinds.append("time")  # left out of specifications, for runc 1.1 refuses it

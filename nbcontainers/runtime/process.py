@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import HostError, LaunchError, NBContainersError
+from ..errors import HostError, LaunchError, NBContainersError, NotFound
 from ..oci.runtime import Mount, RuntimeSpec
 from ..results import ContainerState
 from . import launch, log, rundir, spawn, zygote
@@ -156,7 +156,7 @@ class Runtime:
         with self._lock:
             ending, self._foreground = self._foreground, set()
             zygote_, self._zygote = self._zygote, None
-        ending = {running for running in ending if running.is_held()}
+        ending = {running for running in ending if running.is_held() and not running.is_over()}
         for running in ending:
             running.hang_up()
         for running in ending:
@@ -220,7 +220,7 @@ class Runtime:
                 return
             candidates = list(self._foreground)
         for running in candidates:
-            if running.is_over():  # who still holds it can attach and wait as before
+            if _is_over(running):  # who still holds it can attach and wait as before
                 with self._lock:
                     self._foreground.discard(running)
         self._most = max(_FEW, 2 * len(self._foreground))
@@ -289,6 +289,14 @@ def _write(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def _is_over(running: Running) -> bool:
+    """Whether it has ended; one that was let go of and whose folder is gone, too, tells no more."""
+    try:
+        return running.is_over()
+    except NotFound:
+        return True
 
 
 def _await_exec(control: socket.socket, plan: Plan) -> int:

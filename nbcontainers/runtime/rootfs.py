@@ -118,6 +118,14 @@ def enter(root: int, shelves: int) -> None:
         raise OSError(errno.EBUSY, "the host's root is still there")
 
 
+def namespace(pid: int) -> int:
+    """A descriptor of a process's mount namespace, -1 where it cannot be had; the mounts are there until it is closed."""
+    try:
+        return os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+
+
 def protect(root: int, null: int, masked: list[str], readonly: list[str]) -> None:
     """Hide and write-protect paths of /proc and /sys; those that are not there are passed over.
 

@@ -118,11 +118,14 @@ class Running:
         return found.exit_code
 
     def is_over(self) -> bool:
-        """Whether the container has ended; costs one system call to the one who started it."""
-        if self._control is not None and self._exit_code is None:
-            self._hear(self._control)
-            return self._exit_code is not None
-        return self._control is not None or self.state.status not in {"creating", "running", "paused", "restarting"}
+        """Whether the container has ended, and be it that it was removed; costs one system call to the one who started it."""
+        try:
+            if self._control is not None and self._exit_code is None:
+                self._hear(self._control)
+                return self._exit_code is not None
+            return self._control is not None or self.state.status not in {"creating", "running", "paused", "restarting"}
+        except NotFound:
+            return True
 
     def signal(self, number: int) -> None:
         """Send a signal to the container's first process, and to no other that may have its pid later.

@@ -23,6 +23,7 @@ from . import beforehand, groups, happenings, init, processes, record, remapped,
 from .door import Caller, Door
 from .health import Health
 from .identity.supervisor import Supervisor
+from .pipes import Pipes
 from .plug import Plug
 from .restarts import Restarts
 from .session import Session
@@ -90,6 +91,7 @@ class _Shim:
         self.restarts = Restarts(plan["restart"])
         self.pid = 0
         self.pidfd = -1
+        self.mounts = -1  # its mount namespace, which thereby outlives it: see _unmount
         self.started = 0.0
         self.begun = False  # exec has happened
         self.is_owner = False  # no other shim has this container: its state may be written
@@ -150,20 +152,8 @@ class _Shim:
             given = remapped.take(plan, rootfs.take)
         except remapped.Refused as refused:
             raise _Failed(*refused.args, 125) from refused
-        stdio = (-1, -1, -1)
-        outputs: tuple[int, ...] = ()
-        into = -1
-        if plan["terminal"]:
-            near, far = _socket.socketpair()
-            report, report_end = near.detach(), far.detach()
-        else:
-            report, report_end = os.pipe()
-            out, out_end = os.pipe()
-            err, err_end = os.pipe()
-            in_end, into = os.pipe() if plan["stdin"] else (-1, -1)
-            stdio, outputs = (in_end, out_end, err_end), (out, err)
-            remapped.give(plan, stdio)
-        go_end, go = os.pipe()
+        pipes = Pipes(plan)
+        remapped.give(plan, pipes.stdio)
         into_cgroup = -1
         if plan["identity"] is not None:
             self.supervisor.open()
@@ -177,25 +167,26 @@ class _Shim:
         except OSError as error:
             raise _Failed("namespaces", error.errno, error.strerror, 125) from error
         if self.pid == 0:
-            os.close(go)
-            init.run(plan, stdio, report_end, go_end, self.supervisor.channel, given)
+            os.close(pipes.go)
+            init.run(plan, pipes.stdio, pipes.report_end, pipes.go_end, self.supervisor.channel, given)
+        self.mounts = rootfs.namespace(self.pid)
         if plan["identity"] is not None:
-            self.supervisor.start(self.poller, plan, self.pidfd, report_end)
-        for descriptor in (report_end, go_end, into_cgroup, *stdio, *given[0], *given[1]):
+            self.supervisor.start(self.poller, plan, self.pidfd, pipes.report_end)
+        for descriptor in (pipes.report_end, pipes.go_end, into_cgroup, *pipes.stdio, *given[0], *given[1]):
             if descriptor >= 0:
                 os.close(descriptor)
         self.poller.watch(self.pidfd, select.POLLIN, lambda events: self._ended())
-        self.report_end = report
-        self.poller.watch(report, select.POLLIN, lambda events: self._reported())
-        for number, descriptor in enumerate(outputs, 1):
+        self.report_end = pipes.report
+        self.poller.watch(pipes.report, select.POLLIN, lambda events: self._reported())
+        for number, descriptor in enumerate(pipes.outputs, 1):
             self.streams.read(descriptor, number)
-        if into >= 0:
-            self.streams.feed(into)
-        self.go = go
+        if pipes.input >= 0:
+            self.streams.feed(pipes.input)
+        self.go = pipes.go
         try:
             if plan["uid_map"]:
                 mapping.write(self.pid, plan["uid_map"], plan["gid_map"], helped=plan["helped_maps"])
-                _tell(go)
+                _tell(self.go)
             self.plug.attach(self.pid)
             self.started = time.time()
             self.extra = {
@@ -213,7 +204,7 @@ class _Shim:
             running = {"status": "running", "pid": self.pid, "started": self.started, "restarts": self.restarts.count}
             self._record({**self.plan["state"], **running}, whole=True)
             self._settle()
-            _tell(go)
+            _tell(self.go)
         except OSError as error:
             raise _Failed("record", error.errno, str(error), 125) from error
         if self.door is None:
@@ -397,9 +388,18 @@ class _Shim:
             )
         except OSError:
             pass
+        self._unmount()
         groups.remove(self.plan)
         self.streams.begin_anew()
         self.waiting = self.poller.after(pause, self._start)
+
+    def _unmount(self) -> None:
+        """Let go of the container's mounts, which have waited for that: the kernel takes milliseconds to take them apart, and who
+        waits for a container's end would wait for them too if they went with its last process.
+        """
+        if self.mounts >= 0:
+            os.close(self.mounts)
+            self.mounts = -1
 
     def _close_terminal(self) -> None:
         if self.terminal >= 0:
@@ -426,6 +426,8 @@ class _Shim:
             )
         except OSError:
             pass  # the disk is worse than full: whoever reads the state repairs it, and the engine hears it below
+        if not self.plan["state"]["auto_remove"]:  # else nobody mounts its root again
+            self._unmount()
         self._say(("exited", code, out_of_memory, finished, self.streams.written))
         self._tidy()
         os._exit(0)
@@ -439,6 +441,7 @@ class _Shim:
         if self.restarts.count:  # it ran before: it is one that has ended
             self._finish(code, self.out_of_memory, time.time(), f"{stage}: {message}")
         self._leave_networks()
+        self._unmount()
         try:
             failed = {"status": "created", "exit_code": code, "error": f"{stage}: {message}"}
             self._record({**self.plan["state"], **failed}, whole=True)
@@ -465,8 +468,9 @@ class _Shim:
             pass
 
     def _tidy(self) -> None:
-        """Take away socket and cgroups."""
+        """Take away socket, mounts and cgroups."""
         self.control.close()
+        self._unmount()
         if self.door is not None:
             self.door.close()
         if self.is_owner:

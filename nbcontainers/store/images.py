@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -167,8 +167,10 @@ class Images:
 
     # Changes ---------------------------------------------------------------------------------------------------------
 
-    def create(self, config: ImageConfig, layers: Sequence[Descriptor]) -> Image:
-        """Write an image of layers that are in the store, from the base up. It has no tag yet.
+    def create(
+        self, config: ImageConfig, layers: Sequence[Descriptor], annotations: Mapping[str, str] | None = None
+    ) -> Image:
+        """Write an image of layers that are in the store, from the base up. It has no tag yet. ``annotations`` are its manifest's.
 
         Raises:
             NotFound: a layer's blob is not there.
@@ -180,7 +182,8 @@ class Images:
         self._leases.protect(*(layer.digest for layer in layers), *chain_ids(config.diff_ids))
         for layer in layers:
             self._content.size(layer.digest)
-        manifest = Manifest(config=self._content.write(to_bytes(config), CONFIG), layers=tuple(layers))
+        described = self._content.write(to_bytes(config), CONFIG)
+        manifest = Manifest(config=described, layers=tuple(layers), annotations=annotations or {})
         return self.add(self._content.write(to_bytes(manifest), MANIFEST))
 
     def add(self, descriptor: Descriptor) -> Image:

@@ -179,14 +179,15 @@ class _Process:
             path = [_PACKAGE, *(entry for entry in sys.path if os.path.isabs(entry) and entry != _PACKAGE)]
             said = json.dumps({"path": path, "main": [theirs.fileno(), str(self._root), identity]})
             self._stderr = os.memfd_create("worker-errors")
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _START, said],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._stderr,
-                pass_fds=[theirs.fileno()],
-                cwd="/",
-            )
+            with stopping.whole:  # else a process could be there that nobody knows of
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", "-c", _START, said],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._stderr,
+                    pass_fds=[theirs.fileno()],
+                    cwd="/",
+                )
         stopping.check()  # a Stop that came before there was anything to kill
         while True:
             message, _ = wire.receive(self._socket)

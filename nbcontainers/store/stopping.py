@@ -7,6 +7,7 @@ take long names, while it goes on, the function that ends it: kill that process,
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -55,6 +56,31 @@ class Stop:
                 self._ends.remove(end)
 
 
+class _Whole:
+    """What the main thread does in the block, an interrupt comes after and not into, where its handler asks ``put_off``."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._has_missed = False
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._depth -= 1
+            if self._has_missed and not self._depth:
+                self._has_missed = False
+                signal.raise_signal(signal.SIGINT)
+
+    def put_off(self) -> bool:
+        """Whether the interrupt that has come is to come again, after the block."""
+        self._has_missed = self._has_missed or self._depth > 0
+        return self._depth > 0
+
+
+whole = _Whole()
 _obeyed: ContextVar[Stop | None] = ContextVar("obeyed", default=None)
 
 

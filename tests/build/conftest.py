@@ -92,7 +92,8 @@ class Builder:
         ]
 
 
-def _is_static(program: str) -> bool:
+def is_static(program: str) -> bool:
+    """Whether a program needs no interpreter."""
     from elftools.elf.elffile import ELFFile
 
     with Path(program).open("rb") as file:
@@ -103,7 +104,7 @@ def _is_static(program: str) -> bool:
 def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root file system of a static busybox."""
     program = shutil.which("busybox")
-    if program is None or not _is_static(program):
+    if program is None or not is_static(program):
         pytest.skip("needs a static busybox (Debian: busybox-static)")
     root = tmp_path_factory.mktemp("busybox")
     for folder in ("bin", "etc", "tmp"):

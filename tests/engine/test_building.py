@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.engine import Engine
-from nbcontainers.errors import BuildError, DockerfileError, NBContainersError, NotFound
+from nbcontainers.errors import BuildError, DockerfileError, IntegrityError, NBContainersError, NotFound
 
 
 @pytest.fixture
@@ -62,6 +62,33 @@ def test_a_context_may_be_a_repository(engine: Engine, folder: Path, tmp_path: P
     assert made.image.config.diff_ids
     made = engine.build(Path("Dockerfile.other"), context=f"file://{place}#main:sub")
     assert made.image.config.config.labels == {"other": "yes"}
+
+
+def test_a_context_may_be_an_image_in_a_layout(engine: Engine, folder: Path, tmp_path: Path) -> None:
+    """By its tag, its digest, or as the only one there; it gets no name here, and a part that is damaged is not taken."""
+    base = engine.build("FROM scratch\nCOPY a.txt /\nLABEL base=yes\n", context=folder, tag="based:1").image
+    layout = tmp_path / "layout"
+    with (tmp_path / "layout.tar").open("wb") as file:
+        engine.save([base], file)
+    layout.mkdir()
+    subprocess.run(["tar", "-xf", str(tmp_path / "layout.tar"), "-C", str(layout)], check=True)
+    with Engine(tmp_path / "store") as other:
+        for words in (str(layout), f"{layout}@{base.descriptor.digest}"):
+            made = other.build(
+                "FROM base\nCOPY --from=base /a.txt /b.txt\n", contexts={"base": f"oci-layout://{words}"}
+            )
+            assert made.image.config.config.labels == {"base": "yes"}
+            assert made.image.layers[0] == base.layers[0]
+        assert [image.id for image in other.images()] == [made.image.id]
+        with pytest.raises(NotFound, match="has no 'none'"):
+            other.build("FROM base\n", contexts={"base": f"oci-layout://{layout}:none"})
+        with pytest.raises(NotFound, match="no OCI layout"):
+            other.build("FROM base\n", contexts={"base": f"oci-layout://{tmp_path}"})
+    blob = layout / "blobs/sha256" / base.layers[0].digest.hex
+    blob.chmod(0o600)
+    blob.write_bytes(b"x" * blob.stat().st_size)
+    with Engine(tmp_path / "third") as third, pytest.raises(IntegrityError):
+        third.build("FROM base\n", contexts={"base": f"oci-layout://{layout}"})
 
 
 def test_an_ignored_dockerfile_is_read_all_the_same(engine: Engine, folder: Path) -> None:

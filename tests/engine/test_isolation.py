@@ -12,6 +12,7 @@ import pytest
 
 from nbcontainers.engine import Engine, security
 from nbcontainers.errors import Conflict, HostError, LaunchError, NBContainersError, NotFound
+from nbcontainers.runtime import host as hosts
 
 Shell = Callable[..., str]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root shares namespaces and makes devices")
@@ -47,7 +48,6 @@ def test_the_name_of_the_host_is_shared(engine: Engine, shell: Shell) -> None:
         engine.create("toolbox", "true", uts="host", hostname="x")
 
 
-@needs_root
 def test_ipc_of_another_container_is_shared_if_it_lets(engine: Engine, shell: Shell) -> None:
     """A ``shareable`` container's memory and namespace; others, and those that do not run, are named in the error."""
     shared = engine.run("toolbox", "sleep", "60", ipc="shareable")
@@ -66,15 +66,31 @@ def test_ipc_of_another_container_is_shared_if_it_lets(engine: Engine, shell: Sh
         engine.create("toolbox", "true", ipc="container:nobody")
 
 
-@needs_root
 def test_processes_of_another_container_are_seen(engine: Engine, shell: Shell) -> None:
-    """``--pid container:`` joins its process namespace: there pid 1 is the other's."""
+    """``--pid container:`` joins its process namespace: there pid 1 is the other's; with a single id, without a supervisor."""
     other = engine.run("toolbox", "sleep", "61")
-    assert shell("tr '\\0' ' ' < /proc/1/cmdline; echo $$", pid=f"container:{other.name}").split()[:2] == [
-        "sleep",
-        "61",
-    ]
+    options: dict[str, object] = {"pid": f"container:{other.name}"}
+    if engine.host().tier in ("T2", "T3"):
+        with pytest.raises(HostError, match="the supervisor of this container's identities"):
+            engine.create("toolbox", "true", **options)  # type: ignore[arg-type]
+        options["security_opt"] = ["identity=off"]
+    assert shell("tr '\\0' ' ' < /proc/1/cmdline; echo $$", **options).split()[:2] == ["sleep", "61"]
     assert other.state.status == "running"
+
+
+def test_one_user_namespace_is_lived_in_without_privilege(engine: Engine, shell: Shell) -> None:
+    """Who shares another's IPC has users and networks all the same, as far as both are in one; else the error says why."""
+    if engine.host().tier == "T0":
+        pytest.skip("needs an ordinary user: root shares what it likes")
+    other = engine.run("toolbox", "sleep", "60", ipc="shareable", network="none")
+    shared: dict[str, object] = {"ipc": f"container:{other.name}", "network": "none"}
+    script = "readlink /proc/self/ns/user; touch /dev/shm/f; chown 5:6 /dev/shm/f; stat -c %u:%g /dev/shm/f"
+    assert shell(script, **shared).split() == [os.readlink(f"/proc/{other.state.pid}/ns/user"), "5:6"]
+    assert shell("id -u", user="7", **shared).strip() == "7"
+    assert shell("cat /proc/net/dev | wc -l", **{**shared, "network": f"container:{other.name}"})
+    if hosts.probe().allows("container networks"):
+        with pytest.raises(Conflict, match="to which it does not belong"):
+            engine.run("toolbox", "true", ipc=f"container:{other.name}", network="bridge")
 
 
 @needs_root
@@ -201,6 +217,22 @@ def test_security_options_are_read(shell: Shell) -> None:
         with pytest.raises(NBContainersError, match="security option"):
             security.read([word])
     security.read(["apparmor=unconfined", "writable-cgroups"])
+
+
+def test_a_socket_tells_who_is_at_its_other_end(shell: Shell) -> None:
+    """SO_PEERCRED, as PostgreSQL and D-Bus ask it: the ids that the other has taken on, whoever keeps them."""
+    code = """
+import os, socket, struct
+listening = socket.socket(socket.AF_UNIX)
+listening.bind("/tmp/s"); os.chmod("/tmp/s", 0o777); listening.listen()
+if not (pid := os.fork()):
+    os.setgid(6); os.setuid(5)
+    one = socket.socket(socket.AF_UNIX); one.connect("/tmp/s"); one.recv(1)
+    os._exit(0)
+who = lambda one: struct.unpack("iII", one.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+print(who(listening.accept()[0]) == (pid, 5, 6), who(socket.socketpair()[0]) == (os.getpid(), 0, 0))
+"""
+    assert shell(f"python3 -c '{code}'") == "True True\n"
 
 
 def test_identities_can_be_left_alone(engine: Engine, shell: Shell) -> None:

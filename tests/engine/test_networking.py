@@ -195,6 +195,46 @@ while True:
     container.remove(force=True)
 
 
+def test_who_comes_to_a_published_port_is_seen_by_his_address(engine: Engine, network: str) -> None:
+    """TCP and UDP; only who comes from this host's own loopback looks like the gateway, for nothing inside leads back there."""
+    code = """
+import socket, threading
+udp, tcp = (socket.socket(socket.AF_INET, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
+udp.bind(("", 9000)); tcp.bind(("", 9000)); tcp.listen()
+def tell():
+    while True:
+        peer = udp.recvfrom(100)[1]
+        udp.sendto(peer[0].encode(), peer)
+threading.Thread(target=tell, daemon=True).start()
+print("up", flush=True)
+while True:
+    client, peer = tcp.accept()
+    client.sendall(peer[0].encode()); client.close()
+"""
+    ports = ["0.0.0.0::9000/udp", "0.0.0.0::9000"]
+    container = engine.run("toolbox", "python3", "-c", code, network=network, publish=ports, detach=True)
+    until(lambda: any(b"up" in line.data for line in container.logs()))
+    published = {protocol: port for _, port, _, protocol in container.ports()}
+    for address, seen in ((own_address(), own_address()), ("127.0.0.1", "172.30.0.1")):
+        with socket.create_connection((address, published["tcp"]), timeout=30) as client:
+            assert client.recv(100).decode() == seen
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(30)
+            client.sendto(b"?", (address, published["udp"]))
+            assert client.recv(100).decode() == seen
+    container.remove(force=True)
+
+
+def own_address() -> str:
+    """An address of this host that is not its loopback's: that by which it would reach the world."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as anybody:
+        try:
+            anybody.connect((WORLD, 9))  # nothing is sent
+        except OSError:
+            pytest.skip("this host has no address but its loopback's")
+        return str(anybody.getsockname()[0])
+
+
 def test_all_exposed_ports_can_be_published(engine: Engine, tmp_path: Path) -> None:
     """``-P`` publishes what the image and ``--expose`` name, each on a free port."""
     engine.build("FROM toolbox\nEXPOSE 80 53/udp\n", tag="exposing")

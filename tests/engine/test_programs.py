@@ -113,7 +113,10 @@ def test_each_is_who_it_is_to_be(nbc: Words) -> None:
     nbc("kill --signal USR1 broker")  # write it all down
     until(lambda: nbc(f"exec broker sh -c '{owner} /mosquitto/* || true'").strip() == "mosquitto:mosquitto:600")
     assert nbc("exec cache id -un").strip() == "redis"
+    # PostgreSQL asks the kernel who is at the other end of its socket.
     assert nbc("exec -u postgres database psql -tAc 'SELECT current_user' notes").strip() == "postgres"
+    with pytest.raises(AssertionError, match="Peer authentication failed"):
+        nbc("exec database psql -U postgres notes")
 
 
 def test_logs_are_what_the_programs_say(nbc: Words) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import select
 import socket
+import threading
 
 import pytest
 from hypothesis import given
@@ -55,6 +57,69 @@ def test_addresses_are_read_backwards(name: str, address: str) -> None:
     assert dns._reversed_address(name) == address
 
 
+class Server:
+    """A server of names with long answers, over TCP only; the first connection it hangs up on."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.asked: list[bytes] = []
+        self.thread = threading.Thread(target=self._serve)
+        self.thread.start()
+
+    def end(self) -> None:
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
+        self.socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self.socket.accept()
+            except OSError:
+                return
+            with client, client.makefile("rb") as stream:
+                query = stream.read(int.from_bytes(stream.read(2), "big"))
+                self.asked.append(query)
+                if len(self.asked) > 1:
+                    _, _, end = dns.parse(query)
+                    answer = dns.reply(query, end, dns.A, [bytes([10, 0, number, 1]) for number in range(200)])
+                    client.sendall(len(answer).to_bytes(2, "big") + answer)
+
+
+def test_long_answers_come_by_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks by TCP has his question, with its extensions, passed on by TCP, again and again; if nobody knows he hears that."""
+    server, poller = Server(), Poller()
+    monkeypatch.setattr(dns, "PORT", server.socket.getsockname()[1])
+    resolver = dns.Resolver(poller)
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    tcp = socket.create_server(("127.0.0.1", 0))
+    tcp.setblocking(False)
+    address = tcp.getsockname()
+    guest = dns.Guest(lambda name, size: None, lambda address: "", ["127.0.0.1"])
+    resolver.serve(udp, tcp, guest)
+    extended = QUERY[:11] + b"\1" + QUERY[12:] + b"\0\0\x29\4\xd0\0\0\0\0\0\0"  # EDNS: OPT with 1232 bytes
+    for number in range(20):
+        with socket.create_connection(address) as client:
+            client.sendall(len(extended).to_bytes(2, "big") + extended)
+            client.setblocking(False)
+            data = b""
+            while len(data) < 2 or len(data) < 2 + int.from_bytes(data[:2], "big"):
+                poller.turn()
+                try:
+                    data += client.recv(1 << 16)
+                except BlockingIOError:
+                    continue
+        assert int.from_bytes(data[8:10], "big") == (200 if number else 0)
+        assert data[5] & 0xF == (0 if number else 2)  # it failed
+    assert set(server.asked) == {extended}
+    poller.turn()  # the last one has hung up
+    resolver.leave(guest, udp, tcp)
+    server.end()
+    for sockets in (*resolver._outgoing.values(), *resolver._asker._idle.values()):
+        for one in sockets:
+            one.close()
+
+
 def test_one_who_floods_keeps_nobody_from_an_answer() -> None:
     """Of a guest's connections the newest stay and the others are closed; its questions that go out are counted."""
     poller = Poller()
@@ -87,5 +152,5 @@ def test_one_who_floods_keeps_nobody_from_an_answer() -> None:
     assert guest.pending < 300
     resolver.leave(guest, udp, tcp)
     assert not guest.streams
-    for one in (*flood, asking, *(each for sockets in resolver._outgoing.values() for each in sockets)):
+    for one in (*flood, asking, *itertools.chain(*resolver._outgoing.values(), *resolver._asker._idle.values())):
         one.close()

@@ -64,7 +64,18 @@ def test_it_imports_little() -> None:
     assert not loaded & HEAVY
     ours = {name.removeprefix("nbcontainers.") for name in loaded if name.startswith("nbcontainers.")}
     streams = {"door", "frames", "log", "logfiles", "session", "streams", "terminal"}
-    life = {"beforehand", "groups", "happenings", "health", "processes", "record", "restarts", "shim", "zygote"}
+    life = {
+        "beforehand",
+        "groups",
+        "pipes",
+        "happenings",
+        "health",
+        "processes",
+        "record",
+        "restarts",
+        "shim",
+        "zygote",
+    }
     runtime = {*streams, *life, "enter", "entered", "init", "plug", "remapped", "rootfs", "user"}
     kernel = {"idmapped", "mapping", "notify", "recorded", "remote", "syscalls"}
     identity = {"caller", "credentials", "files", "making", "people", "supervisor", "world"}

@@ -13,6 +13,10 @@ from ...linux import remote, syscalls
 from ...linux.notify import Listener
 from ...linux.syscalls import RESOLVE_IN_ROOT
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ctypes
+
 AT_FDCWD = -100
 _OWN = ((b"/proc/self/", b"%d/"), (b"/proc/thread-self/", b"%d/"), (b"/dev/fd/", b"%d/fd/"))
 _STREAMS = {b"/dev/stdin": b"%d/fd/0", b"/dev/stdout": b"%d/fd/1", b"/dev/stderr": b"%d/fd/2"}
@@ -102,7 +106,7 @@ class Caller:
         self._opened.append(descriptor)
         return descriptor
 
-    def write(self, address: int, data: bytes) -> None:
+    def write(self, address: int, data: bytes | ctypes.Array[ctypes.c_char]) -> None:
         """Put bytes into the caller's memory, if it still waits there."""
         if not self.listener.is_valid(self.call):
             raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))

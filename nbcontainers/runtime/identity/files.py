@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from .world import World
 
 _X86 = os.uname().machine == "x86_64"
-_IDS = struct.Struct("=III" if _X86 else "=IIII")  # in struct stat: mode, uid, gid, or with nlink after the mode
-_IDS_AT, _SIZE_AT, _DEVICE_AT = (24, 48, 40) if _X86 else (16, 48, 32)
-_NONE = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES})
+_MODE, _IDS, _LONG = struct.Struct("=I"), struct.Struct("=II"), struct.Struct("=q")
+# In struct stat; on x86-64 the number of links comes before the mode, elsewhere after it.
+_MODE_AT, _IDS_AT, _SIZE_AT, _DEVICE_AT = (24, 28, 48, 40) if _X86 else (16, 24, 48, 32)
 _NO_ATTRIBUTES = frozenset({errno.EOPNOTSUPP, errno.EPERM})
 _STATX_MODE, _STATX_IDS, _STATX_DEVICE = 28, 20, 128
 
@@ -36,13 +36,9 @@ _STATX_MODE, _STATX_IDS, _STATX_DEVICE = 28, 20, 128
 
 def find(world: World, place: Place) -> Record | None:
     """The record of a file, if it has one."""
-    try:
-        return recorded.parse(os.getxattr(place.path, recorded.NAME, follow_symlinks=place.follow))
-    except OSError as error:
-        if error.errno not in _NONE:
-            raise
-    if not world.ledger:
-        return None
+    found = recorded.read(place.path, follow=place.follow)
+    if found is not None or not world.ledger:
+        return found
     inode = os.stat(place.path, follow_symlinks=place.follow).st_ino
     return world.ledger.find(inode, AT_FDCWD, place.path, follow=place.follow)
 
@@ -213,12 +209,13 @@ def _tell(world: World, caller: Caller, place: Place, buffer: int) -> None:
         caller.listener.proceed(caller.call)
         return
     answer = syscalls.newfstatat(AT_FDCWD, place.path, place.flags)
-    real, *links = _IDS.unpack_from(answer, _IDS_AT)[: 1 if _X86 else 2]
-    mode = recorded.mode(record, real, int.from_bytes(answer[_SIZE_AT : _SIZE_AT + 8], "little"))
-    _IDS.pack_into(answer, _IDS_AT, mode, *links, *record[:2])
+    (real,) = _MODE.unpack_from(answer, _MODE_AT)
+    mode = recorded.mode(record, real, *_LONG.unpack_from(answer, _SIZE_AT))
+    _MODE.pack_into(answer, _MODE_AT, mode)
+    _IDS.pack_into(answer, _IDS_AT, *record[:2])
     if recorded.is_device(mode):
-        answer[_DEVICE_AT : _DEVICE_AT + 8] = os.makedev(*record[3:]).to_bytes(8, "little")
-    caller.write(buffer, bytes(answer))
+        _LONG.pack_into(answer, _DEVICE_AT, os.makedev(*record[3:]))
+    caller.write(buffer, answer)
     caller.listener.succeed(caller.call)
 
 

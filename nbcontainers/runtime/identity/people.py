@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import stat
 import struct
 
-from ...linux import recorded, remote
+from ...linux import recorded, remote, syscalls
 from . import credentials
 from .caller import AT_FDCWD, Place, signed
 from .credentials import KEEP, KEEPS, Arguments, Credentials, Ids, kept
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .world import World
 
 _MOST_GROUPS = 65536  # NGROUPS_MAX
+SO_PEERCRED = 17  # include/uapi/asm-generic/socket.h
+_UCRED = struct.Struct("=iII")
 PR_SET_KEEPCAPS, PR_SET_SECUREBITS = 8, 28
 _SECBITS_THAT_KEEP = 1 << 2 | 1 << 4  # SECBIT_NO_SETUID_FIXUP, SECBIT_KEEP_CAPS
 _EMPTY_PATH, _NOFOLLOW = 0x1000, 0x100
@@ -94,6 +97,45 @@ def setgroups(world: World, caller: Caller) -> None:
     if groups != before[2]:
         world.people.become(caller.pid, (*before[:2], groups, before[3]))
     caller.listener.succeed(caller.call)
+
+
+def getsockopt(world: World, caller: Caller) -> None:
+    """getsockopt(2) of SO_PEERCRED: who is at the other end of a Unix socket, as he is now.
+
+    The kernel tells who he was when he connected; hardly anybody becomes another meanwhile.
+    """
+    descriptor, level, option, value, length = caller.args[:5]
+    if (level & KEEP, option & KEEP) != (_socket.SOL_SOCKET, SO_PEERCRED):
+        caller.listener.proceed(caller.call)
+        return
+    process = os.pidfd_open(int(_status(caller.pid, b"Tgid:")[0]))
+    try:
+        taken = syscalls.pidfd_getfd(process, signed(descriptor))
+    finally:
+        os.close(process)
+    try:
+        end = _socket.socket(fileno=taken)
+        try:
+            peer = _UCRED.unpack(end.getsockopt(_socket.SOL_SOCKET, SO_PEERCRED, _UCRED.size))[0]
+        finally:
+            end.detach()
+    finally:
+        os.close(taken)
+    if not peer or os.readlink(b"%d/ns/user" % peer) != os.readlink(b"%d/ns/user" % caller.pid):
+        caller.listener.proceed(caller.call)  # he comes from outside
+        return
+    users, groups, *_ = world.people.of(peer)
+    answer = _UCRED.pack(int(_status(peer, b"NSpid:")[-1]), users[1], groups[1])
+    answer = answer[: struct.unpack("=I", remote.read(caller.pid, length, 4))[0]]
+    caller.write(value, answer)
+    caller.write(length, struct.pack("=I", len(answer)))
+    caller.listener.succeed(caller.call)
+
+
+def _status(pid: int, name: bytes) -> list[bytes]:
+    """The words of a line of a process's status."""
+    with open(b"%d/status" % pid, "rb", buffering=0) as file:
+        return (file.read(4096) or b"").partition(name)[2].partition(b"\n")[0].split()
 
 
 def prctl(world: World, caller: Caller) -> None:
@@ -191,6 +233,7 @@ CALLS: dict[str, Callable[[World, Caller], None]] = {
     "setfsuid": _change(0, credentials.set_fs, tells=True),
     "setfsgid": _change(1, credentials.set_fs, tells=True),
     "setgroups": setgroups,
+    "getsockopt": getsockopt,
     "prctl": prctl,
     "execve": execve,
     "execveat": execveat,

@@ -35,6 +35,7 @@ _TMPFILE = 0o20000000
 _ONLY: dict[str, Sequence[tuple[int, int, int]]] = {
     "open": ((1, os.O_CREAT, os.O_CREAT), (1, _TMPFILE, _TMPFILE)),
     "openat": ((2, os.O_CREAT, os.O_CREAT), (2, _TMPFILE, _TMPFILE)),
+    "getsockopt": ((2, 0xFFFFFFFF, people.SO_PEERCRED),),
     "prctl": tuple((0, 0xFFFFFFFF, option) for option in (people.PR_SET_KEEPCAPS, people.PR_SET_SECUREBITS)),
     "getrlimit": ((0, 0xFFFFFFFF, RLIMIT_LOCKS),),
     "setrlimit": ((0, 0xFFFFFFFF, RLIMIT_LOCKS),),

@@ -31,7 +31,19 @@ else:
 
 _CALLS = {**files.CALLS, **people.CALLS, **making.CALLS}
 # Calls of which the kernel's own answer is right, or gives the right error, where ours cannot be found.
-_ASKING = {"stat", "lstat", "fstat", "newfstatat", "statx", "execve", "execveat", "chroot", "pivot_root", "setns"}
+_ASKING = {
+    "stat",
+    "lstat",
+    "fstat",
+    "newfstatat",
+    "statx",
+    "execve",
+    "execveat",
+    "chroot",
+    "pivot_root",
+    "setns",
+    "getsockopt",
+}
 _LOW = 3
 
 
@@ -118,7 +130,8 @@ def _run(plan: Plan, pidfd: int, channel: int, report: int) -> NoReturn:
         listener, who = came
         assert plan["identity"] is not None
         here = world.World(plan["identity"], who)
-        syscalls.setns(pidfd, syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
+        # A container that shares another's user namespace was made from inside of that.
+        syscalls.setns(pidfd, plan["flags"] & syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
         os.close(pidfd)
         # After the last change of credentials, which clears it; the shim may have died before.
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -8,7 +8,7 @@ if [ "$(id -u)" = 0 ]; then
     exec setpriv --reuid=postgres --regid=postgres --init-groups "$0" "$@"
 fi
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
-    initdb --username=postgres --auth=trust --no-sync >/dev/null
+    initdb --username=postgres --auth-local=peer --auth-host=trust --no-sync >/dev/null
     echo 'host all all all trust' >>"$PGDATA/pg_hba.conf"
     echo 'CREATE DATABASE notes' | postgres --single -j postgres >/dev/null
     echo 'CREATE TABLE notes (id serial PRIMARY KEY, said text NOT NULL)' | postgres --single -j notes >/dev/null

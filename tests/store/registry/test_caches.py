@@ -1,0 +1,253 @@
+"""The build cache in another store: through a folder, a registry or the image itself, and never believed unseen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nbcontainers import Engine
+from nbcontainers.engine import caching
+from nbcontainers.errors import NBContainersError
+from nbcontainers.events import Event, Output, StepFinished, Warned
+from nbcontainers.oci.descriptor import Digest
+from tests.build.conftest import is_static
+from tests.store.registry.conftest import Registry, answered
+from tests.store.registry.test_verbs import run
+
+TEXT = """FROM {base} AS tool
+RUN echo tool > /tool
+FROM {base}
+COPY <<E /a
+a
+E
+RUN echo said; read word < /a; echo $word > /b
+COPY --from=tool /tool /tool
+RUN read word < /tool; echo $word > /c
+"""
+Make = Callable[[], Engine]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> str:
+    """A static busybox as the shell, in the registry under the name that is returned."""
+    program = shutil.which("busybox")
+    if program is None or not is_static(program):
+        pytest.skip("needs a static busybox (Debian: busybox-static)")
+    name = f"{registry.host}/tools/base:1"
+    rules = tmp_path_factory.mktemp("rules") / "registries.toml"
+    rules.write_text("")
+    with pytest.MonkeyPatch.context() as patch, Engine(tmp_path_factory.mktemp("source")) as engine:
+        patch.setenv("NBCONTAINERS_REGISTRIES", str(rules))
+        (folder := tmp_path_factory.mktemp("shell")).joinpath("bin").mkdir()
+        shutil.copy(program, folder / "bin/sh")
+        engine.build("FROM scratch\nCOPY . /\n", context=folder, tag=name)
+        engine.push(name)
+    return name
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """Makes engines with stores of their own."""
+    made: list[Engine] = []
+
+    def engine() -> Engine:
+        made.append(Engine(tmp_path / f"store{len(made)}"))
+        return made[-1]
+
+    yield engine
+    for one in made:
+        assert not list((one.store.root / "snapshots").iterdir())
+        one.close()
+
+
+def cached(events: list[Event]) -> list[bool]:
+    """For each step, in their order, whether it was cached."""
+    ended = {event.number: event.cached for event in events if isinstance(event, StepFinished)}
+    return [ended[number] for number in sorted(ended)]
+
+
+def warnings(events: list[Event]) -> list[str]:
+    return [event.message for event in events if isinstance(event, Warned)]
+
+
+@pytest.mark.parametrize("kind", ["local", "registry"])
+def test_an_empty_store_finds_every_step(make: Make, base: str, registry: Registry, tmp_path: Path, kind: str) -> None:
+    """Nothing is executed, and the image has the same layers; a cache is written over the one that had its name."""
+    text = TEXT.format(base=base)
+    there = {
+        "local": f"type=local,dest={tmp_path}/cache",
+        "registry": f"type=registry,ref={registry.host}/cache:{kind}",
+    }
+    here = there[kind].replace("dest=", "src=")
+    first = make()
+    built = first.build(text, cache_to=[f"{there[kind]},mode=max"])
+    first.build(text, cache_to=[f"{there[kind]},mode=max"])
+    events: list[Event] = []
+    second = make()
+    found = second.build(text, cache_from=[here], on_event=events.append)
+    assert cached(events) == [True] * 7
+    assert not [event for event in events if isinstance(event, Output)]
+    assert found.image.config.diff_ids == built.image.config.diff_ids
+    assert warnings(events) == []
+    assert second.build(text).steps[1].cached  # by its own cache now
+    second.remove_image(found.image.id)
+    assert second.check().faults == ()
+
+
+def test_the_least_cache_has_the_images_own_layers(make: Make, base: str, tmp_path: Path) -> None:
+    """What another stage made is made again; with the same files in it, what follows is found."""
+    text = TEXT.format(base=base)
+    make().build(text, cache_to=[f"type=local,dest={tmp_path}/cache,tag=least"])
+    events: list[Event] = []
+    make().build(text, cache_from=[f"type=local,src={tmp_path}/cache,tag=least"], on_event=events.append)
+    assert cached(events) == [True, False, True, True, True, True, True]
+
+
+def test_an_image_brings_its_own_cache(make: Make, base: str, registry: Registry) -> None:
+    """By its name alone, as docker has it; and where it is here already, no registry is asked."""
+    name = f"{registry.host}/app:1"
+    text = f"FROM {base}\nRUN echo once > /once\nENV A=b\nRUN read word < /once; echo $word > /twice\n"
+    first = make()
+    built = first.build(text, tag=name, cache_to=["type=inline"])
+    assert built.image.manifest.annotations
+    first.push(name)
+    events: list[Event] = []
+    second = make()
+    assert second.build(text, cache_from=[name], on_event=events.append).image.id == built.image.id
+    assert cached(events) == [True, True, True]
+
+    third = make()
+    third.pull(name)
+    before = registry.requests("GET", "/app/")
+    events.clear()
+    third.build(text, cache_from=[name], on_event=events.append)
+    assert cached(events) == [True, True, True]
+    assert registry.requests("GET", "/app/") == before
+    assert not third.build(text).image.manifest.annotations
+
+
+def poisoned(folder: Path, change: Callable[[dict[str, object], Path], None]) -> None:
+    """Let somebody change the records of a cache in a folder, who then names them rightly."""
+    index = json.loads((folder / "index.json").read_bytes())
+    (entry,) = index["manifests"]
+    blobs = folder / "blobs/sha256"
+    manifest = json.loads((blobs / Digest(entry["digest"]).hex).read_bytes())
+    config = json.loads((blobs / Digest(manifest["config"]["digest"]).hex).read_bytes())
+    change(config, blobs)
+
+    def write(value: object, into: dict[str, object]) -> None:
+        data = json.dumps(value).encode()
+        into |= {"digest": Digest.of(data), "size": len(data)}
+        (blobs / Digest.of(data).hex).write_bytes(data)
+
+    write(config, manifest["config"])
+    write(manifest, entry)
+    (folder / "index.json").write_text(json.dumps(index))
+
+
+def other_layer(config: dict[str, object], blobs: Path) -> None:
+    """The first step's record names the second's layer."""
+    config["records"][0]["layer"] = config["records"][1]["layer"]  # type: ignore[index]
+
+
+def other_bytes(config: dict[str, object], blobs: Path) -> None:
+    """Every blob has a byte flipped, the configuration's and manifest's being written anew."""
+    for path in blobs.iterdir():
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+
+def gone(config: dict[str, object], blobs: Path) -> None:
+    """Only the documents are left."""
+    for path in blobs.iterdir():
+        path.unlink()
+
+
+@pytest.mark.parametrize("change", [other_layer, other_bytes, gone])
+def test_what_is_not_as_it_says_is_made_instead(
+    make: Make,
+    base: str,
+    tmp_path: Path,
+    change: Callable[[dict[str, object], Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a warning; the result is right, and nothing of the other stays in the cache."""
+    text = f"FROM {base}\nRUN echo one > /one\nRUN echo two > /two\n"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    built = make().build(text, cache_to=[f"type=local,dest={tmp_path}/cache"])
+    poisoned(tmp_path / "cache", change)
+    events: list[Event] = []
+    second = make()
+    again = second.build(text, cache_from=[f"type=local,src={tmp_path}/cache"], on_event=events.append)
+    assert again.image.id == built.image.id
+    assert cached(events)[1] is False
+    assert "is of no use for this step" in warnings(events)[0]
+    assert second.build(text).image.id == built.image.id
+
+
+def test_a_cache_that_is_not_there_is_a_warning(make: Make, base: str, registry: Registry, tmp_path: Path) -> None:
+    """So that the first build of all may name the cache that it will write; what is none is told, too."""
+    events: list[Event] = []
+    places = [f"type=local,src={tmp_path}/none", f"{registry.host}/none", base, f"type=registry,ref={registry.host}/x"]
+    make().build(f"FROM {base}\nRUN :\n", cache_from=places, on_event=events.append)
+    assert cached(events) == [True, False]
+    told = warnings(events)
+    assert len(told) == 4
+    assert "no OCI layout" in told[0]
+    assert "carries no cache" in told[2]
+
+
+def test_a_cache_that_cannot_be_written_is_an_error(make: Make, base: str, tmp_path: Path) -> None:
+    """Unless that is to be ignored."""
+    (tmp_path / "file").write_text("")
+    engine, events = make(), list[Event]()
+    text, place = f"FROM {base}\nRUN :\n", f"type=local,dest={tmp_path}/file/cache"
+    with pytest.raises(NBContainersError, match="cannot write the layout"):
+        engine.build(text, cache_to=[place])
+    engine.build(text, cache_to=[f"{place},ignore-error=true"], on_event=events.append)
+    assert "was not written" in warnings(events)[0]
+
+
+def test_a_cache_is_a_manifest_that_any_registry_takes(make: Make, base: str, registry: Registry) -> None:
+    """An OCI image manifest, whose configuration says what it is."""
+    make().build(f"FROM {base}\nRUN :\n", cache_to=[f"type=registry,ref={registry.host}/seen:1,mode=max"])
+    state, data = answered(registry.host, "/v2/seen/manifests/1")
+    assert state == 200
+    assert json.loads(data)["config"]["mediaType"] == "application/vnd.nbcontainers.buildcache.v1+json"
+
+
+@pytest.mark.parametrize(
+    ("word", "to", "said"),
+    [
+        ("type=gha", True, "not a type of --cache-to"),
+        ("type=inline", False, "not a type of --cache-from"),
+        ("type=local", True, "lacks dest="),
+        ("type=local,dest=x", False, "has no option 'dest'"),
+        ("type=registry", False, "lacks ref="),
+        ("type=registry,ref=x,mode=most", True, "has mode=most"),
+        ("type=registry,ref=x,oci-mediatypes=false", True, "has oci-mediatypes=false"),
+        ("type=registry,ref=X", True, "X"),
+        ("type=inline,mode=max", True, "has no option 'mode'"),
+        (f"type=registry,ref=x@sha256:{'0' * 64}", True, "to a digest"),
+    ],
+)
+def test_words_that_mean_nothing_are_refused(word: str, to: bool, said: str) -> None:
+    """Before anything is built."""
+    with pytest.raises(NBContainersError, match=said):
+        caching.read(word, to=to)
+
+
+def test_the_command_line_takes_them(make: Make, base: str, tmp_path: Path) -> None:
+    """As docker's own."""
+    (tmp_path / "Dockerfile").write_text(f"FROM {base}\nRUN echo hello\n")
+    words = ["build", "--progress", "plain", "-f", str(tmp_path / "Dockerfile"), str(tmp_path)]
+    assert run(make(), *words, "--cache-to", f"type=local,dest={tmp_path}/cache")[0] == 0
+    code, _, errors = run(make(), *words, "--cache-from", f"type=local,src={tmp_path}/cache")
+    assert code == 0
+    assert errors.count("cached") == 2
+    assert "hello\n" not in errors.replace("RUN echo hello\n", "")
