@@ -41,6 +41,7 @@ else:
 EXECUTES = b"x"
 _DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # include/uapi/linux/sockios.h, if.h
+_MOST_USERS = 1 << 24  # bytes of a passwd or group file: some 200,000 people
 _HIGH = 200  # above every descriptor that a shim has open
 
 
@@ -135,6 +136,10 @@ def run(
             at("seccomp")  # without no_new_privs the kernel wants CAP_SYS_ADMIN for a filter: before they are dropped
             guard(plan, channel, (uid, gid, groups))
         at("identity")
+        if not plan["flags"] & syscalls.CLONE_NEWPID:
+            # Who is in its pid namespace already and holds as much as it will hold could trace it once it holds no more, and
+            # write to its shim through the report pipe.
+            syscalls.prctl(PR_SET_DUMPABLE, 0)
         become(plan, uid, gid, groups)
         at("working directory")
         os.chdir(plan["cwd"])
@@ -272,12 +277,17 @@ def identify(plan: Plan) -> tuple[int, int, list[int], str]:
 def _content(path: str) -> bytes:
     """A file of the image, empty where there is none; never a pipe or a device, which could hold a start up for ever."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return b""
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             return b""
+        if status.st_size > _MOST_USERS:
+            raise Refused(
+                f"the image's {path} has {status.st_size} bytes, more than the {_MOST_USERS} that are read of it", 125
+            )
         parts = []
         while part := os.read(descriptor, 1 << 16):
             parts.append(part)

@@ -30,6 +30,7 @@ from .networks import Networks
 from .running import Running
 
 _PATIENCE_S = 10.0
+_START_S = 60.0
 _FEW = 8
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
@@ -300,10 +301,17 @@ def _is_over(running: Running) -> bool:
 
 def _await_exec(control: socket.socket, plan: Plan) -> int:
     """Wait until the command runs; return where in the log this run begins. LaunchError where it does not come to that."""
+    control.settimeout(_START_S)
     try:
         data = control.recv(1 << 16)
     except ConnectionResetError:
         data = b""
+    except TimeoutError:
+        hint = "it or its zygote may be stopped; the engine that asked for it ends both"
+        raise LaunchError(
+            f"nothing was heard of its shim for {_START_S:.0f} seconds", stage="shim", hint=hint
+        ) from None
+    control.settimeout(None)
     if not data:
         states.forget({"socket": plan["socket"], "cgroup_places": plan["cgroup_places"]})
         raise LaunchError("its shim was killed while it started", stage="shim")
