@@ -21,6 +21,7 @@ from . import format as form
 from .console import Console
 from .flags import CONTAINER, FORMAT, NO_TRUNC, QUIET, Command, Flag, Operand, whole
 from .happened import SINCE, UNTIL
+from .text import printable
 
 PS_COLUMNS = (
     ("CONTAINER ID", "ID"),
@@ -71,7 +72,7 @@ def _size(container: Container) -> str:
 
 def ps_row(state: ContainerState, *, truncate: bool = True) -> dict[str, Any]:
     """One line of ``ps``, by Docker's field names."""
-    command = shlex.join((*state.entrypoint, *state.command))
+    command = printable(shlex.join((*state.entrypoint, *state.command)))
     if truncate and len(command) > 20:
         command = command[:19] + "…"
     return {
@@ -84,7 +85,7 @@ def ps_row(state: ContainerState, *, truncate: bool = True) -> dict[str, Any]:
         "Status": status(state),
         "Ports": form.ports(state.ports) if state.pid else "",
         "Names": state.name,
-        "Labels": ",".join(f"{key}={value}" for key, value in state.labels),
+        "Labels": printable(",".join(f"{key}={value}" for key, value in state.labels)),
         "Tier": state.tier,
     }
 
@@ -229,7 +230,7 @@ def diff(engine: Engine, values: Namespace, console: Console) -> int:
     """The files that a container changed, as docker marks them: A added, C changed, D deleted."""
     marks = {"added": "A", "modified": "C", "deleted": "D"}
     for change in engine.container(values.container).changes():
-        console.print(f"{marks[change.kind]} {change.path}")
+        console.print(f"{marks[change.kind]} {printable(change.path)}")
     return 0
 
 

@@ -8,6 +8,7 @@ from ..engine import Container, Engine
 from . import format as form
 from .console import Console, each
 from .flags import CONTAINER, CONTAINERS, Command, Flag, Operand, number, whole
+from .text import printable
 
 RESTART = Flag(
     names=("--restart",), metavar="POLICY", help="start it again: no, on-failure[:N], always or unless-stopped"
@@ -65,7 +66,7 @@ def rename(engine: Engine, values: Namespace, console: Console) -> int:
 def top(engine: Engine, values: Namespace, console: Console) -> int:
     """List the processes of a container."""
     found = engine.container(values.container).top(*values.options)
-    console.print(form.table(found.titles, [list(row) for row in found.rows]))
+    console.print(form.table(found.titles, [[*map(printable, row)] for row in found.rows]))
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..events import Event, Output, Progress, StepFinished, StepStarted, StepStopped, Warned
 from . import format as form
 from .console import Console
+from .text import printable
 
 WORK = {"toolbox": "making the offline base from this host's programs"}
 _LONGEST = 4096  # bytes of a line whose end is waited for
@@ -36,7 +37,7 @@ class BuildProgress:
                 self._end_line()
                 self._running.add(event.number)
                 self._total, self._last = event.total, event.number
-                console.note(f"{self._number(event.number)} {console.styled(event.text, 'bold')}")
+                console.note(f"{self._number(event.number)} {console.styled(printable(event.text), 'bold')}")
             case StepFinished():
                 self._end_step(event.number)
                 words = "cached" if event.cached else f"{event.seconds:.2f} s"

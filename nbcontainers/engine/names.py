@@ -82,7 +82,10 @@ class ContainerNames:
         known = self.ids()
         if word in known:
             return word
-        named = {name: os.readlink(self._names / name) for name in os.listdir(self._names)}
+        named = {}
+        for name in os.listdir(self._names):
+            with contextlib.suppress(FileNotFoundError):  # released meanwhile
+                named[name] = os.readlink(self._names / name)
         if named.get(word) in known:
             return named[word]
         matching = [container for container in known if word and container.startswith(word)]
