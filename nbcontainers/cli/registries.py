@@ -19,12 +19,14 @@ INSECURE = Flag(
     help="take a certificate that is not valid, and http where there is no https, of this registry",
 )
 QUIET = Flag(names=("-q", "--quiet"), help="tell no progress")
-TRUST = Flag(names=("--disable-content-trust",), help="refused: content trust (Notary v1) is not known here")
+_TRUST = (
+    "there is no content trust (Notary v1) here to disable; a digest (NAME@sha256:…) says exactly which image is meant"
+)
+TRUST = Flag(names=("--disable-content-trust",), help=f"refused: {_TRUST}", refusal=_TRUST)
 
 
 def pull(engine: Engine, values: Namespace, console: Console) -> int:
     """Bring an image, or all tags of a repository, from a registry."""
-    _no_content_trust(values)
     name, progress = values.name, console.transfers(quiet=values.quiet)
     if values.all_tags:
         for image in engine.pull_all(name, platform=values.platform, insecure=values.insecure, on_event=progress):
@@ -41,23 +43,14 @@ def pull(engine: Engine, values: Namespace, console: Console) -> int:
 
 def push(engine: Engine, values: Namespace, console: Console) -> int:
     """Bring an image, or all tags of a repository, to a registry."""
-    _no_content_trust(values)
     name = values.name
     if not values.all_tags and not values.quiet and ":" not in name.rpartition("/")[2] and "@" not in name:
         console.print("Using default tag: latest")
     progress = console.transfers(quiet=values.quiet)
-    engine.push(name, all_tags=values.all_tags, insecure=values.insecure, on_event=progress)
+    engine.push(name, all_tags=values.all_tags, platform=values.platform, insecure=values.insecure, on_event=progress)
     if values.quiet:
         console.print(str(Reference.parse(name)))
     return 0
-
-
-def _no_content_trust(values: Namespace) -> None:
-    if values.disable_content_trust:
-        raise NBContainersError(
-            "--disable-content-trust: there is no content trust here to disable",
-            hint="leave the flag out; a digest (NAME@sha256:…) says exactly which image is meant",
-        )
 
 
 def login(engine: Engine, values: Namespace, console: Console) -> int:
@@ -136,7 +129,17 @@ VERBS = (
         name="push",
         act=push,
         summary="bring an image to a registry",
-        flags=(Flag(names=("-a", "--all-tags"), help="every tag of the repository"), QUIET, INSECURE, TRUST),
+        flags=(
+            Flag(names=("-a", "--all-tags"), help="every tag of the repository"),
+            Flag(
+                names=("--platform",),
+                metavar="OS/ARCH[/VARIANT]",
+                help="the image for it alone, of a name that stands for several",
+            ),
+            QUIET,
+            INSECURE,
+            TRUST,
+        ),
         operands=(Operand(name="NAME", help="NAME[:TAG] that the image has here"),),
     ),
     Command(

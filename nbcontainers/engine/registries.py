@@ -14,6 +14,7 @@ from ..oci import platforms
 from ..oci.descriptor import Descriptor, Digest, Platform
 from ..oci.image import Image
 from ..oci.reference import Reference
+from ..store import variants
 from ..store.registry import pull as pulling
 from ..store.registry import push as pushing
 from ..store.registry.access import Access, registry_name
@@ -58,13 +59,19 @@ def _pull(
         return pulling.pull(store, repository, reference, platform=platform, on_event=on_event)
 
 
-def push(store: Store, names: tuple[Reference, ...], *, insecure: bool, on_event: Observer) -> tuple[Digest, ...]:
+def push(
+    store: Store, names: tuple[Reference, ...], *, platform: str | None = None, insecure: bool, on_event: Observer
+) -> tuple[Digest, ...]:
     """Images by their tags, to one repository: the digest of each there."""
     sent: list[Descriptor] = []
+    wanted = _platform(platform)
     with access(on_event).repository(names[0], insecure=insecure) as repository:
         for reference in names:
             image = store.images.open(store.images.tags.read(reference).descriptor, reference)
-            sent.append(pushing.push(store, repository, reference, image, on_event=on_event))
+            if wanted is not None:
+                image = variants.choose(store, image, wanted)
+            alone = wanted is not None
+            sent.append(pushing.push(store, repository, reference, image, alone=alone, on_event=on_event))
     return tuple(descriptor.digest for descriptor in sent)
 
 
