@@ -11,8 +11,10 @@ from ..engine import Engine
 from ..errors import NBContainersError
 from ..events import Event, Warned
 from ..oci.reference import Reference
+from . import format as form
+from . import text
 from .console import Console
-from .flags import PLATFORM, Command, Flag, Operand
+from .flags import FORMAT, PLATFORM, Command, Flag, Operand
 
 INSECURE = Flag(
     names=("--insecure",),
@@ -23,6 +25,15 @@ _TRUST = (
     "there is no content trust (Notary v1) here to disable; a digest (NAME@sha256:…) says exactly which image is meant"
 )
 TRUST = Flag(names=("--disable-content-trust",), help=f"refused: {_TRUST}", refusal=_TRUST)
+
+
+REFERRER_COLUMNS = (
+    ("DIGEST", "Digest"),
+    ("ARTIFACT TYPE", "ArtifactType"),
+    ("SIZE", "Size"),
+    ("CREATED AT", "CreatedAt"),
+)
+_CREATED = "org.opencontainers.image.created"
 
 
 def pull(engine: Engine, values: Namespace, console: Console) -> int:
@@ -50,6 +61,31 @@ def push(engine: Engine, values: Namespace, console: Console) -> int:
     engine.push(name, all_tags=values.all_tags, platform=values.platform, insecure=values.insecure, on_event=progress)
     if values.quiet:
         console.print(str(Reference.parse(name)))
+    return 0
+
+
+def referrers(engine: Engine, values: Namespace, console: Console) -> int:
+    """List what belongs to an image at its registry."""
+    found = engine.referrers(
+        values.image,
+        artifact_type=values.artifact_type,
+        insecure=values.insecure,
+        on_event=console.transfers(errors=True),
+    )
+    items = [
+        {
+            "Digest": str(entry.digest),
+            "ArtifactType": text.printable(entry.artifact_type) or "<none>",
+            "MediaType": text.printable(entry.media_type),
+            "Size": entry.size if values.format == "json" else form.size(entry.size),
+            "CreatedAt": text.printable(entry.annotations.get(_CREATED, "")),
+            "Annotations": dict(entry.annotations),
+        }
+        for entry in found
+    ]
+    content = form.rows(items, values.format, REFERRER_COLUMNS)
+    if content:
+        console.print(content)
     return 0
 
 
@@ -141,6 +177,17 @@ VERBS = (
             TRUST,
         ),
         operands=(Operand(name="NAME", help="NAME[:TAG] that the image has here"),),
+    ),
+    Command(
+        name="referrers",
+        act=referrers,
+        summary="what a registry keeps for an image there: signatures, bills of material, attestations",
+        flags=(
+            Flag(names=("--artifact-type",), metavar="TYPE", default="", help="only those of this media type"),
+            FORMAT,
+            INSECURE,
+        ),
+        operands=(Operand(name="IMAGE", help="NAME[:TAG|@DIGEST] at a registry; it need not be here"),),
     ),
     Command(
         name="login",

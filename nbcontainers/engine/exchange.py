@@ -63,11 +63,17 @@ class Exchange(Parts):
         names = registries.all_tags(self.store, name) if all_tags else (registries.pushed(self.store, name),)
         return registries.push(self.store, names, platform=platform, insecure=insecure, on_event=on_event)
 
-    def referrers(self, name: str, *, insecure: bool = False, on_event: Observer = ignore) -> tuple[Descriptor, ...]:
-        """What a registry keeps for an image of it: signatures, bills of material, attestations."""
+    def referrers(
+        self, name: str, *, artifact_type: str = "", insecure: bool = False, on_event: Observer = ignore
+    ) -> tuple[Descriptor, ...]:
+        """What a registry keeps for an image of it: signatures, bills of material, attestations; or only those of a type.
+
+        Raises:
+            RegistryError: it has no such image, refuses, or cannot be reached.
+        """
         from . import registries
 
-        return registries.referrers(self.store, name, insecure=insecure, on_event=on_event)
+        return registries.referrers(name, artifact_type=artifact_type, insecure=insecure, on_event=on_event)
 
     def login(
         self, registry: str = "", *, username: str, password: str, insecure: bool = False, on_event: Observer = ignore

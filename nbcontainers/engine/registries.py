@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from ..errors import NBContainersError, NotFound, RegistryError
-from ..events import Observer, Warned
+from ..events import Observer, Warned, ignore
 from ..oci import platforms
 from ..oci.descriptor import Descriptor, Digest, Platform
 from ..oci.image import Image
@@ -94,12 +94,14 @@ def all_tags(store: Store, name: str) -> tuple[Reference, ...]:
     return found
 
 
-def referrers(store: Store, name: str, *, insecure: bool, on_event: Observer) -> tuple[Descriptor, ...]:
+def referrers(
+    name: str, *, artifact_type: str = "", insecure: bool = False, on_event: Observer = ignore
+) -> tuple[Descriptor, ...]:
     """The manifests in a registry that belong to an image there."""
     reference = _wanted(name)
     with access(on_event).repository(reference, insecure=insecure) as repository:
         digest = reference.digest or repository.manifest(reference.tag).descriptor.digest
-        return repository.referrers(Digest(digest))
+        return repository.referrers(Digest(digest), artifact_type)
 
 
 def fetch(store: Store, digest: Digest, *, on_event: Observer) -> bool:
