@@ -89,6 +89,9 @@ ISOLATION = (
     Flag(names=("--profile",), metavar="docker|sandbox", help="sandbox is for code that is not trusted"),
     Flag(names=("--timeout",), metavar="SECONDS", convert=number, help="end it when it has run that long"),
     Flag(names=("--output-limit",), metavar="BYTES", help="end it when it has written that much"),
+    Flag(
+        names=("--strict",), help="an error, before anything is made, where something asked for would not be enforced"
+    ),
     Flag(names=("--ipc",), metavar="MODE", help="private, shareable, none, host or container:NAME"),
     Flag(names=("--pid",), metavar="MODE", help="host or container:NAME"),
     Flag(names=("--uts",), metavar="host", help="share the host's name"),

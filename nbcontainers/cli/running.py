@@ -13,7 +13,7 @@ from ..events import Observer, ignore
 from ..results import ContainerState
 from . import attached, lifecycle
 from .console import Console, each
-from .creating import CREATE, LIMITS, complete, refuse, run_options
+from .creating import CREATE, LIMITS, REFUSED, complete, refuse, run_options
 from .entering import truth
 from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number
 
@@ -206,6 +206,7 @@ VERBS = (
         flags=(
             Flag(names=("-f", "--force"), help="kill those that run"),
             Flag(names=("-v", "--volumes"), help="remove their anonymous volumes too"),
+            Flag(names=("-l", "--link"), help=f"refused: {REFUSED['--link']}", refusal=REFUSED["--link"]),
         ),
         operands=(CONTAINERS,),
     ),

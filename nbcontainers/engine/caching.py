@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 from ..errors import InvalidReference, NBContainersError, NotFound
 from ..events import Event, Observer, Progress, Transfer, Warned
 from ..oci.reference import Reference
-from . import registries
 
 if TYPE_CHECKING:
     from ..build.sharing import Place, Shared, Sharing
@@ -137,6 +136,7 @@ def _put(
         Layout(folder).put(store.content, cache.options.get("tag") or "latest", config, layers)
         return
     from ..store.registry import artifacts
+    from . import registries
 
     reference = Reference.parse(cache.options["ref"])
     insecure = cache.has("registry.insecure")
@@ -203,6 +203,7 @@ def _folder(store: Store, cache: Cache) -> Place:
 def _registry(store: Store, cache: Cache, stack: contextlib.ExitStack, on_event: Observer) -> Place:
     from ..build.sharing import from_image
     from ..store.registry import artifacts
+    from . import registries
 
     reference = Reference.parse(cache.options["ref"])
     with contextlib.suppress(NotFound):

@@ -13,7 +13,7 @@ from ..errors import NBContainersError, NotFound
 from ..oci.image import ContainerConfig, Image
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
-from ..runtime import defaults, namefiles
+from ..runtime import defaults, launch, namefiles
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..store.store import Store
@@ -63,6 +63,11 @@ def create(
         *security.missing(options, host, modes.userns.identity(host)),
         *profiles.missing(options, host, store.root),
     )
+    if options.get("strict"):
+        found = (*missing, *launch.not_enforced(spec, host), *networking.not_enforced(connection))
+        if found:
+            raise launch.refusal(found, host)
+        spec = replace(spec, annotations={**spec.annotations, launch.STRICT: "true"})
     state = replace(_state(source, called, command, options, identifier, host), not_enforced=missing)
     container = Container(store, names, runtime, identifier)
     name = options.get("name") or ""

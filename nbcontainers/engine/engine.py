@@ -617,6 +617,8 @@ class Engine(Exchange):
 
     def host(self) -> HostReport:
         """What this host allows, found by trying: the isolation tier, and what cannot be enforced here."""
-        report = replace(self._host.report(), store=str(self.store.root))
+        from . import userns
+
+        report = userns.told(replace(self._host.report(), store=str(self.store.root)), self._host, self.store.root)
         refused = tuple((str(path), why) for path, why in self._place.refused)
         return replace(report, store_reason=self._place.reason, stores_refused=refused)

@@ -193,6 +193,13 @@ class Connected:
     lacks: tuple[str, ...] = ()
 
 
+def not_enforced(networking: Networking) -> tuple[str, ...]:
+    """What was asked of its network and does not hold, in plain words."""
+    if networking.other or networking.mode == "bridge" or not networking.publications:
+        return ()
+    return ("published ports: the container has this host's network, and its programs the ports they open",)
+
+
 @contextlib.contextmanager
 def connected(
     networking: Networking,
@@ -216,11 +223,11 @@ def connected(
     with contextlib.ExitStack() as held:
         around = _around(networking, lives_in, names, held) if lives_in else ()
         if networking.other:
-            yield Connected(entered=_enter(around, _enter_other(networking.other, names, held)))
+            theirs = _enter_other(networking.other, names, held, through=networks.host.identity.userns)
+            yield Connected(entered=_enter(around, theirs))
             return
         if networking.mode != "bridge":
-            ignored = ("published ports: the container has this host's network, and its programs the ports they open",)
-            yield Connected(entered=around, not_enforced=ignored if networking.publications else ())
+            yield Connected(entered=around, not_enforced=not_enforced(networking))
             return
         sockets = held.enter_context(publish.Sockets())
         sockets.open(networking.publications, running(names) if networking.publications else ())
@@ -258,14 +265,17 @@ def running(names: ContainerNames) -> tuple[ContainerState, ...]:
     return tuple(found)
 
 
-def _enter_other(identifier: str, names: ContainerNames, held: contextlib.ExitStack) -> tuple[tuple[int, int], ...]:
-    """Descriptors of another container's network namespace and, where it has one of its own, user namespace."""
+def _enter_other(
+    identifier: str, names: ContainerNames, held: contextlib.ExitStack, *, through: bool
+) -> tuple[tuple[int, int], ...]:
+    """Descriptors of another container's network namespace and, where only ``through`` that can it be entered, user namespace."""
     state = states.load_state(names.folder(identifier))
     if not state.pid:
         raise Conflict(f"container {state.name}, whose network is to be shared, does not run", hint="start it first")
     found = []
     try:
-        for name, flag in (("user", syscalls.CLONE_NEWUSER), ("net", syscalls.CLONE_NEWNET)):
+        outer = (("user", syscalls.CLONE_NEWUSER),) if through else ()
+        for name, flag in (*outer, ("net", syscalls.CLONE_NEWNET)):
             path = f"/proc/{state.pid}/ns/{name}"
             if os.readlink(path) == os.readlink(f"/proc/self/ns/{name}"):
                 continue

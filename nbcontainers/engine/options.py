@@ -30,7 +30,8 @@ class RunOptions(TypedDict, total=False):
     ``missing``, ``always`` or ``never``; ``platform`` is ``linux/arm64`` and the like. Times are seconds, or durations
     such as ``1m30s``; ``restart`` is ``no``, ``always``, ``unless-stopped`` or ``on-failure[:N]``. ``network`` is
     ``none``, ``host``, ``container:NAME`` or the name of a network, or several of those; ``publish`` words are
-    ``[[ADDRESS:]HOST_PORT:]PORT[/PROTOCOL]``.
+    ``[[ADDRESS:]HOST_PORT:]PORT[/PROTOCOL]``. With ``strict`` it is an error, before anything is made, if something of all
+    this would not be enforced on this host.
     """
 
     name: str
@@ -119,6 +120,7 @@ class RunOptions(TypedDict, total=False):
     log_opt: Sequence[str] | Mapping[str, str]
     pull: str
     platform: str | None
+    strict: bool
 
 
 def check(options: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ _OPENING = (
     "privileged cap_add device device_cgroup_rule pid ipc uts userns cgroup_parent oom_kill_disable group_add sysctl "
     "volumes_from"
 ).split()
+_HARMLESS = (("userns", "auto"), ("userns", "private"))  # it has one anyway, where one can be had
 _KEPT = ("no-new-privileges", "no-new-privileges=true", "no-new-privileges:true")
 
 
@@ -38,7 +39,7 @@ def under(options: RunOptions, host: Host, root: Path) -> RunOptions:
     if profile == "docker":
         return options
     for word in _OPENING:
-        if options.get(word):
+        if (value := options.get(word)) and (word, value) not in _HARMLESS:
             raise _refused(f"--{word.replace('_', '-')}")
     network = options.get("network") or "none"
     for word in [network] if isinstance(network, str) else network:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NBContainersError, NotFound
-from ..linux import capabilities, seccomp
+from ..linux import apparmor, capabilities, seccomp
 from ..linux.idmap import Identity
 from ..oci.resources import DeviceRule
 from ..oci.runtime import Mount, RuntimeSpec
@@ -33,6 +33,7 @@ class Security:
     no_new_privileges: bool = False
     filtered: bool = True
     seccomp: Mapping[str, Any] | None = None
+    apparmor: str = ""
     system_paths: bool = True
     writable_cgroups: bool = False
     identities: bool = True
@@ -59,9 +60,9 @@ def read(words: Iterable[str]) -> Security:
             case "identity", "on" | "off":
                 found = replace(found, identities=value == "on")
             case "apparmor", "unconfined":
-                pass  # no profile of ours confines it
+                found = replace(found, apparmor="")
             case "apparmor", profile if profile:
-                _refuse_apparmor(profile)
+                found = replace(found, apparmor=apparmor.loaded(profile))
             case "label", "disable" if not os.path.exists("/sys/fs/selinux/enforce"):
                 pass  # nothing is labelled where SELinux is not
             case "label", _:
@@ -71,7 +72,7 @@ def read(words: Iterable[str]) -> Security:
             case _:
                 hint = (
                     "wanted no-new-privileges, seccomp=FILE|unconfined|builtin, systempaths=unconfined, "
-                    "apparmor=unconfined, label=disable, identity=on|off or writable-cgroups"
+                    "apparmor=PROFILE|unconfined, label=disable, identity=on|off or writable-cgroups"
                 )
                 raise NBContainersError(f"unknown security option {word!r}", hint=hint)
     return found
@@ -108,7 +109,7 @@ def apply(spec: RuntimeSpec, options: RunOptions) -> RuntimeSpec:
         spec = replace(spec, masked_paths=(), readonly_paths=())
     if not wanted.identities:
         spec = replace(spec, annotations={**spec.annotations, IDENTITY: "off"})
-    process = replace(spec.process, no_new_privileges=wanted.no_new_privileges)
+    process = replace(spec.process, no_new_privileges=wanted.no_new_privileges, apparmor_profile=wanted.apparmor)
     return replace(
         spec, process=process, seccomp=filter_, sysctl={**spec.sysctl, **_sysctls(options.get("sysctl", ()), spec)}
     )
@@ -159,15 +160,6 @@ def _profile(path: str) -> Mapping[str, Any]:
     if not isinstance(profile, dict):
         raise NBContainersError(f"seccomp profile {path!r} is no JSON object", hint="see docker's default.json")
     return profile
-
-
-def _refuse_apparmor(profile: str) -> None:
-    try:
-        active = Path("/sys/module/apparmor/parameters/enabled").read_text().startswith("Y")
-    except OSError:
-        active = False
-    why = "profiles are not set by this engine" if active else "AppArmor is not active on this host"
-    raise NBContainersError(f"security option apparmor={profile}: {why}", hint="apparmor=unconfined is what holds here")
 
 
 def _sysctls(words: Iterable[str] | Mapping[str, str], spec: RuntimeSpec) -> dict[str, str]:

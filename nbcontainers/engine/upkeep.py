@@ -20,7 +20,7 @@ from ..results import Fault, Pruned, StoreCheck
 from ..store import check as checking
 from ..store import unpacked
 from ..store.store import Store
-from . import buildcache, inspect
+from . import buildcache, inspect, userns
 from .selection import PRUNING, Selection, moment
 
 if TYPE_CHECKING:
@@ -146,13 +146,13 @@ def _containers(store: Store, containers: Sequence[Container], chosen: Selection
 
 
 def _tidy(store: Store) -> None:
-    """Throw away what a killed process left of a container that it was making, names of none, and what was put aside."""
+    """Throw away what a killed process left of a container that it was making, names and ranges of ids of none, and what was put aside."""
     with store.leases.exclusive():
         busy = store.leases.names()
         for folder in _folders(store.root):
             if not (folder / "state.json").exists() and folder.name not in busy:
                 _throw_away(store, folder)
-        for link in (store.root / "names").iterdir():
+        for link in (*(store.root / "names").iterdir(), *(store.root / userns.RANGES).glob("*")):
             if link.is_symlink() and not (store.root / "containers" / os.readlink(link)).exists():
                 link.unlink(missing_ok=True)
         _throw_away(store, store.root / checking.QUARANTINE)

@@ -14,24 +14,28 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import Conflict, HostError, NBContainersError
 from ..linux.idmap import Identity
 from ..oci.runtime import IdMapping, Mount, RuntimeSpec
-from ..runtime import spawn
-from ..runtime.host import Host
+from ..results import Check, HostReport
 from ..runtime.mountplan import IDMAP
-from ..store.store import Store
-from ..store.worker import Worker
 from .mounts import MountPoint
-from .names import ContainerNames
+
+if TYPE_CHECKING:
+    from ..runtime.host import Host
+    from ..store.store import Store
+    from ..store.worker import Worker
+    from .names import ContainerNames
 
 FIRST = 0x70000000
 """The first of the ids that are given out: from here to 2**31 - 2**16 no system gives any to users. Source: systemd, UIDS-GIDS."""
 SIZE = 1 << 16
 SLOTS = 4095
 _KNOWN = "idmap.json"
-_RANGES = "ranges"
+RANGES = "ranges"
+"""The folder of a store with a link for each range that is taken, to the container that has it."""
 _WORDS = re.compile(r"(?P<kind>auto|private|keep-id|host)(?::(?P<rest>.+))?")
 _IDS = re.compile(r"(size|uid|gid)=(\d+)")
 
@@ -106,7 +110,7 @@ def claim(spec: RuntimeSpec, wanted: Userns, root: Path, container: str, names: 
 
     The links in ROOT/ranges say whose each is; one whose container is gone is taken over. Conflict where none is left.
     """
-    folder = root / _RANGES
+    folder = root / RANGES
     folder.mkdir(mode=0o700, exist_ok=True)
     for number in _slots(container):
         link = folder / str(number)
@@ -127,7 +131,7 @@ def release(root: Path, container: str) -> None:
     """Let the range of a container go that is gone; nothing if it had none."""
     with contextlib.suppress(FileNotFoundError):
         for number in _slots(container):
-            link = f"{root}/{_RANGES}/{number}"
+            link = f"{root}/{RANGES}/{number}"
             if os.readlink(link) == container:
                 os.unlink(link)
                 break
@@ -162,6 +166,8 @@ def is_mapped(spec: RuntimeSpec, host: Host) -> bool:
 
 def worker(store: Store, spec: RuntimeSpec) -> Worker:
     """One that has a container's ids: what runs it reaches by the process that has them, not by what lies on the disk."""
+    from ..store.worker import Worker
+
     identity = Identity(userns=True, uid_mappings=spec.uid_mappings, gid_mappings=spec.gid_mappings)
     return Worker(store.root, identity)
 
@@ -181,6 +187,14 @@ def require(root: Path, word: str, host: Host) -> None:
         )
 
 
+def told(report: HostReport, host: Host, root: Path) -> HostReport:
+    """A report with what root's containers need of the store's file system."""
+    if host.identity.userns:
+        return report
+    why = refusal(root) if host.tier == "T0" else "containers cannot run here"
+    return replace(report, checks=(*report.checks, Check(name="id-mapped mounts", holds=not why, detail=why)))
+
+
 def refusal(root: Path) -> str:
     """Why a store's folder can have no id-mapped overlay; empty if it can. Found by trying once, and remembered until kernel,
     disk or user change.
@@ -191,6 +205,8 @@ def refusal(root: Path) -> str:
         told = json.loads(known.read_text())
         if told["about"] == about:
             return str(told["why"])
+    from ..runtime import spawn
+
     process = spawn.start("idtrial", stdin=subprocess.PIPE, stdout=subprocess.PIPE, sealed=False)
     said, _ = process.communicate(os.fsencode(root / "ingest"), timeout=30)
     why = said.decode().strip() or ("" if process.returncode == 0 else f"status {process.returncode}")

@@ -33,8 +33,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..errors import Conflict, HostError, NBContainersError, NotFound
-from ..oci.resources import Resources
-from . import groups
+from ..oci.resources import DeviceRule, Resources
+from . import devicefilter, groups
 from . import limits as rules
 from .meter import Meter
 
@@ -61,7 +61,8 @@ class Plan:
 
     1. ``directories``: make each.
     2. ``writes``: write each text into its file, with one write(2) each; a refusal is an error (``explain`` puts it in words).
-    3. ``into``, where it is not empty: clone3 with CLONE_INTO_CGROUP into that directory, and nothing else is to be done.
+    3. ``devices``, where there is something in it: (directory, program) for ``devicefilter.attach``.
+    4. ``into``, where it is not empty: clone3 with CLONE_INTO_CGROUP into that directory, and nothing else is to be done.
        Else the process itself writes ``0`` into each of ``procs`` before it unshares its cgroup namespace.
 
     ``places`` are all the directories that the container may get when its limits are changed (see ``change``): to be removed, too.
@@ -78,6 +79,7 @@ class Plan:
     into: str = ""
     oom_file: str = ""
     unenforced: tuple[str, ...] = ()
+    devices: tuple[str, bytes] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +131,14 @@ class Hierarchy:
             into=next(iter(directories)) if self.version == "v2" else "",
             oom_file=oom,
             unenforced=tuple(self._unenforced(asked, limits)),
+            devices=self._device_filter(name, limits) if "devices" in asked else None,
         )
+
+    def _device_filter(self, name: str, limits: Resources) -> tuple[str, bytes] | None:
+        """What holds a group to its device rules where there is no v1 controller that takes them."""
+        if "devices" not in self.controllers or "devices" in self.parents:
+            return None
+        return self._directory("devices", name), _device_program(tuple(limits.devices))
 
     def change(
         self, name: str, limits: Resources, places: Sequence[str]
@@ -380,12 +389,22 @@ def detect(root: str = "/sys/fs/cgroup", proc: str = "/proc/self") -> Hierarchy:
         version = "v2"
     elif parents:
         version = "hybrid" if UNIFIED in parents else "v1"
-    if version == "v2":
-        refusals["devices"] = "cgroup v2 filters devices by a program that is not loaded here"
+    if "devices" not in controllers and UNIFIED in parents:
+        try:
+            with _trial(parents[UNIFIED]) as trial:
+                devicefilter.attach(trial, _device_program(()))
+            controllers.add("devices")
+        except OSError as error:
+            refusals["devices"] = f"cgroup v2 filters devices by a program, which the kernel refuses: {error.strerror}"
     kept = {key: why for key, why in refusals.items() if key not in controllers}
     return Hierarchy(
         version=version, controllers=frozenset(controllers), parents=parents, refusals=kept, swap=swap, tops=tops
     )
+
+
+@functools.lru_cache(maxsize=16)
+def _device_program(own: tuple[DeviceRule, ...]) -> bytes:
+    return devicefilter.program(rules.device_rules(Resources(devices=own)))
 
 
 @contextlib.contextmanager

@@ -39,6 +39,17 @@ DEVICES: tuple[Write, ...] = (
 """Docker's device rules for cgroup v1: everything is denied, then what each container has is let in."""
 
 
+def device_rules(limits: Resources) -> Iterator[DeviceRule]:
+    """Docker's device rules and those of a container after them, as they are taken one after another."""
+    for file, text in DEVICES:
+        kind, _, rest = text.partition(" ")
+        numbers, _, access = rest.partition(" ")
+        major, minor = (int(word) if word.isdigit() else None for word in (numbers or "*:*").split(":"))
+        allow = file == "devices.allow"
+        yield DeviceRule(allow=allow, type=kind, major=major, minor=minor, access=access or "rwm")
+    yield from limits.devices
+
+
 def check(limits: Resources) -> None:
     """NBContainersError where a limit cannot be: smaller than a container can start in, or in conflict with another one."""
     memory = limits.memory or 0

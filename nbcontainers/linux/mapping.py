@@ -25,7 +25,13 @@ def write(pid: int, uid_map: str, gid_map: str, *, helped: bool) -> None:
     if os.geteuid():
         _put(pid, "setgroups", "deny")
     _put(pid, "uid_map", uid_map)
-    _put(pid, "gid_map", gid_map)
+    try:
+        _put(pid, "gid_map", gid_map)
+    except PermissionError:
+        if os.geteuid():
+            raise
+        _put(pid, "setgroups", "deny")  # root without CAP_SETGID can do what a user can
+        _put(pid, "gid_map", gid_map)
 
 
 def _put(pid: int, name: str, text: str) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ROUTE, NETFILTER = 0, 12
-REQUEST, ACK, EXCL, CREATE, APPEND = 0x001, 0x004, 0x200, 0x400, 0x800
+REQUEST, ACK, EXCL, DUMP, CREATE, APPEND = 0x001, 0x004, 0x200, 0x300, 0x400, 0x800
 _ERROR, _DONE = 2, 3
 _NESTED = 0x8000
 _HEADER = struct.Struct("=IHHII")
@@ -91,6 +91,25 @@ class Netlink:
         if refusal:
             raise OSError(refusal, os.strerror(refusal))
         return answer
+
+    def dump(self, kind: int, body: bytes) -> list[bytes]:
+        """The bodies of all that the kernel has of a kind; OSError where it refuses."""
+        self._sequence += 1
+        self._socket.send(message(kind, REQUEST | DUMP, body, self._sequence))
+        found: list[bytes] = []
+        while True:
+            data = self._socket.recv(_ROOM)
+            offset = 0
+            while offset + _HEADER.size <= len(data):
+                length, what, _, _, _ = _HEADER.unpack_from(data, offset)
+                part = data[offset + _HEADER.size : offset + length]
+                offset += (length + 3) & ~3
+                if what == _DONE:
+                    return found
+                if what == _ERROR:
+                    number = -int.from_bytes(part[:4], "little", signed=True)
+                    raise OSError(number, os.strerror(number))
+                found.append(part)
 
 
 def message(kind: int, flags: int, body: bytes, sequence: int) -> bytes:

@@ -19,7 +19,7 @@ _CONTINUE = 1
 _SYNC_WAKE_UP = 1  # since 6.6: caller and answerer take turns on one processor
 _ADDFD_SEND = 2  # since 5.14
 _RECEIVE, _SEND, _IS_VALID, _ADD, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103, 0x40082104
-_NOTIFICATION = struct.Struct("=QIIiIQ6Q")  # struct seccomp_notif with its struct seccomp_data
+_NOTIFICATION = struct.Struct("=QI4xi12x6Q")  # struct seccomp_notif with its struct seccomp_data
 _ANSWER = struct.Struct("=QqiI")
 _ADDED = struct.Struct("=QIIII")
 _NOTHING = bytes(_NOTIFICATION.size)
@@ -51,7 +51,7 @@ class Listener:
             pass  # an older kernel: slower, no other difference
 
     def receive(self) -> tuple[int, ...] | None:
-        """(id, thread, flags, number, architecture, instruction, six arguments) of the next call; None if its caller is gone.
+        """(id, thread, number, six arguments) of the next call; None if its caller is gone.
 
         The thread is named as this process's pid namespace knows it.
         """

@@ -15,13 +15,14 @@ _write = _libc.process_vm_writev
 _read.restype = _write.restype = ctypes.c_ssize_t
 _PAGE = 4096
 _LONGEST = 4096  # PATH_MAX, with its zero
+_USUAL = 256  # as long are nearly all paths
 
 
 class _Vector(ctypes.Structure):
     _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
 
 
-_buffer = ctypes.create_string_buffer(_LONGEST)
+_buffer = ctypes.create_string_buffer(_LONGEST + 1)
 _near = _Vector(ctypes.addressof(_buffer), _LONGEST)
 _far = _Vector(0, 0)
 _source, _target = _Vector(0, 0), _Vector(0, 0)
@@ -41,25 +42,20 @@ def read(pid: int, address: int, size: int) -> bytes:
 
 def read_text(pid: int, address: int) -> bytes:
     """The bytes up to a zero, of which there must be one within 4096; OSError (EFAULT, ENAMETOOLONG) where not."""
-    # A page at a time: the next one may not be there.
-    _far.base, _far.length = address, _PAGE - address % _PAGE
-    count = _read(pid, _near_at, 1, _far_at, 1, 0)
-    if count <= 0:
-        raise OSError(ctypes.get_errno() or errno.EFAULT, os.strerror(errno.EFAULT))
-    if count < _LONGEST:
+    text, size = b"", _USUAL
+    while len(text) < _LONGEST:
+        begin = address + len(text)
+        # Not beyond a page: the next one may not be there.
+        _far.base, _far.length = begin, min(size, _LONGEST - len(text), _PAGE - begin % _PAGE)
+        count = _read(pid, _near_at, 1, _far_at, 1, 0)
+        if count <= 0:
+            raise OSError(ctypes.get_errno() or errno.EFAULT, os.strerror(errno.EFAULT))
         _buffer[count] = b"\0"
-    text = _buffer.value
-    if len(text) < count:
-        return text
-    rest = _LONGEST - count
-    if rest > 0:
-        _far.base, _far.length = address + count, rest
-        more = _read(pid, _near_at, 1, _far_at, 1, 0)
-        if more <= 0:
-            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
-        tail, zero, _ = _buffer.raw[:more].partition(b"\0")
-        if zero:
-            return text + tail
+        part = _buffer.value
+        text += part
+        if len(part) < count:
+            return text
+        size = _LONGEST
     raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
 

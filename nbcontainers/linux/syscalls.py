@@ -92,6 +92,7 @@ _SYS_PIVOT_ROOT = 155 if _X86 else 41
 _SYS_CAPSET = 126 if _X86 else 91
 _SYS_SECCOMP = 317 if _X86 else 277
 _SYS_STATX = 332 if _X86 else 291
+_SYS_BPF = 321 if _X86 else 280
 _SYS_NEWFSTATAT = 262 if _X86 else 79
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
@@ -321,6 +322,19 @@ def seccomp(program: bytes, flags: int = 0) -> int:
     buffer = ctypes.create_string_buffer(program, len(program))
     prog = _SockFprog(length=len(program) // 8, filter=ctypes.addressof(buffer))
     return _check(_syscall(_SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(prog)))
+
+
+def bpf(command: int, attributes: bytes) -> int:
+    """Ask the kernel for something of programs or maps; ``attributes`` is the packed part of ``union bpf_attr``; see bpf(2)."""
+    buffer = ctypes.create_string_buffer(attributes, len(attributes))
+    return _check(_syscall(_SYS_BPF, command, ctypes.byref(buffer), len(attributes)))
+
+
+def getsockopt(descriptor: int, level: int, option: int, data: bytes) -> bytes:
+    """An option of a socket that wants to be told what is asked for: ``data`` goes in, and comes back filled in; see getsockopt(2)."""
+    buffer, size = ctypes.create_string_buffer(data, len(data)), ctypes.c_uint32(len(data))
+    _check(_libc.getsockopt(descriptor, level, option, buffer, ctypes.byref(size)))
+    return buffer.raw[: size.value]
 
 
 def sethostname(name: str) -> None:

@@ -72,6 +72,7 @@ class Process:
     terminal: bool = False
     capabilities: frozenset[str] = frozenset()
     no_new_privileges: bool = False
+    apparmor_profile: str = ""
     rlimits: tuple[Rlimit, ...] = ()
     oom_score_adj: int | None = None
 
@@ -155,6 +156,8 @@ class RuntimeSpec:
             "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), capabilities),
             "noNewPrivileges": self.process.no_new_privileges,
         }
+        if self.process.apparmor_profile:
+            process["apparmorProfile"] = self.process.apparmor_profile
         if self.process.rlimits:
             process["rlimits"] = [
                 {"type": limit.type, "soft": limit.soft, "hard": limit.hard} for limit in self.process.rlimits
@@ -231,6 +234,7 @@ class RuntimeSpec:
                     terminal=bool(process.get("terminal", False)),
                     capabilities=frozenset(capabilities.get("bounding") or ()),
                     no_new_privileges=bool(process.get("noNewPrivileges", False)),
+                    apparmor_profile=process.get("apparmorProfile") or "",
                     rlimits=tuple(
                         Rlimit(type=entry["type"], soft=entry["soft"], hard=entry["hard"])
                         for entry in process.get("rlimits") or ()

@@ -161,7 +161,7 @@ def _shown(path: str) -> Mount:
 
 def _sysctl(identity: Identity) -> dict[str, str]:
     """Ping without privilege, and low ports for everybody: harmless in a network of one's own. Only mapped groups can be named."""
-    last = 2147483647 if identity.holds(0, 2147483647) else 0
+    last = next((number for number in (2147483647, 65535) if identity.holds(0, number)), 0)
     return {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": f"0 {last}"}
 
 

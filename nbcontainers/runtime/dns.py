@@ -31,6 +31,9 @@ _TTL_S = 5
 _PATIENCE_S = 2.0
 _OUTGOING = 8  # sockets to ask others by: a forger has to guess which, beside its port and the number of the question
 _MOST_PENDING = 1024
+_MOST_FOR_ONE = 256  # of these, so that one who floods keeps no other from an answer
+_MOST_BY_STREAM = 4  # at a time, of what one guest asked over TCP
+_MOST_STREAMS = 16  # connections of one guest; a new one then takes the place of the oldest
 _HEADER = struct.Struct("!6H")
 _NO_ERROR, _FAILED, _NO_NAME, _NOT_IMPLEMENTED = 0, 2, 3, 4
 
@@ -81,8 +84,9 @@ def host_servers(path: str = "/etc/resolv.conf") -> list[str]:
 class _Pending:
     """A question that another server was asked."""
 
-    def __init__(self, query: bytes, servers: list[str], answer: Callable[[bytes], None]) -> None:
+    def __init__(self, query: bytes, guest: Guest, servers: list[str], answer: Callable[[bytes], None]) -> None:
         self.query = query
+        self.guest = guest
         self.servers = servers
         self.answer = answer
         self.asked = ""
@@ -112,8 +116,10 @@ class Resolver:
         self._poller.watch(udp.fileno(), select.POLLIN, lambda events: self._asked(udp, guest))
         self._poller.watch(tcp.fileno(), select.POLLIN, lambda events: self._accept(tcp, guest))
 
-    def leave(self, *sockets: _socket.socket) -> None:
-        """Serve these no longer, and close them."""
+    def leave(self, guest: Guest, *sockets: _socket.socket) -> None:
+        """Serve a guest's sockets no longer, and close them with all connections that came by them."""
+        for stream in list(guest.streams):
+            stream.close()
         for one in sockets:
             self._poller.forget(one.fileno())
             one.close()
@@ -153,13 +159,23 @@ class Resolver:
         servers = guest.servers or host_servers()
         if by_stream:
             failed = reply(query, end, kind, (), _FAILED)
-            self._asker.ask(query, [(one, PORT) for one in servers], lambda data: answer(data or failed))
+
+            def answered(data: bytes) -> None:
+                guest.by_stream -= 1
+                answer(data or failed)
+
+            if guest.by_stream >= _MOST_BY_STREAM:
+                answer(failed)
+                return
+            guest.by_stream += 1
+            self._asker.ask(query, [(one, PORT) for one in servers], answered)
         else:
-            self._forward(_Pending(query, list(servers), answer))
+            self._forward(_Pending(query, guest, list(servers), answer))
 
     def _forward(self, pending: _Pending) -> None:
         """Ask the next of its servers, or say that nobody knew."""
-        while pending.servers and len(self._pending) < _MOST_PENDING:
+        guest = pending.guest
+        while pending.servers and len(self._pending) < _MOST_PENDING and guest.pending < _MOST_FOR_ONE:
             server = pending.servers.pop(0)
             family = int(_socket.AF_INET6 if ":" in server else _socket.AF_INET)
             sockets = self._outgoing.get(family)
@@ -178,13 +194,16 @@ class Resolver:
             pending.asked = server
             pending.timer = self._poller.after(_PATIENCE_S, functools.partial(self._give_up, key))
             self._pending[key] = pending
+            guest.pending += 1
             return
         _, kind, end = parse(pending.query)
         pending.answer(reply(pending.query, end, kind, (), _FAILED))
 
     def _give_up(self, key: tuple[int, int]) -> None:
         """Nobody answered in time: the next server may."""
-        self._forward(self._pending.pop(key))
+        pending = self._pending.pop(key)
+        pending.guest.pending -= 1
+        self._forward(pending)
 
     def _answered(self, one: _socket.socket, events: int) -> None:
         try:
@@ -201,6 +220,7 @@ class Resolver:
         if data[12:end].lower() != pending.query[12:end].lower():
             return
         del self._pending[key]
+        pending.guest.pending -= 1
         self._poller.cancel(pending.timer)
         pending.answer(pending.query[:2] + data[2:])
 
@@ -211,7 +231,9 @@ class Resolver:
             return
         stream = _socket.socket(fileno=descriptor)
         stream.setblocking(False)
-        _Stream(stream, guest, self, self._poller)
+        if len(guest.streams) >= _MOST_STREAMS:
+            guest.streams[0].close()
+        guest.streams.append(_Stream(stream, guest, self, self._poller))
 
     def resolve_stream(self, query: bytes, guest: Guest, answer: Callable[[bytes], None]) -> None:
         """A question that came over TCP: whoever is asked in turn is asked so, too."""
@@ -226,6 +248,9 @@ class Guest:
         self.reverse = reverse
         self.servers = servers
         self.goes_out = True
+        self.pending = 0  # its questions that another server was asked
+        self.by_stream = 0  # those that were asked over TCP
+        self.streams: list[_Stream] = []  # its connections, the oldest first
 
 
 class _Stream:
@@ -251,8 +276,13 @@ class _Stream:
             query, self._data = self._data[2 : size + 2], self._data[size + 2 :]
             self._resolver.resolve_stream(query, self._guest, self._answer)
         if not data:
-            self._poller.forget(self._stream.fileno())
-            self._stream.close()
+            self.close()
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._guest.streams.remove(self)
+        self._poller.forget(self._stream.fileno())
+        self._stream.close()
 
     def _answer(self, data: bytes) -> None:
         try:

@@ -25,13 +25,14 @@ from .attach import Input
 from .keys import Sequence, parse
 
 _CHUNK = 1 << 16
-_PATIENCE_S = 30.0
+_PATIENCE_S = 10.0
+_START_S = 60.0
 
 
-def ask(path: str, wish: Mapping[str, Any], *, timeout: float = _PATIENCE_S) -> tuple[Any, ...]:
+def ask(path: str, wish: Mapping[str, Any]) -> tuple[Any, ...]:
     """Have the shim behind a socket do something short, and return its answer; OSError where nobody answers."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
-        caller.settimeout(timeout)
+        caller.settimeout(_PATIENCE_S)
         caller.connect(path)
         caller.sendall(frames.frame(door.CONTROL, marshal.dumps(dict(wish))))
         reader = frames.Reader()
@@ -55,7 +56,7 @@ class Execution:
             stdin: give it a standard input that ``attach`` feeds.
 
         Raises:
-            LaunchError: it could not be started; ``exit_code`` is Docker's 126 or 127.
+            LaunchError: it could not be started, or nothing was heard of it for a minute; ``exit_code`` is Docker's 126 or 127.
             Conflict: the container is no more.
         """
         self.pid = 0
@@ -80,8 +81,18 @@ class Execution:
                 self._socket.sendall(message[sent:])
             except OSError as error:
                 raise Conflict(f"the container's shim does not answer: {error.strerror}") from error
-            while not self._messages and self._exit_code is None:
-                self._hear()
+            self._socket.settimeout(_START_S)
+            try:
+                while not self._messages and self._exit_code is None:
+                    self._hear()
+            except TimeoutError:
+                raise LaunchError(
+                    f"nothing was heard of the command for {_START_S:.0f} seconds",
+                    stage="exec",
+                    exit_code=126,
+                    hint="its shim may be stopped, or its memory limit be too low to start in; 'rm --force' ends the container",
+                ) from None
+            self._socket.settimeout(None)
             self._begin(self._messages.pop(0) if self._messages else ("gone",))
         except BaseException:
             self.close()

@@ -140,22 +140,23 @@ def _accept(poller: Poller, listening: _socket.socket, target: tuple[str, int], 
             onward.close()
             client.close()
             return
-        _Connection(poller, client, onward)
-    except OSError:
+        _Connection(poller, client, onward, (_Pipe(), _Pipe()))
+    except OSError:  # too many files are open: what was opened for it goes with it
         client.close()
 
 
 class _Connection:
     """Two sockets joined: what comes in by one goes out by the other, and an end is passed on as an end."""
 
-    def __init__(self, poller: Poller, client: _socket.socket, onward: _socket.socket) -> None:
+    def __init__(
+        self, poller: Poller, client: _socket.socket, onward: _socket.socket, pipes: tuple[_Pipe, _Pipe]
+    ) -> None:
         self._poller = poller
         self._sides = (client, onward)
-        self._pipes = []
+        self._pipes = pipes
         for side in self._sides:
             side.setblocking(False)
             side.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-            self._pipes.append(_Pipe())
         self._connected = False
         _open.add(self)
         for number, side in enumerate(self._sides):
@@ -210,6 +211,7 @@ class _Pipe:
     """The bytes on their way from one socket to the other, held by the kernel."""
 
     def __init__(self) -> None:
+        self._out = self._in = -1
         self._out, self._in = os.pipe()
         try:  # noqa: SIM105 - contextlib would cost memory
             fcntl.fcntl(self._in, _F_SETPIPE_SZ, _CHUNK)
@@ -218,6 +220,9 @@ class _Pipe:
         self.held = 0
         self.ended = False
         self.done = False
+
+    def __del__(self) -> None:
+        self.close()
 
     def carry(self, source: int, target: _socket.socket) -> None:
         """Move what can be moved now."""
@@ -244,8 +249,10 @@ class _Pipe:
 
     def close(self) -> None:
         """Let go of it."""
-        os.close(self._out)
-        os.close(self._in)
+        for descriptor in (self._out, self._in):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._out = self._in = -1
 
 
 class _Datagrams:

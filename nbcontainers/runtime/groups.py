@@ -55,6 +55,10 @@ def make(plan: Plan) -> None:
             raise OSError(error.errno, f"{error.strerror}: {value!r} to {path}") from error
     if descriptor >= 0:
         os.close(descriptor)
+    if plan["cgroup_devices"] is not None:
+        from ..linux import devicefilter  # on hosts without v1 only
+
+        devicefilter.attach(*plan["cgroup_devices"])
 
 
 def remove(plan: Plan) -> None:

@@ -17,6 +17,7 @@ import functools
 import gc
 import marshal
 import os
+import resource
 import select
 
 from ..linux import network, nftables, syscalls
@@ -55,6 +56,9 @@ def main() -> NoReturn:
     os.set_inheritable(begin.fileno(), False)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
+    # A connection to a published port takes six files: as many as this user may have, not as a shell begins with.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     syscalls.set_name("nbc-networks")
     holder = None
     try:
@@ -392,7 +396,7 @@ class Holder:
 
     def _unplug(self, container: _Container) -> None:
         """What a container that has ended, or is started anew, leaves."""
-        self.resolver.leave(*container.dns)
+        self.resolver.leave(container.guest, *container.dns)
         container.dns = []
         if container.interfaces:
             # The kernel removes them with the container's namespace, and we need not wait for it (10 ms and more); only where

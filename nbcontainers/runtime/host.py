@@ -31,8 +31,8 @@ TIER = "NBCONTAINERS_TIER"
 _USERS: Mapping[str, str] = {"T0": "host", "T1": "range", "T2": "single", "T3": "single"}
 _NEEDED = frozenset({"mounts", "proc", "devpts", "mqueue", "seccomp", "mount namespace", "pid namespace"})
 _ADVICE = {
-    "T4": "enable user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns); "
-    "images, layers and diffs work here",
+    "T4": "enable user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns; in a "
+    "container of Docker's --security-opt seccomp=unconfined); images, layers and diffs work here",
 }
 
 
@@ -55,12 +55,18 @@ class Host:
     def require(self) -> None:
         """HostError, with the reason and what to do, where this host cannot run containers."""
         if self.tier == "T4":
-            refused = "; ".join(f"{check.name}: {check.detail}" for check in self.checks if not check.holds)
             raise HostError(
-                f"containers cannot run on this host, tier {self.tier} ({refused})",
+                f"containers cannot run on this host, tier {self.tier}: {self._missing()}",
                 tier=self.tier,
                 hint=_ADVICE.get(self.tier, ""),
             )
+
+    def _missing(self) -> str:
+        """What of the least that containers need is not there, in plain words."""
+        refused = {check.name: check.detail for check in self.checks if not check.holds}
+        needed = ["user namespace"] if "user namespace" in refused else sorted(_NEEDED & refused.keys())
+        why = "; ".join(f"{name}: {refused[name]}" for name in needed)
+        return f"{_LESS_THAN_ROOT}, and no user namespace of its own ({why})" if _lacks_admin() else why
 
     def allows(self, name: str) -> bool:
         """Whether what was tried under this name holds."""
@@ -73,6 +79,8 @@ class Host:
     def notes(self) -> tuple[str, ...]:
         """What no container of this host can do or is protected by, whatever its limits, in plain words."""
         notes = []
+        if self.tier not in ("T0", "T4") and _lacks_admin():
+            notes.append(f"{_LESS_THAN_ROOT}: containers live in a user namespace, as an ordinary user's do")
         if self.has_single_id:
             notes.append(_ANSWERED)
         if self.tier == "T3":
@@ -80,6 +88,8 @@ class Host:
                 "processes: containers see the host's /proc, read-only (a proc file system of their own cannot be mounted), with "
                 "its processes and their command lines"
             )
+        if not self.identity.userns and "CAP_NET_ADMIN" not in self.capabilities:
+            notes.append("loopback: down in networks of their own, for root has no CAP_NET_ADMIN here")
         missing = sorted(capabilities.DOCKER - self.capabilities)
         if missing:
             notes.append(f"capabilities that cannot be given here: {', '.join(missing)}")
@@ -94,11 +104,15 @@ class Host:
 
     def _way_out(self) -> Check:
         """Whether containers on networks reach the world, and by what."""
+        from ..linux import firewall
+        from . import uplink
         from .networks import way_out
 
         how, detail = way_out(self)
         if how == "kernel":
             translates = self.allows("address translation")
+            if translates and (dropper := firewall.drops_forwarded()):
+                return Check(name="way out of networks", holds=False, detail=uplink.dropped(dropper))
             detail = "by address translation" if translates else "the kernel has no packet filter for us (nf_tables)"
             return Check(name="way out of networks", holds=translates, detail=detail)
         return Check(name="way out of networks", holds=bool(how), detail=f"by {how}" if how else detail)
@@ -120,6 +134,11 @@ class Host:
         )
 
 
+def _lacks_admin() -> bool:
+    return os.geteuid() == 0 and "CAP_SYS_ADMIN" not in capabilities.bounding()
+
+
+_LESS_THAN_ROOT = "root has no CAP_SYS_ADMIN here"
 _KINDS = ("network", "ipc", "uts", "cgroup", "time")
 _INSTEAD: Mapping[str, str] = {
     "memory": "memory is watched, not enforced by the kernel: every 100 ms a container whose processes use more is ended",

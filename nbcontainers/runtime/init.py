@@ -41,6 +41,7 @@ else:
 EXECUTES = b"x"
 _DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # include/uapi/linux/sockios.h, if.h
+_MOST_USERS = 1 << 24  # bytes of a passwd or group file: some 200,000 people
 _HIGH = 200  # above every descriptor that a shim has open
 
 
@@ -135,6 +136,10 @@ def run(
             at("seccomp")  # without no_new_privs the kernel wants CAP_SYS_ADMIN for a filter: before they are dropped
             guard(plan, channel, (uid, gid, groups))
         at("identity")
+        if not plan["flags"] & syscalls.CLONE_NEWPID:
+            # Who is in its pid namespace already and holds as much as it will hold could trace it once it holds no more, and
+            # write to its shim through the report pipe.
+            syscalls.prctl(PR_SET_DUMPABLE, 0)
         become(plan, uid, gid, groups)
         at("working directory")
         os.chdir(plan["cwd"])
@@ -237,11 +242,14 @@ def join_cgroups(plan: Plan) -> None:
 
 
 def raise_loopback() -> None:
-    """A new network namespace has a loopback interface, which is down."""
+    """A new network namespace has a loopback interface, which is down; root without CAP_NET_ADMIN has to leave it so."""
     control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
     request = bytearray(b"lo".ljust(40, b"\0"))  # struct ifreq
     request[16:18] = _IFF_UP.to_bytes(2, sys.byteorder)  # the others are not ours to change
-    fcntl.ioctl(control.fileno(), _SIOCSIFFLAGS, request)
+    try:  # noqa: SIM105 - contextlib would cost the zygote memory
+        fcntl.ioctl(control.fileno(), _SIOCSIFFLAGS, request)
+    except PermissionError:
+        pass  # which the host's notes tell
     control.close()
 
 
@@ -269,12 +277,17 @@ def identify(plan: Plan) -> tuple[int, int, list[int], str]:
 def _content(path: str) -> bytes:
     """A file of the image, empty where there is none; never a pipe or a device, which could hold a start up for ever."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return b""
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             return b""
+        if status.st_size > _MOST_USERS:
+            raise Refused(
+                f"the image's {path} has {status.st_size} bytes, more than the {_MOST_USERS} that are read of it", 125
+            )
         parts = []
         while part := os.read(descriptor, 1 << 16):
             parts.append(part)
@@ -341,11 +354,33 @@ def become(plan: Plan, uid: int, gid: int, groups: list[int]) -> None:
     syscalls.capset(held, held, 0)
 
 
+def confine(profile: str) -> None:
+    """Have the next exec change to an AppArmor profile; only a process itself can ask for that, and with the ids that it has then.
+
+    Source: Documentation/admin-guide/LSM/apparmor.rst, apparmor(7); proc_pid_attr(5).
+    """
+    for path in ("/proc/self/attr/apparmor/exec", "/proc/self/attr/exec"):
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            os.write(descriptor, f"exec {profile}".encode())
+        except OSError as error:
+            raise Refused(f"AppArmor profile {profile!r}: {error.strerror}", 125) from error
+        finally:
+            os.close(descriptor)
+        return
+    raise Refused(f"AppArmor profile {profile!r}: /proc/self/attr is not there", 125)
+
+
 def execute(plan: Plan, home: str, report: int) -> NoReturn:
     """Find the command as Docker does (a name without a slash along PATH) and become it."""
     env = plan["env"]
     env.setdefault(b"HOME", os.fsencode(home))
     args = plan["args"]
+    if plan["apparmor"]:
+        confine(plan["apparmor"])
     path = args[0] if b"/" in args[0] else _along_path(args[0], env.get(b"PATH", _DEFAULT_PATH))
     os.write(report, EXECUTES)
     try:

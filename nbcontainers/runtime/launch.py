@@ -50,6 +50,7 @@ class Plan(TypedDict):
     cgroup_places: list[str]  # where it may get groups later
     cgroup_shelves: list[str]  # above those, to be removed too where they were made for this container
     cgroup_writes: list[tuple[str, str]]
+    cgroup_devices: tuple[str, bytes] | None  # the v2 directory that a program guards, and the program
     join: list[str]
     into_cgroup: str
     oom_file: str
@@ -94,6 +95,7 @@ class Plan(TypedDict):
     ids: tuple[int, int, list[int]]
     capabilities: int
     no_new_privs: bool
+    apparmor: str  # the profile that its commands are confined by
     seccomp: bytes
     seccomp_flags: int
     identity: IdentityPlan | None
@@ -116,6 +118,24 @@ TIME_LIMIT = "nbcontainers.time-limit"
 """The annotation with the seconds after which a run of the container is ended."""
 OUTPUT_LIMIT = "nbcontainers.output-limit"
 """The annotation with the bytes of output after which a run of the container is ended."""
+
+
+STRICT = "nbcontainers.strict"
+"""The annotation that makes it an error that something is not enforced."""
+
+
+def not_enforced(spec: RuntimeSpec, host: Host) -> tuple[str, ...]:
+    """Which limits of a specification no cgroup of this host holds, and what stands in for them, in plain words."""
+    return _fall_back(spec, host)[1]
+
+
+def refusal(sentences: Sequence[str], host: Host) -> HostError:
+    """The error for what a strict container asks for and cannot have."""
+    return HostError(
+        f"not enforced on this host, tier {host.tier}: {'; '.join(sentences)}",
+        tier=host.tier,
+        hint="without --strict it runs all the same; 'nbcontainers doctor' tells what holds here",
+    )
 
 
 def compile(  # noqa: A001 - it is what this does
@@ -164,6 +184,8 @@ def compile(  # noqa: A001 - it is what this does
     state_json = states.to_json(state)
     unenforced = dict.fromkeys((*state.not_enforced, *notes, *not_enforced))  # some of it was known when it was made
     state_json.update(tier=host.tier, not_enforced=list(unenforced), lacks=[*host.notes(), *lacks], detached=detach)
+    if unenforced and spec.annotations.get(STRICT) == "true":
+        raise refusal(tuple(unenforced), host)
     process = spec.process
     if groups and host.has_single_id and answered is None:
         raise LaunchError(
@@ -197,6 +219,7 @@ def compile(  # noqa: A001 - it is what this does
         cgroup_places=list(plan.places),
         cgroup_shelves=list(shelves),
         cgroup_writes=list(plan.writes),
+        cgroup_devices=plan.devices,
         join=joined,
         into_cgroup=into,
         oom_file=plan.oom_file,
@@ -216,7 +239,7 @@ def compile(  # noqa: A001 - it is what this does
         uid_map=idmap.text(spec.uid_mappings, nested=nested) if "user" in kinds else "",
         gid_map=idmap.text(spec.gid_mappings, nested=nested) if "user" in kinds else "",
         helped_maps=host.identity.is_helped and not nested,  # in there the shim may map what is mapped
-        sets_groups=not host.has_single_id or not os.geteuid(),
+        sets_groups=not host.has_single_id or (not os.geteuid() and "CAP_SETGID" in capabilities.bounding()),
         owner=owner,
         maps_root=maps_root,
         loopback=private_network and not networked,
@@ -243,6 +266,7 @@ def compile(  # noqa: A001 - it is what this does
         ids=(process.uid, process.gid, list(process.groups)),
         capabilities=_mask(process.capabilities),
         no_new_privs=process.no_new_privileges,
+        apparmor=process.apparmor_profile,
         seccomp=program,
         seccomp_flags=program_flags,
         identity=answered,

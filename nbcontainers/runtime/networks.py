@@ -74,7 +74,7 @@ class Networks:
     """The holder of one store, which is started when it is first needed."""
 
     def __init__(self, run_dir: Path, store: Path, host: Host) -> None:
-        self._host = host
+        self.host = host
         self._tag = hashlib.sha256(os.fsencode(store)).hexdigest()[:8]
         self._socket = f"{run_dir}/net-{self._tag}.sock"
         self._lock = f"{run_dir}/net-{self._tag}.lock"
@@ -91,7 +91,7 @@ class Networks:
                 self._start()
                 found = self._reach()
             if found is None:
-                raise HostError("the process that holds the networks does not answer", tier=self._host.tier)
+                raise HostError("the process that holds the networks does not answer", tier=self.host.tier)
             return found
 
     def look(self) -> Connection | None:
@@ -148,8 +148,8 @@ class Networks:
                 "socket": self._socket,
                 "lock": self._lock,
                 "tag": self._tag,
-                "userns": self._host.identity.userns,
-                "uplink": way_out(self._host),
+                "userns": self.host.identity.userns,
+                "uplink": way_out(self.host),
             }
             try:
                 near.send(marshal.dumps(settings))
@@ -163,7 +163,7 @@ class Networks:
             if word != "ready":
                 raise HostError(
                     f"no networks between containers here: {what}",
-                    tier=self._host.tier,
+                    tier=self.host.tier,
                     hint="--network none and --network host need none",
                 )
 
@@ -177,7 +177,7 @@ class Networks:
 
     def _map(self, pid: int) -> None:
         """Say who is who in the holder's user namespace: the same as in its containers'."""
-        identity = self._host.identity
+        identity = self.host.identity
         maps = (idmap.text(identity.uid_mappings), idmap.text(identity.gid_mappings))
         mapping.write(pid, *maps, helped=identity.is_helped)
 

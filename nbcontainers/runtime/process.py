@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import HostError, LaunchError, NBContainersError
+from ..errors import HostError, LaunchError, NBContainersError, NotFound
 from ..oci.runtime import Mount, RuntimeSpec
 from ..results import ContainerState
 from . import launch, log, rundir, spawn, zygote
@@ -30,6 +30,7 @@ from .networks import Networks
 from .running import Running
 
 _PATIENCE_S = 10.0
+_START_S = 60.0
 _FEW = 8
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
@@ -219,7 +220,7 @@ class Runtime:
                 return
             candidates = list(self._foreground)
         for running in candidates:
-            if running.is_over():  # who still holds it can attach and wait as before
+            if _is_over(running):  # who still holds it can attach and wait as before
                 with self._lock:
                     self._foreground.discard(running)
         self._most = max(_FEW, 2 * len(self._foreground))
@@ -290,12 +291,27 @@ def _write(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+def _is_over(running: Running) -> bool:
+    """Whether it has ended; one that was let go of and whose folder is gone, too, tells no more."""
+    try:
+        return running.is_over()
+    except NotFound:
+        return True
+
+
 def _await_exec(control: socket.socket, plan: Plan) -> int:
     """Wait until the command runs; return where in the log this run begins. LaunchError where it does not come to that."""
+    control.settimeout(_START_S)
     try:
         data = control.recv(1 << 16)
     except ConnectionResetError:
         data = b""
+    except TimeoutError:
+        hint = "it or its zygote may be stopped; the engine that asked for it ends both"
+        raise LaunchError(
+            f"nothing was heard of its shim for {_START_S:.0f} seconds", stage="shim", hint=hint
+        ) from None
+    control.settimeout(None)
     if not data:
         states.forget({"socket": plan["socket"], "cgroup_places": plan["cgroup_places"]})
         raise LaunchError("its shim was killed while it started", stage="shim")

@@ -132,16 +132,17 @@ def protect(root: int, null: int, masked: list[str], readonly: list[str]) -> Non
     A file is hidden by the container's own /dev/null (never the host's: its mode could be changed through it), verified on
     the descriptor; a directory by an empty tmpfs.
     """
-    if masked or readonly:
-        _check_proc(root)
+    # Looked up once: who can swap a link on the way to /proc (in a volume that another container has too) while the masks are
+    # laid on would else get them laid elsewhere, as in CVE-2025-31133 and CVE-2025-52881.
+    proc = _open_proc(root) if masked or readonly else -1
     for path in readonly:
-        target = _open(root, path)
+        target = _open_below(root, proc, path)
         if target >= 0:
             copy = syscalls.open_tree(target, "", OPEN_TREE_CLONE | AT_EMPTY_PATH | AT_RECURSIVE)
             syscalls.mount_setattr(copy, "", AT_EMPTY_PATH | AT_RECURSIVE, set_=MOUNT_ATTR_RDONLY)
             _attach(copy, target)
     for path in masked:
-        target = _open(root, path)
+        target = _open_below(root, proc, path)
         if target < 0:
             continue
         if stat.S_ISDIR(os.fstat(target).st_mode):
@@ -152,20 +153,22 @@ def protect(root: int, null: int, masked: list[str], readonly: list[str]) -> Non
             cover = syscalls.open_tree(null, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
             syscalls.mount_setattr(cover, "", AT_EMPTY_PATH, set_=MOUNT_ATTR_RDONLY)
         _attach(cover, target)
+    if proc >= 0:
+        os.close(proc)
 
 
 def set_sysctls(root: int, values: list[tuple[str, str]]) -> None:
     """Write kernel parameters of the container's own namespaces, through its own procfs, before that is protected."""
     if not values:
         return
-    _check_proc(root)
+    proc = _open_proc(root)
     for name, value in values:
-        path = "proc/sys/" + name.replace(".", "/")
-        descriptor = syscalls.openat2(root, path, os.O_WRONLY, resolve=_INSIDE)
+        descriptor = syscalls.openat2(proc, "sys/" + name.replace(".", "/"), os.O_WRONLY, resolve=_INSIDE)
         try:
             os.write(descriptor, value.encode())
         finally:
             os.close(descriptor)
+    os.close(proc)
 
 
 def freeze_root(root: int) -> None:
@@ -354,14 +357,18 @@ def make_devices(root: int, devices: list[tuple[str, int, int, int, int, int]]) 
         parent = make_target(root, folder, True) if folder else os.dup(root)
         try:
             held = syscalls.openat2(parent, ".", _O_PATH_DIR, resolve=_STRICT)
-            try:
+            try:  # noqa: SIM105 - contextlib would cost the zygote memory
                 os.mknod(name, mode, os.makedev(major, minor), dir_fd=held)
             except FileExistsError:
-                status = os.stat(name, dir_fd=held, follow_symlinks=False)
-                if stat.S_IFMT(status.st_mode) != stat.S_IFMT(mode) or status.st_rdev != os.makedev(major, minor):
-                    raise
-            os.chown(name, uid, gid, dir_fd=held, follow_symlinks=False)
-            os.chmod(name, stat.S_IMODE(mode), dir_fd=held)
+                pass  # what it is will show
+            # The name may lie in a volume, where somebody else can put a link in its place: what is changed is what was looked at.
+            node = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=held)
+            status = os.fstat(node)
+            if stat.S_IFMT(status.st_mode) != stat.S_IFMT(mode) or status.st_rdev != os.makedev(major, minor):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+            os.chown(f"/proc/self/fd/{node}", uid, gid)
+            os.chmod(f"/proc/self/fd/{node}", stat.S_IMODE(mode))
+            os.close(node)
             os.close(held)
         finally:
             os.close(parent)
@@ -433,11 +440,15 @@ def _check_device(descriptor: int, major: int, minor: int) -> None:
         raise OSError(errno.ENODEV, f"not the character device {major}:{minor}")
 
 
-def _check_proc(root: int) -> None:
-    """/proc must be procfs and its very root: else masks and parameters would land on files of the image."""
+def _open_proc(root: int) -> int:
+    """A descriptor of /proc, which must be procfs and its very root: else masks and parameters would land on files of the image."""
     descriptor = syscalls.openat2(root, "proc", _O_PATH_DIR, resolve=_INSIDE)
-    try:
-        if syscalls.filesystem_type(descriptor) != PROC_SUPER_MAGIC or os.fstat(descriptor).st_ino != 1:
-            raise OSError(errno.EINVAL, "/proc of the container is not a proc file system")
-    finally:
+    if syscalls.filesystem_type(descriptor) != PROC_SUPER_MAGIC or os.fstat(descriptor).st_ino != 1:
         os.close(descriptor)
+        raise OSError(errno.EINVAL, "/proc of the container is not a proc file system")
+    return descriptor
+
+
+def _open_below(root: int, proc: int, path: str) -> int:
+    """A descriptor of a path, below /proc in the one that was looked at; -1 where there is none."""
+    return _open(proc, path.removeprefix("/proc/")) if path.startswith("/proc/") else _open(root, path)

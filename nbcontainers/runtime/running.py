@@ -29,6 +29,8 @@ from . import log, pausing, processes, state
 from .attach import Attachment, last_records, read_log
 from .execution import Execution, ask
 
+_PATIENCE_S = 15.0  # how long a shim may take to tell of an end
+
 
 class Running:
     """A container that was started, by whomever."""
@@ -162,7 +164,24 @@ class Running:
         except Conflict:  # it ended by itself
             if self.state.exit_code is None:
                 raise
-        return self.wait()
+        try:
+            return self.wait(_PATIENCE_S)
+        except TimeoutError:
+            return self._end_without_shim()
+
+    def _end_without_shim(self) -> int:
+        """End the shim of a container that was killed, where it does not do what is its to do: it was stopped, or is stuck.
+
+        Raises:
+            Conflict: the container's first process is there even after SIGKILL, as one is that waits for a disk or a server.
+        """
+        extra = state.load_extra(self.folder)
+        found = self.state
+        if found.pid and state.is_alive(found.pid, extra.get("start", 0)):
+            name = found.name or found.id
+            raise Conflict(f"container {name} does not end: process {found.pid} is still there after SIGKILL")
+        state.end(extra.get("shim", 0), extra.get("shim_start", 0))
+        return self.wait(_PATIENCE_S)
 
     def meter(self) -> Meter:
         """A meter for many samples; close it. Its samples raise NotFound once the container has ended.

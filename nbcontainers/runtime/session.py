@@ -105,5 +105,6 @@ def wished(plan: Plan, wish: dict[str, Any]) -> Plan:
     changed["user"] = wish["user"] or plan["user"]
     if wish["capabilities"] >= 0:
         changed["capabilities"] = wish["capabilities"]
+        changed["apparmor"] = ""  # a privileged command is not confined, as in Docker
     changed["terminal"] = wish["terminal"]
     return changed

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 16
 _MOST_DRAINED = 1 << 10
+_MOST_KEPT = 1 << 20  # bytes that a full disk did not take, for a client that is slower than the container
+_LAST_S = 5.0  # how long a client may take to read them at the end
 _MOST_INPUT = 1 << 16  # input that waits for the container; beyond it a client is not read
 NOTICE = 4  # to a client: JSON, where in the log its stream begins, and how much was written before
 REQUEST = 5  # from a client: "all" for what this run has written so far, else from now on
@@ -34,12 +36,13 @@ class Poller:
 
     def __init__(self) -> None:
         self._poll = select.poll()
-        self._handlers: dict[int, Callable[[int], object]] = {}
+        # One each, in a list that lasts as long as the watch does.
+        self._handlers: dict[int, list[Callable[[int], object]]] = {}
         self._timers: dict[object, tuple[float, Callable[[], object]]] = {}
 
     def watch(self, descriptor: int, events: int, handler: Callable[[int], object]) -> None:
         """Call the handler with what happened; again for a descriptor replaces events and handler."""
-        self._handlers[descriptor] = handler
+        self._handlers.setdefault(descriptor, [handler])[0] = handler
         self._poll.register(descriptor, events)
 
     def forget(self, descriptor: int) -> None:
@@ -62,10 +65,11 @@ class Poller:
         left = None
         if self._timers:
             left = max(0.0, min(when for when, _ in self._timers.values()) - time.monotonic()) * 1000
-        for descriptor, events in self._poll.poll(left):
-            handler = self._handlers.get(descriptor)
-            if handler is not None:  # one called before may have forgotten it
-                handler(events)
+        happened = [(number, events, self._handlers.get(number)) for number, events in self._poll.poll(left)]
+        for descriptor, events, watch in happened:
+            # A handler that was called before may have closed it, and opened another file that has its number now.
+            if watch is not None and self._handlers.get(descriptor) is watch:
+                watch[0](events)
         if self._timers:
             now = time.monotonic()
             for timer, (when, act) in list(self._timers.items()):
@@ -81,6 +85,15 @@ class _Client:
         self.pending = b""  # the rest of a frame that was begun
         self.behind = behind  # from where in the log it is still to be served; -1 when it is up to date
         self.wants_output = True
+        self.kept = b""  # frames of what the log did not take, and of what came after them
+        self.until = 0  # what the log has from here on is among them
+
+    def keep(self, frame: bytes, end: int) -> None:
+        """Hold a frame that comes after all that the log has up to ``end``; no more than fits."""
+        if not self.kept:
+            self.until = end
+        if len(self.kept) + len(frame) <= _MOST_KEPT:
+            self.kept += frame
 
 
 class Streams:
@@ -177,9 +190,23 @@ class Streams:
     def dismiss(self) -> None:
         """After the last run: tell the clients what fits, and let go of everybody; the rest they read in the log themselves."""
         self._is_held = False  # so it is not removed now: the next run does that
+        deadline = time.monotonic() + _LAST_S
         for client in list(self._clients.values()):
             self._serve(client)
+            if self.lost:  # the log has not got it: wait for who reads
+                self._serve_last(client, deadline)
             self._drop(client)
+
+    def _serve_last(self, client: _Client, deadline: float) -> None:
+        poll = select.poll()
+        number = client.socket.fileno()
+        if number >= 0:
+            poll.register(number, select.POLLOUT)
+        while number in self._clients and (client.pending or client.behind >= 0 or client.kept):
+            left = deadline - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                return
+            self._serve(client)
 
     def _take(self, descriptor: int) -> bool:
         """Move one chunk; False when there is none now."""
@@ -206,16 +233,24 @@ class Streams:
         start = self._end
         self.written += len(data)
         written = log.records(stream, data, time.time_ns())
+        is_logged = True
         try:
             record.write_all(self._log, written)
             self._end += len(written)
         except OSError as error:
             os.ftruncate(self._log, start - self._base)  # no torn record
             self.lost = self.lost or f"the log is not whole: {error.strerror}"
+            is_logged = False
         for client in list(self._clients.values()):
-            if not client.wants_output or client.behind >= 0:
+            if not client.wants_output:
                 continue
-            if client.pending:
+            is_late = client.pending or client.behind >= 0
+            if client.kept or (is_late and not is_logged):
+                client.keep(frames.frame(stream, data), start)
+                self._watch(client)
+            elif client.behind >= 0:
+                continue
+            elif client.pending:
                 client.behind = start
             else:
                 self._send(client, frames.frame(stream, data))
@@ -284,6 +319,8 @@ class Streams:
                     return
             elif client.behind >= 0:
                 self._catch_up(client)
+            elif client.kept:
+                client.pending, client.kept = client.kept, b""
             else:
                 self._watch(client)
                 return
@@ -298,15 +335,16 @@ class Streams:
                 break
             piece += more
         stream, parts = -1, []
+        end = client.until if client.kept else self._end
         for line in piece.splitlines(keepends=True) if piece else ():
             parsed = log.parse(line)
-            if not line.endswith(b"\n") or (parsed and stream not in {-1, parsed[0]}):
+            if not line.endswith(b"\n") or (parsed and stream not in {-1, parsed[0]}) or client.behind >= end:
                 break
             client.behind += len(line)
             if parsed:
                 stream = parsed[0]
                 parts.append(parsed[1])
-        if client.behind >= self._end or not piece:
+        if client.behind >= end or not piece:
             client.behind = -1
         if parts:
             self._send(client, frames.frame(stream, b"".join(parts)))
@@ -323,7 +361,7 @@ class Streams:
 
     def _watch(self, client: _Client) -> None:
         events = select.POLLIN if len(self._input) < _MOST_INPUT else 0
-        if client.pending or client.behind >= 0:
+        if client.pending or client.behind >= 0 or client.kept:
             events |= select.POLLOUT
         self._poller.watch(client.socket.fileno(), events, lambda happened: self._attend(client, happened))
 

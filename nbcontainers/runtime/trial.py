@@ -31,7 +31,7 @@ _ALLOW = (0x06).to_bytes(2, "little") + b"\0\0" + (0x7FFF0000).to_bytes(4, "litt
 
 def main() -> None:
     """Try everything and print what came of it."""
-    root = _try(syscalls.CLONE_NEWNS, False, _mount_tmpfs)
+    root = _try(syscalls.CLONE_NEWNS, False, _change_root)
     user = _try(syscalls.CLONE_NEWUSER, True, lambda: None)
     userns = bool(root) and not user
     results = [("root", not root, root), ("user namespace", not user, user)]
@@ -41,7 +41,7 @@ def main() -> None:
         everything |= 0 if refused else flag
         results.append((f"{name} namespace", not refused, refused))
     trials: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("mounts", _mount_tmpfs),
+        ("mounts", _change_root),
         ("proc", lambda: os.close(syscalls.fsmount("proc", []))),
         ("sysfs", lambda: os.close(syscalls.fsmount("sysfs", []))),
         ("devpts", lambda: os.close(syscalls.fsmount("devpts", [("newinstance", ""), ("ptmxmode", "0666")]))),
@@ -124,6 +124,13 @@ def _mount_tmpfs() -> None:
     syscalls.mount_setattr(mount, "", AT_EMPTY_PATH, clear=MOUNT_ATTR_RDONLY)
     os.mkdir("a", dir_fd=mount)
     os.close(syscalls.openat2(mount, "/../a", os.O_PATH, resolve=RESOLVE_IN_ROOT))
+
+
+def _change_root() -> None:
+    """Make that the root, as a container does (which Docker's own policy never allows)."""
+    _mount_tmpfs()
+    os.chdir("/tmp")
+    syscalls.pivot_root(".", ".")
 
 
 def _overlay() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-from ..linux import network, nftables, syscalls
+from ..linux import firewall, network, nftables, syscalls
 from ..linux.network import Links
 
 TYPE_CHECKING = False
@@ -45,6 +45,7 @@ class HostSide:
 
     def __init__(self, tag: str) -> None:
         self.name = f"nbc-{tag}"
+        self._dropper = firewall.drops_forwarded()
         self._links = Links()
         self._forwards6 = _parameter("ipv6/conf/all/forwarding") == "1"
         self._routers = _default_interfaces()
@@ -74,6 +75,8 @@ class HostSide:
         links.set_up(near)
         links.add_route(near, outside)
         uplink.how, uplink.host = "address translation by this host's kernel", outside
+        if self._dropper:
+            uplink.why_not = dropped(self._dropper)
         if self._forwards6:
             piece = f"{_PREFIX6}:{index >> 16:x}:{index & 0xFFFF:x}"
             self._links.add_address(index, f"{piece}::1", 64)
@@ -93,6 +96,14 @@ class HostSide:
         """Leave nothing."""
         self._table.close()
         self._links.close()
+
+
+def dropped(dropper: str) -> str:
+    """What it means that a policy of the host's drops what is passed on, and what can be done."""
+    return (
+        f"this host drops what it is to pass on ({dropper}) and has no rule for our interfaces; "
+        "'iptables -I FORWARD -i nbc-+ -j ACCEPT' and the same with -o let it through"
+    )
 
 
 def _table(name: str) -> nftables.Table:

@@ -17,11 +17,13 @@ from typing import BinaryIO
 from ..errors import Conflict, NBContainersError, NotFound
 from ..linux import syscalls
 from . import tar
+from .attributes import Attributes, Owners
 from .tarheader import Header
 
 _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _STRICT = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FORMATS = {tar.REGULAR: stat.S_IFREG, tar.DIRECTORY: stat.S_IFDIR, tar.SYMLINK: stat.S_IFLNK, tar.FIFO: stat.S_IFIFO}
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
 
 
@@ -37,10 +39,19 @@ def kind(root: int, path: str, *, follow: bool) -> str:
         os.close(found)
 
 
-def pack(root: int, path: str, name: str, emit: Callable[[memoryview], object], *, follow: bool) -> None:
+def pack(
+    root: int,
+    path: str,
+    name: str,
+    emit: Callable[[memoryview], object],
+    *,
+    follow: bool,
+    look: Callable[[int], Attributes] | None = None,
+) -> None:
     """Write what a path inside a root is, and all that is in it, as an archive whose first entry is ``name``.
 
-    With an empty name of a folder its content alone. Sockets have no type in tar and are left out.
+    With an empty name of a folder its content alone. Sockets have no type in tar and are left out. In a container's tree ``look``
+    says who owns an open file or folder in truth (see ``attributes``).
 
     Raises:
         NotFound: there is nothing of that path.
@@ -51,13 +62,13 @@ def pack(root: int, path: str, name: str, emit: Callable[[memoryview], object], 
         raise NotFound(f"no such file or folder: {path}") from None
     try:
         writer = tar.Writer(emit)
-        _add(writer, top, os.fsencode(name), {})
+        _add(writer, top, os.fsencode(name), {}, look)
         writer.close()
     finally:
         os.close(top)
 
 
-def place(root: int, folder: str, stream: BinaryIO, *, owners: bool) -> None:
+def place(root: int, folder: str, stream: BinaryIO, *, owners: bool, keeper: Owners | None = None) -> None:
     """Unpack an archive into a folder inside a root; what is in the way of an entry is replaced, but for folders.
 
     Args:
@@ -65,6 +76,7 @@ def place(root: int, folder: str, stream: BinaryIO, *, owners: bool) -> None:
         folder: of the root, its links followed inside it.
         stream: an uncompressed archive.
         owners: keep the owners that it names; else all is this process's own.
+        keeper: what gives files their owners in a container's tree, and records those that cannot be had.
 
     Raises:
         NotFound: there is no such folder.
@@ -92,7 +104,7 @@ def place(root: int, folder: str, stream: BinaryIO, *, owners: bool) -> None:
                 ) from error
             try:
                 _make(into, here, base, header, body)
-                _dress(here, base, header, owners=owners)
+                _dress(here, base, header, owners=owners, keeper=keeper)
                 if header.type == tar.DIRECTORY:
                     late.append((b"/".join(parts), header))
             finally:
@@ -108,7 +120,13 @@ def _open(root: int, path: str, *, follow: bool) -> int:
     return syscalls.openat2(root, path, os.O_PATH | (0 if follow else os.O_NOFOLLOW), resolve=_INSIDE)
 
 
-def _add(writer: tar.Writer, found: int, name: bytes, linked: dict[tuple[int, int], bytes]) -> None:
+def _add(
+    writer: tar.Writer,
+    found: int,
+    name: bytes,
+    linked: dict[tuple[int, int], bytes],
+    look: Callable[[int], Attributes] | None,
+) -> None:
     status = os.fstat(found)
     known = Header(
         name,
@@ -119,14 +137,14 @@ def _add(writer: tar.Writer, found: int, name: bytes, linked: dict[tuple[int, in
     )
     match stat.S_IFMT(status.st_mode):
         case stat.S_IFDIR:
-            if name:
-                writer.add(replace(known, type=tar.DIRECTORY))
             folder = os.open(f"/proc/self/fd/{found}", _FOLDER)
             try:
+                if name:
+                    writer.add(replace(_owned(known, folder, look), type=tar.DIRECTORY))
                 for entry in sorted(os.listdir(folder)):
                     below = os.open(entry, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
                     try:
-                        _add(writer, below, name + (b"/" if name else b"") + os.fsencode(entry), linked)
+                        _add(writer, below, name + (b"/" if name else b"") + os.fsencode(entry), linked, look)
                     finally:
                         os.close(below)
             finally:
@@ -139,7 +157,7 @@ def _add(writer: tar.Writer, found: int, name: bytes, linked: dict[tuple[int, in
             linked[inode] = name
             content = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
-                writer.add(replace(known, size=os.fstat(content).st_size), content)
+                writer.add(replace(_owned(known, content, look), size=os.fstat(content).st_size), content)
             finally:
                 os.close(content)
         case stat.S_IFLNK:
@@ -151,6 +169,14 @@ def _add(writer: tar.Writer, found: int, name: bytes, linked: dict[tuple[int, in
             flag = tar.CHARACTER if type_ == stat.S_IFCHR else tar.BLOCK_DEVICE
             major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
             writer.add(replace(known, type=flag, major=major, minor=minor))
+
+
+def _owned(known: Header, opened: int, look: Callable[[int], Attributes] | None) -> Header:
+    """What an open file or folder is in truth."""
+    if look is None:
+        return known
+    truth = look(opened)
+    return replace(known, mode=stat.S_IMODE(truth.mode), uid=truth.uid, gid=truth.gid)
 
 
 def _make(into: int, here: int, base: bytes, header: Header, body: tar.Body) -> None:
@@ -196,15 +222,27 @@ def _make(into: int, here: int, base: bytes, header: Header, body: tar.Body) -> 
             raise NBContainersError(f"an entry of a type that is not known here: {shown}")
 
 
-def _dress(here: int, base: bytes, header: Header, *, owners: bool) -> None:
+def _dress(here: int, base: bytes, header: Header, *, owners: bool, keeper: Owners | None) -> None:
     """Give an entry its owner, its mode and its time."""
-    if owners:
-        os.chown(base, header.uid, header.gid, dir_fd=here, follow_symlinks=False)
-    if header.type not in (tar.SYMLINK, tar.HARDLINK):
+    if keeper is not None and owners and header.type in _FORMATS:
+        wanted = Attributes(_FORMATS[header.type] | header.mode & 0o7777, header.uid, header.gid, 0, header.mtime_ns)
+        if header.type in (tar.REGULAR, tar.DIRECTORY):
+            entry = os.open(base, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=here)
+            try:
+                keeper.give(entry, wanted)
+            finally:
+                os.close(entry)
+        else:
+            keeper.give_name(here, base, wanted)
+    elif header.type not in (tar.SYMLINK, tar.HARDLINK):
+        if owners:
+            os.chown(base, header.uid, header.gid, dir_fd=here, follow_symlinks=False)
         entry = os.open(base, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
         try:
             os.chmod(f"/proc/self/fd/{entry}", header.mode & 0o7777)
         finally:
             os.close(entry)
+    elif owners:
+        os.chown(base, header.uid, header.gid, dir_fd=here, follow_symlinks=False)
     with contextlib.suppress(OSError):
         os.utime(base, ns=(header.mtime_ns, header.mtime_ns), dir_fd=here, follow_symlinks=False)

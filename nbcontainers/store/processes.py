@@ -38,6 +38,7 @@ class Processes:
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
         self._busy: set[_Process] = set()
+        self._ending: list[_Process] = []
         self._starter = 0
 
     def call(
@@ -65,22 +66,27 @@ class Processes:
         return tuple(process.pid for process in (*self._idle, *self._busy) if process.is_alive())
 
     def rest(self) -> None:
-        """End all idle ones but one."""
+        """Let all idle ones end but one. Nobody waits for that: one may be bringing layers to the disk."""
         with self._lock:
-            ending, self._idle = self._idle[1:], self._idle[:1]
-        _end(ending)
+            for process in self._idle[1:]:
+                process.hang_up()
+            self._ending += self._idle[1:]
+            self._idle = self._idle[:1]
+            self._reap()
 
     def close(self) -> None:
         """End all idle ones; one that has a call ends after it."""
         with self._lock:
-            ending, self._idle, self._busy = self._idle, [], set()
+            ending = [*self._idle, *self._ending]
+            self._idle, self._busy, self._ending = [], set(), []
         if self._starter == os.getpid():
             _end(ending)
 
     def _take(self) -> _Process:
         with self._lock:
             if self._starter != os.getpid():  # a forked copy of the engine has no part in its processes
-                self._starter, self._idle, self._busy = os.getpid(), [], set()
+                self._starter, self._idle, self._busy, self._ending = os.getpid(), [], set(), []
+            self._reap()
             while self._idle:
                 process = self._idle.pop()
                 if process.is_alive():
@@ -90,6 +96,12 @@ class Processes:
                 process = _Process(self._root, self._identity)
             self._busy.add(process)
             return process
+
+    def _reap(self) -> None:
+        over = [process for process in self._ending if not process.is_alive()]
+        self._ending = [process for process in self._ending if process not in over]
+        for process in over:
+            process.end(0)
 
     def _give_back(self, process: _Process) -> None:
         with self._lock:

@@ -331,13 +331,13 @@ def carry_out(
             rest = rest[os.write(out, rest) :]
 
     with _tree(work, rootfs, root) as tree:
-        carrying.pack(tree, path, name, emit, follow=follow)
+        carrying.pack(tree, path, name, emit, follow=follow, look=attributes.read)
 
 
 def carry_in(work: Work, rootfs: list[dict[str, Any]], folder: str, owners: bool, source: int, *root: int) -> None:
     """See ``Worker.carry_in``."""
     with _tree(work, rootfs, root, write=True) as tree, open(source, "rb", closefd=False) as stream:
-        carrying.place(tree, folder, stream, owners=owners)
+        carrying.place(tree, folder, stream, owners=owners, keeper=attributes.Owners())
 
 
 def verify(work: Work, chain: str) -> list[tuple[str, str]]:

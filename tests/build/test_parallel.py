@@ -157,6 +157,27 @@ def test_what_is_fetched_is_fetched_beside_the_rest_and_given_up(builder: Builde
     assert {event.step for event in builder.events if isinstance(event, Progress)} >= {2}
 
 
+class Destroyed:
+    """Something in whose destructor the interrupt comes."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_a_destructor_swallows_ends_it_too(builder: Builder) -> None:
+    """Python drops what is raised there."""
+    word = unique()
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Output):
+            Destroyed()
+
+    with pytest.raises(KeyboardInterrupt):
+        builder.build(f"FROM busybox\nRUN echo {word}; sleep 30\n", on_event=hear)
+    assert left_running(word) == []
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("instant", [0.02, 0.1, 0.25, 0.5, 0.9])
 def test_an_interrupt_ends_all_of_them(builder: Builder, instant: float) -> None:

@@ -140,8 +140,12 @@ def test_signals_reach_a_program_that_handles_them(store: Path, number: int, cod
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_that_it_does_not_handle_end_it(store: Path, number: int, code: int) -> None:
-    """The kernel would keep them from a first process for ever: we stop it ourselves."""
-    assert signalled(store, number, "echo ready; exec sleep 600")[0] == code
+    """The kernel would keep them from a first process for ever: we stop it ourselves.
+
+    It is tail that says the first word: the shell, which has a handler of its own for an interrupt, would take it to the grave
+    if it came just before exec.
+    """
+    assert signalled(store, number, "exec tail -f /etc/hostname")[0] == code
     assert nbc(store, "ps", "-q").stdout == ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -176,3 +177,10 @@ def test_lint_needs_no_images(engine: Engine, folder: Path) -> None:
     """It tells what it can see, with places; of an image that is not here nothing is supposed."""
     found = engine.lint("FROM not/here\nLABEL a=$MAYBE\nMAINTAINER me\nFROM scratch\nCMD x\n", context=folder)
     assert [(one.rule, one.line) for one in found] == [("MaintainerDeprecated", 3), ("JSONArgsRecommended", 5)]
+
+
+def test_what_speaks_to_registries_is_loaded_for_them_only() -> None:
+    """A build that asks none does not wait for it."""
+    code = "import sys; import nbcontainers.build.solver, nbcontainers.engine.caching; print('httpx' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

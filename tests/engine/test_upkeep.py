@@ -134,12 +134,15 @@ def test_what_a_killed_maker_left_of_a_container_goes(engine: Engine) -> None:
     (root / "containers" / ("f" * 64)).mkdir()
     (root / "snapshots" / ("f" * 64) / "upper").mkdir(parents=True)
     (root / "names" / "ghost").symlink_to("f" * 64)
+    (root / "ranges").mkdir()
+    (root / "ranges" / "7").symlink_to("f" * 64)
     kinds = {fault.kind for fault in engine.check().faults}
     assert kinds == {"container"}
     engine.prune(("images",))
     assert os.listdir(root / "containers") == [held.id]
     assert os.listdir(root / "snapshots") == [held.id]
     assert os.listdir(root / "names") == ["whole"]
+    assert os.listdir(root / "ranges") == []
     assert engine.check().faults == ()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from nbcontainers.engine import Engine, userns
 from nbcontainers.engine.container import Container
 from nbcontainers.errors import HostError, LaunchError, NBContainersError
+from nbcontainers.runtime import state as states
 
 Shell = Callable[..., str]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives ranges of ids")
@@ -52,6 +55,11 @@ def test_root_inside_is_nobody_outside(shell: Shell) -> None:
     assert lines[2:5] == ["0:0"] * 3
     assert lines[5] == lines[6]
     assert lines[7:] == ["33:34", "out", "/"]
+    assert shell("ls /proc/1/fd; cat /proc/sys/net/ipv4/ping_group_range", userns="auto").split() == [
+        *"012",
+        "0",
+        "65535",
+    ]
     assert shell("cat /proc/self/uid_map", userns="auto:size=1000").split()[2] == "1000"
 
 
@@ -88,7 +96,7 @@ def test_what_it_wrote_has_the_ids_that_it_saw(engine: Engine, tmp_path: Path) -
 
 @needs_root
 @pytest.mark.usefixtures("_can")
-def test_others_enter_it_copy_into_it_and_reach_it(engine: Engine, tmp_path: Path) -> None:
+def test_others_enter_it_copy_into_it_and_reach_it(engine: Engine, shell: Shell, tmp_path: Path) -> None:
     """exec as its root and as others, cp both ways while it runs, and a network whose names it is found by."""
     container = engine.run("toolbox", "sleep", "600", userns="auto", hostname="apart")
     try:
@@ -117,16 +125,15 @@ def test_others_enter_it_copy_into_it_and_reach_it(engine: Engine, tmp_path: Pat
         )
         assert (tmp_path / "back").stat().st_uid == 9
         assert container.top().rows
-        other = engine.run(
-            "toolbox",
-            "sh",
-            "-c",
-            f"getent hosts {container.name} || python3 -c 'import socket; "
-            f'print(socket.gethostbyname("{container.name}"))\'',
-            userns="auto",
-        )
-        assert other.wait(60) == 0
-        other.remove()
+        look = f"import socket; print(socket.gethostbyname({container.name!r}) != '')"
+        for words in ({"userns": "auto"}, {}):
+            other = engine.run("toolbox", "python3", "-c", look, **words)
+            assert other.wait(60) == 0
+            other.remove()
+        shared = f"container:{container.name}"
+        script = "readlink /proc/self/ns/net"
+        own = said(container, "sh", "-c", script)
+        assert shell(script, network=shared) == shell(script, network=shared, userns="auto") == own
     finally:
         container.remove(force=True)
 
@@ -179,6 +186,30 @@ def test_each_has_a_range_of_its_own(engine: Engine) -> None:
     userns.release(engine.store.root, made[0].id)
     for container in made[1:]:
         container.remove()
+
+
+@needs_root
+@pytest.mark.usefixtures("_can")
+def test_nothing_is_left_of_one_whose_shim_was_killed(engine: Engine) -> None:
+    """Its processes and cgroups go, and the host never saw a mount of it."""
+    before = Path("/proc/self/mountinfo").read_text()
+    container = engine.run("toolbox", "sleep", "600", userns="auto", memory="64m", detach=True)
+    assert Path("/proc/self/mountinfo").read_text() == before
+    pid, extra = container.state.pid, states.load_extra(engine.store.root / "containers" / container.id)
+    assert Path(f"/proc/{pid}/uid_map").read_text().split()[1] == str(container.spec.uid_mappings[0].host)
+    os.kill(extra["shim"], signal.SIGKILL)
+    assert container.wait(60) == 137
+    deadline = time.monotonic() + 30
+    while container.state.status != "exited" or any(
+        map(os.path.exists, (f"/proc/{pid}", *extra["cgroup_directories"]))
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    container.start(detach=True)  # and it can be started again, with the same range
+    assert Path(f"/proc/{container.state.pid}/uid_map").read_text().split()[1] == str(
+        container.spec.uid_mappings[0].host
+    )
+    container.remove(force=True)
 
 
 @needs_root

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from nbcontainers.errors import BuildError
-from nbcontainers.events import Output, StepFinished, StepStarted, Warned
+from nbcontainers.events import Output, StepFinished, StepStarted, StepStopped, Warned
 from nbcontainers.jupyter import forms, html
 from nbcontainers.jupyter.progress import Record
 from nbcontainers.results import Check, HostReport
@@ -169,6 +169,25 @@ def test_a_failed_build_marks_the_lines_that_failed() -> None:
     assert "two" in text
     assert "Hint: look" in text
     assert "no .dockerignore" in text
+
+
+def test_steps_that_went_on_at_once_stand_in_their_order() -> None:
+    """Each with its own output; the failed one is told from those that it cancelled."""
+    record = Record("demo:latest", samples.DOCKERFILE)
+    for number in (3, 1, 2):
+        record.take(StepStarted(number=number, total=4, text=f"RUN {number}", stage="", lines=(number, number)))
+    record.take(Output(data=b"of one\n", step=1))
+    record.take(Output(data=b"of three\n", step=3))
+    record.take(StepFinished(number=1, cached=False, seconds=0.1))
+    record.take(StepStopped(number=3, seconds=0.2))
+    record.take(StepStopped(number=2, seconds=0.2, cancelled=True))
+    record.fail(BuildError("RUN 3 failed", step="RUN 3", lines=(3, 3), exit_code=1, output=b"of three\n"))
+    assert [step["state"] for step in record.steps_json()] == ["done", "cancelled", "failed"]
+    assert "of one" in str(record.tails_json()["1"])
+    text = read(forms.build(record))
+    assert text.index("RUN 1") < text.index("RUN 2") < text.index("RUN 3")
+    assert "cancelled" in text
+    assert "[2/4] RUN 2   cancelled" in record.text()
 
 
 def test_a_finished_build_shows_its_layers() -> None:

@@ -16,16 +16,21 @@ from pathlib import Path
 
 PYTHON = "/usr/bin/python3"
 BUSYBOX = "/bin/busybox"
+SBIN = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 QEMU = "qemu-system-x86_64"
 KERNELS = "/var/lib/nbcontainers-guest/boot/vmlinuz-*"
 _LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "ensurepip", "tkinter", "turtledemo", "distutils", "pydoc_data"}
 _INIT = """\
 #!/bin/busybox sh
 export PATH=/bin PYTHONPATH=/guest HOME=/tmp PYTHONDONTWRITEBYTECODE=1
+if [ -z "$MOVED" ]; then # the first root of all cannot be left by pivot_root(2)
+    /bin/busybox mkdir -p /moved; /bin/busybox mount -o bind / /moved; cd /moved; /bin/busybox mount -o move . /
+    MOVED=1 exec /bin/busybox chroot . /init
+fi
 /bin/busybox mkdir -p /proc /sys /tmp /dev /bin
 /bin/busybox --install -s /bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs tmp /tmp
-mount -t cgroup2 cgroup /sys/fs/cgroup
+mount -t cgroup2 cgroup /sys/fs/cgroup; mount -t securityfs securityfs /sys/kernel/security
 ip link set lo up
 cd /guest
 {command}
@@ -45,6 +50,7 @@ def missing() -> str:
         "qemu-system-x86": shutil.which(QEMU),
         "busybox-static": os.path.exists(BUSYBOX),
         "python3": os.path.exists(PYTHON),
+        "apparmor": shutil.which("apparmor_parser", path=SBIN),
     }
     lacking = [name for name, there in needed.items() if not there]
     if not kernel():

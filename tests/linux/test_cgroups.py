@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.errors import Conflict, NBContainersError, NotFound
-from nbcontainers.linux import cgroups, groups
+from nbcontainers.linux import cgroups, devicefilter, groups
 from nbcontainers.linux.cgroups import Hierarchy
 from nbcontainers.oci.resources import Resources
 
@@ -47,6 +47,8 @@ class Container:
             os.mkdir(directory)
         for path, text in self.plan.writes:
             groups.write(path, text)
+        if self.plan.devices is not None:
+            devicefilter.attach(*self.plan.devices)
 
     def start(self, code: str) -> subprocess.Popen[str]:
         join = f"import os\nfor path in {self.plan.procs!r}: open(path, 'w').write('0')\nprint('in', flush=True)\n"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.runtime import test_apparmor
 
 from . import guest
 
@@ -15,13 +18,28 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py")
 
 
+def compiled(profile: str, folder: Path) -> Path:
+    """An AppArmor profile as the kernel takes it."""
+    features = "/etc/apparmor.d/abi/3.0"
+    words = ["apparmor_parser", "--skip-kernel-load", "--stdout", "--skip-cache", "--quiet"]
+    words += [f"--kernel-features={features}", f"--policy-features={features}"]
+    environment = {**os.environ, "PATH": guest.SBIN}
+    done = subprocess.run(words, input=profile.encode(), env=environment, capture_output=True, check=True)
+    made = folder / "policy"
+    made.write_bytes(done.stdout)
+    return made
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="root runs it, once")
 def test_cgroup_v2_holds_its_limits(tmp_path: Path) -> None:
-    """The tests of cgroups, and those of recorded trees, in a machine that has nothing but v2."""
+    """The tests of cgroups, of counters, of device rules and of AppArmor, in a machine that has nothing but v2."""
     if lacking := guest.missing():
         pytest.skip(f"no guest without {lacking}")
     folders = {"nbcontainers": ROOT / "nbcontainers", "tests/linux": ROOT / "tests/linux"}
+    for name in ("test_device_rules.py", "test_apparmor.py"):
+        folders[f"tests/runtime/{name}"] = ROOT / "tests/runtime" / name
+    folders["policy"] = compiled(test_apparmor.TEXT, tmp_path)
     for name in PACKAGES:
         found = importlib.util.find_spec(name)
         assert found is not None
@@ -40,9 +58,14 @@ def test_cgroup_v2_holds_its_limits(tmp_path: Path) -> None:
         "-rs",
         "tests/linux/test_cgroups.py",
         "tests/linux/test_counters.py",
+        "tests/linux/test_devicefilter.py",
+        "tests/runtime/test_device_rules.py",
+        "tests/runtime/test_apparmor.py",
     ]
     code, said = guest.run([guest.PYTHON, *words], folders, tmp_path, timeout=600)
     assert code == 0, said[-6000:]
     assert re.search(r"(\d+) passed", said), said[-2000:]
     lacking = re.findall(r"needs cgroup controllers that we may use: (.*)", said)
-    assert set(lacking) <= {"['devices']"}, said[-2000:]  # v2 has no such controller, all others are there
+    assert lacking == [], said[-2000:]
+    skipped = re.findall(r"SKIPPED .*(?:device|busybox|needs AppArmor).*", said)
+    assert skipped == [], said[-2000:]

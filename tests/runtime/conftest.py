@@ -178,7 +178,8 @@ def remove(root: Path) -> None:
         for name in names:
             path = os.path.join(folder, name)
             if not os.path.islink(path):
-                os.chmod(path, 0o700)
+                with contextlib.suppress(PermissionError):  # it is another user's of the container, and empty
+                    os.chmod(path, 0o700)
     shutil.rmtree(root)
 
 

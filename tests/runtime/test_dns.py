@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import os
+import select
 import socket
 import threading
 
@@ -12,6 +16,7 @@ from hypothesis import strategies as st
 from nbcontainers.runtime import dns
 from nbcontainers.runtime.streams import Poller
 
+DEAF = "127.7.7.7"  # where no name server is: an error comes back, and nobody reads it
 QUERY = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03WWW\x03net\x00\x00\x01\x00\x01"
 
 
@@ -90,7 +95,8 @@ def test_long_answers_come_by_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
     tcp = socket.create_server(("127.0.0.1", 0))
     tcp.setblocking(False)
     address = tcp.getsockname()
-    resolver.serve(udp, tcp, dns.Guest(lambda name, size: None, lambda address: "", ["127.0.0.1"]))
+    guest = dns.Guest(lambda name, size: None, lambda address: "", ["127.0.0.1"])
+    resolver.serve(udp, tcp, guest)
     extended = QUERY[:11] + b"\1" + QUERY[12:] + b"\0\0\x29\4\xd0\0\0\0\0\0\0"  # EDNS: OPT with 1232 bytes
     for number in range(20):
         with socket.create_connection(address) as client:
@@ -107,8 +113,44 @@ def test_long_answers_come_by_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
         assert data[5] & 0xF == (0 if number else 2)  # it failed
     assert set(server.asked) == {extended}
     poller.turn()  # the last one has hung up
-    resolver.leave(udp, tcp)
+    resolver.leave(guest, udp, tcp)
     server.end()
     for sockets in (*resolver._outgoing.values(), *resolver._asker._idle.values()):
         for one in sockets:
             one.close()
+
+
+def test_one_who_floods_keeps_nobody_from_an_answer() -> None:
+    """Of a guest's connections the newest stay and the others are closed; its questions that go out are counted."""
+    poller = Poller()
+    resolver = dns.Resolver(poller)
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    for one in (udp, tcp):
+        one.bind(("127.0.0.1", 0))
+    tcp.listen(16)
+    guest = dns.Guest(lambda name, size: [b"\x0a\0\0\1"] if name == "www.net" else None, lambda address: "", [DEAF])
+    resolver.serve(udp, tcp, guest)
+    before = len(os.listdir("/proc/self/fd"))
+    flood = []
+    for _ in range(300):
+        flood.append(socket.create_connection(tcp.getsockname()))
+        poller.turn()
+    assert len(os.listdir("/proc/self/fd")) - before - len(flood) < 20
+    flood[-1].sendall(len(QUERY).to_bytes(2, "big") + QUERY)
+    while not select.select([flood[-1]], [], [], 0)[0]:
+        poller.turn()
+    assert flood[-1].recv(1000).endswith(b"\0\4\x0a\0\0\1")
+    asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    refused = 0
+    for number in range(400):
+        asking.sendto(number.to_bytes(2, "big") + QUERY[2:].replace(b"WWW", b"xyz"), udp.getsockname())
+        poller.turn()
+        with contextlib.suppress(BlockingIOError):
+            refused += asking.recv(1000, socket.MSG_DONTWAIT)[3] & 0xF == 2
+    assert refused >= 100
+    assert guest.pending < 300
+    resolver.leave(guest, udp, tcp)
+    assert not guest.streams
+    for one in (*flood, asking, *itertools.chain(*resolver._outgoing.values(), *resolver._asker._idle.values())):
+        one.close()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -274,3 +278,43 @@ class TestLinksDoNotLeadOut:
         code, out, _ = box.run("cat", spec=replace(spec, masked_paths=("/v/link",)))
         assert (code, out) == (0, "")
         assert Path("/etc/passwd").read_text() != ""
+
+    def test_a_link_that_is_swapped_meanwhile_keeps_no_mask_off(self, box: Box, tmp_path: Path) -> None:
+        """/proc leads through a volume in which another container swaps a link: the masks lie on procfs, or nothing starts."""
+        layer, volume = tmp_path / "layer", tmp_path / "volume"
+        (layer / "hidden").mkdir(parents=True)
+        (layer / "vol").mkdir()
+        (layer / "proc").symlink_to("/vol/x")
+        (layer / "vol/x").symlink_to("/hidden")
+        for name in ("sys", "bus", "fs", "irq"):
+            (volume / "decoy" / name).mkdir(parents=True)
+        (volume / "decoy/sysrq-trigger").touch()
+        (volume / "x").symlink_to("/hidden")
+        mount = Mount(destination="/vol", type="bind", source=str(volume), options=("rbind",))
+        script = "grep -c ' /hidden/' /hidden/self/mountinfo"
+        words: dict[str, Any] = {"mounts": [mount], "lowers": [layer]}
+        masks = box.run("sh", "-c", script, **words)
+        assert int(masks[1]) >= len(READONLY)
+        swapper = subprocess.Popen([sys.executable, "-c", SWAP], cwd=volume, stdout=subprocess.PIPE)
+        seen = []
+        try:
+            assert swapper.stdout is not None
+            swapper.stdout.readline()
+            for _ in range(40):
+                with contextlib.suppress(LaunchError):
+                    seen.append(box.run("sh", "-c", script, **words))
+        finally:
+            swapper.kill()
+            swapper.communicate()
+        assert set(seen) == {masks}
+
+
+SWAP = """
+import os
+os.symlink("/vol/decoy", "y")
+print("swapping", flush=True)
+while True:  # each name is at each instant one of the two links
+    for target in ("/vol/decoy", "/hidden"):
+        os.symlink(target, "new")
+        os.rename("new", "x")
+"""

@@ -15,6 +15,7 @@ from nbcontainers.linux import idmap
 from nbcontainers.runtime import host as hosts
 from nbcontainers.runtime.host import TIER, Host
 from nbcontainers.runtime.process import Runtime
+from tests.engine.networked import fetch, host_of_our_own, python, serving
 from tests.runtime.conftest import Box
 
 
@@ -59,6 +60,28 @@ def test_a_range_needs_no_supervisor(box: Box) -> None:
     assert "Seccomp_filters:\t1\n" in box.shell("cat /proc/self/status", user="ann")
     lines = dict(line.split(":\t") for line in box.shell("cat /proc/self/status", user="ann").splitlines())
     assert lines["Uid"].split() == ["1000"] * 4
+
+
+def test_a_range_has_networks_and_shares_namespaces(host: Host, tmp_path: Path) -> None:
+    """At T1, too, containers find each other, are published, change networks, and share processes and IPC."""
+    if not host.allows("container networks"):
+        pytest.skip("this host allows no networks between containers")
+    with host_of_our_own(), Engine(tmp_path / "store") as engine:
+        engine.toolbox()
+        engine.create_network("net")
+        one = serving(engine, "one", network="net", publish=["127.0.0.1::80"], ipc="shareable")
+        assert fetch(f"http://127.0.0.1:{one.ports()[0][1]}/").startswith("one ")
+        code = "import urllib.request as u; print(u.urlopen('http://one/').read().decode())"
+        assert python(engine, code, network="net", user="5").startswith("one ")
+        other = engine.run("toolbox", "sleep", "600", detach=True)
+        other.connect(engine.network("net"))
+        assert python(engine, code, network=f"container:{other.name}").startswith("one ")
+        other.disconnect(engine.network("net"))
+        code = "print(open('/proc/1/cmdline').read().split(chr(0))[0])"
+        assert python(engine, code, pid="container:one", ipc="container:one", network="net") == "python3"
+        for container in (one, other):
+            container.remove(force=True)
+        engine.prune_networks()
 
 
 def test_the_tier_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

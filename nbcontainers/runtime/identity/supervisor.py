@@ -208,7 +208,7 @@ def _answer(
     got = listener.receive()
     if got is None:
         return
-    call, pid, _, number, _, _, *args = got
+    call, pid, number, *args = got
     handler, asks = handlers[number]
     caller = Caller(listener, call, pid, args, here.is_moved)
     try:

@@ -1,0 +1,97 @@
+"""Flags that are seldom used and mean something all the same, through the real program."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .test_attached import nbc
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    root = tmp_path_factory.mktemp("store")
+    yield root
+    left = nbc(root, "ps", "-aq").stdout.split()
+    if left:
+        nbc(root, "rm", "-f", *left)
+
+
+def test_the_last_ones_with_their_sizes(store: Path) -> None:
+    """``ps -n N`` lists the N that were made last, running or not; ``-s`` what each wrote and what its files have in all."""
+    for number in range(3):
+        nbc(store, "run", "--name", f"made{number}", "toolbox", "sh", "-c", "head -c 5000 /dev/zero >/zeros", code=0)
+    assert nbc(store, "ps", "-n", "2", "--format", "{{.Names}}", code=0).stdout.split() == ["made2", "made1"]
+    assert nbc(store, "ps", "-l", "--format", "{{.Names}}", code=0).stdout.split() == ["made2"]
+    titles, first, second = nbc(store, "ps", "-n", "2", "-s", code=0).stdout.splitlines()
+    assert "SIZE" in titles
+    for line in (first, second):
+        assert re.search(r"\b[58](\.\d+)?kB \(virtual [\d.]+MB\)", line), line
+    assert nbc(store, "ps", "-n", "x", code=1).stderr
+    nbc(store, "rm", "made0", "made1", "made2", code=0)
+
+
+def test_a_copy_keeps_the_numbers_of_owners(store: Path, tmp_path: Path) -> None:
+    """``cp -a`` both ways keeps user and group; without it what comes in is root's, and what goes out is the caller's."""
+    nbc(store, "create", "--name", "kept", "toolbox", "stat", "-c", "%u:%g %a %n", "/in", "/in/file", "/plain", code=0)
+    box = tmp_path / "in"
+    box.mkdir(mode=0o750)
+    (box / "file").write_text("x")
+    (box / "file").chmod(0o640)
+    mine = f"{os.getuid()}:{os.getgid()}"
+    if os.geteuid() == 0:
+        os.chown(box / "file", 33, 34)
+        mine = "33:34"
+    nbc(store, "cp", "-a", str(box), "kept:/in", code=0)
+    nbc(store, "cp", str(box / "file"), "kept:/plain", code=0)
+    lines = nbc(store, "start", "-a", "kept", code=0).stdout.splitlines()
+    assert lines[1].split()[0] == mine
+    assert [line.split(" ", 1)[1] for line in lines] == ["750 /in", "640 /in/file", "640 /plain"]
+    assert lines[2].startswith("0:0 ")
+    nbc(store, "cp", "-a", "kept:/in/file", str(tmp_path / "back"), code=0)
+    if os.geteuid() == 0:
+        assert (tmp_path / "back").stat().st_uid == 33
+    nbc(store, "cp", "kept:/in/file", str(tmp_path / "mine"), code=0)
+    assert (tmp_path / "mine").stat().st_uid == os.getuid()
+    nbc(store, "rm", "kept", code=0)
+
+
+def test_a_link_is_no_container(store: Path) -> None:
+    """``rm -l`` removes a link between containers in docker: there are none here, so it is refused and nothing is removed."""
+    nbc(store, "create", "--name", "stays", "toolbox", "true", code=0)
+    assert "--link cannot be had" in re.sub(r"\s+", " ", nbc(store, "rm", "-l", "stays", code=1).stderr)
+    nbc(store, "rm", "stays", code=0)
+
+
+def test_a_privileged_command_in_an_ordinary_container(store: Path) -> None:
+    """``exec --privileged`` has every capability that can be given, in a container that has fewer; others keep theirs."""
+    nbc(store, "run", "-d", "--name", "box", "--cap-drop", "ALL", "toolbox", "sleep", "600", code=0)
+    masks = {
+        flag: int(nbc(store, "exec", *flag, "box", "grep", "CapEff", "/proc/self/status", code=0).stdout.split()[1], 16)
+        for flag in ((), ("--privileged",))
+    }
+    assert masks[()] == 0
+    assert masks["--privileged",] >> 21 & 1, "CAP_SYS_ADMIN"
+    assert nbc(store, "exec", "box", "grep", "CapEff", "/proc/1/status", code=0).stdout.split()[1] == "0" * 16
+    nbc(store, "rm", "-f", "box", code=0)
+
+
+def test_strict_makes_an_error_of_a_warning(store: Path) -> None:
+    """What would not be enforced is listed, and nothing is made; without --strict it is a warning."""
+    words = ("-p", "8080:80", "--network", "host", "toolbox", "true")
+    before = nbc(store, "ps", "-aq", code=0).stdout
+    for verb in ("run", "create"):
+        done = nbc(store, verb, "--strict", *words, code=125)
+        assert "not enforced on this host" in done.stderr
+        assert "published ports: the container has this host's network" in re.sub(r"\s+", " ", done.stderr)
+    assert nbc(store, "ps", "-aq", code=0).stdout == before
+    assert "warning: published ports" in nbc(store, "run", "--rm", *words, code=0).stderr
+    assert nbc(store, "run", "--rm", "--strict", "toolbox", "echo", "runs", code=0).stdout == "runs\n"
+    # What the host has lost since it was made counts too.
+    nbc(store, "create", "--strict", "--name", "later", "toolbox", "true", code=0)
+    nbc(store, "start", "-a", "later", code=0)
+    nbc(store, "rm", "later", code=0)

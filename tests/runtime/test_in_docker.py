@@ -1,0 +1,114 @@
+"""Inside real Docker containers: as a pod is (tier T3), with nothing allowed (T4), and as Docker's own root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.build.peer import Dockerd
+
+from .docked import BARE, POD, Docked, docked
+
+pytestmark = [pytest.mark.peer("docker"), pytest.mark.skipif(bool(Dockerd.missing()), reason=Dockerd.missing() or "-")]
+_NBC = (sys.executable, "-m", "nbcontainers")
+
+
+@pytest.fixture(scope="module")
+def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docked]:
+    folder = tmp_path_factory.mktemp("dockerd")
+    with docked(folder) as made:
+        yield made
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_pod_is_tier_t3(docker: Docked) -> None:
+    """Doctor says so and what it means; a container runs, and what it sees and lacks is as it is said."""
+    report = docker.run(*_NBC, "doctor", options=POD)
+    assert report.stdout.startswith("tier T3: no privilege"), report.stdout + report.stderr
+    assert "containers see the host's /proc, read-only" in " ".join(report.stdout.split())
+    script = (
+        "touch /x; chown 33:34 /x; stat -c %u:%g /x; python3 -c 'import os; os.setuid(5); print(os.getuid())'; id -u"
+    )
+    done = docker.run(*_NBC, "run", "--name", "one", "toolbox", "sh", "-ec", script, options=POD)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["33:34", "5", "0"]
+    told = docker.run(*_NBC, "inspect", "one", options=POD).stdout
+    assert '"Tier": "T3"' in told
+    assert "processes: containers see the host's /proc" in told
+    strict = docker.run(*_NBC, "run", "--rm", "--strict", "-m", "64m", "toolbox", "true", options=POD)
+    assert strict.returncode == 125
+    assert "memory is watched, not enforced by the kernel" in " ".join(strict.stderr.split())
+    plain = docker.run(*_NBC, "run", "--rm", "-m", "64m", "toolbox", "echo", "runs", options=POD)
+    assert plain.stdout == "runs\n"
+    assert "memory is watched" in plain.stderr
+
+
+# What looks at process 1, or wants a proc file system of the container's own: in a pod there is the pod's.
+_OF_ITS_OWN_PROC = (
+    "identity/test_supervisor.py::test_it_is_out_of_reach",
+    "test_rootfs.py::test_the_mounts_are_dockers",
+    "test_init.py::test_the_policy_of_system_calls_is_on",
+    "test_init.py::test_no_descriptor_leaks",
+    "test_init.py::test_the_network_is_tuned_as_docker_does",
+    "test_exec.py::test_it_is_in_every_namespace_of_the_container",
+    "test_exec.py::test_it_holds_what_the_container_holds",
+)
+
+
+def test_the_suite_holds_in_a_pod(docker: Docked) -> None:
+    """The tests of the root file system, of identities, of what init does, of exec and of death run there as they do elsewhere."""
+    files = ("identity/test_supervisor.py", "test_rootfs.py", "test_init.py", "test_death.py", "test_exec.py")
+    options = ["-q", "-p", "no:cacheprovider", "--basetemp", "/tmp/tests"]
+    options += [word for name in _OF_ITS_OWN_PROC for word in ("--deselect", f"tests/runtime/{name}")]
+    done = docker.run(
+        sys.executable, "-m", "pytest", *options, *(f"tests/runtime/{name}" for name in files), options=POD
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+    assert " passed" in done.stdout
+
+
+def test_with_dockers_own_policy_images_can_be_looked_at(docker: Docked) -> None:
+    """Tier T4: what images are and hold works; a container is refused, and what would let it run is said."""
+    report = docker.run(*_NBC, "doctor", options=BARE)
+    assert report.stdout.startswith("tier T4: no user namespaces"), report.stdout + report.stderr
+    (docker.work / "Dockerfile").write_text("FROM scratch\nCOPY --chown=5:6 Dockerfile /a\n")
+    os.chown(docker.work / "Dockerfile", 1000, 1000)
+    environment = ("--env", "NBCONTAINERS_ROOT=/work/bare")
+    build = docker.run(
+        *_NBC, "build", "-q", "-t", "made", "-f", "/work/Dockerfile", "/work", options=(*BARE, *environment)
+    )
+    assert build.returncode == 0, build.stderr
+    assert "/a" in docker.run(*_NBC, "layers", "made", "--format", "json", options=(*BARE, *environment)).stdout
+    refused = docker.run(*_NBC, "run", "--rm", "--network", "none", "made", "/a", options=(*BARE, *environment))
+    said = " ".join(refused.stderr.split())
+    assert "containers cannot run on this host, tier T4: user namespace: " in said
+    assert "--security-opt seccomp=unconfined" in said
+
+
+def test_an_administrator_that_may_not_change_its_root_is_told(docker: Docked) -> None:
+    """Docker's policy lets CAP_SYS_ADMIN mount, and never pivot_root(2): without that no container is entered."""
+    options = ("--cap-add", "SYS_ADMIN", "--env", "NBCONTAINERS_ROOT=/tmp/store")
+    refused = docker.run(*_NBC, "run", "--rm", "--network", "none", "toolbox", "true", options=options)
+    said = " ".join(refused.stderr.split())
+    assert "containers cannot run on this host, tier T4: mounts: [Errno 1] Operation not permitted" in said
+    assert "--security-opt seccomp=unconfined" in said
+
+
+def test_dockers_root_is_no_root(docker: Docked) -> None:
+    """Without CAP_SYS_ADMIN: by Docker's policy nothing can run; without the policy, in a user namespace as in a pod."""
+    store = ("--env", "NBCONTAINERS_ROOT=/tmp/store")
+    report = docker.run(*_NBC, "doctor", options=store)
+    assert report.stdout.startswith("tier T4: "), report.stdout + report.stderr
+    refused = docker.run(*_NBC, "run", "--rm", "--network", "none", "toolbox", "true", options=store)
+    assert "root has no CAP_SYS_ADMIN here, and no user namespace of its own" in " ".join(refused.stderr.split())
+    open_ = (*store, "--security-opt", "seccomp=unconfined")
+    done = docker.run(*_NBC, "run", "--rm", "toolbox", "sh", "-c", "id -u; cat /proc/self/uid_map", options=open_)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[:2] == ["0", "0"]
+    report = docker.run(*_NBC, "doctor", options=open_)
+    assert report.stdout.startswith("tier T3: "), report.stdout + report.stderr
+    assert "root has no CAP_SYS_ADMIN here: containers live in a user namespace" in " ".join(report.stdout.split())

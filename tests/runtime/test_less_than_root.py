@@ -1,0 +1,56 @@
+"""Root that has not all that root has: the best tier that works is found by trying, and what is missing is said."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can have less than root has")
+_MISSING = "root has no CAP_SYS_ADMIN here"
+
+
+def without(capabilities: str, store: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the program as a root that can never have these capabilities."""
+    command = ["setpriv", f"--bounding-set={capabilities}", sys.executable, "-m", "nbcontainers", *words]
+    known = {name: value for name, value in os.environ.items() if name != "NBCONTAINERS_TIER"}
+    environment = {**known, "NBCONTAINERS_ROOT": str(store)}
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "tier", "owner"), [("-sys_admin", "T1", "33"), ("-sys_admin,-setuid,-setgid", "T2", "33")]
+)
+def test_a_user_namespace_takes_its_place(capabilities: str, tier: str, owner: str, tmp_path: Path) -> None:
+    """With a range of ids where root may map one, else with one id; networks and limits are there as far as they can be."""
+    report = without(capabilities, tmp_path / "store", "doctor")
+    assert report.stdout.startswith(f"tier {tier}: "), report.stdout + report.stderr
+    assert _MISSING in " ".join(report.stdout.split())
+    script = "touch /x; chown 33:34 /x; stat -c %u /x; id -u; grep -c . /proc/net/dev; cat /etc/hosts | tail -1"
+    done = without(capabilities, tmp_path / "store", "run", "--rm", "-m", "64m", "toolbox", "sh", "-ec", script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[:2] == [owner, "0"]
+    assert without(capabilities, tmp_path / "store", "run", "--rm", "--strict", "toolbox", "true").returncode == 0
+
+
+def test_root_that_may_not_set_up_networks(tmp_path: Path) -> None:
+    """Containers start all the same, with a loopback interface that stays down, which is said."""
+    report = without("-net_admin", tmp_path / "store", "doctor")
+    assert report.stdout.startswith("tier T0: "), report.stdout + report.stderr
+    assert "loopback: down in networks of their own" in " ".join(report.stdout.split())
+    words = ("run", "--rm", "--network", "none", "toolbox", "cat", "/sys/class/net/lo/operstate")
+    done = without("-net_admin", tmp_path / "store", *words)
+    assert (done.returncode, done.stdout) == (0, "down\n"), done.stderr
+
+
+def test_without_any_capability_it_is_said(tmp_path: Path) -> None:
+    """Then not even a user namespace can be had: the kernel wants CAP_SETFCAP to map root (user_namespaces(7))."""
+    done = without("-all", tmp_path / "store", "run", "--rm", "--network", "none", "toolbox", "true")
+    assert done.returncode == 125
+    said = " ".join(done.stderr.split())
+    assert f"containers cannot run on this host, tier T4: {_MISSING}, and no user namespace of its own" in said
+    assert "images, layers and diffs work here" in said

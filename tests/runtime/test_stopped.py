@@ -1,0 +1,85 @@
+"""A shim or zygote that stands still (SIGSTOP): whoever wants something of it hears an error in time, and can end it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from nbcontainers.errors import LaunchError
+from nbcontainers.runtime import execution, process, running
+from nbcontainers.runtime import state as states
+from nbcontainers.runtime.process import Runtime
+
+from .conftest import Box, eventually
+from .test_exec import run, wish
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second where it is up to a minute."""
+    monkeypatch.setattr(execution, "_PATIENCE_S", 1.0)
+    monkeypatch.setattr(execution, "_START_S", 1.0)
+    monkeypatch.setattr(running, "_PATIENCE_S", 1.0)
+    monkeypatch.setattr(process, "_START_S", 1.0)
+    monkeypatch.setattr(process, "_PATIENCE_S", 1.0)
+
+
+@contextlib.contextmanager
+def standing_still(pid: int) -> Iterator[None]:
+    """While it lasts, the process does nothing."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_a_container_whose_shim_stands_still_can_be_ended(box: Box, detach: bool) -> None:
+    """``stop`` ends the shim too, once the container's process is gone; the state is true, and nothing is left."""
+    started = box.start("sleep", "600", detach=detach)
+    state, extra = started.state, states.load_extra(started.folder)
+    with standing_still(extra["shim"]):
+        assert started.stop(0.1) == 137
+    assert started.state.status == "exited"
+    assert not states.is_alive(state.pid, extra["start"])
+    assert not os.path.exists(extra["socket"])
+    assert eventually(lambda: not list(box.host.hierarchy.directories(started.folder.name)), 10)
+
+
+def test_exec_where_the_shim_stands_still(box: Box) -> None:
+    """It is an error that says so; when the shim goes on, so does the container, and the command is not run after all."""
+    started = box.start("sleep", "600", detach=True)
+    with (
+        standing_still(states.load_extra(started.folder)["shim"]),
+        pytest.raises(LaunchError, match="nothing was heard"),
+    ):
+        started.exec(wish("touch", "/tmp/late"), stdin=False)
+    assert run(started, "true")[0] == 0
+
+
+def test_a_start_where_the_zygote_stands_still(box: Box) -> None:
+    """It is an error, and what was to be started is not started later."""
+    with Runtime(box.runtime._run_dir, box.host) as runtime:
+        folder, rootfs = box.prepare()
+        runtime.start(folder, box.spec("true"), rootfs, state=box.state(folder, ("true",))).wait(30)
+        folder, rootfs = box.prepare()
+        shims = [int(pid) for pid in children(runtime.zygote_pid() or 0)]
+        with contextlib.ExitStack() as still:
+            for pid in (runtime.zygote_pid() or 0, *shims):
+                still.enter_context(standing_still(pid))
+            with pytest.raises(LaunchError, match="nothing was heard"):
+                runtime.start(folder, box.spec("sleep", "600"), rootfs, state=box.state(folder, ("sleep",)))
+        path = folder / "state.json"
+        assert eventually(lambda: not path.exists() or states.load_state(folder).status in {"created", "exited"}, 30)
+
+
+def children(pid: int) -> list[str]:
+    """The processes that a process has forked."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return file.read().split()
