@@ -9,11 +9,12 @@ from typing import IO
 
 from ..engine import Engine
 from ..errors import NBContainersError, NotFound
-from ..events import Event, Observer, Progress, ignore
+from ..events import Event, Observer, Progress
 from .console import Console, archive_target
 from .flags import CONTAINER, OUTPUT, Command, Flag, Operand, truth
 from .steps import BuildProgress
 
+_FORMS = ("oci", "docker")
 _COMPRESSIONS = ("gzip", "zstd", "none")
 
 
@@ -21,23 +22,28 @@ def save(engine: Engine, values: Namespace, console: Console) -> int:
     """Write images to an archive."""
     found = [engine.image(name) for name in values.image]
     with archive_target(values.output, console) as stream:
-        engine.save(found, stream)
+        engine.save(found, stream, form=values.format or "both", platform=values.platform)
     return 0
 
 
 def load(engine: Engine, values: Namespace, console: Console) -> int:
     """Read images from an archive, or from an OCI layout in a folder."""
-    on_event = ignore if values.quiet else _progress(console)
+    shown, platform = _progress(console), values.platform
+
+    def on_event(event: Event) -> None:
+        if not (values.quiet and isinstance(event, Progress)):
+            shown(event)
+
     if values.input and Path(values.input).is_dir():
-        loaded = engine.load(Path(values.input), on_event=on_event)
+        loaded = engine.load(Path(values.input), platform=platform, on_event=on_event)
     elif values.input:
         try:
             with Path(values.input).open("rb") as stream:
-                loaded = engine.load(stream, on_event=on_event)
+                loaded = engine.load(stream, platform=platform, on_event=on_event)
         except FileNotFoundError:
             raise NotFound(f"no archive at {values.input}", hint="name a file that 'save' has written") from None
     else:
-        loaded = engine.load(_standard_input(), on_event=on_event)
+        loaded = engine.load(_standard_input(), platform=platform, on_event=on_event)
     for image in loaded:
         console.print(f"Loaded image: {image.name}" if image.reference else f"Loaded image ID: {image.id}")
     return 0
@@ -100,6 +106,15 @@ def commit(engine: Engine, values: Namespace, console: Console) -> int:
     return 0
 
 
+def form(text: str) -> str:
+    """The name of a format of archives."""
+    if text not in _FORMS:
+        raise NBContainersError(
+            f"not a format of archives: {text!r}", hint="oci or docker; without it an archive is both"
+        )
+    return text
+
+
 def compression(text: str) -> str:
     """The name of a compression."""
     if text not in _COMPRESSIONS:
@@ -124,7 +139,20 @@ VERBS = (
         name="save",
         act=save,
         summary="write images to an archive that Docker, Podman and skopeo read",
-        flags=(OUTPUT,),
+        flags=(
+            OUTPUT,
+            Flag(
+                names=("--format",),
+                metavar="oci|docker",
+                convert=form,
+                help="an OCI layout alone, or Docker's older format with plain layers (else both in one)",
+            ),
+            Flag(
+                names=("--platform",),
+                metavar="OS/ARCH[/VARIANT]",
+                help="only the images for it (else all that a name stands for, where all are here)",
+            ),
+        ),
         operands=(Operand(name="IMAGE", help="names or IDs of images", count="+"),),
     ),
     Command(
@@ -136,6 +164,11 @@ VERBS = (
                 names=("-i", "--input"),
                 metavar="FILE",
                 help="an archive or the folder of a layout (else standard input)",
+            ),
+            Flag(
+                names=("--platform",),
+                metavar="OS/ARCH[/VARIANT]",
+                help="only the images for it (else all that are in the archive)",
             ),
             Flag(names=("-q", "--quiet"), help="no progress"),
         ),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
+import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import IO, TextIO
 
 from ..errors import NBContainersError
@@ -92,12 +95,39 @@ def each(names: Iterable[str], console: Console, act: Callable[[str], object]) -
     return failed
 
 
-def archive_target(path: str | None, console: Console) -> IO[bytes]:
-    """The file that an archive goes to: a terminal is refused."""
+@contextlib.contextmanager
+def archive_target(path: str | None, console: Console) -> Iterator[IO[bytes]]:
+    """The file that an archive goes to: a terminal is refused. A file is there when the archive is whole, and not before."""
     if path:
-        return open(path, "wb")
+        try:
+            with _replaced(Path(path).resolve()) as stream:
+                yield stream
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise NBContainersError(
+                f"cannot write the archive {path}: {error.strerror}", hint="name a file where there is room for it"
+            ) from error
+        return
     if console.out.isatty():
         raise NBContainersError(
             "an archive is not for a terminal", hint="name a file with -o, or send the output to a pipe"
         )
-    return os.fdopen(os.dup(console.binary()), "wb")
+    with os.fdopen(os.dup(console.binary()), "wb") as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _replaced(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of another once it is whole; what is no file (a pipe, a device) is written to as it is."""
+    if path.exists() and not path.is_file():
+        with path.open("wb") as stream:
+            yield stream
+        return
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with scratch.open("xb") as stream:
+            yield stream
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)

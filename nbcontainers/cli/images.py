@@ -12,7 +12,8 @@ from ..oci.image import Image
 from . import difference, text
 from . import format as form
 from .console import Console, each
-from .flags import FORMAT, IMAGE, NO_TRUNC, QUIET, Command, Flag, Operand, truth
+from .creating import refuse
+from .flags import FORMAT, IMAGE, NO_TRUNC, PLATFORM, QUIET, Command, Flag, Operand, truth
 
 COLUMNS = (
     ("REPOSITORY", "Repository"),
@@ -86,7 +87,7 @@ def rmi(engine: Engine, values: Namespace, console: Console) -> int:
 
 def history(engine: Engine, values: Namespace, console: Console) -> int:
     """The instructions that made an image, the newest first."""
-    image = engine.image(values.image)
+    image = engine.variant(values.image, values.platform) if values.platform else engine.image(values.image)
     items = []
     for entry, layer in engine.history(image):
         made = entry.created_by if values.no_trunc or len(entry.created_by) <= 45 else entry.created_by[:44] + "…"
@@ -130,6 +131,10 @@ def image_diff(engine: Engine, values: Namespace, console: Console) -> int:
     return 0
 
 
+_NO_TREE = "images are listed by their names; 'layers IMAGE' shows what one is made of"
+_WHOLE = "the images for several platforms that one name stands for go together, with the name"
+
+
 VERBS = (
     Command(
         name="images",
@@ -147,6 +152,7 @@ VERBS = (
             QUIET,
             NO_TRUNC,
             FORMAT,
+            Flag(names=("--tree",), help=f"refused: {_NO_TREE}", refusal=_NO_TREE),
         ),
         operands=(Operand(name="REPOSITORY", help="a name, or a pattern of one, such as 'app*'", count="?"),),
     ),
@@ -163,6 +169,12 @@ VERBS = (
         flags=(
             Flag(names=("-f", "--force"), help="also those that ended containers were made from"),
             Flag(names=("--no-prune",), help="leave its layers in the store until the next prune"),
+            Flag(
+                names=("--platform",),
+                metavar="PLATFORM",
+                convert=refuse("--platform", _WHOLE),
+                help=f"refused: {_WHOLE}",
+            ),
         ),
         operands=(Operand(name="IMAGE", help="names or IDs of images", count="+"),),
     ),
@@ -179,6 +191,7 @@ VERBS = (
                 help="sizes and times for people (true)",
             ),
             NO_TRUNC,
+            PLATFORM,
             QUIET,
             FORMAT,
         ),

@@ -11,20 +11,33 @@ from ..engine import Engine
 from ..errors import NBContainersError
 from ..events import Event, Warned
 from ..oci.reference import Reference
+from . import format as form
+from . import text
 from .console import Console
-from .flags import PLATFORM, Command, Flag, Operand
+from .flags import FORMAT, PLATFORM, Command, Flag, Operand
 
 INSECURE = Flag(
     names=("--insecure",),
     help="take a certificate that is not valid, and http where there is no https, of this registry",
 )
 QUIET = Flag(names=("-q", "--quiet"), help="tell no progress")
-TRUST = Flag(names=("--disable-content-trust",), help="refused: content trust (Notary v1) is not known here")
+_TRUST = (
+    "there is no content trust (Notary v1) here to disable; a digest (NAME@sha256:…) says exactly which image is meant"
+)
+TRUST = Flag(names=("--disable-content-trust",), help=f"refused: {_TRUST}", refusal=_TRUST)
+
+
+REFERRER_COLUMNS = (
+    ("DIGEST", "Digest"),
+    ("ARTIFACT TYPE", "ArtifactType"),
+    ("SIZE", "Size"),
+    ("CREATED AT", "CreatedAt"),
+)
+_CREATED = "org.opencontainers.image.created"
 
 
 def pull(engine: Engine, values: Namespace, console: Console) -> int:
     """Bring an image, or all tags of a repository, from a registry."""
-    _no_content_trust(values)
     name, progress = values.name, console.transfers(quiet=values.quiet)
     if values.all_tags:
         for image in engine.pull_all(name, platform=values.platform, insecure=values.insecure, on_event=progress):
@@ -41,23 +54,39 @@ def pull(engine: Engine, values: Namespace, console: Console) -> int:
 
 def push(engine: Engine, values: Namespace, console: Console) -> int:
     """Bring an image, or all tags of a repository, to a registry."""
-    _no_content_trust(values)
     name = values.name
     if not values.all_tags and not values.quiet and ":" not in name.rpartition("/")[2] and "@" not in name:
         console.print("Using default tag: latest")
     progress = console.transfers(quiet=values.quiet)
-    engine.push(name, all_tags=values.all_tags, insecure=values.insecure, on_event=progress)
+    engine.push(name, all_tags=values.all_tags, platform=values.platform, insecure=values.insecure, on_event=progress)
     if values.quiet:
         console.print(str(Reference.parse(name)))
     return 0
 
 
-def _no_content_trust(values: Namespace) -> None:
-    if values.disable_content_trust:
-        raise NBContainersError(
-            "--disable-content-trust: there is no content trust here to disable",
-            hint="leave the flag out; a digest (NAME@sha256:…) says exactly which image is meant",
-        )
+def referrers(engine: Engine, values: Namespace, console: Console) -> int:
+    """List what belongs to an image at its registry."""
+    found = engine.referrers(
+        values.image,
+        artifact_type=values.artifact_type,
+        insecure=values.insecure,
+        on_event=console.transfers(errors=True),
+    )
+    items = [
+        {
+            "Digest": str(entry.digest),
+            "ArtifactType": text.printable(entry.artifact_type) or "<none>",
+            "MediaType": text.printable(entry.media_type),
+            "Size": entry.size if values.format == "json" else form.size(entry.size),
+            "CreatedAt": text.printable(entry.annotations.get(_CREATED, "")),
+            "Annotations": dict(entry.annotations),
+        }
+        for entry in found
+    ]
+    content = form.rows(items, values.format, REFERRER_COLUMNS)
+    if content:
+        console.print(content)
+    return 0
 
 
 def login(engine: Engine, values: Namespace, console: Console) -> int:
@@ -136,8 +165,29 @@ VERBS = (
         name="push",
         act=push,
         summary="bring an image to a registry",
-        flags=(Flag(names=("-a", "--all-tags"), help="every tag of the repository"), QUIET, INSECURE, TRUST),
+        flags=(
+            Flag(names=("-a", "--all-tags"), help="every tag of the repository"),
+            Flag(
+                names=("--platform",),
+                metavar="OS/ARCH[/VARIANT]",
+                help="the image for it alone, of a name that stands for several",
+            ),
+            QUIET,
+            INSECURE,
+            TRUST,
+        ),
         operands=(Operand(name="NAME", help="NAME[:TAG] that the image has here"),),
+    ),
+    Command(
+        name="referrers",
+        act=referrers,
+        summary="what a registry keeps for an image there: signatures, bills of material, attestations",
+        flags=(
+            Flag(names=("--artifact-type",), metavar="TYPE", default="", help="only those of this media type"),
+            FORMAT,
+            INSECURE,
+        ),
+        operands=(Operand(name="IMAGE", help="NAME[:TAG|@DIGEST] at a registry; it need not be here"),),
     ),
     Command(
         name="login",

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Unpack
 
 from ..errors import NotFound
 from ..events import Observer, ignore
+from ..oci import platforms
 from ..oci.descriptor import Descriptor, Digest
 from ..oci.image import History, Image
 from ..oci.reference import Reference
@@ -32,16 +33,17 @@ from ..results import (
 from . import building, connecting, inspect, networks, selection, volumes
 from . import options as words
 from .container import LIVE, Container
+from .exchange import Exchange
 from .networks import NetworkSettings
-from .parts import Parts
 
 if TYPE_CHECKING:
+    from ..store.archive import Form as ArchiveForm
     from ..store.compression import Compression
 
 TOOLBOX = Reference.parse("toolbox")
 
 
-class Engine(Parts):
+class Engine(Exchange):
     """A store of images and containers, and the means to build and run them.
 
     ``root`` is the store's folder; without it ``$NBCONTAINERS_ROOT`` or the first place that can hold one is used (``host()``
@@ -180,74 +182,6 @@ class Engine(Parts):
                 raise
             return self.toolbox()
 
-    def pull(
-        self, name: str, *, platform: str | None = None, insecure: bool = False, on_event: Observer = ignore
-    ) -> Image:
-        """Bring an image from its registry and unpack it; only what is not here already comes.
-
-        Args:
-            name: with a tag (else ``latest``) or a digest; without a registry it is Docker Hub's.
-            platform: ``linux/arm64`` and the like, of an image that has several; this host's without it.
-            insecure: take a certificate that is not valid, and http where there is no https.
-            on_event: told of each layer, in this thread.
-
-        Raises:
-            RegistryError: the registry refuses or cannot be reached.
-            IntegrityError: what came is not what was announced; nothing of it is kept.
-            NotFound: it is not for this platform.
-        """
-        from . import registries
-
-        image = registries.pull(self.store, name, platform=platform, insecure=insecure, on_event=on_event)
-        self._happen("pull", image)
-        return image
-
-    def pull_all(
-        self, name: str, *, platform: str | None = None, insecure: bool = False, on_event: Observer = ignore
-    ) -> tuple[Image, ...]:
-        """Pull every tag of a repository; a tag that has nothing for the platform is told of and left out."""
-        from . import registries
-
-        return registries.pull_all(self.store, name, platform=platform, insecure=insecure, on_event=on_event)
-
-    def push(
-        self, name: str, *, all_tags: bool = False, insecure: bool = False, on_event: Observer = ignore
-    ) -> tuple[Digest, ...]:
-        """Bring an image, or with ``all_tags`` each tag of a repository, to its registry; the digest of each there.
-
-        Raises:
-            NotFound: there is no such tag here.
-            RegistryError: the registry refuses or cannot be reached.
-        """
-        from . import registries
-
-        names = registries.all_tags(self.store, name) if all_tags else (registries.pushed(self.store, name),)
-        return registries.push(self.store, names, insecure=insecure, on_event=on_event)
-
-    def referrers(self, name: str, *, insecure: bool = False, on_event: Observer = ignore) -> tuple[Descriptor, ...]:
-        """What a registry keeps for an image of it: signatures, bills of material, attestations."""
-        from . import registries
-
-        return registries.referrers(self.store, name, insecure=insecure, on_event=on_event)
-
-    def login(
-        self, registry: str = "", *, username: str, password: str, insecure: bool = False, on_event: Observer = ignore
-    ) -> str:
-        """Keep a user name and password that the registry (Docker Hub without one) accepts, where Docker does; where is returned.
-
-        Raises:
-            RegistryError: it refuses them, or cannot be reached; nothing is kept.
-        """
-        from . import registries
-
-        return registries.login(registry, username, password, insecure=insecure, on_event=on_event)
-
-    def logout(self, registry: str = "", *, on_event: Observer = ignore) -> str:
-        """Forget what is kept for a registry (Docker Hub without one), whose name is returned: NotFound if nothing is."""
-        from . import registries
-
-        return registries.logout(registry, on_event)
-
     def _source(self, image: str | Image, policy: str, platform: str | None, on_event: Observer) -> Image:
         """The image for a container or a build, pulled by docker's ``--pull``: missing, always or never."""
         if isinstance(image, Image):
@@ -278,8 +212,11 @@ class Engine(Parts):
         return toolbox.build(self.store, extra=extra, on_event=on_event)
 
     def tag(self, image: str | Image, name: str) -> Image:
-        """Give an image another name; an image that had it keeps its other names."""
-        tagged = self.store.images.tag(self.image(image), Reference.parse(name))
+        """Give an image another name, with its images for other platforms; an image that had it keeps its other names."""
+        from ..store import variants
+
+        found = self.image(image)
+        tagged = self.store.images.tag(found, Reference.parse(name), top=variants.top(self.store, found))
         self._happen("tag", tagged)
         return tagged
 
@@ -310,20 +247,40 @@ class Engine(Parts):
         tagged = max((tag.tagged for tag in self.store.images.tags if tag.reference in names), default=0)
         return inspect.image(subject, tags, sorted(digests), tagged)
 
-    def save(self, names: Iterable[str | Image], stream: IO[bytes]) -> None:
-        """Write images to an archive that is an OCI layout and Docker's format at once."""
-        from ..store import archive
+    def save(
+        self,
+        names: Iterable[str | Image],
+        stream: IO[bytes],
+        *,
+        form: ArchiveForm = "both",
+        platform: str | None = None,
+        on_event: Observer = ignore,
+    ) -> None:
+        """Write images to an archive: an OCI layout (``oci``), Docker's older format (``docker``), or both at once.
 
-        archive.save(self.store, [self.image(name) for name in names], stream)
+        A name of images for several platforms keeps them all where all are here, but in Docker's format, which has one for a name.
 
-    def load(self, source: IO[bytes] | Path, *, on_event: Observer = ignore) -> tuple[Image, ...]:
-        """Read the images of an archive (OCI layout or Docker's format), or of an OCI layout in a folder.
-
-        The archive may be compressed by gzip, zstd, bzip2 or xz. Nothing is tagged unless every blob is whole.
+        Raises:
+            NotFound: an image is not here, or not for the platform.
         """
         from ..store import archive
 
-        images = archive.load(self.store, source, on_event=on_event)
+        wanted = platforms.parse(platform) if platform else None
+        images = [self.image(name) for name in names]
+        archive.save(self.store, images, stream, form=form, platform=wanted, on_event=on_event)
+
+    def load(
+        self, source: IO[bytes] | Path, *, platform: str | None = None, on_event: Observer = ignore
+    ) -> tuple[Image, ...]:
+        """Read the images of an archive (OCI layout or Docker's format), or of an OCI layout in a folder.
+
+        The archive may be compressed by gzip, zstd, bzip2 or xz. Nothing is tagged unless every blob is whole. With a platform
+        only the images for it are taken; those that have none are told of.
+        """
+        from ..store import archive
+
+        wanted = platforms.parse(platform) if platform else None
+        images = archive.load(self.store, source, platform=wanted, on_event=on_event)
         self.keep_within(on_event=on_event)
         for image in images:
             self._happen("load", image)
@@ -412,6 +369,12 @@ class Engine(Parts):
     def history(self, name: str | Image) -> tuple[tuple[History, Descriptor | None], ...]:
         """Each line of an image's history with the layer that it made, from the base up; a layer without a line has an empty one."""
         return self.store.images.history(self.image(name))
+
+    def variant(self, name: str | Image, platform: str) -> Image:
+        """The image of a name for exactly this platform: NotFound if the store has none."""
+        from ..store import variants
+
+        return variants.choose(self.store, self.image(name), platforms.parse(platform))
 
     def layers(self, name: str | Image) -> LayerStack:
         """What each layer of an image holds."""
@@ -510,13 +473,6 @@ class Engine(Parts):
         from . import happened
 
         return happened.read(self.store.root, filters, since=since, until=until)
-
-    def _happen(self, action: str, image: Image) -> None:
-        from ..runtime import happenings
-
-        name = image.reference.familiar if image.reference else image.name
-        path = str(self.store.root / happenings.NAME)
-        happenings.note(path, "image", action, {"id": str(image.id)}, {"name": name})
 
     # -- networks ------------------------------------------------------------------------------------------------------
 

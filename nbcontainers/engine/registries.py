@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from ..errors import NBContainersError, NotFound, RegistryError
-from ..events import Observer, Warned
+from ..events import Observer, Warned, ignore
 from ..oci import platforms
 from ..oci.descriptor import Descriptor, Digest, Platform
 from ..oci.image import Image
 from ..oci.reference import Reference
+from ..store import variants
 from ..store.registry import pull as pulling
 from ..store.registry import push as pushing
 from ..store.registry.access import Access, registry_name
@@ -58,13 +59,19 @@ def _pull(
         return pulling.pull(store, repository, reference, platform=platform, on_event=on_event)
 
 
-def push(store: Store, names: tuple[Reference, ...], *, insecure: bool, on_event: Observer) -> tuple[Digest, ...]:
+def push(
+    store: Store, names: tuple[Reference, ...], *, platform: str | None = None, insecure: bool, on_event: Observer
+) -> tuple[Digest, ...]:
     """Images by their tags, to one repository: the digest of each there."""
     sent: list[Descriptor] = []
+    wanted = _platform(platform)
     with access(on_event).repository(names[0], insecure=insecure) as repository:
         for reference in names:
             image = store.images.open(store.images.tags.read(reference).descriptor, reference)
-            sent.append(pushing.push(store, repository, reference, image, on_event=on_event))
+            if wanted is not None:
+                image = variants.choose(store, image, wanted)
+            alone = wanted is not None
+            sent.append(pushing.push(store, repository, reference, image, alone=alone, on_event=on_event))
     return tuple(descriptor.digest for descriptor in sent)
 
 
@@ -87,12 +94,14 @@ def all_tags(store: Store, name: str) -> tuple[Reference, ...]:
     return found
 
 
-def referrers(store: Store, name: str, *, insecure: bool, on_event: Observer) -> tuple[Descriptor, ...]:
+def referrers(
+    name: str, *, artifact_type: str = "", insecure: bool = False, on_event: Observer = ignore
+) -> tuple[Descriptor, ...]:
     """The manifests in a registry that belong to an image there."""
     reference = _wanted(name)
     with access(on_event).repository(reference, insecure=insecure) as repository:
         digest = reference.digest or repository.manifest(reference.tag).descriptor.digest
-        return repository.referrers(Digest(digest))
+        return repository.referrers(Digest(digest), artifact_type)
 
 
 def fetch(store: Store, digest: Digest, *, on_event: Observer) -> bool:

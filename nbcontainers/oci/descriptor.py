@@ -113,6 +113,7 @@ class Descriptor:
     size: int
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     platform: Platform | None = None
+    artifact_type: str = ""
 
     @classmethod
     def from_json(cls, data: Json) -> Descriptor:
@@ -127,6 +128,7 @@ class Descriptor:
                 size=size,
                 annotations=string_map(data.get("annotations")),
                 platform=Platform.from_json(data["platform"]) if data.get("platform") else None,
+                artifact_type=string(data.get("artifactType")),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise IntegrityError(
@@ -140,6 +142,8 @@ class Descriptor:
             known["annotations"] = dict(self.annotations)
         if self.platform:
             known["platform"] = self.platform.to_json()
+        if self.artifact_type:
+            known["artifactType"] = self.artifact_type
         return known
 
 

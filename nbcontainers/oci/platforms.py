@@ -97,8 +97,19 @@ def choose(manifests: Iterable[Descriptor], platform: Platform) -> Descriptor:
         if entry.platform is None or normal(entry.platform) in order
     ]
     if not ranked:
-        there = sorted({str(entry.platform) for entry in entries if entry.platform and entry.platform.os != "unknown"})
-        raise NotFound(
-            f"no image for {normal(platform)} in the index", hint=f"it has images for: {', '.join(there) or 'nothing'}"
-        )
+        raise none_of(entries, platform)
     return min(ranked, key=lambda found: found[:2])[2]
+
+
+def exact(manifests: Iterable[Descriptor], platform: Platform) -> Descriptor | None:
+    """The manifest of an index for this platform and no other; None where there is none."""
+    wanted = normal(platform)
+    return next((entry for entry in manifests if entry.platform and normal(entry.platform) == wanted), None)
+
+
+def none_of(manifests: Iterable[Descriptor], platform: Platform) -> NotFound:
+    """The error of an index that has nothing for a platform; its hint names those that there are."""
+    there = sorted({str(entry.platform) for entry in manifests if entry.platform and entry.platform.os != "unknown"})
+    return NotFound(
+        f"no image for {normal(platform)} in the index", hint=f"it has images for: {', '.join(there) or 'nothing'}"
+    )

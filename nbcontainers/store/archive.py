@@ -13,19 +13,23 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, Literal
 
-from ..errors import IntegrityError, InvalidReference
-from ..events import Observer, Progress, ignore
-from ..oci.descriptor import CONFIG, INDEX, MANIFEST, Descriptor, Digest
+from ..errors import IntegrityError, InvalidReference, NotFound
+from ..events import Observer, Progress, Warned, ignore
+from ..oci import platforms
+from ..oci.descriptor import CONFIG, INDEX, INDEXES, MANIFEST, Descriptor, Digest, Platform
 from ..oci.image import Image, ImageConfig, Index, Manifest, parse, to_bytes
 from ..oci.reference import Reference
+from . import plainarchive, variants
 from .compression import MEDIA_TYPES, ReadAhead, detect, reader
 from .content import Content
 from .incoming import Incoming
 from .store import Store
+
+Form = Literal["both", "oci", "docker"]
 
 REF_NAME = "org.opencontainers.image.ref.name"
 IMAGE_NAME = "io.containerd.image.name"
@@ -33,26 +37,47 @@ LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _PIECE = 1 << 20
 
 
-def save(store: Store, images: Iterable[Image], stream: IO[bytes], *, on_event: Observer = ignore) -> None:
+def save(
+    store: Store,
+    images: Iterable[Image],
+    stream: IO[bytes],
+    *,
+    form: Form = "both",
+    platform: Platform | None = None,
+    on_event: Observer = ignore,
+) -> None:
     """Write images to a stream, which need not be seekable; an image given under several names is written once.
 
+    A name that stands for an index keeps it, with all its images, where the store holds every one of them.
+
+    Args:
+        store: holds a lease of its own meanwhile.
+        images: with the names that they are to have.
+        stream: what is in it after an error is no archive.
+        form: ``oci`` for a layout alone; ``docker`` for what ``docker save`` wrote before it knew of layouts, with plain layers and one
+            platform for each name; ``both`` for a layout with Docker's list of images beside it.
+        platform: only the images for it; what is written of an index is then its image alone.
+        on_event: told of the progress.
+
     Raises:
-        NotFound: a blob is missing.
-        IntegrityError: a blob is damaged; what is in the stream by then is no archive.
+        NotFound: a blob is missing, or an image is not for the platform.
+        IntegrityError: a blob is damaged.
 
     """
-    chosen = tuple(images)
     with store.lease() as lease:
-        lease.add(*(image.descriptor.digest for image in chosen))
-        blobs = _blobs(chosen)
+        chosen = tuple(_choose(store, image, platform) for image in images)
+        lease.add(*(digest for one in chosen for digest in (one.top.digest, one.image.descriptor.digest)))
+        if form == "docker":
+            plainarchive.save(store.content, [one.image for one in chosen], stream, on_event=on_event)
+            return
+        blobs = {digest: size for one in chosen for digest, size in one.blobs.items()}
+        documents = [("oci-layout", LAYOUT), ("index.json", _index(chosen))]
+        if form == "both":
+            documents.append(("manifest.json", _docker_manifest(one.image for one in chosen)))
         total, done = sum(blobs.values()), 0
         with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_PIECE) as archive:
             archive.copybufsize = _PIECE  # type: ignore[attr-defined]  # typeshed knows it not
-            for name, data in (
-                ("oci-layout", LAYOUT),
-                ("index.json", _index(chosen)),
-                ("manifest.json", _docker_manifest(chosen)),
-            ):
+            for name, data in documents:
                 archive.addfile(_file(name, len(data)), io.BytesIO(data))
             for folder in ("blobs", *sorted({f"blobs/{digest.algorithm}" for digest in blobs})):
                 archive.addfile(_folder(folder))
@@ -62,19 +87,56 @@ def save(store: Store, images: Iterable[Image], stream: IO[bytes], *, on_event: 
                 on_event(Progress(what="save", done=done, total=total))
 
 
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """An image to be saved; ``top`` is what its name stands for in the archive, and all that it needs are the blobs, by size."""
+
+    image: Image
+    top: Descriptor
+    blobs: dict[Digest, int]
+
+
+def _choose(store: Store, image: Image, platform: Platform | None) -> _Chosen:
+    top = image.descriptor
+    if platform is not None:
+        image = variants.choose(store, image, platform)
+        top = image.descriptor
+    elif (named := variants.top(store, image)) != image.descriptor:
+        found = variants.of_index(store.content, named)
+        if not found.missing:
+            whole = (part for entry, manifest in found.held for part in (entry, manifest.config, *manifest.layers))
+            return _Chosen(image, named, {part.digest: part.size for part in (named, *whole)})
+    parts = (image.descriptor, image.manifest.config, *image.layers)
+    return _Chosen(image, top, {part.digest: part.size for part in parts})
+
+
 def load(
-    store: Store, source: IO[bytes] | Path, *, limit: int = 1 << 38, on_event: Observer = ignore
+    store: Store,
+    source: IO[bytes] | Path,
+    *,
+    platform: Platform | None = None,
+    limit: int = 1 << 38,
+    on_event: Observer = ignore,
 ) -> tuple[Image, ...]:
     """Take the images of an archive into the store, each by all its names; one without a name has no ``reference``.
 
     The archive is an OCI layout or a docker-archive in a tar, as it is or compressed, in a stream that need not be seekable; or
     it is an OCI layout in a folder. Nothing
     gets a name unless all images are whole, and a failed load leaves no blob. Layers are verified against their diff IDs here
-    where only Docker's names vouch for them, else when they are unpacked.
+    where only Docker's names vouch for them, else when they are unpacked. Of an image for several platforms its name stands
+    for their index, with all of them that are there.
+
+    Args:
+        store: holds a lease of its own meanwhile.
+        source: a stream, or the folder of a layout.
+        platform: only the images for it; one that has none is told of and left out.
+        limit: bytes of all entries together.
+        on_event: told of the progress.
 
     Raises:
         IntegrityError: the archive is no archive of images, cut short, damaged, or larger than ``limit`` bytes.
-        NotFound: an image in it has nothing for this platform, or lacks a blob that the store has not either.
+        NotFound: an image in it has nothing for this platform, or lacks a blob that the store has not either; or none of them is
+            for the platform that was asked for.
 
     """
     incoming = Incoming()
@@ -86,11 +148,21 @@ def load(
                 incoming.receive_folder(store.content, source, limit=limit, on_event=on_event)
             else:
                 incoming.receive(store.content, source, limit=limit, on_event=on_event)
-            for image, names in _read(store, incoming, limit):
+            tops: list[Descriptor] = []
+            refused: list[NotFound] = []
+            for found in _read(store, incoming, limit, platform):
+                if isinstance(found, NotFound):
+                    refused.append(found)
+                    on_event(Warned(message=f"left out: {found.message}", hint=found.hint))
+                    continue
+                image, top, names = found
                 images.extend(replace(image, reference=name) for name in names or (None,))
-            for image in images:
+                tops.extend(top for _ in names or (None,))
+            if refused and not images:
+                raise refused[0]
+            for image, top in zip(images, tops, strict=True):
                 if image.reference:
-                    store.images.tag(image, image.reference)
+                    store.images.tag(image, image.reference, top=top)
             loaded = tuple(images)
     finally:
         with contextlib.suppress(IntegrityError):  # a damaged image elsewhere: what it shares cannot be told
@@ -98,21 +170,39 @@ def load(
     return loaded
 
 
-def _read(store: Store, incoming: Incoming, limit: int) -> Iterator[tuple[Image, tuple[Reference, ...]]]:
-    """The images of an archive, whole and entered in the store, each with its names."""
+_Read = tuple[Image, Descriptor, tuple[Reference, ...]]
+
+
+def _read(store: Store, incoming: Incoming, limit: int, platform: Platform | None) -> Iterator[_Read | NotFound]:
+    """The images of an archive, whole and entered in the store, each with what its names are to stand for, and its names.
+
+    An image that is not for a platform that was asked for is the error that says so.
+    """
     entries = _docker_entries(incoming)
     if "index.json" in incoming.documents:
         docker_names = {incoming.find(str(entry["Config"])).digest: _names(entry.get("RepoTags")) for entry in entries}
         for descriptor in Index.from_json(parse(incoming.documents["index.json"], "index.json")).manifests:
-            image = store.images.add(descriptor)
+            try:
+                wanted = variants.of_entry(store, descriptor, platform) if platform else descriptor
+            except NotFound as error:
+                yield error
+                continue
+            image = store.images.add(wanted)
             annotations = descriptor.annotations
             oci_name = annotations.get(IMAGE_NAME) or annotations.get(REF_NAME, "")
             # Where it is a tag alone ("latest"), as umoci has it, it is the name of nothing.
             own = _names([oci_name] if set(oci_name) & set("/:") else ())
-            yield image, own or docker_names.get(image.id, ())
+            top = image.descriptor
+            if wanted.media_type in INDEXES:
+                top = Descriptor(media_type=wanted.media_type, digest=wanted.digest, size=wanted.size)
+            yield image, top, own or docker_names.get(image.id, ())
     elif entries:
         for entry in entries:
-            yield _read_docker(store, incoming, entry, limit), _names(entry.get("RepoTags"))
+            image = _read_docker(store, incoming, entry, limit)
+            if platform and platforms.normal(image.config.platform) != platforms.normal(platform):
+                yield platforms.none_of((replace(image.descriptor, platform=image.config.platform),), platform)
+                continue
+            yield image, image.descriptor, _names(entry.get("RepoTags"))
     else:
         raise IntegrityError(
             "no images in the archive: it has neither index.json nor manifest.json",
@@ -183,20 +273,13 @@ def _measure(blob: BinaryIO, limit: int) -> tuple[str, Digest]:
     return kind, Digest(archive.digest)
 
 
-def _blobs(images: Iterable[Image]) -> dict[Digest, int]:
-    """Every blob of the images with its size."""
-    return {
-        descriptor.digest: descriptor.size
-        for image in images
-        for descriptor in (image.descriptor, image.manifest.config, *image.layers)
-    }
-
-
-def _index(images: Iterable[Image]) -> bytes:
+def _index(chosen: Iterable[_Chosen]) -> bytes:
     """index.json: an entry for each name. Docker and containerd read the one annotation, podman and skopeo the other."""
     entries = []
-    for image in images:
-        entry = image.descriptor.to_json() | {"platform": image.config.platform.to_json()}
+    for one in chosen:
+        image, entry = one.image, one.top.to_json()
+        if one.top.media_type not in INDEXES:
+            entry |= {"platform": image.config.platform.to_json()}
         if image.reference and image.reference.tag:
             entry["annotations"] = {IMAGE_NAME: str(image.reference), REF_NAME: str(image.reference)}
         if entry not in entries:

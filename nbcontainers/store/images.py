@@ -146,7 +146,12 @@ class Images:
         tagged = [self._open_or_none(tag.descriptor, tag.reference) for tag in self.tags]
         found = [image for image in tagged if image]
         ids = {image.id for image in found}
-        rows = {row.config: row.descriptor for row in self._rows("sha256:") if row.config not in ids}
+        others = {digest for tag in self.tags for digest in self._entries(tag.descriptor)}
+        rows = {
+            row.config: row.descriptor
+            for row in self._rows("sha256:")
+            if row.config not in ids and row.descriptor.digest not in others
+        }
         untagged = [image for image in map(self._open_or_none, rows.values()) if image]
         return (*sorted(found, key=_age), *sorted(untagged, key=_age))
 
@@ -155,6 +160,15 @@ class Images:
             return self.open(descriptor, reference)
         except NBContainersError:
             return None
+
+    def _entries(self, descriptor: Descriptor) -> tuple[Digest, ...]:
+        """What an index names: images for other platforms are no images without a name."""
+        if descriptor.media_type not in INDEXES:
+            return ()
+        with contextlib.suppress(NBContainersError):
+            index = Index.from_json(parse(self._document(descriptor), f"index {descriptor.digest}"))
+            return tuple(entry.digest for entry in index.manifests)
+        return ()
 
     def _rows(self, prefix: str) -> tuple[Row, ...]:
         return tuple(row for row in self._metadata.find(prefix) if self._content.has(row.descriptor.digest))
@@ -204,8 +218,8 @@ class Images:
             if (size := self._content.size(layer.digest)) != layer.size:
                 raise _of_other_size(layer, size)
 
-    def tag(self, image: Image, reference: Reference) -> Image:
-        """Give an image a name, durably, taking it from the image that has it.
+    def tag(self, image: Image, reference: Reference, *, top: Descriptor | None = None) -> Image:
+        """Give an image a name, durably, taking it from the image that has it; ``top`` may be an index that it is chosen from.
 
         Raises:
             InvalidReference: the name has a digest.
@@ -216,7 +230,7 @@ class Images:
             raise InvalidReference(
                 f"refusing to create a tag with a digest reference: {reference.familiar}", hint="give NAME:TAG"
             )
-        return self.name(image, reference, image.descriptor)
+        return self.name(image, reference, top or image.descriptor)
 
     def name(self, image: Image, reference: Reference, descriptor: Descriptor) -> Image:
         """Let a name stand for a descriptor from then on: the image's manifest, or an index of which this host takes the image.
@@ -332,8 +346,11 @@ class Images:
             same = {digest for digest, manifest in found.manifests.items() if manifest.config.digest == only.id}
             candidates |= same
             for digest, index in found.indexes.items():
-                if same & {entry.digest for entry in index.manifests}:
-                    candidates.add(digest)
+                entries = {entry.digest for entry in index.manifests}
+                if same & entries:
+                    candidates |= {digest, *entries}
+                    for manifest in filter(None, map(found.manifests.get, entries)):
+                        candidates |= {manifest.config.digest, *(layer.digest for layer in manifest.layers)}
             reachable = self._reachable(found, keep)
             return garbage.sweep(
                 self._root, self._content, found, reachable, only=candidates, forget=self._metadata.remove

@@ -1,6 +1,7 @@
-"""Every flag of ``docker run``, ``docker create``, ``docker exec`` and ``docker update``: it works and is tested, or is refused by name.
+"""Every flag of ``docker run`` and its like, and of the verbs of images: it works and is tested, or is refused by name.
 
-``docker_flags.json`` has the flags of Docker's command line by its version, and for each that works the test that shows it.
+``docker_flags.json`` has the flags of Docker's command line by its version, and for each that works the test that shows it: by
+its name, or where verbs mean different things by it, by the verb and the name.
 ``python -m tests.cli.test_docker_flags`` writes docs/flags.md, which these tests hold to what the program is.
 """
 
@@ -58,7 +59,8 @@ def test_no_flag_of_dockers_is_ignored(verb: str, name: str) -> None:
         assert main.run([verb, *given, "image", "true"], console=console) == (125 if verb in ("run", "create") else 1)
         assert f"{name} cannot be had: {why}" in re.sub(r"\s+", " ", out.getvalue())
         return
-    path, _, test = DATA["shown_by"].get(name, "").partition("::")
+    shown = DATA["shown_by"].get(f"{verb} {name}") or DATA["shown_by"].get(name, "")
+    path, _, test = shown.partition("::")
     assert test, f"{name} works, and docker_flags.json names no test that shows it"
     text = (HERE.parents[1] / path).read_text()
     assert f"def {test}(" in text, f"{path} has no {test}"
@@ -86,7 +88,7 @@ def test_the_document_is_made_of_what_is() -> None:
 def document() -> str:
     """The table of all flags, in the order of their names."""
     verbs = verbs_that_are_there()
-    names = sorted({(words[-1], *words[:-1]) for verb in verbs for words in WORDS[verb]})
+    names = sorted({words[-1] for verb in verbs for words in WORDS[verb]})
     lines = [
         "# docker's flags",
         "",
@@ -96,12 +98,15 @@ def document() -> str:
         "| flag | of | |",
         "|---|---|---|",
     ]
-    for name, *short in names:
-        of = [verb for verb in verbs if any(words[-1] == name for words in WORDS[verb])]
-        flag = ours(of[0], name)
-        what = flag.help.replace("|", "\\|")
-        shown = "`, `".join([*short, name])
-        lines.append(f"| `{shown}` | {', '.join(of)} | {'*' + what + '*' if reason(flag) else what} |")
+    for name in names:
+        meant: dict[tuple[str, str], list[str]] = {}
+        for verb in verbs:
+            for words in WORDS[verb]:
+                if words[-1] == name:
+                    meant.setdefault(("`, `".join(words), ours(verb, name).help), []).append(verb)
+        for (shown, what), of in meant.items():
+            text = what.replace("|", "\\|")
+            lines.append(f"| `{shown}` | {', '.join(of)} | {f'*{text}*' if what.startswith(_REFUSED) else text} |")
     return "\n".join(lines) + "\n"
 
 

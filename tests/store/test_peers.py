@@ -18,14 +18,17 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.linux.idmap import of_host
+from nbcontainers.oci.descriptor import Digest, Platform
 from nbcontainers.oci.image import History, Image
 from nbcontainers.oci.reference import Reference
-from nbcontainers.store.archive import load, save
+from nbcontainers.store import variants
+from nbcontainers.store.archive import Form, load, save
 from nbcontainers.store.snapshots import CopySnapshots
 from nbcontainers.store.store import Store
 from tests.benchmarks.docker import Docker
 from tests.benchmarks.peers import Podman
 from tests.benchmarks.spawn import Unavailable
+from tests.store.random_images import several
 from tests.store.trees import archive, link, make_image, member, seen
 from tests.store.validate import validate
 
@@ -105,6 +108,14 @@ def written(store: Store, image: Image, tmp_path: Path) -> Path:
     return path
 
 
+def formed(store: Store, image: Image, tmp_path: Path, form: Form) -> Path:
+    """Our archive of one format."""
+    path = tmp_path / f"{form}.tar"
+    with path.open("wb") as stream:
+        save(store, [image], stream, form=form)
+    return path
+
+
 def tree(store: Store, image: Image, key: str = "tree") -> Seen:
     """All of an image, as we unpack it."""
     store.snapshots.unpack(image)
@@ -173,6 +184,45 @@ def test_skopeo_and_umoci_unpack_ours(
     same(tree(store, image), seen(tmp_path / "bundle" / "rootfs"))
 
 
+@needs("skopeo", "umoci")
+@pytest.mark.peer("umoci")
+@pytest.mark.parametrize(("form", "transport"), [("oci", "oci-archive"), ("docker", "docker-archive")])
+def test_skopeo_and_umoci_unpack_ours_of_one_format(
+    store: Store, image: Image, tmp_path: Path, form: Form, transport: str
+) -> None:
+    """An archive that is of one format alone is read as that format."""
+    layout = f"{tmp_path / 'layout'}:v1"
+    run(
+        "skopeo",
+        "--insecure-policy",
+        "copy",
+        f"{transport}:{formed(store, image, tmp_path, form)}:{NAME}",
+        f"oci:{layout}",
+    )
+    run("umoci", "unpack", "--image", layout, str(tmp_path / "bundle"))
+    same(tree(store, image), seen(tmp_path / "bundle" / "rootfs"))
+
+
+@needs("skopeo")
+@pytest.mark.peer("skopeo")
+@pytest.mark.parametrize("form", ["both", "oci"])
+def test_skopeo_copies_every_platform_of_ours(store: Store, tmp_path: Path, form: Form) -> None:
+    """The index of an archive leads skopeo to every image, and what skopeo makes of it leads us to them again."""
+    foreign = Platform(architecture="s390x")
+    with store.lease():
+        image, top = several(store, NAME, Platform.host(), foreign)
+    archive, copied = formed(store, image, tmp_path, form), tmp_path / "copied.tar"
+    found = run("skopeo", "inspect", "--raw", f"oci-archive:{archive}:{NAME}")
+    assert Digest.of(found.encode()) == top.digest
+    run("skopeo", "--insecure-policy", "copy", "--all", f"oci-archive:{archive}:{NAME}", f"oci-archive:{copied}:{NAME}")
+    for path in (archive, copied):
+        with Store(tmp_path / path.stem, identity=store.identity) as fresh, path.open("rb") as stream:
+            (loaded,) = load(fresh, stream)
+            assert fresh.images.tags.read(Reference.parse(NAME)).descriptor.digest == top.digest
+            validate(fresh, loaded)
+            validate(fresh, variants.choose(fresh, loaded, foreign))
+
+
 @needs("skopeo")
 @pytest.mark.peer("skopeo")
 @pytest.mark.parametrize(
@@ -235,6 +285,10 @@ def podman(tmp_path: Path, written: Path) -> Iterator[Podman]:
 def test_podman_reads_ours_and_we_read_podmans(store: Store, image: Image, podman: Podman, tmp_path: Path) -> None:
     """podman loads our archive to the same tree, and what it saves, of either kind, is the same tree again."""
     ours = tree(store, image)
+    for form in ("oci", "docker"):
+        podman.run(podman.command("rmi", NAME))
+        told = podman.ask("load", "--input", str(formed(store, image, tmp_path, form)))
+        assert told == f"Loaded image: {NAME}"
     key = podman.ask("create", "--network", "none", NAME, "true")
     same(ours, seen(podman.ask("mount", key)), without=frozenset({"dev", "etc", "proc", "run", "sys"}))
     for kind in ("docker-archive", "oci-archive"):
@@ -277,6 +331,12 @@ def test_docker_reads_ours_and_we_read_dockers(
 ) -> None:
     """dockerd loads our archive to the same tree, and what it saves is the same tree again."""
     ours = tree(store, image)
+    compressed = make_image(
+        store, rich_layers(), kind="zstd"
+    )  # which this Docker knows only where it is plain in the archive
+    compressed = store.images.tag(replace(compressed, reference=None), Reference.parse("docker.io/library/zstd:v1"))
+    docker.run(docker.command("load", "--input", str(formed(store, compressed, tmp_path, "docker"))))
+    assert docker.ask("image", "inspect", "--format", "{{.ID}}", "zstd:v1") == compressed.id
     docker.run(docker.command("load", "--input", str(written)))
     key = docker.ask("create", "rich:v1", "true")
     exported = tmp_path / "export.tar"

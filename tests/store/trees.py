@@ -10,11 +10,14 @@ import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import zstandard
+
 from nbcontainers.linux import idmap
-from nbcontainers.oci.descriptor import LAYER_GZIP, Digest, Platform
+from nbcontainers.oci.descriptor import Digest, Platform
 from nbcontainers.oci.image import Image, ImageConfig
 from nbcontainers.results import Entry
 from nbcontainers.store.attributes import is_whiteout
+from nbcontainers.store.compression import MEDIA_TYPES, Compression
 from nbcontainers.store.layers import Limits, apply
 from nbcontainers.store.store import Store
 
@@ -70,11 +73,21 @@ def unpack(layer: bytes, folder: Path, *parents: Path, limits: Limits = LIMITS) 
     return digest, index
 
 
-def make_image(store: Store, layers: Sequence[bytes]) -> Image:
-    """An image of these uncompressed layers, from the base up."""
-    blobs = [store.content.write(gzip.compress(layer, 1, mtime=0), LAYER_GZIP) for layer in layers]
+def make_image(store: Store, layers: Sequence[bytes], *, kind: Compression = "gzip") -> Image:
+    """An image of these uncompressed layers, from the base up; compressed on the way into the store."""
+    blobs = [store.content.write(_compressed(layer, kind), MEDIA_TYPES[kind]) for layer in layers]
     config = ImageConfig(platform=Platform.host(), diff_ids=tuple(Digest.of(layer) for layer in layers))
     return store.images.create(config, blobs)
+
+
+def _compressed(layer: bytes, kind: Compression) -> bytes:
+    match kind:
+        case "gzip":
+            return gzip.compress(layer, 1, mtime=0)
+        case "zstd":
+            return zstandard.ZstdCompressor().compress(layer)
+        case "none":
+            return layer
 
 
 def seen(folder: Path | str, *, times: bool = True, owners: bool = True) -> dict[str, tuple[object, ...]]:

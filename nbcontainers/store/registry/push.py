@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ...errors import NotFound
 from ...events import Observer, Transfer, TransferFinished, TransferStarted, Warned
 from ...oci.descriptor import INDEXES, Descriptor, Digest
-from ...oci.image import Image, Index, Manifest, parse
+from ...oci.image import Image, Manifest
 from ...oci.reference import Reference
+from .. import variants
 from ..store import Store
 from . import upload
 from .origins import Origins
@@ -29,10 +28,19 @@ class _Parts:
     layers: tuple[Descriptor, ...]
 
 
-def push(store: Store, repository: Repository, reference: Reference, image: Image, *, on_event: Observer) -> Descriptor:
+def push(
+    store: Store,
+    repository: Repository,
+    reference: Reference,
+    image: Image,
+    *,
+    alone: bool = False,
+    on_event: Observer,
+) -> Descriptor:
     """Bring an image to a registry under a name; what is named there then is returned.
 
-    A tag that stands for an index sends all of it if the store has every image in it, else this host's alone.
+    A tag that stands for an index sends all of it if the store has every image in it, else this host's alone; with ``alone``
+    nothing but this image goes there.
 
     Raises:
         NotFound: the store lacks a part of it.
@@ -42,7 +50,7 @@ def push(store: Store, repository: Repository, reference: Reference, image: Imag
     """
     on_event(TransferStarted(name=reference.familiar, direction="push"))
     with store.lease() as lease:
-        top = _top(store, reference, image)
+        top = image.descriptor if alone else variants.top(store, replace(image, reference=reference))
         lease.add(top.digest, image.descriptor.digest)
         parts = _parts(store, top, image, on_event)
         _blobs(store, repository, reference, image, parts, on_event)
@@ -56,32 +64,16 @@ def push(store: Store, repository: Repository, reference: Reference, image: Imag
     return last
 
 
-def _top(store: Store, reference: Reference, image: Image) -> Descriptor:
-    """What the name stands for in the store: an index, or the image's manifest."""
-    with contextlib.suppress(NotFound):
-        return store.images.tags.read(reference).descriptor
-    return image.descriptor
-
-
 def _parts(store: Store, top: Descriptor, image: Image, on_event: Observer) -> _Parts:
     if top.media_type not in INDEXES:
         return _of([(image.descriptor, image.manifest)])
-    index = Index.from_json(parse(store.content.read(top.digest), f"index {top.digest}"))
-    held: list[tuple[Descriptor, Manifest]] = []
-    for entry in index.manifests:
-        try:
-            manifest = Manifest.from_json(parse(store.content.read(entry.digest), f"manifest {entry.digest}"))
-            for blob in (manifest.config, *manifest.layers):
-                store.content.size(blob.digest)
-        except NotFound:
-            continue
-        held.append((entry, manifest))
-    if len(held) == len(index.manifests):
-        parts = _of(held)
+    found = variants.of_index(store.content, top)
+    if not found.missing:
+        parts = _of(found.held)
         return _Parts((*parts.documents, top), parts.configs, parts.layers)
     on_event(
         Warned(
-            message=f"only the image for {image.config.platform} is pushed, of {len(index.manifests)} in its index",
+            message=f"only the image for {image.config.platform} is pushed, of {len(found.held) + len(found.missing)} in its index",
             hint="the others are not in the store",
         )
     )

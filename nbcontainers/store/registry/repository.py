@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 from ...errors import IntegrityError, RegistryError
 from ...oci.descriptor import INDEX, Descriptor, Digest
-from ...oci.image import parse
+from ...oci.image import Index, parse
 from . import authentication as scope
 from . import session as http
 from .documents import ACCEPTED, LIMIT, Document
@@ -115,28 +115,37 @@ class Repository:
             found.extend(str(tag) for tag in page)
         return tuple(dict.fromkeys(found))
 
-    def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
+    def referrers(self, digest: Digest, artifact_type: str = "") -> tuple[Descriptor, ...]:
         """The manifests that say of themselves that they belong to another: signatures, bills of material and the like.
 
-        A registry without the call keeps them in an index that is tagged for the digest.
+        A registry without the call keeps them in an index that is tagged for the digest. Of a type only those are given; the
+        registry may choose them, and need not.
         Source: OCI distribution spec 1.1, "Listing Referrers" and "Unavailable Referrers API".
         """
         found: list[Descriptor] = []
         what = f"list of what refers to {digest}"
+        query = "?" + urlencode({"artifactType": artifact_type}) if artifact_type else ""
+        has_call = False
         try:
-            for page in self._pages(f"referrers/{digest}", what, "manifests", kind=INDEX):
+            for page in self._pages(f"referrers/{digest}{query}", what, "manifests", kind=INDEX):
+                has_call = True
                 found.extend(Descriptor.from_json(entry) for entry in page)
         except RegistryError as error:
-            if error.status != 404:
+            if error.status != 404 or has_call:
                 raise
-            try:
-                document = self._manifest(self.registry, f"{digest.algorithm}-{digest.hex}")
-            except RegistryError as absent:
-                if absent.status != 404:
-                    raise
-                return ()
-            found.extend(getattr(document.value, "manifests", ()))
-        return tuple({entry.digest: entry for entry in found}.values())
+            found.extend(self._tagged_referrers(digest))
+        wanted = [entry for entry in found if artifact_type in ("", entry.artifact_type)]
+        return tuple({entry.digest: entry for entry in wanted}.values())
+
+    def _tagged_referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
+        """What the index lists that clients keep under a tag where the registry has no call for it."""
+        try:  # the tag has 64 digits at most, of longer digests too
+            document = self._manifest(self.registry, f"{digest.algorithm}-{digest.hex[:64]}")
+        except RegistryError as absent:
+            if absent.status != 404:
+                raise
+            return ()
+        return document.value.manifests if isinstance(document.value, Index) else ()
 
     def _pages(self, rest: str, what: str, key: str, *, kind: str = "application/json") -> Iterator[list[Any]]:
         session = self.registry

@@ -294,7 +294,7 @@ def test_what_refers_to_an_image_is_listed(store: Store, registry: Registry) -> 
     name = f"{registry.host}/signed:1"
     image = tagged(store, 30, name)
     push(store, name)
-    assert registries.referrers(store, name, insecure=False, on_event=ignore) == ()
+    assert registries.referrers(name) == ()
     manifest = encoded(
         {
             "schemaVersion": 2,
@@ -307,7 +307,7 @@ def test_what_refers_to_an_image_is_listed(store: Store, registry: Registry) -> 
     index = encoded({"schemaVersion": 2, "mediaType": INDEX, "manifests": [signature]})
     tag = str(image.descriptor.digest).replace(":", "-")
     upload_raw(registry, "signed", {str(Digest.of(manifest)): (manifest, MANIFEST), tag: (index, INDEX)}, b"{}")
-    (found,) = registries.referrers(store, name, insecure=False, on_event=ignore)
+    (found,) = registries.referrers(name)
     assert found.digest == Digest.of(manifest)
 
 

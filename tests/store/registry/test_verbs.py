@@ -14,7 +14,9 @@ from nbcontainers import Engine, NotFound
 from nbcontainers.cli import main
 from nbcontainers.cli.console import Console
 from nbcontainers.events import Event, TransferFinished, TransferStarted
-from tests.store.registry.conftest import PASSWORD, Registry
+from nbcontainers.oci.descriptor import Digest, Platform
+from tests.store.random_images import several
+from tests.store.registry.conftest import PASSWORD, Registry, answered
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,19 @@ def test_pull_and_push_end_as_docker_s_do(engine: Engine, source: str, registry:
     assert run(engine, "push", "-q", f"{copy}:latest")[1] == [f"{copy}:latest"]
     assert run(engine, "pull", "-aq", copy)[1] == [f"{copy}:latest"]
     assert run(engine, "push", "-a", copy)[0] == 0
+
+
+def test_one_platform_is_pushed(engine: Engine, registry: Registry) -> None:
+    """``--platform`` brings the one image there, and the name stands for it alone; without it the index goes whole."""
+    name, foreign = f"{registry.host}/several:1", Platform(architecture="s390x")
+    with engine.store.lease():
+        _, top = several(engine.store, name, Platform.host(), foreign)
+    assert run(engine, "push", name)[0] == 0
+    assert Digest.of(answered(registry.host, "/v2/several/manifests/1")[1]) == top.digest
+    assert run(engine, "push", "--platform", "linux/s390x", name)[0] == 0
+    chosen = engine.variant(name, "linux/s390x").descriptor.digest
+    assert Digest.of(answered(registry.host, "/v2/several/manifests/1")[1]) == chosen
+    assert "linux/riscv64" in run(engine, "push", "--platform", "linux/riscv64", name)[2]
 
 
 @pytest.mark.parametrize(
