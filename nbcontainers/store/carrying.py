@@ -200,11 +200,16 @@ def _make(into: int, here: int, base: bytes, header: Header, body: tar.Body) -> 
     match header.type:
         case tar.REGULAR:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with open(os.open(base, flags, 0o600, dir_fd=here), "wb", buffering=0) as file:
-                for chunk in body.chunks():
-                    rest = chunk
+            file = os.open(base, flags, 0o600, dir_fd=here)
+            try:
+                for offset, piece in body.segments():  # holes stay holes, however large they say they are
+                    at, rest = offset, piece
                     while rest:
-                        rest = rest[file.write(rest) or 0 :]
+                        count = os.pwrite(file, rest, at)
+                        at, rest = at + count, rest[count:]
+                os.ftruncate(file, header.size)
+            finally:
+                os.close(file)
         case tar.SYMLINK:
             os.symlink(header.link, base, dir_fd=here)
         case tar.HARDLINK:

@@ -13,6 +13,7 @@ Parts = tuple[tuple[int, int], ...]
 
 _RECORD = 512
 _MOST_PARTS = 1 << 20
+_LONGEST = 20  # digits of a number
 
 
 def old(block: bytes, record: Callable[[], bytes]) -> tuple[Parts, int]:
@@ -65,16 +66,20 @@ def check(parts: Parts, size: int, stored: int) -> None:
 
 def _leading(record: Callable[[], bytes], stored: int) -> tuple[list[int], int]:
     """The map of version 1.0: it stands before the content, decimal lines padded to whole records: count, offset, length."""
-    data, used, wanted = b"", 0, 1
-    while data.count(b"\n") < wanted:
+    numbers: list[int] = []
+    rest, used, wanted = b"", 0, 1
+    while len(numbers) < wanted:
         block = record() if used + _RECORD <= stored else b""
-        if not block or wanted > 2 * _MOST_PARTS:
+        if not block or len(rest) > _LONGEST or wanted > 2 * _MOST_PARTS:
             raise IntegrityError("a sparse file whose map has no end")
         used += _RECORD
-        data += block
-        if wanted == 1 and b"\n" in data:
-            wanted = 1 + 2 * _decimal(data.partition(b"\n")[0])
-    return [_decimal(line) for line in data.split(b"\n")[1:wanted]], used
+        *lines, rest = (rest + block).split(b"\n")  # each record once: a map may be long
+        for line in lines[: wanted - len(numbers)] if numbers else lines[:1]:
+            numbers.append(_decimal(line))
+        if len(numbers) == 1 and wanted == 1:
+            wanted = 1 + 2 * numbers[0]
+            numbers += map(_decimal, lines[1:wanted])
+    return numbers[1:], used
 
 
 def _numbers(fields: bytes) -> list[tuple[int, int]]:
@@ -96,6 +101,6 @@ def _number(text: bytes) -> int:
 
 
 def _decimal(text: bytes) -> int:
-    if not text.isdigit() or len(text) > 20:
+    if not text.isdigit() or len(text) > _LONGEST:
         raise IntegrityError(f"a sparse file with {text[:40]!r} for a number")
     return int(text)

@@ -23,6 +23,7 @@ from .tarheader import (
     REGULAR,
     SYMLINK,
     Header,
+    bound,
     extend,
     number,
     pack,
@@ -181,7 +182,7 @@ def read(stream: Readable) -> Iterator[tuple[Header, Body]]:
     source = _Source(stream)
     extended: dict[bytes, bytes] = {}
     listed: list[tuple[bytes, bytes]] = []
-    is_sparse = False
+    is_sparse, told = False, 0
     while block := source.record():
         if block[0] == 0 and block == _ZEROS:
             return
@@ -189,8 +190,9 @@ def read(stream: Readable) -> Iterator[tuple[Header, Body]]:
         kind = block[156:157]
         if kind in b"xLKgV":
             size = number(block[124:136])
-            if not 0 <= size <= _META_LIMIT:
-                raise IntegrityError(f"an extended tar header of {size} bytes")
+            told += max(size, 0)  # of many headers before one entry, too
+            if not 0 <= size <= _META_LIMIT or told > 2 * _META_LIMIT:
+                raise IntegrityError(f"an extended tar header of {max(size, told)} bytes")
             data = source.exactly(size)
             source.skip(-size % RECORD)
             if kind == b"x":
@@ -220,8 +222,9 @@ def read(stream: Readable) -> Iterator[tuple[Header, Body]]:
             header.name = header.name.rstrip(b"/") or b"/"
         if parts is not None:
             sparse.check(parts, header.size, stored - used)
+        bound(header)
         body = Body(source, header.size, stored - used, parts)
-        extended, listed, is_sparse = {}, [], False
+        extended, listed, is_sparse, told = {}, [], False, 0
         yield header, body
         source.skip(body.left + -stored % RECORD)
 

@@ -20,6 +20,9 @@ RECORD = 512
 _XATTR = b"SCHILY.xattr."
 _OCTAL_SIZE = 0o77777777777
 _OCTAL_ID = 0o7777777
+_MOST_BYTES = (1 << 63) - 1
+_MOST_ID = (1 << 32) - 1
+_MOST_TIME = 10**9 << 63  # nanoseconds
 _FIELDS = struct.Struct("100s8s8s8s12s12s8x1s100s6s66x8s8s155s12x")
 _NAME_FIELDS = {b"path": "name", b"linkpath": "link"}
 _NUMBER_FIELDS = {b"uid": "uid", b"gid": "gid", b"size": "size"}
@@ -124,8 +127,20 @@ def extend(header: Header, extended: Mapping[bytes, bytes]) -> None:
             if not value.isdigit() or len(value) > 20:
                 raise IntegrityError(f"a PAX header with {key.decode()} {value[:40]!r}")
             setattr(header, _NUMBER_FIELDS[key], int(value))
+
+
+def bound(header: Header) -> None:
+    """Refuse numbers and names that no kernel takes, which base 256 and PAX records can say: IntegrityError."""
     if b"\0" in header.name or b"\0" in header.link:
         raise IntegrityError(f"a tar entry with a zero byte in its name: {os.fsdecode(header.name)!r}")
+    if (
+        header.size > _MOST_BYTES
+        or header.uid > _MOST_ID
+        or header.gid > _MOST_ID
+        or not -_MOST_TIME < header.mtime_ns < _MOST_TIME
+        or not (0 <= header.major <= _MOST_ID and 0 <= header.minor <= _MOST_ID)
+    ):
+        raise IntegrityError(f"a tar entry with a number beyond every bound: {os.fsdecode(header.name)!r}")
 
 
 def _nanoseconds(value: bytes) -> int:

@@ -70,6 +70,8 @@ def unpack(path: bytes, folder: int, owners: Owners) -> int:
             f"an archive that cannot be uncompressed: {error}", hint="it is damaged: get it again"
         ) from error
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise IntegrityError(f"an archive with a file that is too large here: {error.strerror}") from error
         if error.errno is not None:
             raise
         raise IntegrityError(
