@@ -66,7 +66,9 @@ class ContainerNames:
                 return self._link(container, f"{secrets.choice(_MOODS)}_{secrets.choice(_MINDS)}")
 
     def release(self, container: str, name: str) -> None:
-        """Take a name away from a container; nothing happens if another has it by now."""
+        """Take a name away from a container; nothing happens if another has it by now, or where it got none."""
+        if not name:
+            return
         link = f"{self._names}/{name}"
         with contextlib.suppress(FileNotFoundError):
             if os.readlink(link) == container:

@@ -29,6 +29,8 @@ WHITEOUT = b".wh."
 
 _LATEST = 1 << 66  # nanoseconds: beyond what any file system can say, and within what the kernel takes
 # What the kernel answers to names and numbers that only a crafted archive has, or to an order that only such a one has.
+_WORTH = 1 << 16  # bytes
+_ZEROS = bytes(tar.CHUNK)
 _MALFORMED = frozenset(
     {
         errno.ENAMETOOLONG,
@@ -208,12 +210,12 @@ class _Unpacking:
                     for zeros in tar.holes(offset - at):
                         content.update(zeros)
                     content.update(piece)
-                    _write(target, piece, offset)
+                    if not _is_hole(piece):  # most archives write holes out, and a disk need not have them
+                        _write(target, piece, offset)
                     at = offset + len(piece)
-                if at < header.size:
-                    for zeros in tar.holes(header.size - at):
-                        content.update(zeros)
-                    os.ftruncate(target, header.size)
+                for zeros in tar.holes(header.size - at):
+                    content.update(zeros)
+                os.ftruncate(target, header.size)
             transfer.finish(target, _wanted(header), self.owners)
         finally:
             os.close(target)
@@ -338,6 +340,13 @@ def _wanted(header: tar.Header) -> Attributes:
         xattrs = {name: value for name, value in xattrs.items() if attributes.is_portable(name)}
     mode = _TYPES[header.type][1] | header.mode
     return Attributes(mode, header.uid, header.gid, header.size, header.mtime_ns, header.major, header.minor, xattrs)
+
+
+def _is_hole(piece: memoryview) -> bool:
+    """True of so many zeros that they are worth a look; most content says at its ends that it is none."""
+    if len(piece) < _WORTH or piece[0] or piece[-1]:
+        return False
+    return bytes(piece) == _ZEROS[: len(piece)]
 
 
 def _write(target: int, data: memoryview, offset: int) -> None:

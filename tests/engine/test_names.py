@@ -85,3 +85,10 @@ def test_names_that_are_not_well_formed_are_refused(names: ContainerNames, name:
     """A name is also a file's name: nothing of a path gets through."""
     with pytest.raises(NBContainersError, match="invalid container name"):
         names.claim("abc1" * 16, name)
+
+
+def test_no_name_is_released_from_a_container_that_got_none(names: ContainerNames) -> None:
+    """Making a container may fail before it has a name, and that error is the one to be heard."""
+    names.claim("abc1" * 16, "web")
+    names.release("abc1" * 16, "")
+    assert names.find("web") == "abc1" * 16

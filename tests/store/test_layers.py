@@ -651,3 +651,21 @@ def test_access_control_lists_are_kept(tmp_path: Path) -> None:
     writer.close()
     with tarfile.open(fileobj=io.BytesIO(written.getvalue())) as opened:
         assert opened.getmember("f").pax_headers[key].encode("utf-8", "surrogateescape") == acl
+
+
+def test_holes_that_are_written_out_take_no_room(tmp_path: Path) -> None:
+    """A file that is mostly zeros in the archive has holes on the disk, at its end too, and all of its bytes."""
+    contents = {
+        "within": b"a" + bytes(8 << 20) + b"b",
+        "ends": b"c" * (2 << 20) + bytes(8 << 20),
+        "all": bytes(8 << 20),
+    }
+    layer = archive(*(member(name, data) for name, data in contents.items()))
+    _, index = unpack(layer, tmp_path / "tree")
+    for name, data in contents.items():
+        path = tmp_path / "tree" / name
+        assert path.read_bytes() == data
+        assert path.stat().st_blocks * 512 < len(data) // 2
+    assert {entry.path: entry.digest for entry in index} == {
+        f"/{name}": Digest.of(data) for name, data in contents.items()
+    }
