@@ -13,6 +13,7 @@ from ..events import Event, Warned
 from ..oci.reference import Reference
 from . import format as form
 from . import text
+from .archives import compression
 from .console import Console
 from .flags import FORMAT, PLATFORM, Command, Flag, Operand
 
@@ -58,7 +59,14 @@ def push(engine: Engine, values: Namespace, console: Console) -> int:
     if not values.all_tags and not values.quiet and ":" not in name.rpartition("/")[2] and "@" not in name:
         console.print("Using default tag: latest")
     progress = console.transfers(quiet=values.quiet)
-    engine.push(name, all_tags=values.all_tags, platform=values.platform, insecure=values.insecure, on_event=progress)
+    engine.push(
+        name,
+        all_tags=values.all_tags,
+        platform=values.platform,
+        compression=values.compression_format,
+        insecure=values.insecure,
+        on_event=progress,
+    )
     if values.quiet:
         console.print(str(Reference.parse(name)))
     return 0
@@ -171,6 +179,12 @@ VERBS = (
                 names=("--platform",),
                 metavar="OS/ARCH[/VARIANT]",
                 help="the image for it alone, of a name that stands for several",
+            ),
+            Flag(
+                names=("--compression-format",),
+                metavar="gzip|zstd|none",
+                convert=compression,
+                help="compress all layers so on their way, as an OCI image (as they are)",
             ),
             QUIET,
             INSECURE,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..events import Observer, ignore
 from ..oci.descriptor import Descriptor, Digest
 from ..oci.image import Image
 from .parts import Parts
+
+if TYPE_CHECKING:
+    from ..store.compression import Compression
 
 
 class Exchange(Parts):
@@ -47,12 +52,14 @@ class Exchange(Parts):
         *,
         all_tags: bool = False,
         platform: str | None = None,
+        compression: Compression | None = None,
         insecure: bool = False,
         on_event: Observer = ignore,
     ) -> tuple[Digest, ...]:
         """Bring an image, or with ``all_tags`` each tag of a repository, to its registry; the digest of each there.
 
-        With a platform only the image for it goes there, and the name stands for it alone.
+        With a platform only the image for it goes there, and the name stands for it alone. With a compression all its layers have
+        that there, as an OCI image, for Docker's own kind knows gzip only; here it stays as it is.
 
         Raises:
             NotFound: there is no such tag here.
@@ -61,7 +68,9 @@ class Exchange(Parts):
         from . import registries
 
         names = registries.all_tags(self.store, name) if all_tags else (registries.pushed(self.store, name),)
-        return registries.push(self.store, names, platform=platform, insecure=insecure, on_event=on_event)
+        return registries.push(
+            self.store, names, platform=platform, compression=compression, insecure=insecure, on_event=on_event
+        )
 
     def referrers(
         self, name: str, *, artifact_type: str = "", insecure: bool = False, on_event: Observer = ignore

@@ -14,7 +14,8 @@ from ..oci import platforms
 from ..oci.descriptor import Descriptor, Digest, Platform
 from ..oci.image import Image
 from ..oci.reference import Reference
-from ..store import variants
+from ..store import recompress, variants
+from ..store.compression import Compression
 from ..store.registry import pull as pulling
 from ..store.registry import push as pushing
 from ..store.registry.access import Access, registry_name
@@ -60,18 +61,40 @@ def _pull(
 
 
 def push(
-    store: Store, names: tuple[Reference, ...], *, platform: str | None = None, insecure: bool, on_event: Observer
+    store: Store,
+    names: tuple[Reference, ...],
+    *,
+    platform: str | None = None,
+    compression: Compression | None = None,
+    insecure: bool,
+    on_event: Observer,
 ) -> tuple[Digest, ...]:
     """Images by their tags, to one repository: the digest of each there."""
+    before = frozenset(store.content) if compression is not None else frozenset[Digest]()
+    made: set[Digest] = set()
     sent: list[Descriptor] = []
     wanted = _platform(platform)
-    with access(on_event).repository(names[0], insecure=insecure) as repository:
-        for reference in names:
-            image = store.images.open(store.images.tags.read(reference).descriptor, reference)
-            if wanted is not None:
-                image = variants.choose(store, image, wanted)
-            alone = wanted is not None
-            sent.append(pushing.push(store, repository, reference, image, alone=alone, on_event=on_event))
+    try:
+        with access(on_event).repository(names[0], insecure=insecure) as repository, store.lease():
+            for reference in names:
+                image = store.images.open(store.images.tags.read(reference).descriptor, reference)
+                if wanted is not None:
+                    image = variants.choose(store, image, wanted)
+                elif compression is not None and variants.top(store, image) != image.descriptor:
+                    raise NBContainersError(
+                        f"{reference.familiar} stands for several platforms, and one image can be compressed anew",
+                        hint="choose one: --platform OS/ARCH",
+                    )
+                if compression is not None:
+                    image = recompress.image(store, image, compression)
+                    made.update((image.descriptor.digest, *(layer.digest for layer in image.layers)))
+                alone = wanted is not None or compression is not None
+                sent.append(pushing.push(store, repository, reference, image, alone=alone, on_event=on_event))
+    finally:
+        if (
+            made - before
+        ):  # for the registry alone; a plain base layer, named as its tree is, stays as long as its image
+            store.images.collect(only=made - before)
     return tuple(descriptor.digest for descriptor in sent)
 
 

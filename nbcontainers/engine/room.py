@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +15,10 @@ from ..events import Observer, Warned, ignore
 from ..oci.descriptor import Digest
 from ..oci.image import Image
 from ..results import DiskUse, Pruned, VolumeState
-from ..store import unpacked
+from ..store import parts, unpacked
 from ..store.store import Store
 from . import options
-from .upkeep import LIVE, held, parents
+from .upkeep import LIVE, drop_parts, held, parents
 
 if TYPE_CHECKING:
     from .container import Container
@@ -31,7 +32,7 @@ def written(store: Store, containers: Sequence[str]) -> tuple[int, ...]:
 
 
 def disk_use(store: Store, containers: Sequence[Container], volumes: Sequence[VolumeState]) -> tuple[DiskUse, ...]:
-    """What the images, containers, volumes, unpacked layers and build cache of a store take, in bytes."""
+    """What the images, containers, volumes, unpacked layers, half-done downloads and build cache of a store take, in bytes."""
     used = held(store.root)
     images = {image.id: image for image in store.images.list()}
     everything, needed = _blobs(images.values()), _blobs(image for image in images.values() if image.id in used)
@@ -48,6 +49,7 @@ def disk_use(store: Store, containers: Sequence[Container], volumes: Sequence[Vo
     kept = dict(
         zip([volume.name for volume in volumes], _measured(store, [volume.path for volume in volumes]), strict=True)
     )
+    partial = tuple(parts.every(store.root))
     return (
         DiskUse(
             kind="Images",
@@ -76,6 +78,13 @@ def disk_use(store: Store, containers: Sequence[Container], volumes: Sequence[Vo
             active=sum(chain in used for chain in trees),
             size=sum(trees.values()),
             reclaimable=sum(size for chain, size in trees.items() if chain not in used),
+        ),
+        DiskUse(
+            kind="Partial Pulls",
+            total=len(partial),
+            active=sum(part.is_live for part in partial),
+            size=sum(part.size for part in partial),
+            reclaimable=sum(part.size for part in partial if not part.is_live),
         ),
         DiskUse(
             kind="Build Cache",
@@ -116,13 +125,13 @@ def _blobs(images: Iterable[Image]) -> dict[Digest, int]:
 def keep_within(store: Store, limit: int, *, on_event: Observer = ignore) -> Pruned:
     """Remove what can be made again until the store takes ``limit`` bytes at most, the longest unused first.
 
-    Unpacked layers go first, those of images without a name before others, then steps of builds. Images and containers stay: if
-    they are more than the limit, that is said.
+    What pulls have left half done goes first, then unpacked layers, those of images without a name before others, then steps of
+    builds. Images and containers stay: if they are more than the limit, that is said.
     """
     over = _taken(store) - limit
     layers: list[Digest] = []
     keys: list[str] = []
-    freed = 0
+    freed = drop_parts(store, time.time()) if over > 0 else 0
     steps = _removable(store) if over > 0 else iter(())
     while freed < over and (step := next(steps, None)):
         size, chains, key = step()
@@ -182,6 +191,7 @@ def _taken(store: Store) -> int:
             blobs += store.content.size(digest)
     trees = sum(unpacked.size(store.root / "layers" / chain.hex) for chain in store.layers())
     folders = [store.root / name for name in ("snapshots", "volumes", "cache") if (store.root / name).exists()]
+    blobs += sum(part.size for part in parts.every(store.root))
     return blobs + trees + sum(_measured(store, folders))
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from ..oci.descriptor import Digest
 from ..oci.image import Image
 from ..results import Fault, Pruned, StoreCheck
 from ..store import check as checking
-from ..store import unpacked
+from ..store import parts, unpacked
 from ..store.store import Store
 from . import buildcache, inspect, userns
 from .selection import PRUNING, Selection, moment
@@ -95,6 +96,8 @@ def prune(
 
     collected = store.images.collect(doomed=doomed)
     size += collected.size + collected.unpacked
+    if "images" in kinds and not chosen.get("label") and not chosen.get("label!"):
+        size += drop_parts(store, min((moment(word) for word in chosen.get("until")), default=time.time()))
     keys: tuple[str, ...] = ()
     layers = collected.layers
     if "cache" in kinds and not chosen.get("label") and not chosen.get("label!"):
@@ -156,6 +159,12 @@ def _tidy(store: Store) -> None:
             if link.is_symlink() and not (store.root / "containers" / os.readlink(link)).exists():
                 link.unlink(missing_ok=True)
         _throw_away(store, store.root / checking.QUARANTINE)
+
+
+def drop_parts(store: Store, before: float) -> int:
+    """Remove what pulls that ended before an instant have left half done, and say how many bytes it took."""
+    with store.leases.exclusive():
+        return parts.sweep(store.root, before=before)
 
 
 def _throw_away(store: Store, path: Path) -> None:

@@ -71,6 +71,13 @@ class Ingest:
             write_all(self._descriptor, view)
         return view.nbytes
 
+    def begin_anew(self) -> None:
+        """Forget what was written."""
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        self._hash = hashlib.new(self._algorithm)
+        self.size = 0
+
     @property
     def digest(self) -> Digest:
         """The digest of the bytes so far."""

@@ -17,7 +17,7 @@ from ..errors import IntegrityError, NBContainersError
 from ..oci.descriptor import CONFIG, DOCKER_CONFIG, INDEXES, Descriptor, Digest
 from ..oci.image import ImageConfig, Index, Manifest, chain_ids, parse
 from ..results import Collected
-from . import removal
+from . import parts, removal
 from . import unpacked as trees
 from .content import Content
 from .durable import abandoned
@@ -170,6 +170,7 @@ def sweep_scratch(root: Path, *, busy: bool) -> None:
     if busy:
         return
     sweep_ingest(root)
+    parts.sweep(root)
     for path in (root / "snapshots").iterdir():
         # A container's folder is made before its snapshot and removed after it.
         if not (root / "containers" / path.name).exists():

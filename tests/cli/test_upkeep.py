@@ -73,6 +73,7 @@ def test_df_has_dockers_columns(engine: Engine) -> None:
         "Containers",
         "Local Volumes",
         "Unpacked Layers",
+        "Partial Pulls",
         "Build Cache",
     ]
     assert said(engine, "system df --format {{.Type}}:{{.TotalCount}}").startswith("Images:2\n")

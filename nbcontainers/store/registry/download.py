@@ -1,4 +1,4 @@
-"""One blob comes from a registry: verified while it is read, resumed where it broke off."""
+"""One blob comes from a registry: verified while it is read, resumed where it broke off, in an earlier process too."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import httpx
 from ...errors import IntegrityError, RegistryError
 from ...events import Transfer
 from ...oci.descriptor import Descriptor
+from ..parts import Part
 from .parallel import Tell
 from .repository import Repository
 from .session import TRIES, pause
@@ -28,15 +29,14 @@ def blob(repository: Repository, content: Content, wanted: Descriptor, tell: Tel
 
     Raises:
         IntegrityError: what comes has another size or digest; nothing of it is left.
-        RegistryError: it does not come.
+        RegistryError: it does not come; what came of it is kept for the next time.
 
     """
     places = repository.places
     for place in places:
         try:
-            with content.ingest(algorithm=wanted.digest.algorithm, limit=wanted.size) as ingest:
-                _receive(repository, place, wanted, ingest, tell)
-                ingest.commit(wanted.media_type, wanted)
+            with Part(content, wanted) as part:
+                _complete(repository, place, wanted, part, tell)
             break
         except (RegistryError, IntegrityError) as error:
             if place == places[-1]:
@@ -44,6 +44,21 @@ def blob(repository: Repository, content: Content, wanted: Descriptor, tell: Tel
             if isinstance(error, RegistryError):
                 repository.failed(place, error)
     tell(Transfer(layer=wanted.digest, phase="downloaded", done=wanted.size, total=wanted.size))
+
+
+def _complete(repository: Repository, place: int, wanted: Descriptor, part: Part, tell: Tell) -> None:
+    """Bring what a part lacks; one that does not become the blob was damaged, and all of it comes."""
+    kept = part.size
+    try:
+        if not kept or kept < wanted.size:
+            _receive(repository, place, wanted, part, tell)
+        part.commit(wanted.media_type, wanted)
+    except IntegrityError:
+        if not kept:
+            raise
+        part.begin_anew()
+        _receive(repository, place, wanted, part, tell)
+        part.commit(wanted.media_type, wanted)
 
 
 def _receive(repository: Repository, place: int, wanted: Descriptor, ingest: Ingest, tell: Tell) -> None:
@@ -75,8 +90,9 @@ def _receive(repository: Repository, place: int, wanted: Descriptor, ingest: Ing
 
 
 def _copy(response: httpx.Response, wanted: Descriptor, ingest: Ingest, tell: Tell) -> None:
-    """One answer's bytes; those that are here already, of a server that knows no ranges, are passed over."""
-    skip = ingest.size - _start(response, ingest.size)
+    """One answer's bytes; those of a server that knows no ranges take the place of what is here."""
+    if _start(response, ingest.size) < ingest.size:
+        ingest.begin_anew()
     length = response.headers.get("content-length", "")
     if response.status_code == 200 and length.isdigit() and int(length) != wanted.size:
         raise IntegrityError(
@@ -86,9 +102,7 @@ def _copy(response: httpx.Response, wanted: Descriptor, ingest: Ingest, tell: Te
             hint="the registry, or something before it, lies: nothing of it was kept",
         )
     last = 0.0
-    for data in response.iter_raw():
-        piece = data[skip:]
-        skip = max(0, skip - len(data))
+    for piece in response.iter_raw():
         if ingest.size + len(piece) > wanted.size:
             raise IntegrityError(
                 f"the blob {wanted.digest} has more than its {wanted.size} bytes",

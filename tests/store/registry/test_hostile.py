@@ -277,7 +277,7 @@ def test_a_blob_that_breaks_off_goes_on_where_it_was(store: Store, liar: Server)
 
 
 def test_a_server_without_ranges_is_read_from_the_beginning(store: Store, liar: Server) -> None:
-    """It answers 200 to a range, and what is here is passed over."""
+    """It answers 200 to a range, and what is here gives way."""
     parts = Parts.make(1, layers=1, size=300_000)
     name, data = parts.serve(liar), parts.layers[0]
     answers = iter([len(data) // 3, len(data) // 2, len(data)])
