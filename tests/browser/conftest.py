@@ -147,20 +147,12 @@ class Notebook:
         self.page.locator(selector).first.screenshot(path=self.shots / f"{name}.png", animations="disabled")
 
     def reload(self) -> None:
-        """Load the page anew, with the notebook that is open.
+        """Load the page anew, with the notebook that is open and no other.
 
-        JupyterLab notes which notebooks are open some time after that changes, so a page may come back with one of an earlier test,
-        and on a busy machine put it in front when the test is well on its way.
+        Left to itself JupyterLab restores what it noted last, some time before: on a busy machine a notebook of an earlier test,
+        which then comes to the front when the test is well on its way.
         """
-        self.page.reload()
-        self.page.wait_for_function("() => window.jupyterapp?.restored")
-        self.page.evaluate(
-            """path => window.jupyterapp.restored.then(() => {
-                for (const widget of [...window.jupyterapp.shell.widgets('main')])
-                    if (widget.context?.path !== path) widget.dispose();
-            })""",
-            self.path,
-        )
+        self.page.goto(f"{self.lab.url}/lab/tree/{self.path}?reset")
         self.page.wait_for_function(KERNEL)
 
     def close(self) -> None:
