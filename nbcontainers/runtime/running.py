@@ -161,8 +161,9 @@ class Running:
                 return self.wait(timeout)
             except TimeoutError:
                 self.signal(signals.SIGKILL)
-        except Conflict:  # it ended by itself
-            if self.state.exit_code is None:
+        except Conflict:  # it ended by itself, a moment ago if the state does not tell yet
+            found = self.state
+            if found.exit_code is None and found.status not in {"running", "restarting"}:
                 raise
         try:
             return self.wait(_PATIENCE_S)
