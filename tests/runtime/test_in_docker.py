@@ -62,7 +62,8 @@ _OF_ITS_OWN_PROC = (
 def test_the_suite_holds_in_a_pod(docker: Docked) -> None:
     """The tests of the root file system, of identities, of what init does, of exec and of death run there as they do elsewhere."""
     files = ("identity/test_supervisor.py", "test_rootfs.py", "test_init.py", "test_death.py", "test_exec.py")
-    options = ["-q", "-p", "no:cacheprovider", "--basetemp", "/tmp/tests"]
+    # Both plugins want to write beside the tests, the second removes what an earlier run of browser tests left there.
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:playwright", "--basetemp", "/tmp/tests"]
     options += [word for name in _OF_ITS_OWN_PROC for word in ("--deselect", f"tests/runtime/{name}")]
     done = docker.run(
         sys.executable, "-m", "pytest", *options, *(f"tests/runtime/{name}" for name in files), options=POD
