@@ -75,12 +75,7 @@ class Netlink:
         self._socket.send(b"".join([*parts, around[1]]))
         answer, waiting, refusal = b"", set(range(first, self._sequence + 1)), 0
         while waiting:
-            data = self._socket.recv(_ROOM)
-            offset = 0
-            while offset + _HEADER.size <= len(data):
-                length, kind, _, sequence, _ = _HEADER.unpack_from(data, offset)
-                body = data[offset + _HEADER.size : offset + length]
-                offset += (length + 3) & ~3
+            for kind, sequence, body in _messages(self._socket.recv(_ROOM)):
                 if kind == _ERROR and (sequence in waiting or not sequence):
                     refusal = refusal or -int.from_bytes(body[:4], "little", signed=True)
                     waiting.discard(sequence)
@@ -98,18 +93,22 @@ class Netlink:
         self._socket.send(message(kind, REQUEST | DUMP, body, self._sequence))
         found: list[bytes] = []
         while True:
-            data = self._socket.recv(_ROOM)
-            offset = 0
-            while offset + _HEADER.size <= len(data):
-                length, what, _, _, _ = _HEADER.unpack_from(data, offset)
-                part = data[offset + _HEADER.size : offset + length]
-                offset += (length + 3) & ~3
+            for what, _, part in _messages(self._socket.recv(_ROOM)):
                 if what == _DONE:
                     return found
                 if what == _ERROR:
                     number = -int.from_bytes(part[:4], "little", signed=True)
                     raise OSError(number, os.strerror(number))
                 found.append(part)
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Kind, sequence number and body of each message that was received at once."""
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        length, kind, _, sequence, _ = _HEADER.unpack_from(data, offset)
+        yield kind, sequence, data[offset + _HEADER.size : offset + length]
+        offset += (length + 3) & ~3
 
 
 def message(kind: int, flags: int, body: bytes, sequence: int) -> bytes:
