@@ -15,6 +15,8 @@ import pytest
 
 from nbcontainers import Engine
 from nbcontainers.events import Event, Output
+from tests.build.test_interrupts import left_running
+from tests.engine.networked import until
 
 DOCKERFILE = "FROM toolbox\nRUN sleep 30 # {mark}\n"
 
@@ -77,29 +79,9 @@ def test_an_interrupt_storm_leaves_nothing(root: Path, words: list[str], after: 
             time.sleep(0.003)
         assert program.poll() is not None
     with Engine(root) as engine:
-        until(lambda: not left(mark))
+        until(lambda: not left_running(mark))
         until(lambda: [one.name for one in engine.containers()] == ["host"])
         for container in engine.containers(all=True):
             if container.name != "host":
                 container.remove()
         assert engine.check().faults == ()
-
-
-def left(mark: str) -> list[str]:
-    """The processes whose command line has the mark."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if mark.encode() in path.read_bytes():
-                found.append(path.parent.name)
-        except OSError:
-            continue
-    return found
-
-
-def until(holds: object) -> None:
-    """Wait for it."""
-    deadline = time.monotonic() + 30
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.02)
