@@ -1,9 +1,11 @@
-"""Small files, read and written whole by the system calls that it takes: a start of a container has two dozen of them."""
+"""Small files, read and written whole by the system calls that it takes: a start of a container has two dozen of them.
+
+The zygote imports this module, so it imports only what is small.
+"""
 
 from __future__ import annotations
 
 import os
-import shutil
 
 
 def read(path: str) -> bytes:
@@ -22,11 +24,16 @@ def write(path: str, data: bytes, *, new: bool = False) -> None:
     """Put bytes in a file in place of what it held; with ``new``, FileExistsError if there is one."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_EXCL if new else os.O_TRUNC), 0o644)
     try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
+        write_all(descriptor, data)
     finally:
         os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
+    """Write every byte: write(2) may take fewer, and does so when a disk fills up."""
+    rest = memoryview(data).cast("B")
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def remove_folder(path: str) -> None:
@@ -36,4 +43,6 @@ def remove_folder(path: str) -> None:
             os.unlink(f"{path}/{name}")
         os.rmdir(path)
     except OSError:
+        import shutil
+
         shutil.rmtree(path, ignore_errors=True)

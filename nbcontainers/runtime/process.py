@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import HostError, LaunchError, NBContainersError, NotFound
+from ..errors import HostError, LaunchError, NBContainersError
+from ..linux import smallfiles
 from ..oci.runtime import Mount, RuntimeSpec
 from ..results import ContainerState
 from . import launch, log, rundir, spawn, zygote
@@ -181,7 +182,7 @@ class Runtime:
         with contextlib.ExitStack() as theirs:
             memory = os.memfd_create("plan", os.MFD_CLOEXEC)
             theirs.callback(os.close, memory)
-            _write(memory, marshal.dumps(dict(plan)))
+            smallfiles.write_all(memory, marshal.dumps(dict(plan)))
             control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             theirs.callback(far.close)
             descriptors = [memory, far.fileno()]
@@ -220,7 +221,7 @@ class Runtime:
                 return
             candidates = list(self._foreground)
         for running in candidates:
-            if _is_over(running):  # who still holds it can attach and wait as before
+            if running.is_over():  # who still holds it can attach and wait as before
                 with self._lock:
                     self._foreground.discard(running)
         self._most = max(_FEW, 2 * len(self._foreground))
@@ -283,20 +284,6 @@ def _is_ready(near: socket.socket) -> bool:
         return near.recv(64) == zygote.READY
     except OSError:
         return False
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def _is_over(running: Running) -> bool:
-    """Whether it has ended; one that was let go of and whose folder is gone, too, tells no more."""
-    try:
-        return running.is_over()
-    except NotFound:
-        return True
 
 
 def _await_exec(control: socket.socket, plan: Plan) -> int:

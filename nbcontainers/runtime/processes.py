@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from ..linux import smallfiles
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,15 +71,6 @@ def _stat(pid: int) -> list[bytes]:
 def _read(path: str) -> bytes:
     """A file of /proc, empty where it or its process is gone."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return smallfiles.read(path)
     except OSError:
         return b""
-    try:
-        parts = []
-        while part := os.read(descriptor, 1 << 16):
-            parts.append(part)
-        return b"".join(parts)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)

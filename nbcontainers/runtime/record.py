@@ -10,6 +10,8 @@ import fcntl
 import os
 from _json import encode_basestring_ascii, make_encoder, make_scanner
 
+from ..linux import smallfiles
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -114,7 +116,7 @@ def change(path: str, what: dict[str, Any], extra: dict[str, Any], *, whole: boo
 def _put(folder: int, name: str, text: bytes, flags: int) -> None:
     descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC | flags, 0o644, dir_fd=folder)
     try:
-        write_all(descriptor, text)
+        smallfiles.write_all(descriptor, text)
         os.ftruncate(descriptor, len(text))
     finally:
         os.close(descriptor)
@@ -125,10 +127,3 @@ def _remove(folder: int, name: str) -> None:
         os.unlink(name, dir_fd=folder)
     except FileNotFoundError:
         pass
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write every byte."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -15,6 +15,7 @@ import os
 import select
 import time
 
+from ..linux import smallfiles
 from . import frames, log, logfiles, record
 
 TYPE_CHECKING = False
@@ -235,7 +236,7 @@ class Streams:
         written = log.records(stream, data, time.time_ns())
         is_logged = True
         try:
-            record.write_all(self._log, written)
+            smallfiles.write_all(self._log, written)
             self._end += len(written)
         except OSError as error:
             os.ftruncate(self._log, start - self._base)  # no torn record

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from ..errors import IntegrityError, NotFound
+from ..linux.smallfiles import write_all
 from ..oci.descriptor import Descriptor, Digest
-from .durable import saying_when_full, sync_folder, write_all
+from .durable import saying_when_full, sync_folder
 from .leases import Leases
 
 _ALGORITHMS = {"sha256": 64, "sha512": 128}

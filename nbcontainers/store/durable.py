@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import HostError
+from ..linux.smallfiles import write_all
 
 
 def sync_folder(folder: Path) -> None:
@@ -20,13 +21,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
-    """Write every byte: write(2) may take fewer, and does so when a disk fills up."""
-    rest = memoryview(data).cast("B")
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
 
 
 def replace(path: Path, data: bytes, *, temporary: Path, mode: int = 0o600) -> None:

@@ -18,7 +18,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from .durable import abandoned, locked, saying_when_full, write_all
+from ..linux.smallfiles import write_all
+from .durable import abandoned, locked, saying_when_full
 
 
 class Lease:

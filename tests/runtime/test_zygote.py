@@ -77,7 +77,7 @@ def test_it_imports_little() -> None:
         "zygote",
     }
     runtime = {*streams, *life, "enter", "entered", "init", "plug", "remapped", "rootfs", "user"}
-    kernel = {"idmapped", "mapping", "notify", "recorded", "remote", "syscalls"}
+    kernel = {"idmapped", "mapping", "notify", "recorded", "remote", "smallfiles", "syscalls"}
     identity = {"caller", "credentials", "files", "making", "people", "supervisor", "world"}
     assert ours == {
         *("linux", "runtime", "runtime.identity"),
