@@ -283,6 +283,8 @@ class _Shim:
     def _executes(self) -> None:
         """The command runs."""
         self.begun = True
+        if self.plan["health"] is not None:
+            self.health = Health(self.poller, self.plan, self._inside(), put=self._record, happen=self._happen)
         if not self.restarts.count:
             self._say(("started", self.pid, self.streams.begin if self.streams else 0))
         if self.plan["time_limit"]:
@@ -291,8 +293,6 @@ class _Shim:
         if self.plan["watched_memory"]:
             self.watch = self.poller.after(_WATCH_S, self._watch_memory)
         self._happen("start")
-        if self.plan["health"] is not None:
-            self.health = Health(self.poller, self.plan, self._inside(), put=self._record, happen=self._happen)
 
     def _inside(self) -> tuple[int, int, int]:
         """What it takes to enter the container."""

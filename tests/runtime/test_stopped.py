@@ -30,8 +30,9 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextlib.contextmanager
 def standing_still(pid: int) -> Iterator[None]:
-    """While it lasts, the process does nothing."""
-    os.kill(pid, signal.SIGSTOP)
+    """While it lasts, the process does nothing, as one that has ended does."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
