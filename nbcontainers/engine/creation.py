@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import shutil
 import time
 from collections.abc import Sequence
@@ -39,7 +38,7 @@ def create(
     runtime: Runtime,
 ) -> Container:
     """Make a container of an image and leave it to be started; ``called`` is the image as the user named it."""
-    identifier = secrets.token_hex(32)
+    identifier = runtime.new_id()
     host = runtime.host
     options = profiles.under(options, host, store.root)
     config = source.config

@@ -1,62 +1,173 @@
-"""What a shim does before it is wanted, in the time of nobody: what needs no plan, and a network namespace for its container.
+"""What a shim does before it is wanted, in the time of nobody: what needs no plan, and the process of its container.
 
-Imports only what keeps the zygote small.
+What the next container wants is as a rule what the last one wanted (see ``pattern``): its process is born into those namespaces and
+into its cgroup, makes the mounts, and waits. It is thrown away when the next container wants something else, and when the
+host's mounts change, which it would not see; also when nobody wants it for a while, for it keeps a disk busy that the host
+unmounts, and its age would be the container's. Imports only what keeps the zygote small.
 """
 
 from __future__ import annotations
 
+import _socket
 import marshal
 import os
+import select
+import time
 
-from ..linux import syscalls
-from . import init, processes, record
+from ..linux import mapping, syscalls
+from . import groups, init, processes, record, rootfs
 
-_NETWORK = "/proc/self/ns/net"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+
+    from .launch import Plan
+    from .pattern import Pattern
+    from .pipes import Pipes
+else:
+    import _signal as signal  # the other one imports enum and collections, which cost memory
+
+_MOST_AGE_MS = 10_000
+_PATIENCE_MS = 1000
+_CLEANING_S = 1.0
+_INT = 4
+_PLAN_ENTRIES = 800  # more than a plan has: memory for it is then there
 _born = 0  # when this process began
-_spare: tuple[int, ...] = ()  # descriptors of a network namespace that nobody is in yet, and of our own
+_spare: Spare | None = None
+
+
+class Spare:
+    """A process that waits for a plan."""
+
+    def __init__(self, pattern: Pattern) -> None:
+        """Make it. OSError where the kernel does not want to."""
+        self.pattern = pattern
+        # Readable as long as there is nothing new in it: see poll in proc_pid_mountinfo(5).
+        self.table = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self._near, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        self.pid = self.pidfd = self.mounts = -1
+        try:
+            self._clone(far.fileno())
+            if pattern["uid_map"]:
+                mapping.write(self.pid, pattern["uid_map"], pattern["gid_map"], helped=pattern["helped_maps"])
+                self._near.send(b"m")
+        except BaseException:
+            self.end()
+            raise
+        finally:
+            far.close()
+        self.mounts = rootfs.namespace(self.pid)
+
+    def _clone(self, far: int) -> None:
+        into, flags = self.pattern["into_cgroup"], self.pattern["flags"]
+        group = -1
+        if into:
+            os.mkdir(into, 0o755)
+            group = os.open(into, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            flags |= syscalls.CLONE_INTO_CGROUP
+        self.pid, self.pidfd = syscalls.clone3(flags, cgroup=group)
+        if self.pid == 0:
+            init.wait(self.pattern, far)
+        if group >= 0:
+            os.close(group)
+
+    def suits(self, pattern: Pattern) -> bool:
+        """Whether it is there, and is what somebody wants."""
+        if pattern != self.pattern or has_news(self.table):
+            return False
+        poll = select.poll()
+        poll.register(self._near.fileno(), select.POLLIN)
+        return bool(poll.poll(_PATIENCE_MS)) and self._near.recv(1) == init.READY
+
+    def begin(self, plan: int, pipes: Pipes, channel: int) -> None:
+        """Let it become the container's: ``plan`` is a descriptor, the others as for ``init.run``."""
+        wanted = (*pipes.stdio, pipes.report_end, pipes.go_end, channel)
+        given = (plan, *(descriptor for descriptor in wanted if descriptor >= 0))
+        rights = b"".join(descriptor.to_bytes(_INT, "little") for descriptor in given)
+        self._near.sendmsg(
+            [bytes(descriptor >= 0 for descriptor in wanted)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
+        )
+        self._let_go()
+
+    def end(self) -> None:
+        """Throw it away, with its cgroup."""
+        self._let_go()
+        if self.pidfd >= 0:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            os.close(self.pidfd)
+        if self.mounts >= 0:
+            os.close(self.mounts)
+        if self.pattern["into_cgroup"]:
+            groups.remove_directory(self.pattern["into_cgroup"], time.monotonic() + _CLEANING_S)
+
+    def _let_go(self) -> None:
+        self._near.close()
+        os.close(self.table)
 
 
 def rehearse() -> None:
-    """Do beforehand what needs no plan, and use what its work will use: memory that a fork shares is copied when it is first touched."""
-    global _born, _spare
+    """Do what needs no plan, and use what the work will use: memory that a fork shares is copied when it is first touched."""
+    global _born
     _born = processes.start_time(os.getpid())
-    marshal.dumps({"folder": "", "root": ("", [("", 0)], b"", True)})
+    marshal.loads(marshal.dumps([(str(number), [number << 40], b"%d" % number) for number in range(_PLAN_ENTRIES)]))
     record.to_json({"status": "running", "labels": [], "pid": _born})
-    own = os.open(_NETWORK, os.O_RDONLY | os.O_CLOEXEC)
-    try:  # a new one costs as much as all the other namespaces, and belongs to the user namespace that we are in
-        syscalls.unshare(syscalls.CLONE_NEWNET)
+
+
+def prepare(pattern: Pattern) -> None:
+    """Have the process of a container wait; where there can be none, it is made when it is wanted, and says why not."""
+    global _spare
+    try:  # noqa: SIM105 - contextlib would cost the zygote memory
+        _spare = Spare(pattern)
     except OSError:
-        os.close(own)
+        pass
+
+
+def keep(requests: int, zygote: int) -> None:
+    """Keep what was prepared until there is a request; ``zygote`` is a pidfd of the one process whose end ends the waiting, too."""
+    if _spare is None:
         return
-    init.raise_loopback()
-    _spare = os.open(_NETWORK, os.O_RDONLY | os.O_CLOEXEC), own
-    syscalls.setns(own, syscalls.CLONE_NEWNET)
+    poll = select.poll()
+    poll.register(requests, select.POLLIN)
+    poll.register(zygote, select.POLLIN)
+    poll.register(_spare.table, select.POLLPRI)
+    if not any(descriptor == requests for descriptor, _ in poll.poll(_MOST_AGE_MS)):
+        drop()
+
+
+def next_pattern(plan: Plan) -> bytes:
+    """What the next container is expected to want, marshalled; nothing where that cannot be made beforehand."""
+    pattern = plan["pattern"]
+    if not pattern["mounts"] or (pattern["into_cgroup"] and not plan["next_cgroup"]):
+        return b""
+    return marshal.dumps({**pattern, "into_cgroup": plan["next_cgroup"]})
+
+
+def take(pattern: Pattern) -> Spare | None:
+    """The process that waits, if it suits; it is the caller's then."""
+    global _spare
+    spare, _spare = _spare, None
+    if spare is not None and not spare.suits(pattern):
+        spare.end()
+        return None
+    return spare
+
+
+def drop() -> None:
+    """Throw away what nobody wants."""
+    global _spare
+    spare, _spare = _spare, None
+    if spare is not None:
+        spare.end()
+
+
+def has_news(table: int) -> bool:
+    """Whether mounts have changed since their table was opened."""
+    poll = select.poll()
+    poll.register(table, select.POLLPRI)
+    return bool(poll.poll(0))
 
 
 def born() -> int:
     """When this process began: see ``processes.start_time``."""
     return _born or processes.start_time(os.getpid())
-
-
-def clone(flags: int, cgroup: int, *, is_elsewhere: bool) -> tuple[int, int]:
-    """clone3, with the spare network namespace where a new one is wanted, unless it is to belong to another user namespace."""
-    global _spare
-    spare, _spare = _spare, ()
-    try:
-        if (
-            not spare
-            or is_elsewhere
-            or flags & (syscalls.CLONE_NEWNET | syscalls.CLONE_NEWUSER) != syscalls.CLONE_NEWNET
-        ):
-            return syscalls.clone3(flags, cgroup=cgroup)
-        pid = -1
-        syscalls.setns(spare[0], syscalls.CLONE_NEWNET)
-        try:
-            pid, pidfd = syscalls.clone3(flags & ~syscalls.CLONE_NEWNET, cgroup=cgroup)
-        finally:
-            if pid:  # not in the child: it stays where it was made, and this process must not, or the namespace would outlive it
-                syscalls.setns(spare[1], syscalls.CLONE_NEWNET)
-        return pid, pidfd
-    finally:
-        for descriptor in spare:
-            os.close(descriptor)

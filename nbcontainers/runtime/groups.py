@@ -34,10 +34,12 @@ def take_changes(plan: Plan) -> None:
         pass  # as at nearly every start
 
 
-def make(plan: Plan) -> None:
-    """Make the groups and write their limits; OSError says which value was refused where."""
+def make(plan: Plan, made: str = "") -> None:
+    """Make the groups, but for one that is ``made``, and write their limits; OSError says which value was refused where."""
     take_changes(plan)
     for directory in plan["cgroup_directories"]:
+        if directory == made:
+            continue
         try:
             os.mkdir(directory, 0o755)
         except FileExistsError:  # left by a shim that was killed: its counters are of that run
@@ -65,14 +67,19 @@ def remove(plan: Plan) -> None:
     """Take them away. A cgroup is busy for as long as the last of its processes is on its way out."""
     deadline = time.monotonic() + _CLEANING_S
     for directory in reversed(plan["cgroup_places"]):
-        while True:
-            try:
-                os.rmdir(directory)
-            except OSError as error:
-                if error.errno == errno.EBUSY and time.monotonic() < deadline:
-                    time.sleep(0.001)
-                    continue
-            break
+        remove_directory(directory, deadline)
+
+
+def remove_directory(directory: str, deadline: float) -> None:
+    """Take one away, if it is there and nobody is in it before the deadline (of the monotonic clock)."""
+    while True:
+        try:
+            os.rmdir(directory)
+        except OSError as error:
+            if error.errno == errno.EBUSY and time.monotonic() < deadline:
+                time.sleep(0.001)
+                continue
+        break
 
 
 def remove_shelves(plan: Plan) -> None:

@@ -32,13 +32,16 @@ from .identity import supervisor
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
     from typing import NoReturn
 
     from .launch import Plan
+    from .pattern import Pattern
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
 EXECUTES = b"x"
+READY = b"r"
 _DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # include/uapi/linux/sockios.h, if.h
 _MOST_USERS = 1 << 24  # bytes of a passwd or group file: some 200,000 people
@@ -56,6 +59,7 @@ def run(
     go: int,
     channel: int,
     given: tuple[list[int], list[int]] = ([], []),
+    prepared: tuple[int, int] | None = None,
 ) -> NoReturn:
     """Become the container's process; never returns.
 
@@ -64,10 +68,11 @@ def run(
         stdio: descriptors for 0, 1 and 2; the first is -1 where the container's own /dev/null is to be read, all are where it
             gets a terminal.
         report: the write end of the report pipe; a Unix socket where it gets a terminal, whose other end is sent through it.
-        go: the read end of a pipe: one byte says that the id maps are written (only where there is a user namespace), one
-            that the pid is on disk. Its end says that the shim is gone.
+        go: the read end of a pipe: one byte says that the id maps are written (only where there is a user namespace that was not
+            prepared), one that the cgroups are there, and one that the pid is on disk. Its end says that the shim is gone.
         channel: to the supervisor of identities, where the plan wants one, else -1.
         given: what ``remapped.take`` took, where the plan has an ``owner``.
+        prepared: what ``prepare`` made of the plan's pattern, if it did already.
     """
     stage = "descriptors"
 
@@ -77,14 +82,17 @@ def run(
 
     try:
         trees, binds = given
-        report, go, channel, *kept = keep_only(stdio, report, go, channel, *trees, *binds)
-        at("user namespace")
-        if plan["uid_map"] and not os.read(go, 1):
-            os._exit(125)
+        report, go, channel, *kept = keep_only(stdio, report, go, channel, *(prepared or (-1, -1)), *trees, *binds)
+        shelf, shelf_null, *kept = kept
+        if prepared is None and plan["uid_map"]:
+            at("user namespace")
+            if not os.read(go, 1):
+                os._exit(125)
         at("session")
         os.setsid()
-        at("cgroup")
-        join_cgroups(plan)
+        if prepared is None:
+            at("cgroup")
+            join_cgroups(plan, go)
         if plan["owner"]:  # only now: the cgroups are the host's root's
             at("user namespace")
             remapped.become_root()
@@ -94,7 +102,13 @@ def run(
             other = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             syscalls.setns(other, flag)
             os.close(other)
-        root, null = rootfs.build(plan, at, (kept[: len(trees)], kept[len(trees) :]))
+        if prepared is None:
+            shelf, shelf_null = prepare(plan["pattern"], at)
+        root, taken = rootfs.begin(plan, at, (kept[: len(trees)], kept[len(trees) :]), is_alone=shelf >= 0)
+        if prepared is not None:  # while the groups are made
+            at("cgroup")
+            join_cgroups(plan, go)
+        null = rootfs.complete(plan, at, root, taken, (shelf, shelf_null))
         if plan["terminal"]:
             at("terminal")
             open_terminal(root, plan["terminal"], report, console=True)
@@ -107,9 +121,6 @@ def run(
         rootfs.set_sysctls(root, plan["sysctl"])
         at("masked paths")
         rootfs.protect(root, null, plan["masked_paths"], plan["readonly_paths"])
-        at("network")
-        if plan["loopback"]:
-            raise_loopback()
         at("hostname")
         if plan["hostname"]:
             syscalls.sethostname(plan["hostname"])
@@ -118,7 +129,9 @@ def run(
         at("limits")
         limit(plan)
         at("pivot_root")
-        rootfs.enter(root, 1 if trees else 0)
+        rootfs.enter(root, bool(trees) + (shelf >= 0))
+        if shelf >= 0:
+            os.close(shelf)
         at("user")
         uid, gid, groups, home = identify(plan)
         at("working directory")
@@ -156,6 +169,40 @@ def run(
         execute(plan, home, report)
     except BaseException as error:
         tell(report, stage, error)
+    finally:
+        os._exit(125)
+
+
+def prepare(pattern: Pattern, at: Callable[[str], None]) -> tuple[int, int]:
+    """Make what a pattern has, in the namespaces of its flags; see ``rootfs.prepare``."""
+    made = rootfs.prepare(pattern, at)
+    at("network")
+    if pattern["loopback"]:
+        raise_loopback()
+    return made
+
+
+def wait(pattern: Pattern, end: int) -> NoReturn:
+    """Become a container's process before there is a plan; never returns.
+
+    Args:
+        pattern: what is made at once, and then has to be in the plan.
+        end: a SOCK_SEQPACKET socket to the shim. It says that the id maps are written (only where there is a user namespace),
+            is told READY, and brings the plan and the descriptors that ``run`` takes; its end is that of this process.
+    """
+    try:
+        syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        [end] = keep_only((-1, -1, -1), end)
+        if pattern["uid_map"] and not os.read(end, 1):
+            os._exit(125)
+        made = prepare(pattern, lambda stage: None)
+        os.write(end, READY)
+        data, descriptors = terminal.receive(end)
+        if data:
+            plan: Plan = marshal.loads(os.pread(descriptors[0], os.fstat(descriptors[0]).st_size, 0))  # noqa: S302 - from our own shim
+            rest = iter(descriptors[1:])
+            stdin, out, err, report, go, channel = (next(rest) if is_given else -1 for is_given in data)
+            run(plan, (stdin, out, err), report, go, channel, prepared=made)
     finally:
         os._exit(125)
 
@@ -230,8 +277,10 @@ def tie_to_shim(go: int) -> None:
         os._exit(125)
 
 
-def join_cgroups(plan: Plan) -> None:
-    """Move into the container's groups, and make the namespaces that depend on that."""
+def join_cgroups(plan: Plan, go: int) -> None:
+    """Move into the container's groups once they are there, and make the namespaces that depend on that."""
+    if not os.read(go, 1):
+        os._exit(125)
     for path in plan["join"]:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         os.write(descriptor, b"0")

@@ -21,13 +21,14 @@ from ..linux import capabilities, cgroups, idmap, seccomp, syscalls
 from ..linux import limits as rules
 from ..oci.runtime import Json, Mount, RuntimeSpec
 from ..results import ContainerState
-from . import log, mountplan
+from . import log, mountplan, pattern
 from . import state as states
 from .host import Host
 from .identity import policy
 from .identity.credentials import RLIMIT_LOCKS
 from .identity.policy import IdentityPlan
 from .mountplan import PlannedMount
+from .pattern import Pattern
 
 
 class Plan(TypedDict):
@@ -59,6 +60,8 @@ class Plan(TypedDict):
     time_limit: float
     output_limit: int
     # namespaces
+    pattern: Pattern  # what is made first, and may be there already
+    next_cgroup: str  # what the pattern's ``into_cgroup`` is for the container that is made next
     flags: int
     late_flags: int
     enter: list[tuple[str, int]]  # namespaces of others: those that init enters
@@ -70,17 +73,15 @@ class Plan(TypedDict):
     sets_groups: bool
     owner: list[int]  # uid and gid of the host that its root is, where root gives it a user namespace of its own
     maps_root: bool  # the root's folders are id-mapped
-    loopback: bool
     entered: list[int]  # flags for setns, of each descriptor that the shim enters
     networked: bool  # a holder plugs it in
     hostname: str
     domainname: str
-    sysctl: list[tuple[str, str]]
+    sysctl: list[tuple[str, str]]  # these, the mounts, and the masks are those that the pattern leaves
     # files: kind, source, lower directories, options
     root: tuple[str, str, list[str], list[str]]
     root_attributes: int
     mounts: list[PlannedMount]
-    bind_devices: bool
     devices: list[tuple[str, int, int, int, int, int]]  # path, type and mode, major, minor, uid, gid
     masked_paths: list[str]
     readonly_paths: list[str]
@@ -156,11 +157,12 @@ def compile(  # noqa: A001 - it is what this does
     networked: bool = False,
     not_enforced: Sequence[str] = (),
     lacks: Sequence[str] = (),
+    next_name: str = "",
 ) -> Plan:
     """Make the plan of one container.
 
     ``entered`` are the flags of the namespaces around the container's own that the shim goes into first, and ``networked`` says
-    that a holder plugs it into networks (see ``networks``).
+    that a holder plugs it into networks (see ``networks``). ``next_name`` is what the container is called that may come next.
 
     Raises:
         LaunchError: the specification asks for what this engine cannot do (another's namespace, shared mounts …).
@@ -168,6 +170,7 @@ def compile(  # noqa: A001 - it is what this does
     """
     host.require()
     kinds = _namespaces(spec, host)
+    joined_kinds = [entry.type for entry in spec.namespaces if entry.path]
     owner = _owner(spec, host) if "user" in kinds else []
     cgroup = state.id or folder.name
     nested = any(one & syscalls.CLONE_NEWUSER for one in entered)
@@ -194,6 +197,10 @@ def compile(  # noqa: A001 - it is what this does
             hint="leave out --group-add",
         )
     mounts = mountplan.mounts((*rootfs[1:], *spec.mounts), plan)
+    is_common = not (owner or entered or joined_kinds or spec.cgroups_path) and "pid" in kinds
+    first = pattern.leading(mounts) if is_common else []
+    masked = pattern.covered(spec.masked_paths, first)
+    readonly = pattern.covered(spec.readonly_paths, first)
     mountplan.check_propagation(mounts, userns=spec.namespace("user") is not None)
     root, maps_root = mountplan.root(rootfs), mountplan.IDMAP in rootfs[0].options
     if not owner and (maps_root or any((mountplan.IDMAP, "") in entry[5] for entry in mounts)):
@@ -202,6 +209,10 @@ def compile(  # noqa: A001 - it is what this does
             stage="specification",
             hint="leave idmap out, or run as root with --userns auto",
         )
+    uid_map = idmap.text(spec.uid_mappings, nested=nested) if "user" in kinds else ""
+    gid_map = idmap.text(spec.gid_mappings, nested=nested) if "user" in kinds else ""
+    helped_maps = host.identity.is_helped and not nested  # in there the shim may map what is mapped
+    sysctl = sorted(spec.sysctl.items())
     return Plan(
         folder=str(folder),
         log=str(folder / log.NAME),
@@ -227,6 +238,21 @@ def compile(  # noqa: A001 - it is what this does
         watched_memory=watched,
         time_limit=float(spec.annotations.get(TIME_LIMIT, 0)),
         output_limit=int(spec.annotations.get(OUTPUT_LIMIT, 0)),
+        pattern=Pattern(
+            flags=flags,
+            uid_map=uid_map,
+            gid_map=gid_map,
+            helped_maps=helped_maps,
+            into_cgroup=into,
+            loopback=private_network and not networked,
+            bind_devices=spec.namespace("user") is not None,
+            mounts=first,
+            tops=pattern.tops(first),
+            sysctl=sysctl if first else [],
+            masked_paths=masked,
+            readonly_paths=readonly,
+        ),
+        next_cgroup=into.removesuffix(cgroup) + next_name if into and next_name else "",
         flags=flags,
         late_flags=late,
         enter=[
@@ -236,26 +262,24 @@ def compile(  # noqa: A001 - it is what this does
         ],
         pid_namespace=next((entry.path for entry in spec.namespaces if entry.path and entry.type == "pid"), ""),
         shares_pids="pid" not in kinds,
-        uid_map=idmap.text(spec.uid_mappings, nested=nested) if "user" in kinds else "",
-        gid_map=idmap.text(spec.gid_mappings, nested=nested) if "user" in kinds else "",
-        helped_maps=host.identity.is_helped and not nested,  # in there the shim may map what is mapped
+        uid_map=uid_map,
+        gid_map=gid_map,
+        helped_maps=helped_maps,
         sets_groups=not host.has_single_id or (not os.geteuid() and "CAP_SETGID" in capabilities.bounding()),
         owner=owner,
         maps_root=maps_root,
-        loopback=private_network and not networked,
         entered=list(entered),
         networked=networked,
         hostname=spec.hostname if "uts" in kinds else "",
         domainname=spec.domainname if "uts" in kinds else "",
-        sysctl=sorted(spec.sysctl.items()),
+        sysctl=[] if first else sysctl,
         root=root,
         # Device nodes may lie in an image: where no rules say which can be opened, none of its can.
         root_attributes=0 if host.guards_devices() else syscalls.MOUNT_ATTR_NODEV,
-        mounts=mounts,
-        bind_devices=spec.namespace("user") is not None,
+        mounts=[entry for entry in mounts if entry not in first],
         devices=_devices(spec, host),
-        masked_paths=list(spec.masked_paths),
-        readonly_paths=list(spec.readonly_paths),
+        masked_paths=[path for path in spec.masked_paths if path not in masked],
+        readonly_paths=[path for path in spec.readonly_paths if path not in readonly],
         readonly_root=spec.readonly_root,
         args=[os.fsencode(word) for word in process.args],
         env={name: value for name, _, value in (os.fsencode(word).partition(b"=") for word in process.env)},

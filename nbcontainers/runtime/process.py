@@ -6,6 +6,7 @@ import contextlib
 import errno
 import marshal
 import os
+import secrets
 import select
 import signal
 import socket
@@ -33,6 +34,7 @@ from .running import Running
 _PATIENCE_S = 10.0
 _START_S = 60.0
 _FEW = 8
+_ID_BYTES = 32
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
@@ -51,6 +53,7 @@ class Runtime:
         self._lock = threading.Lock()
         self._foreground: set[Running] = set()
         self._most = _FEW
+        self._next = ""  # what the container is called whose process may be there already
         _runtimes.add(self)
 
     def start(
@@ -93,6 +96,7 @@ class Runtime:
             LaunchError: it could not be started; nothing of it is left but state.json and log.
             HostError: this host cannot run it.
         """
+        following = secrets.token_hex(_ID_BYTES)
         plan = launch.compile(
             spec,
             rootfs,
@@ -110,10 +114,12 @@ class Runtime:
             networked=network >= 0,
             not_enforced=not_enforced,
             lacks=lacks,
+            next_name=following,
         )
         self._forget_ended()
         more = [descriptor for descriptor, _ in entered] + ([network] if network >= 0 else [])
         control, stdio = self._send(plan, more)
+        self._next = following
         try:
             begin = _await_exec(control, plan)
         except BaseException:
@@ -138,6 +144,12 @@ class Runtime:
         with self._lock:
             self._foreground.add(running)
         return running
+
+    def new_id(self) -> str:
+        """An id for a container: 64 hexadecimal digits, never given twice. If it is the next one that is started, it starts faster."""
+        with self._lock:
+            following, self._next = self._next, ""
+        return following or secrets.token_hex(_ID_BYTES)
 
     def networks(self, store: Path) -> Networks:
         """The networks of a store's containers."""

@@ -87,10 +87,7 @@ def stage(root: Root, trees: list[int]) -> tuple[str, Root]:
     An overlay's folders must be mounted where its mounter lives: here on a file system in memory that lies over the old root,
     where no path leads, and that goes with the old root.
     """
-    shelf = syscalls.fsmount("tmpfs", [("mode", "700")])
-    top = os.open("/", _FOLDER)
-    syscalls.move_mount(shelf, top)
-    os.close(top)
+    shelf = shelve()
     here = f"/proc/self/fd/{shelf}"
     for number, tree in enumerate(trees):
         os.mkdir(str(number), dir_fd=shelf)
@@ -110,6 +107,15 @@ def stage(root: Root, trees: list[int]) -> tuple[str, Root]:
         for key, _, path in [word.partition("=")]
     ]
     return f"{here}/root", (kind, source, staged, words)
+
+
+def shelve() -> int:
+    """Lay a file system in memory over the root, where no path leads, and return a descriptor of its top."""
+    shelf = syscalls.fsmount("tmpfs", [("mode", "700")])
+    top = os.open("/", _FOLDER)
+    syscalls.move_mount(shelf, top)
+    os.close(top)
+    return shelf
 
 
 def _above(options: list[str]) -> str:

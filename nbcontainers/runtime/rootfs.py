@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from .launch import Plan
     from .mountplan import PlannedMount
+    from .pattern import Pattern
 
 AT_FDCWD = -100
 PROC_SUPER_MAGIC = 0x9FA0  # include/uapi/linux/magic.h
@@ -59,10 +60,31 @@ DEVICE_LINKS = (
 )
 
 
-def build(plan: Plan, at: Callable[[str], None], given: tuple[list[int], list[int]]) -> tuple[int, int]:
-    """Mount the root and everything on it, and return descriptors of the root and of its /dev/null (-1 where it has none).
+def prepare(pattern: Pattern, at: Callable[[str], None]) -> tuple[int, int]:
+    """Mount what a pattern has where no path leads, with what hides parts of it; no mount from here on is seen by the host.
 
-    ``given`` is what ``remapped.take`` took for a container that cannot reach it, else empty.
+    Returns descriptors of the folder that it lies in and of its /dev/null, -1 each where the pattern has none.
+    """
+    if not pattern["mounts"]:
+        return -1, -1
+    at("mount namespace")
+    syscalls.mount("", "/", "", MS_REC | MS_PRIVATE)
+    shelf = remapped.shelve()
+    null = _furnish(shelf, pattern["mounts"], [-1] * len(pattern["mounts"]), at, pattern["bind_devices"])
+    at("sysctl")
+    set_sysctls(shelf, pattern["sysctl"])
+    at("masked paths")
+    protect(shelf, null, pattern["masked_paths"], pattern["readonly_paths"])
+    return shelf, null
+
+
+def begin(
+    plan: Plan, at: Callable[[str], None], given: tuple[list[int], list[int]], *, is_alone: bool
+) -> tuple[int, list[int]]:
+    """Mount the root, and return a descriptor of it, and of what each mount binds (-1 for those that bind nothing).
+
+    ``given`` is what ``remapped.take`` took for a container that cannot reach it, else empty; ``is_alone`` says that the host sees
+    no mount of this process already.
 
     The root is mounted over the container's own folder, which is seen so only in this mount namespace; so what is bound
     from there (its hosts file) is taken before. ``at`` is told each stage before it begins.
@@ -72,8 +94,9 @@ def build(plan: Plan, at: Callable[[str], None], given: tuple[list[int], list[in
     for entry in plan["mounts"] if not trees else ():
         at(f"mount {entry[0]}")
         taken.append(take(entry) if entry[1] == "bind" else -1)
-    at("mount namespace")
-    syscalls.mount("", "/", "", MS_REC | MS_PRIVATE)
+    if not is_alone:
+        at("mount namespace")
+        syscalls.mount("", "/", "", MS_REC | MS_PRIVATE)
     for number, entry in enumerate(plan["mounts"]):
         if entry[1] == "overlay":  # only now: it is mounted for a moment, which no peer is to see
             at(f"mount {entry[0]}")
@@ -84,23 +107,40 @@ def build(plan: Plan, at: Callable[[str], None], given: tuple[list[int], list[in
     root = os.open(folder, _O_PATH_DIR)
     if plan["root_attributes"]:
         syscalls.mount_setattr(root, "", AT_EMPTY_PATH, set_=plan["root_attributes"])
-    devices = -1
-    below_dev = [
-        entry[0][5:] for entry in plan["mounts"] if entry[0].startswith("/dev/") and entry[1] not in {"bind", "overlay"}
-    ]
-    for entry, tree in zip(plan["mounts"], taken, strict=True):
-        at(f"mount {entry[0]}")
-        mounted = _mount(root, entry, tree, plan["bind_devices"], below_dev)
-        if mounted >= 0:
-            devices = mounted
+    return root, taken
+
+
+def complete(plan: Plan, at: Callable[[str], None], root: int, taken: list[int], prepared: tuple[int, int]) -> int:
+    """Mount on the root what is mounted there, ``prepared`` or not; return a descriptor of its /dev/null, -1 where it has none."""
+    shelf, null = prepared
+    for path in plan["pattern"]["tops"]:  # with all that is mounted on it
+        at(f"mount {path}")
+        _attach(syscalls.openat2(shelf, path, _O_PATH_DIR, resolve=_INSIDE), make_target(root, path, True))
+    own = _furnish(root, plan["mounts"], taken, at, plan["pattern"]["bind_devices"])
     at("devices")
     make_devices(root, plan["devices"])
-    null = -1
-    if devices >= 0:
-        at("mount /dev")
-        null = syscalls.openat2(devices, "null", os.O_PATH | os.O_NOFOLLOW, resolve=_STRICT)
-        _check_device(null, 1, 3)
-    return root, null
+    return null if own < 0 else own
+
+
+def _furnish(
+    root: int, mounts: list[PlannedMount], taken: list[int], at: Callable[[str], None], bind_devices: bool
+) -> int:
+    """Do the mounts, each with what it binds; return a descriptor of the null device where a /dev is among them, else -1."""
+    devices = -1
+    below_dev = [
+        entry[0][5:] for entry in mounts if entry[0].startswith("/dev/") and entry[1] not in {"bind", "overlay"}
+    ]
+    for entry, tree in zip(mounts, taken, strict=True):
+        at(f"mount {entry[0]}")
+        mounted = _mount(root, entry, tree, bind_devices, below_dev)
+        if mounted >= 0:
+            devices = mounted
+    if devices < 0:
+        return -1
+    at("mount /dev")
+    null = syscalls.openat2(devices, "null", os.O_PATH | os.O_NOFOLLOW, resolve=_STRICT)
+    _check_device(null, 1, 3)
+    return null
 
 
 def enter(root: int, shelves: int) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
+TAKEN = b"t"
 _WATCH_S = 0.1
 _PATIENCE_S = 5.0  # how long the shim of the last run may take to tidy up
 
@@ -46,7 +47,7 @@ class _Failed(Exception):
     """The container cannot be started: stage, errno, message, exit code."""
 
 
-def main(plan: int, control: int, more: list[int]) -> NoReturn:
+def main(plan: int, control: int, more: list[int], take: int) -> NoReturn:
     """Run one container to its end; never returns.
 
     Args:
@@ -54,12 +55,14 @@ def main(plan: int, control: int, more: list[int]) -> NoReturn:
         control: a SOCK_SEQPACKET socket whose other end the engine holds for as long as it wants the container.
         more: a stream socket for the one who started it, attached from the first byte on (only in the foreground), and the
             descriptors that ``plug`` knows.
+        take: a pipe to the zygote, which is told that this process has work, and what the next one can make beforehand.
     """
     try:
         work: Plan = marshal.loads(os.pread(plan, os.fstat(plan).st_size, 0))  # noqa: S302 - written by our own engine, in memory
-        os.close(plan)
+        os.write(take, TAKEN + beforehand.next_pattern(work))
+        os.close(take)
         stdio = -1 if work["detach"] else more.pop(0)
-        _Shim(work, control, Plug(work, more)).run(stdio)
+        _Shim(work, plan, control, Plug(work, more)).run(stdio)
     except BaseException as error:
         # A fault of ours. The container ends with this process, and the engine repairs its state.
         os.write(control, marshal.dumps(("failed", "shim", 0, f"{type(error).__name__}: {error}{_place(error)}", 125)))
@@ -83,8 +86,9 @@ def _place(error: BaseException) -> str:
 
 
 class _Shim:
-    def __init__(self, plan: Plan, control: int, plug: Plug) -> None:
+    def __init__(self, plan: Plan, text: int, control: int, plug: Plug) -> None:
         self.plan = plan
+        self.text = text  # a descriptor of the plan as it came
         self.plug = plug
         self.control = _socket.socket(fileno=control)
         self.poller = Poller()
@@ -144,35 +148,22 @@ class _Shim:
     def _launch(self) -> None:
         plan = self.plan
         assert self.streams is not None
-        try:
-            groups.make(plan)
-        except OSError as error:
-            raise _Failed("cgroup", error.errno, str(error), 125) from error
-        try:
-            given = remapped.take(plan, rootfs.take)
-        except remapped.Refused as refused:
-            raise _Failed(*refused.args, 125) from refused
         pipes = Pipes(plan)
-        remapped.give(plan, pipes.stdio)
-        into_cgroup = -1
         if plan["identity"] is not None:
             self.supervisor.open()
+        spare = beforehand.take(plan["pattern"])
+        if spare is not None:
+            self.pid, self.pidfd, self.mounts = spare.pid, spare.pidfd, spare.mounts
+            spare.begin(self.text, pipes, self.supervisor.channel)
         try:
-            self.plug.enter()
-            flags = plan["flags"]
-            if plan["into_cgroup"]:
-                into_cgroup = os.open(plan["into_cgroup"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                flags |= syscalls.CLONE_INTO_CGROUP
-            self.pid, self.pidfd = beforehand.clone(flags, into_cgroup, is_elsewhere=bool(plan["entered"]))
+            groups.make(plan, plan["into_cgroup"] if spare else "")
         except OSError as error:
-            raise _Failed("namespaces", error.errno, error.strerror, 125) from error
-        if self.pid == 0:
-            os.close(pipes.go)
-            init.run(plan, pipes.stdio, pipes.report_end, pipes.go_end, self.supervisor.channel, given)
-        self.mounts = rootfs.namespace(self.pid)
+            raise _Failed("cgroup", error.errno, str(error), 125) from error
+        if spare is None:
+            self._clone(pipes)
         if plan["identity"] is not None:
             self.supervisor.start(self.poller, plan, self.pidfd, pipes.report_end)
-        for descriptor in (pipes.report_end, pipes.go_end, into_cgroup, *pipes.stdio, *given[0], *given[1]):
+        for descriptor in (pipes.report_end, pipes.go_end, *pipes.stdio):
             if descriptor >= 0:
                 os.close(descriptor)
         self.poller.watch(self.pidfd, select.POLLIN, lambda events: self._ended())
@@ -184,9 +175,10 @@ class _Shim:
             self.streams.feed(pipes.input)
         self.go = pipes.go
         try:
-            if plan["uid_map"]:
+            if plan["uid_map"] and spare is None:
                 mapping.write(self.pid, plan["uid_map"], plan["gid_map"], helped=plan["helped_maps"])
                 _tell(self.go)
+            _tell(self.go)
             self.plug.attach(self.pid)
             self.started = time.time()
             self.extra = {
@@ -209,6 +201,30 @@ class _Shim:
             raise _Failed("record", error.errno, str(error), 125) from error
         if self.door is None:
             self.door = Door(self.poller, plan["socket"], attach=self._attach, obey=self._obey)
+
+    def _clone(self, pipes: Pipes) -> None:
+        """Make the container's process, for none waits."""
+        plan, group, flags = self.plan, -1, self.plan["flags"]
+        try:
+            given = remapped.take(plan, rootfs.take)
+        except remapped.Refused as refused:
+            raise _Failed(*refused.args, 125) from refused
+        remapped.give(plan, pipes.stdio)
+        try:
+            self.plug.enter()
+            if plan["into_cgroup"]:
+                group = os.open(plan["into_cgroup"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                flags |= syscalls.CLONE_INTO_CGROUP
+            self.pid, self.pidfd = syscalls.clone3(flags, cgroup=group)
+        except OSError as error:
+            raise _Failed("namespaces", error.errno, error.strerror, 125) from error
+        if self.pid == 0:
+            os.close(pipes.go)
+            init.run(plan, pipes.stdio, pipes.report_end, pipes.go_end, self.supervisor.channel, given)
+        self.mounts = rootfs.namespace(self.pid)
+        for descriptor in (group, *given[0], *given[1]):
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def _settle(self) -> None:
         """Go on once the networks are there; the container ends with the process that holds them."""
@@ -437,6 +453,7 @@ class _Shim:
         if self.pid > 0:
             self._kill()
             os.waitpid(self.pid, 0)
+        beforehand.drop()
         self.supervisor.end()
         if self.restarts.count:  # it ran before: it is one that has ended
             self._finish(code, self.out_of_memory, time.time(), f"{stage}: {message}")

@@ -20,7 +20,7 @@ DEVPTS_SUPER_MAGIC = 0x1CD1  # include/uapi/linux/magic.h
 TERMINAL = b"t"
 _CHUNK = 1 << 16
 _INT = 4
-_MOST_DESCRIPTORS = 4
+_MOST_DESCRIPTORS = 8
 _PTMX = os.makedev(5, 2)
 # include/uapi/asm-generic/ioctls.h: the same on x86-64 and aarch64
 _TIOCSCTTY, _TIOCSWINSZ, _TIOCSPTLCK, _TIOCGPTPEER = 0x540E, 0x5414, 0x40045431, 0x5441
@@ -82,12 +82,12 @@ def hand_over(report: int, master: int) -> None:
     os.close(master)
 
 
-def receive(channel: int) -> tuple[bytes, list[int]]:
+def receive(channel: int, most: int = _CHUNK) -> tuple[bytes, list[int]]:
     """Bytes from a Unix socket and the descriptors that came with them."""
     socket = _socket.socket(fileno=channel)
     try:
         data, ancillary, _, _ = socket.recvmsg(
-            _CHUNK, _socket.CMSG_SPACE(_MOST_DESCRIPTORS * _INT), _socket.MSG_CMSG_CLOEXEC
+            most, _socket.CMSG_SPACE(_MOST_DESCRIPTORS * _INT), _socket.MSG_CMSG_CLOEXEC
         )
     finally:
         socket.detach()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import _socket
 import gc
+import marshal
 import os
 import select
 import sys
 import time
 
 from ..linux import syscalls
-from . import beforehand, shim
+from . import beforehand, groups, shim, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ else:
 
 READY = b"ready"
 START = b"start"
-_MOST_DESCRIPTORS = 8
-_INT = 4
 _PAUSE_S = 0.05
 _GIVE_WAY_MS = 8
+_CHUNK = 1 << 16
+_CLEANING_S = 1.0
 
 
 def main() -> NoReturn:
@@ -52,6 +53,7 @@ def main() -> NoReturn:
     gc.collect()
     gc.freeze()  # else each collection in a shim would copy every page that objects of the zygote lie on
     requests.send(READY)
+    pattern = b""
     while True:
         # One shim is always there before it is wanted: a fork costs as much as all that a shim then does.
         taken, take = os.pipe()
@@ -64,39 +66,57 @@ def main() -> NoReturn:
             continue
         if child == 0:
             os.close(taken)
-            _wait_for_work(requests, take)
+            _wait_for_work(requests, take, pattern)
         os.close(take)
-        has_work = os.read(taken, 1)
+        said = os.read(taken, _CHUNK)
         os.close(taken)
-        if has_work:
+        if said:
+            pattern = said.removeprefix(shim.TAKEN)
             _give_way(requests)
-        elif _is_alone(requests):
+            continue
+        if _is_alone(requests):
             os._exit(0)
+        if pattern:  # it was killed: what it had made for the next container is without it
+            groups.remove_directory(marshal.loads(pattern)["into_cgroup"], time.monotonic() + _CLEANING_S)  # noqa: S302 - from our own shim
 
 
-def _wait_for_work(requests: _socket.socket, take: int) -> NoReturn:
-    """Become the shim of the next container; never returns."""
+def _wait_for_work(requests: _socket.socket, take: int, pattern: bytes) -> NoReturn:
+    """Become the shim of the next container, which is expected to have a pattern; never returns."""
+    parent = os.getppid()
+    zygote = os.pidfd_open(parent)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     syscalls.set_name("nbc-shim")
     os.umask(0)
     os.setsid()
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     beforehand.rehearse()
-    descriptors = _receive(requests)
-    if not descriptors:
+    if pattern and not _is_wanted(requests, 0):
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)  # what it makes is to be taken away
+        beforehand.prepare(marshal.loads(pattern))  # noqa: S302 - from our own shim
+        beforehand.keep(requests.fileno(), zygote)
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.close(zygote)
+    if os.getppid() != parent:
+        os._exit(0)
+    data, descriptors = terminal.receive(requests.fileno(), len(START))
+    if not data:
+        beforehand.drop()
         os._exit(0)
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)  # from here on it lives for its container
-    os.write(take, b"t")
-    os.close(take)
     requests.close()
-    shim.main(descriptors[0], descriptors[1], descriptors[2:])
+    shim.main(descriptors[0], descriptors[1], descriptors[2:], take)
 
 
 def _give_way(requests: _socket.socket) -> None:
     """Let the container that is starting have the processors; not for long, and not where another is wanted already."""
+    _is_wanted(requests, _GIVE_WAY_MS)
+
+
+def _is_wanted(requests: _socket.socket, wait_ms: int) -> bool:
+    """Whether there is a message, now or within a time."""
     poll = select.poll()
     poll.register(requests.fileno(), select.POLLIN)
-    poll.poll(_GIVE_WAY_MS)
+    return bool(poll.poll(wait_ms))
 
 
 def _is_alone(requests: _socket.socket) -> bool:
@@ -104,14 +124,3 @@ def _is_alone(requests: _socket.socket) -> bool:
     poll = select.poll()
     poll.register(requests.fileno(), 0)
     return bool(poll.poll(0))
-
-
-def _receive(requests: _socket.socket) -> list[int]:
-    """The descriptors of the next message; none when the engine is gone."""
-    size = _socket.CMSG_SPACE(_MOST_DESCRIPTORS * _INT)
-    data, ancillary, _, _ = requests.recvmsg(64, size, _socket.MSG_CMSG_CLOEXEC)
-    descriptors: list[int] = []
-    for level, kind, payload in ancillary:
-        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
-            descriptors += memoryview(payload[: len(payload) // _INT * _INT]).cast("i")
-    return descriptors if data else []

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +76,7 @@ class Box:
 
     def prepare(self, *lowers: Path, name: str = "") -> tuple[Path, tuple[Mount, ...]]:
         """A container's folder and how its root is mounted, with further layers on top of busybox."""
-        name = name or uuid.uuid4().hex * 2
+        name = name or self.runtime.new_id()
         folder = self.root / name
         for part in ("", "upper", "work"):
             (folder / part).mkdir(exist_ok=True)

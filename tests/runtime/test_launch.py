@@ -63,8 +63,8 @@ def test_every_namespace_is_asked_for() -> None:
     assert not flags & syscalls.CLONE_NEWUSER
     shared = plan(docker_spec(args=["true"], host=host(), network="host"))
     assert not shared["flags"] & syscalls.CLONE_NEWNET
-    assert not shared["loopback"]
-    assert shared["sysctl"] == []
+    assert not shared["pattern"]["loopback"]
+    assert shared["sysctl"] == shared["pattern"]["sysctl"] == []
     old = host(namespaces=KINDS - {"time"})
     assert not plan(on=old)["flags"] & syscalls.CLONE_NEWTIME
 
@@ -106,10 +106,10 @@ def test_one_id_is_mapped() -> None:
     made = plan(on=host("T2"))
     assert (made["uid_map"], made["gid_map"]) == ("0 1000 1\n", "0 1000 1\n")
     assert made["flags"] & syscalls.CLONE_NEWUSER
-    assert made["bind_devices"]
-    terminals = next(entry for entry in made["mounts"] if entry[0] == "/dev/pts")
+    assert made["pattern"]["bind_devices"]
+    terminals = next(entry for entry in made["pattern"]["mounts"] if entry[0] == "/dev/pts")
     assert "gid" not in dict(terminals[5])
-    assert ("net.ipv4.ping_group_range", "0 0") in made["sysctl"]
+    assert ("net.ipv4.ping_group_range", "0 0") in made["pattern"]["sysctl"]
 
 
 def test_images_cannot_bring_devices_where_no_rules_hold() -> None:

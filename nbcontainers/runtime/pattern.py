@@ -1,0 +1,66 @@
+"""What of a container is as it is for most containers, and can be made before anything else is known of it.
+
+A container wants as a rule what the last one wanted: the same namespaces, the same mounts of the kernel's own file systems, the same
+masks. ``beforehand`` makes that while nobody waits; where it was not made, init makes it first.
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Sequence
+from typing import TypedDict
+
+from ..linux import syscalls
+from .mountplan import PlannedMount
+
+_KERNELS = frozenset({"proc", "sysfs", "devpts", "mqueue"})
+_HIDDEN = ("/proc/", "/sys/")  # where masks lie, which nothing that is mounted later is to uncover
+
+
+class Pattern(TypedDict):
+    """A part of the plan, with what must be the same in it."""
+
+    flags: int
+    uid_map: str
+    gid_map: str
+    helped_maps: bool
+    into_cgroup: str  # see ``Plan``; it has the next container's name
+    loopback: bool
+    bind_devices: bool
+    mounts: list[PlannedMount]  # none: nothing can be made beforehand
+    tops: list[str]  # those that are not on another of them
+    sysctl: list[tuple[str, str]]
+    masked_paths: list[str]
+    readonly_paths: list[str]
+
+
+def leading(mounts: Sequence[PlannedMount]) -> list[PlannedMount]:
+    """The mounts that need nothing of the image or of the host, and come before all that do.
+
+    None where a later one would uncover masks, or sees mounts of the host as they come and go, or all that is mounted on its root:
+    there these lie until they are wanted.
+    """
+    found: list[PlannedMount] = []
+    rest: list[PlannedMount] = []
+    for entry in mounts:
+        path, kind = entry[:2]
+        is_own = kind in _KERNELS or (kind == "tmpfs" and (path == "/dev" or path.startswith("/dev/")))
+        has_waited = any(other[1] != "cgroup" for other in rest)
+        (found if is_own and not has_waited else rest).append(entry)
+    is_uncovered = any(entry[1] != "cgroup" and f"{entry[0]}/".startswith(_HIDDEN) for entry in rest)
+    shares = any(entry[8] & ~syscalls.MS_REC not in (0, syscalls.MS_PRIVATE) for entry in rest)
+    shows_root = any(entry[1] == "bind" and entry[6] and os.path.realpath(entry[2]) == "/" for entry in rest)
+    has_proc = any(entry[:2] == ("/proc", "proc") for entry in found)
+    return found if has_proc and not (is_uncovered or shares or shows_root) else []
+
+
+def tops(mounts: Sequence[PlannedMount]) -> list[str]:
+    """Where those are mounted that are not on another of them."""
+    paths = [entry[0] for entry in mounts]
+    return [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
+
+
+def covered(paths: Sequence[str], mounts: Sequence[PlannedMount]) -> list[str]:
+    """The paths that lie on one of the mounts."""
+    points = tuple(f"{path}/" for path in tops(mounts))
+    return [path for path in paths if path.startswith(points)] if points else []
