@@ -87,7 +87,7 @@ class Container:
         """Write what the container is, once, when it is made: its config.json, then the state that makes it one."""
         from ..runtime import state as states
 
-        smallfiles.write(f"{self._folder}/{CONFIG}", json.dumps(spec.to_json()).encode())
+        smallfiles.write(f"{self._folder}/{CONFIG}", spec.to_text().encode())
         states.new_state(self._folder, state)
         self.last_state = state
         self._happen("create")
@@ -316,7 +316,7 @@ class Container:
             updating.tell(self._folder, spec, self.id, host)
         self.spec = spec
         new = self._folder / f".{CONFIG}"
-        new.write_text(json.dumps(self.spec.to_json()))
+        new.write_text(self.spec.to_text())
         new.rename(self._folder / CONFIG)
 
     def _change_restart(self, policy: tuple[str, int], state: ContainerState) -> None:
@@ -345,13 +345,15 @@ class Container:
 
     def _remove(self, state: ContainerState, *, volumes: bool) -> None:
         """Remove it, which has ended."""
+        from ..runtime import state as states
+
         points = self.asked.mounts if volumes else ()
         self._names.departed.append(state)  # before it is gone: who watches it finds out how it ended
         if self._started is not None:
             self._started.close()
             self._started = None
         self._store.snapshots.remove(self.id)
-        smallfiles.remove_folder(str(self._folder))
+        states.remove(self._folder)
         self._names.release(self.id, state.name)
         userns.release(self._store.root, self.id)
         volumes_.forget(self._store, self._names, points)
@@ -493,6 +495,8 @@ class Container:
         """What comes after its end: a container that was not to be kept is removed."""
         with contextlib.suppress(NotFound):
             state = self.state
+            if self._started is not None:  # its shim tells us first, and may not have written it yet
+                state = self.last_state = self._started.told(state)
             if state.auto_remove and state.status not in LIVE:
                 self._remove(state, volumes=True)
 

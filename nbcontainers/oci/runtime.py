@@ -6,6 +6,7 @@ mounts. ``to_json`` is a config.json that runc accepts (its ``root.path`` is ``r
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -215,6 +216,14 @@ class RuntimeSpec:
             written["annotations"] = dict(self.annotations)
         return written
 
+    def to_text(self) -> str:
+        """``to_json`` as text. Most of it is the system call policy, so the text of each (by identity) is made once."""
+        if self.seccomp is None:
+            return json.dumps(self.to_json())
+        written = replace(self, seccomp=None).to_json()
+        linux = json.dumps(written.pop("linux"))
+        return f'{json.dumps(written)[:-1]}, "linux": {linux[:-1]}, "seccomp": {_policy_text(self.seccomp)}}}}}'
+
     @classmethod
     def from_json(cls, data: Json) -> RuntimeSpec:
         """Read a config.json: IntegrityError names the key that is missing or of a wrong type."""
@@ -286,3 +295,16 @@ def _mappings(entries: list[Json] | None) -> tuple[IdMapping, ...]:
 
 def _sparse(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _policy_text(policy: Json) -> str:
+    known = _policies.get(id(policy))
+    if known is None or known[0] is not policy:
+        if len(_policies) >= _MOST_POLICIES:
+            _policies.clear()
+        known = _policies[id(policy)] = policy, json.dumps(dict(policy))
+    return known[1]
+
+
+_policies: dict[int, tuple[Json, str]] = {}  # holds the policies, so that no other gets one's identity
+_MOST_POLICIES = 32

@@ -73,20 +73,20 @@ class Spare:
 
     def suits(self, pattern: Pattern) -> bool:
         """Whether it is there, and is what somebody wants."""
-        if pattern != self.pattern or has_news(self.table):
-            return False
-        poll = select.poll()
-        poll.register(self._near.fileno(), select.POLLIN)
-        return bool(poll.poll(_PATIENCE_MS)) and self._near.recv(1) == init.READY
+        return (
+            pattern == self.pattern
+            and not _happens(self.table, select.POLLPRI, 0)
+            and _happens(self._near.fileno(), select.POLLIN, _PATIENCE_MS)
+            and self._near.recv(1) == init.READY
+        )
 
     def begin(self, plan: int, pipes: Pipes, channel: int) -> None:
-        """Let it become the container's: ``plan`` is a descriptor, the others as for ``init.run``."""
+        """Let it become the container's: ``plan`` is a descriptor, the others as for ``init.run``. OSError if it is gone."""
         wanted = (*pipes.stdio, pipes.report_end, pipes.go_end, channel)
         given = (plan, *(descriptor for descriptor in wanted if descriptor >= 0))
         rights = b"".join(descriptor.to_bytes(_INT, "little") for descriptor in given)
-        self._near.sendmsg(
-            [bytes(descriptor >= 0 for descriptor in wanted)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
-        )
+        given_which = bytes(descriptor >= 0 for descriptor in wanted)
+        self._near.sendmsg([given_which], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)], _socket.MSG_NOSIGNAL)
         self._let_go()
 
     def end(self) -> None:
@@ -110,7 +110,8 @@ def rehearse() -> None:
     """Do what needs no plan, and use what the work will use: memory that a fork shares is copied when it is first touched."""
     global _born
     _born = processes.start_time(os.getpid())
-    marshal.loads(marshal.dumps([(str(number), [number << 40], b"%d" % number) for number in range(_PLAN_ENTRIES)]))
+    plan = [(str(number), [number << 40], b"%d" % number) for number in range(_PLAN_ENTRIES)]
+    marshal.loads(marshal.dumps(plan))  # noqa: S302 - our own words
     record.to_json({"status": "running", "labels": [], "pid": _born})
 
 
@@ -131,7 +132,7 @@ def keep(requests: int, zygote: int) -> None:
     poll.register(requests, select.POLLIN)
     poll.register(zygote, select.POLLIN)
     poll.register(_spare.table, select.POLLPRI)
-    if not any(descriptor == requests for descriptor, _ in poll.poll(_MOST_AGE_MS)):
+    if [descriptor for descriptor, _ in poll.poll(_MOST_AGE_MS)] != [requests]:  # news of mounts are told once
         drop()
 
 
@@ -143,14 +144,20 @@ def next_pattern(plan: Plan) -> bytes:
     return marshal.dumps({**pattern, "into_cgroup": plan["next_cgroup"]})
 
 
-def take(pattern: Pattern) -> Spare | None:
-    """The process that waits, if it suits; it is the caller's then."""
+def take(pattern: Pattern, plan: int, pipes: Pipes, channel: int) -> Spare | None:
+    """The process that waited, if it suits: it has begun then, see ``Spare.begin``, and is the caller's."""
     global _spare
     spare, _spare = _spare, None
-    if spare is not None and not spare.suits(pattern):
-        spare.end()
+    if spare is None:
         return None
-    return spare
+    try:
+        if spare.suits(pattern):
+            spare.begin(plan, pipes, channel)
+            return spare
+    except OSError:
+        pass  # it was killed
+    spare.end()
+    return None
 
 
 def drop() -> None:
@@ -161,11 +168,10 @@ def drop() -> None:
         spare.end()
 
 
-def has_news(table: int) -> bool:
-    """Whether mounts have changed since their table was opened."""
+def _happens(descriptor: int, events: int, wait_ms: int) -> bool:
     poll = select.poll()
-    poll.register(table, select.POLLPRI)
-    return bool(poll.poll(0))
+    poll.register(descriptor, events)
+    return bool(poll.poll(wait_ms))
 
 
 def born() -> int:

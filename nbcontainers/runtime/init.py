@@ -192,6 +192,7 @@ def wait(pattern: Pattern, end: int) -> NoReturn:
     """
     try:
         syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        syscalls.set_name("nbc-init")
         [end] = keep_only((-1, -1, -1), end)
         if pattern["uid_map"] and not os.read(end, 1):
             os._exit(125)

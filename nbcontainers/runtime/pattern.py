@@ -49,7 +49,7 @@ def leading(mounts: Sequence[PlannedMount]) -> list[PlannedMount]:
         (found if is_own and not has_waited else rest).append(entry)
     is_uncovered = any(entry[1] != "cgroup" and f"{entry[0]}/".startswith(_HIDDEN) for entry in rest)
     shares = any(entry[8] & ~syscalls.MS_REC not in (0, syscalls.MS_PRIVATE) for entry in rest)
-    shows_root = any(entry[1] == "bind" and entry[6] and os.path.realpath(entry[2]) == "/" for entry in rest)
+    shows_root = any(entry[1] == "bind" and entry[6] and _is_root(entry[2]) for entry in rest)
     has_proc = any(entry[:2] == ("/proc", "proc") for entry in found)
     return found if has_proc and not (is_uncovered or shares or shows_root) else []
 
@@ -64,3 +64,10 @@ def covered(paths: Sequence[str], mounts: Sequence[PlannedMount]) -> list[str]:
     """The paths that lie on one of the mounts."""
     points = tuple(f"{path}/" for path in tops(mounts))
     return [path for path in paths if path.startswith(points)] if points else []
+
+
+def _is_root(path: str) -> bool:
+    try:
+        return os.path.samefile(path, "/")
+    except OSError:  # which its mount will tell
+        return False

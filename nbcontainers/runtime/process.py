@@ -216,6 +216,7 @@ class Runtime:
         with self._lock:
             for is_last in (False, True):
                 if self._zygote is None:
+                    self.host.hierarchy.sweep(())  # what may be left of a spare whose processes were killed all at once
                     self._zygote = _Zygote()
                 try:
                     self._zygote.send(descriptors)

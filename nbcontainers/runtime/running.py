@@ -49,6 +49,7 @@ class Running:
         self._attachment = attachment
         self._lock = threading.Lock()
         self._exit_code: int | None = None
+        self._end: dict[str, Any] = {}  # of the state, what its end has changed
         self._written = -1  # bytes that the container wrote, once it has ended
 
     @property
@@ -116,6 +117,10 @@ class Running:
         if found.exit_code is None:
             raise Conflict(f"container {found.name or found.id} is {found.status}, it has not been started")
         return found.exit_code
+
+    def told(self, state: ContainerState) -> ContainerState:
+        """The state with what its shim has told this process of its end, if it has: that may not be written yet."""
+        return dataclasses.replace(state, **self._end)
 
     def is_over(self) -> bool:
         """Whether the container has ended, and be it that it was removed; costs one system call to the one who started it."""
@@ -271,7 +276,8 @@ class Running:
             # From our own shim, over a private socket.
             message: tuple[Any, ...] = marshal.loads(data) if data else ("gone",)  # noqa: S302
             if message[0] == "exited":
-                _, self._exit_code, _, _, self._written = message
+                _, self._end, self._written = message
+                self._exit_code = self._end["exit_code"]
             else:  # the shim was killed: reading the state repairs it
                 found = self.state.exit_code
                 self._exit_code = 137 if found is None else found

@@ -5,7 +5,7 @@ control socket closes, whatever closed it; one that is detached goes on. Should 
 container (PR_SET_PDEATHSIG) and whoever next reads its state repairs that. Imports only what keeps the zygote small.
 
 Messages on the control socket, marshalled tuples: ``("started", pid, where in the log this run begins)``,
-``("failed", stage, errno, message, exit code)`` and ``("exited", exit code, out of memory, when, bytes written)``.
+``("failed", stage, errno, message, exit code)`` and ``("exited", what changes in the state, bytes written)``.
 """
 
 from __future__ import annotations
@@ -151,10 +151,9 @@ class _Shim:
         pipes = Pipes(plan)
         if plan["identity"] is not None:
             self.supervisor.open()
-        spare = beforehand.take(plan["pattern"])
+        spare = beforehand.take(plan["pattern"], self.text, pipes, self.supervisor.channel)
         if spare is not None:
             self.pid, self.pidfd, self.mounts = spare.pid, spare.pidfd, spare.mounts
-            spare.begin(self.text, pipes, self.supervisor.channel)
         try:
             groups.make(plan, plan["into_cgroup"] if spare else "")
         except OSError as error:
@@ -423,28 +422,32 @@ class _Shim:
             self.terminal = -1
 
     def _finish(self, code: int, out_of_memory: bool, finished: float, why: str = "") -> NoReturn:
-        """The last run is over: record it, say it, and only then tidy up."""
+        """The last run is over: record it, say it, and only then tidy up. An engine that will remove it at once is told first."""
         assert self.streams is not None
         self.poller.cancel(self.waiting)
         self.streams.dismiss()
         self._leave_networks()
         self.extra["written"] = self.streams.written
+        end = {
+            "status": "exited",
+            "pid": 0,
+            "finished": finished,
+            "exit_code": code,
+            "out_of_memory": out_of_memory,
+            "error": why or self.ended_by or self.streams.lost,
+        }
+        is_removed = self.plan["state"]["auto_remove"] and not self.plan["detach"]
+        message = ("exited", end, self.streams.written)
+        if is_removed:
+            self._say(message)
         try:  # noqa: SIM105 - contextlib would cost the zygote memory
-            self._record(
-                {
-                    "status": "exited",
-                    "pid": 0,
-                    "finished": finished,
-                    "exit_code": code,
-                    "out_of_memory": out_of_memory,
-                    "error": why or self.ended_by or self.streams.lost,
-                }
-            )
+            self._record(end)
         except OSError:
-            pass  # the disk is worse than full: whoever reads the state repairs it, and the engine hears it below
-        if not self.plan["state"]["auto_remove"]:  # else nobody mounts its root again
-            self._unmount()
-        self._say(("exited", code, out_of_memory, finished, self.streams.written))
+            pass  # the disk is worse than full: whoever reads the state repairs it, and the engine is told
+        if not is_removed:
+            if not self.plan["state"]["auto_remove"]:  # else nobody mounts its root again
+                self._unmount()
+            self._say(message)
         self._tidy()
         os._exit(0)
 

@@ -1,0 +1,186 @@
+"""A container's process that is there before the container is wanted."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nbcontainers.linux import syscalls
+from nbcontainers.oci.runtime import Mount
+from nbcontainers.runtime import launch, processes, spawn
+from nbcontainers.runtime.process import Runtime
+
+from .conftest import Box, eventually
+
+PATIENCE_S = 20.0
+
+
+@pytest.fixture
+def fresh(box: Box, run_dir: Path) -> Iterator[Box]:
+    """A box with a runtime of its own, which has run one container."""
+    with Runtime(run_dir, box.host) as runtime:
+        alone = Box(box.root, box.lower, box.host, runtime, box.started)
+        assert alone.run("true")[0] == 0
+        yield alone
+
+
+def spare(runtime: Runtime) -> int:
+    """The process that waits for a container; 0 where there is none."""
+    for shim in processes.children(runtime.zygote_pid() or 0):
+        for pid in processes.children(shim):
+            if Path(f"/proc/{pid}/comm").read_text() == "nbc-init\n":
+                return pid
+    return 0
+
+
+def waiting(box: Box) -> int:
+    """The same, once it is there; anybody on this host may mount something, and it goes: then another container makes another."""
+    for _ in range(20):
+        if eventually(lambda: spare(box.runtime), 2) and (pid := spare(box.runtime)):
+            return pid
+        assert box.run("true")[0] == 0
+    raise AssertionError("no process waits")
+
+
+def groups_of(pid: int, box: Box) -> list[Path]:
+    """The groups of ours that a process is in."""
+    named = re.findall(r"nbcontainers-\w+", Path(f"/proc/{pid}/cgroup").read_text())
+    return [Path(parent) / name for parent in box.host.hierarchy.parents.values() for name in named]
+
+
+def is_gone(pid: int, groups: list[Path]) -> bool:
+    """Whether nothing is left of it."""
+    return not processes.start_time(pid) and not any(path.exists() for path in groups)
+
+
+def test_it_becomes_the_next_container(fresh: Box) -> None:
+    """One that wants what the last one wanted, whatever its command and its files are."""
+    for _ in range(20):
+        pid = waiting(fresh)
+        running = fresh.start("sleep", "600", env=["A=b"], cwd="/tmp", hostname="other")
+        if running.state.pid == pid:
+            break
+    assert running.state.pid == pid
+    assert fresh.host.hierarchy.directories(running.folder.name) or not fresh.host.hierarchy.parents
+
+
+def test_it_is_like_one_that_was_not(box: Box, run_dir: Path) -> None:
+    """Mounts and what is on them, interfaces, parameters, groups, and what the process holds: the same, one as the other."""
+    script = (
+        "cut -d' ' -f4- /proc/self/mountinfo; ls -la /dev /dev/pts /dev/shm; ifconfig -a; cat /proc/self/status /proc/self/cgroup;"
+        "cat /proc/sys/net/ipv4/ip_unprivileged_port_start; echo $$; ls /proc /proc/self/fd; id; pwd; umask; ulimit -a; ps"
+    )
+    with Runtime(run_dir, box.host) as runtime:
+        alone = Box(box.root, box.lower, box.host, runtime, box.started)
+        shown = [alone.shell(script)]
+        waiting(alone)
+        shown.append(alone.shell(script))
+    numbers = re.compile(
+        r"(fd/|switches:\t|ino=|Vm\w+:\s+|Rss\w+:\s+|[A-Z][a-z]{2} +\d+ )[\d:]+( kB)?|" + box.root.name + r"/\w+"
+    )
+    first, second = (numbers.sub("", text).splitlines() for text in shown)
+    assert first == second
+
+
+def test_one_that_wants_something_else_is_made_anew(fresh: Box) -> None:
+    """What waited is gone then, with its group; also where only the name is another."""
+    pid = waiting(fresh)
+    groups = groups_of(pid, fresh)
+    fresh.runtime.new_id()
+    running = fresh.start("sleep", "600", network="host")
+    assert running.state.pid != pid
+    assert is_gone(pid, groups)
+
+
+def test_it_may_be_killed(fresh: Box) -> None:
+    """The next container is made without it."""
+    pid = waiting(fresh)
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: b") Z " in Path(f"/proc/{pid}/stat").read_bytes(), PATIENCE_S)
+    assert fresh.run("echo", "there")[:2] == (0, "there\n")
+
+
+def test_it_may_stand_still(fresh: Box) -> None:
+    """The next container does not wait for it for long: it has said already that it is ready, and then its shim hears no more."""
+    pid = waiting(fresh)
+    groups = groups_of(pid, fresh)
+    os.kill(pid, signal.SIGSTOP)
+    fresh.runtime.close()
+    assert eventually(lambda: is_gone(pid, groups), PATIENCE_S)
+
+
+@pytest.mark.parametrize("who", ["engine", "zygote", "shim"])
+def test_it_goes_with_those_who_made_it(fresh: Box, who: str) -> None:
+    """The runtime is closed, or a process on the way to it is killed: neither process nor group is left."""
+    pid = waiting(fresh)
+    groups = groups_of(pid, fresh)
+    zygote = fresh.runtime.zygote_pid() or 0
+    if who == "engine":
+        fresh.runtime.close()
+    else:
+        os.kill(zygote if who == "zygote" else processes.children(zygote)[0], signal.SIGKILL)
+    assert eventually(lambda: is_gone(pid, groups), PATIENCE_S)
+
+
+def test_it_goes_when_mounts_of_the_host_change(fresh: Box, tmp_path: Path) -> None:
+    """A container sees what is mounted on the host when it is started."""
+    if os.geteuid():
+        pytest.skip("needs root, who can mount")
+    pid = waiting(fresh)
+    syscalls.mount("tmpfs", str(tmp_path), "tmpfs")
+    try:
+        (tmp_path / "new").write_text("seen")
+        mount = Mount(destination="/mnt", type="bind", source=str(tmp_path), options=("bind",))
+        assert fresh.run("cat", "/mnt/new", mounts=[mount])[:2] == (0, "seen")
+        assert eventually(lambda: not processes.start_time(pid), PATIENCE_S)
+    finally:
+        syscalls.umount(str(tmp_path), syscalls.MNT_DETACH)
+
+
+def test_the_root_of_the_host_is_shown_as_it_is(fresh: Box) -> None:
+    """A bind of it, with all that is mounted below, shows nothing of what is prepared."""
+    waiting(fresh)
+    mount = Mount(destination="/host", type="bind", source="/", options=("rbind", "ro"))
+    for _ in range(2):
+        code, out, _err = fresh.run("ls", "/host", mounts=[mount])
+        assert code == 0
+        assert {"bin", "etc", "usr"} <= set(out.split())
+
+
+def test_it_does_not_grow_old(box: Box, tmp_path: Path) -> None:
+    """Nobody wants it for a while, and it is gone: it keeps file systems busy, and its age would be the container's."""
+    folder, rootfs = box.prepare()
+    plan = launch.compile(
+        box.spec("true"), rootfs, folder=folder, state=box.state(folder, ("true",)), host=box.host, socket="/s"
+    )
+    pattern = {**plan["pattern"], "into_cgroup": ""}
+    script = (
+        "import sys; sys.path.append(sys.argv[1])\n"
+        "import marshal, os, _socket\nfrom nbcontainers.runtime import beforehand\n"
+        "beforehand._MOST_AGE_MS = int(sys.argv[3])\n"
+        "near, far = _socket.socketpair()\n"
+        "beforehand.prepare(marshal.loads(bytes.fromhex(sys.argv[2])))\n"
+        "pid = beforehand._spare.pid\n"
+        "os.kill(pid, 0)\n"
+        "beforehand.keep(near.fileno(), os.pidfd_open(os.getppid()))\n"
+        "print(os.path.exists(f'/proc/{pid}'), beforehand._spare)\n"
+    )
+    words = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        script,
+        str(Path(spawn.__file__).parents[2]),
+        marshal.dumps(pattern).hex(),
+    ]
+    done = subprocess.run([*words, "100"], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "False None\n", done.stderr
