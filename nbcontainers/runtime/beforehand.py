@@ -92,18 +92,21 @@ class Spare:
     def end(self) -> None:
         """Throw it away, with its cgroup."""
         self._let_go()
+        was_there = self.pidfd >= 0 and not _happens(self.pidfd, select.POLLIN, 0)
         if self.pidfd >= 0:
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-            os.close(self.pidfd)
+            kill(self.pid, self.pidfd)
         if self.mounts >= 0:
             os.close(self.mounts)
-        if self.pattern["into_cgroup"]:
-            groups.remove_directory(self.pattern["into_cgroup"], time.monotonic() + _CLEANING_S)
+        if self.pattern[
+            "into_cgroup"
+        ]:  # where somebody has killed it, another engine may want the name for a container
+            groups.remove_directory(self.pattern["into_cgroup"], time.monotonic() + was_there * _CLEANING_S)
 
     def _let_go(self) -> None:
         self._near.close()
-        os.close(self.table)
+        if self.table >= 0:
+            os.close(self.table)
+        self.table = -1
 
 
 def rehearse() -> None:
@@ -166,6 +169,13 @@ def drop() -> None:
     spare, _spare = _spare, None
     if spare is not None:
         spare.end()
+
+
+def kill(pid: int, pidfd: int) -> None:
+    """End a child, and take note of its end."""
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(pidfd)
 
 
 def _happens(descriptor: int, events: int, wait_ms: int) -> bool:

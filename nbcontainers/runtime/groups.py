@@ -42,8 +42,11 @@ def make(plan: Plan, made: str = "") -> None:
             continue
         try:
             os.mkdir(directory, 0o755)
-        except FileExistsError:  # left by a shim that was killed: its counters are of that run
-            os.rmdir(directory)
+        except FileExistsError:
+            # Left by a shim that was killed, with the counters of that run; or a process waits in it for this container, of the
+            # engine that has made it.
+            _empty(directory)
+            remove_directory(directory, time.monotonic() + _CLEANING_S)
             os.mkdir(directory, 0o755)
     opened, descriptor = "", -1  # several rules in a row go into one file, each with a write of its own
     for path, value in plan["cgroup_writes"]:
@@ -93,19 +96,24 @@ def remove_shelves(plan: Plan) -> None:
 
 def kill(plan: Plan) -> None:
     """End what the first process has left: without a pid namespace of its own, its end is not theirs. Only a cgroup knows them."""
-    deadline = time.monotonic() + _CLEANING_S
     for directory in plan["cgroup_directories"][:1]:
-        while time.monotonic() < deadline:
-            with open(f"{directory}/cgroup.procs", "rb") as file:
-                left = file.read().split()
-            if not left:
-                break
-            for word in left:
-                try:  # noqa: SIM105 - contextlib would cost the zygote memory
-                    os.kill(int(word), signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            time.sleep(0.002)
+        _empty(directory)
+
+
+def _empty(directory: str) -> None:
+    """Kill who is in a group, until nobody is."""
+    deadline = time.monotonic() + _CLEANING_S
+    while time.monotonic() < deadline:
+        with open(f"{directory}/cgroup.procs", "rb") as file:
+            left = file.read().split()
+        if not left:
+            break
+        for word in left:
+            try:  # noqa: SIM105 - contextlib would cost the zygote memory
+                os.kill(int(word), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        time.sleep(0.002)
 
 
 def oom_kills(plan: Plan) -> int:

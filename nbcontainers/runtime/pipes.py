@@ -34,3 +34,20 @@ class Pipes:
             in_end, self.input = os.pipe() if plan["stdin"] else (-1, -1)
             self.stdio, self.outputs = (in_end, out_end, err_end), (out, err)
         self.go_end, self.go = os.pipe()
+
+    def tell(self) -> None:
+        """Let init go on. One that is gone has said why in its report, which is read next."""
+        try:  # noqa: SIM105 - contextlib would cost the zygote memory
+            os.write(self.go, b"g")
+        except BrokenPipeError:
+            pass
+
+    def close_far(self) -> None:
+        """Let go of what init has."""
+        for descriptor in (self.report_end, self.go_end, *self.stdio):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def close(self) -> None:
+        """Let go of the word to go on; the others go to who reads them."""
+        os.close(self.go)

@@ -18,8 +18,8 @@ import os
 import select
 import time
 
-from ..linux import mapping, syscalls
-from . import beforehand, groups, happenings, init, processes, record, remapped, rootfs, terminal
+from . import beforehand, birth, groups, happenings, init, processes, record, terminal
+from .birth import Failed
 from .door import Caller, Door
 from .health import Health
 from .identity.supervisor import Supervisor
@@ -43,10 +43,6 @@ _WATCH_S = 0.1
 _PATIENCE_S = 5.0  # how long the shim of the last run may take to tidy up
 
 
-class _Failed(Exception):
-    """The container cannot be started: stage, errno, message, exit code."""
-
-
 def main(plan: int, control: int, more: list[int], take: int) -> NoReturn:
     """Run one container to its end; never returns.
 
@@ -68,14 +64,6 @@ def main(plan: int, control: int, more: list[int], take: int) -> NoReturn:
         os.write(control, marshal.dumps(("failed", "shim", 0, f"{type(error).__name__}: {error}{_place(error)}", 125)))
     finally:
         os._exit(1)
-
-
-def _tell(go: int) -> None:
-    """Let init go on. One that is gone has said why on its report pipe, which is read next."""
-    try:  # noqa: SIM105 - contextlib would cost the zygote memory
-        os.write(go, b"g")
-    except BrokenPipeError:
-        pass
 
 
 def _place(error: BaseException) -> str:
@@ -104,7 +92,7 @@ class _Shim:
         self.report = b""
         self.report_end = -1
         self.terminal = -1
-        self.go = -1  # its end tells init that this process is gone
+        self.pipes: Pipes | None = None
         self.watch: object = None  # the timer of the next look at its memory
         self.limit: object = None  # the timer of the end of its time
         self.waiting: object = None  # the timer of the next start, between two
@@ -140,7 +128,7 @@ class _Shim:
         self.report = b""
         try:
             self._launch()
-        except _Failed as failure:
+        except Failed as failure:
             self._fail(*failure.args)
         except OSError as error:
             self._fail("shim", error.errno or 0, str(error), 125)
@@ -151,20 +139,10 @@ class _Shim:
         pipes = Pipes(plan)
         if plan["identity"] is not None:
             self.supervisor.open()
-        spare = beforehand.take(plan["pattern"], self.text, pipes, self.supervisor.channel)
-        if spare is not None:
-            self.pid, self.pidfd, self.mounts = spare.pid, spare.pidfd, spare.mounts
-        try:
-            groups.make(plan, plan["into_cgroup"] if spare else "")
-        except OSError as error:
-            raise _Failed("cgroup", error.errno, str(error), 125) from error
-        if spare is None:
-            self._clone(pipes)
+        self.pid, self.pidfd, self.mounts = birth.bear(plan, self.text, pipes, self.supervisor.channel, self.plug)
         if plan["identity"] is not None:
             self.supervisor.start(self.poller, plan, self.pidfd, pipes.report_end)
-        for descriptor in (pipes.report_end, pipes.go_end, *pipes.stdio):
-            if descriptor >= 0:
-                os.close(descriptor)
+        pipes.close_far()
         self.poller.watch(self.pidfd, select.POLLIN, lambda events: self._ended())
         self.report_end = pipes.report
         self.poller.watch(pipes.report, select.POLLIN, lambda events: self._reported())
@@ -172,12 +150,9 @@ class _Shim:
             self.streams.read(descriptor, number)
         if pipes.input >= 0:
             self.streams.feed(pipes.input)
-        self.go = pipes.go
+        self.pipes = pipes
+        pipes.tell()
         try:
-            if plan["uid_map"] and spare is None:
-                mapping.write(self.pid, plan["uid_map"], plan["gid_map"], helped=plan["helped_maps"])
-                _tell(self.go)
-            _tell(self.go)
             self.plug.attach(self.pid)
             self.started = time.time()
             self.extra = {
@@ -195,40 +170,16 @@ class _Shim:
             running = {"status": "running", "pid": self.pid, "started": self.started, "restarts": self.restarts.count}
             self._record({**self.plan["state"], **running}, whole=True)
             self._settle()
-            _tell(self.go)
+            pipes.tell()
         except OSError as error:
-            raise _Failed("record", error.errno, str(error), 125) from error
+            raise Failed("record", error.errno, str(error), 125) from error
         if self.door is None:
             self.door = Door(self.poller, plan["socket"], attach=self._attach, obey=self._obey)
-
-    def _clone(self, pipes: Pipes) -> None:
-        """Make the container's process, for none waits."""
-        plan, group, flags = self.plan, -1, self.plan["flags"]
-        try:
-            given = remapped.take(plan, rootfs.take)
-        except remapped.Refused as refused:
-            raise _Failed(*refused.args, 125) from refused
-        remapped.give(plan, pipes.stdio)
-        try:
-            self.plug.enter()
-            if plan["into_cgroup"]:
-                group = os.open(plan["into_cgroup"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                flags |= syscalls.CLONE_INTO_CGROUP
-            self.pid, self.pidfd = syscalls.clone3(flags, cgroup=group)
-        except OSError as error:
-            raise _Failed("namespaces", error.errno, error.strerror, 125) from error
-        if self.pid == 0:
-            os.close(pipes.go)
-            init.run(plan, pipes.stdio, pipes.report_end, pipes.go_end, self.supervisor.channel, given)
-        self.mounts = rootfs.namespace(self.pid)
-        for descriptor in (group, *given[0], *given[1]):
-            if descriptor >= 0:
-                os.close(descriptor)
 
     def _settle(self) -> None:
         """Go on once the networks are there; the container ends with the process that holds them."""
         if why := self.plug.settle():
-            raise _Failed("network", 0, why, 125)
+            raise Failed("network", 0, why, 125)
         if self.plug.watch() >= 0:
             self.poller.watch(self.plug.watch(), select.POLLIN, lambda events: self._unplugged())
 
@@ -371,7 +322,8 @@ class _Shim:
         code = 128 - code if code < 0 else code
         while self.report_end >= 0:  # its other end died with the container
             self._reported()
-        os.close(self.go)
+        if self.pipes is not None:
+            self.pipes.close()
         self.poller.cancel(self.watch)
         if self.health is not None:
             self.health.close()

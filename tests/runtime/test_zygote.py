@@ -66,6 +66,7 @@ def test_it_imports_little() -> None:
     streams = {"door", "frames", "log", "logfiles", "session", "streams", "terminal"}
     life = {
         "beforehand",
+        "birth",
         "groups",
         "pipes",
         "happenings",

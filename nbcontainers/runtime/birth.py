@@ -1,0 +1,78 @@
+"""A container's process comes to be, with its cgroups: the one that waited for it, or one that is made now.
+
+Imports only what keeps the zygote small.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..linux import mapping, syscalls
+from . import beforehand, groups, init, remapped, rootfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .launch import Plan
+    from .pipes import Pipes
+    from .plug import Plug
+
+
+class Failed(Exception):
+    """The container cannot be started: stage, errno, message, exit code."""
+
+
+def bear(plan: Plan, text: int, pipes: Pipes, channel: int, plug: Plug) -> tuple[int, int, int]:
+    """(pid, pidfd, a descriptor of its mount namespace or -1) of a container's process, whose groups are there.
+
+    Args:
+        plan: what it becomes, which ``text`` is a descriptor of, as it came.
+        pipes: those to it.
+        channel: to the supervisor of identities, -1 for none.
+        plug: its networks; entered where it is made now.
+
+    Raises:
+        Failed: nothing of it is left but its groups.
+    """
+    spare = beforehand.take(plan["pattern"], text, pipes, channel)
+    try:
+        groups.make(plan, plan["into_cgroup"] if spare else "")
+    except OSError as error:
+        if spare is not None:
+            spare.end()
+        raise Failed("cgroup", error.errno, str(error), 125) from error
+    if spare is not None:
+        return spare.pid, spare.pidfd, spare.mounts
+    pid, pidfd = _clone(plan, pipes, channel, plug)
+    mounts = rootfs.namespace(pid)
+    if plan["uid_map"]:
+        try:
+            mapping.write(pid, plan["uid_map"], plan["gid_map"], helped=plan["helped_maps"])
+        except OSError as error:
+            beforehand.kill(pid, pidfd)
+            raise Failed("user namespace", error.errno, str(error), 125) from error
+        pipes.tell()
+    return pid, pidfd, mounts
+
+
+def _clone(plan: Plan, pipes: Pipes, channel: int, plug: Plug) -> tuple[int, int]:
+    group, flags = -1, plan["flags"]
+    try:
+        given = remapped.take(plan, rootfs.take)
+    except remapped.Refused as refused:
+        raise Failed(*refused.args, 125) from refused
+    remapped.give(plan, pipes.stdio)
+    try:
+        plug.enter()
+        if plan["into_cgroup"]:
+            group = os.open(plan["into_cgroup"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            flags |= syscalls.CLONE_INTO_CGROUP
+        pid, pidfd = syscalls.clone3(flags, cgroup=group)
+    except OSError as error:
+        raise Failed("namespaces", error.errno, error.strerror, 125) from error
+    if pid == 0:
+        os.close(pipes.go)
+        init.run(plan, pipes.stdio, pipes.report_end, pipes.go_end, channel, given)
+    for descriptor in (group, *given[0], *given[1]):
+        if descriptor >= 0:
+            os.close(descriptor)
+    return pid, pidfd
