@@ -218,7 +218,7 @@ class Executor:
     ) -> None:
         """Run a container to its end, which is to be good."""
         state = ContainerState(
-            id=folder.name,
+            id=self.runtime.new_id(),
             name="",
             image="",
             image_id="",
