@@ -78,7 +78,7 @@ class Container:
         """The runtime specification that it was made with."""
         return RuntimeSpec.from_json(json.loads((self._folder / CONFIG).read_bytes()))
 
-    @property
+    @functools.cached_property
     def asked(self) -> Asked:
         """What was asked for when it was made, beside what the specification says."""
         return Asked.load(self._folder)

@@ -78,7 +78,7 @@ def create(
         with (
             store.lease() as lease
         ):  # the image is not collected while its container is made, nor what there is of that
-            lease.add(source.descriptor.digest, identifier)
+            lease.add(source.descriptor.digest, identifier, *source.chain_ids)
             folder.mkdir(mode=0o700)
             if modes.userns.is_own:
                 spec = userns.claim(spec, modes.userns, store.root, identifier, names)
@@ -95,6 +95,7 @@ def create(
             with store.volumes.shared() if points else contextlib.nullcontext():
                 users = volumes.provide(store, points, rootfs, is_mapped=modes.userns.is_own)
                 asked.save(folder)
+                container.asked = asked
             if modes.userns.is_own:
                 own = userns.mapped(own)
             outer_first = sorted((*own, *users), key=lambda mount: mount.destination.count("/"))
