@@ -16,8 +16,9 @@ from nbcontainers.linux import syscalls
 from nbcontainers.oci.runtime import Mount
 from nbcontainers.runtime import rootfs
 from nbcontainers.runtime.defaults import MASKED, READONLY
+from tests.waiting import until
 
-from .conftest import Box, eventually
+from .conftest import Box
 
 
 def table(box: Box, **words: object) -> dict[str, tuple[str, set[str]]]:
@@ -210,7 +211,7 @@ class TestVolumes:
             )
             syscalls.mount("tmpfs", str(tmp_path / "later"), "tmpfs")
             (tmp_path / "later/x").touch()
-            assert eventually((tmp_path / "seen").exists, 20)
+            until((tmp_path / "seen").exists)
         finally:
             syscalls.umount(str(tmp_path), syscalls.MNT_DETACH)
 
