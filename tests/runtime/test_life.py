@@ -147,7 +147,6 @@ def test_a_paused_container_stands_still(box: Box) -> None:
     until(lambda: count.exists() and count.stat().st_size > 2)
     pausing.pause(running.folder)
     assert states.load_state(running.folder).status == "paused"
-    time.sleep(0.1)
     size = count.stat().st_size
     time.sleep(0.3)
     assert count.stat().st_size == size
