@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 16
 _MOST_DRAINED = 1 << 10
+_PIECES = (
+    4  # of a file of the log: what is read at once may be more than a small one holds, as records take more than lines
+)
 _MOST_KEPT = 1 << 20  # bytes that a full disk did not take, for a client that is slower than the container
 _LAST_S = 5.0  # how long a client may take to read them at the end
 _MOST_INPUT = 1 << 16  # input that waits for the container; beyond it a client is not read
@@ -227,7 +230,9 @@ class Streams:
         whole = log.whole_characters(data)
         self._outputs[descriptor] = (stream, data[whole:])
         if whole:
-            self._deliver(stream, data[:whole])
+            most = self._most // _PIECES  # 0: any number
+            for piece in log.pieces(data[:whole], most) if most else (data[:whole],):
+                self._deliver(stream, piece)
         return True
 
     def _deliver(self, stream: int, data: bytes) -> None:

@@ -183,6 +183,18 @@ def test_a_log_makes_way_for_the_next(box: Box) -> None:
     assert len(list(logs(running.folder, tail=500))) == 500
 
 
+def test_what_comes_at_once_makes_no_file_of_the_log_too_long(box: Box) -> None:
+    """A shim that comes late reads much at a time; records take several times what their lines do."""
+    script = "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done > /tmp/lines; cat /tmp/lines"
+    running = start(box, "sh", "-c", script, log_options=(32 << 10, 3))
+    assert running.wait(PATIENCE_S) == 0
+    sizes = [(running.folder / name).stat().st_size for name in files(running.folder)]
+    assert len(sizes) == 3
+    assert max(sizes) < 48 << 10
+    lines = [output.data for output in logs(running.folder)]
+    assert lines == [b"line %d\n" % number for number in range(3000 - len(lines), 3000)]
+
+
 def test_who_follows_loses_nothing(box: Box) -> None:
     """One that is attached and slow gets every line: the container waits for him before its log forgets one."""
     script = "i=0; while [ $i -lt 4000 ]; do echo a line that is not so short $i; i=$((i+1)); done"
