@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from nbcontainers.errors import LaunchError
-from nbcontainers.runtime import execution, process, running
+from nbcontainers.runtime import execution, process, processes, running
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.process import Runtime
 from tests.waiting import PATIENCE_S, until
@@ -31,7 +31,7 @@ def standing_still(pid: int) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as impatience:
             impatience.setattr(execution, "_PATIENCE_S", 1.0)
             impatience.setattr(execution, "_START_S", 1.0)
-            impatience.setattr(running, "_PATIENCE_S", 3.0)  # the kernel needs some of it to end a process
+            impatience.setattr(running, "_PATIENCE_S", 1.0)
             impatience.setattr(process, "_START_S", 1.0)
             impatience.setattr(process, "_PATIENCE_S", 1.0)
             yield
@@ -69,18 +69,14 @@ def test_a_start_where_the_zygote_stands_still(box: Box) -> None:
     with Runtime(box.runtime._run_dir, box.host) as runtime:
         folder, rootfs = box.prepare()
         runtime.start(folder, box.spec("true"), rootfs, state=box.state(folder, ("true",))).wait(PATIENCE_S)
+        zygote = runtime.zygote_pid() or 0
+        served = states.load_extra(folder)["shim"]
+        shims = until(lambda: [pid for pid in processes.children(zygote) if pid != served])  # the one in reserve
         folder, rootfs = box.prepare()
-        shims = [int(pid) for pid in children(runtime.zygote_pid() or 0)]
         with contextlib.ExitStack() as still:
-            for pid in (runtime.zygote_pid() or 0, *shims):
+            for pid in (zygote, *shims):
                 still.enter_context(standing_still(pid))
             with pytest.raises(LaunchError, match="nothing was heard"):
                 runtime.start(folder, box.spec("sleep", "600"), rootfs, state=box.state(folder, ("sleep",)))
-        path = folder / "state.json"
-        until(lambda: not path.exists() or states.load_state(folder).status in {"created", "exited"})
-
-
-def children(pid: int) -> list[str]:
-    """The processes that a process has forked."""
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return file.read().split()
+    until(lambda: not any(processes.start_time(pid) for pid in (zygote, *shims)))
+    assert not (folder / "state.json").exists() or states.load_state(folder).status in {"created", "exited"}
