@@ -39,7 +39,7 @@ else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
 _WATCH_S = 0.1
-_PATIENCE_S = 5.0  # how long the shim of the last run may take to tidy up
+_PATIENCE_S = 10.0  # how long the shim of the last run may take to tidy up: its cgroups alone half of that
 
 
 class _Failed(Exception):

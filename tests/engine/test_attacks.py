@@ -24,9 +24,9 @@ from nbcontainers.engine import Container, Engine
 from nbcontainers.errors import BuildError, LaunchError, NBContainersError
 from nbcontainers.events import Output
 from nbcontainers.linux import seccomp
+from tests.waiting import until
 
 from . import intruder
-from .networked import until
 
 PROFILES = ("docker", "sandbox")
 TEXT = Path(intruder.__file__).read_text()
