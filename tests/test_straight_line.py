@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.runtime import host as hosts
+from tests.machine import mounts
 from tests.waiting import PATIENCE_S, until
 
 ROOT = os.geteuid() == 0
@@ -65,11 +66,6 @@ def processes_with(word: str) -> list[str]:
             except OSError:
                 continue
     return found
-
-
-def mounts() -> set[str]:
-    """What is mounted where this process sees it."""
-    return set(Path("/proc/self/mounts").read_text().splitlines())
 
 
 def test_the_demo_shows_it_all(store: Path) -> None:

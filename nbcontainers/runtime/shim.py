@@ -383,16 +383,9 @@ class _Shim:
         pause = self.restarts.pause(code, self.last[2] - self.started)
         if pause is None or self.is_left:
             self._finish(*self.last)
+        waits = {"status": "restarting", "pid": 0, "finished": self.last[2]}
         try:  # noqa: SIM105 - contextlib would cost the zygote memory
-            self._record(
-                {
-                    "status": "restarting",
-                    "pid": 0,
-                    "finished": self.last[2],
-                    "exit_code": code,
-                    "out_of_memory": self.out_of_memory,
-                }
-            )
+            self._record({**waits, "exit_code": code, "out_of_memory": self.out_of_memory})
         except OSError:
             pass
         self._unmount()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.ports import free_port
+from tests.machine import free_port
 from tests.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parent.parent.parent

@@ -12,6 +12,7 @@ import pytest
 from nbcontainers.events import StepFinished
 from tests.build.conftest import Builder
 from tests.build.test_solver import unique
+from tests.machine import mounts
 from tests.waiting import clock, until
 
 TEXT = """FROM busybox AS first
@@ -63,7 +64,7 @@ def left_running(word: str) -> list[str]:
 def test_an_interrupt_at_any_instant(builder: Builder, alarm: list[float]) -> None:
     """No container, snapshot, lease or temporary file is left, and each step that was told as finished is in the cache."""
     builder.write({"a": unique()})
-    mounts = set(Path("/proc/self/mountinfo").read_text().splitlines())
+    before = mounts()
     took: list[float] = []
     for instant in range(INSTANTS):
         word = unique()
@@ -78,5 +79,5 @@ def test_an_interrupt_at_any_instant(builder: Builder, alarm: list[float]) -> No
         assert left_running(word) == []
         builder.build(text.replace("sleep 30", "true"))
         assert all(builder.cached[number - 1] for number in finished)
-    until(lambda: set(Path("/proc/self/mountinfo").read_text().splitlines()) <= mounts)
+    until(lambda: mounts() <= before)
     assert max(took) < WITHIN

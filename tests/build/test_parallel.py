@@ -152,7 +152,7 @@ def test_what_is_fetched_is_fetched_beside_the_rest_and_given_up(
 ) -> None:
     """A server that does not answer any more keeps no other stage waiting, nor the error of one."""
     server, seen = stalled
-    wait = f"until wget -q -O /dev/null {server}/seen; do sleep 0.1; done; exit 4 # {unique()}"
+    wait = f"until busybox wget -q -O /dev/null {server}/seen; do sleep 0.1; done; exit 4 # {unique()}"
     text = f"FROM busybox AS slow\nADD {server}/file /\nFROM busybox\nRUN --network=host {wait}\nCOPY --from=slow /file /\n"
 
     def hear(event: Event) -> None:

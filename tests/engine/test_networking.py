@@ -29,7 +29,7 @@ from tests.engine.networked import (
     settings,
     traces,
 )
-from tests.ports import free_port
+from tests.machine import free_port
 from tests.waiting import PATIENCE_S, until
 
 GET = "import urllib.request as u; print(u.urlopen('http://{}', timeout=100).read().decode())"
@@ -429,7 +429,6 @@ def test_a_killed_engine_leaves_nothing(engine: Engine, pristine: Traces) -> Non
     code = f"""
 import time
 from nbcontainers import Engine
-from tests.ports import free_port
 engine = Engine({str(engine.store.root)!r})
 container = engine.run("toolbox", "sleep", "600", publish=["127.0.0.1::80"])
 print(container.ports()[0][1], flush=True)

@@ -16,6 +16,7 @@ from nbcontainers.engine import Engine, userns
 from nbcontainers.engine.container import Container
 from nbcontainers.errors import HostError, LaunchError, NBContainersError
 from nbcontainers.runtime import state as states
+from tests.machine import mounts
 from tests.waiting import PATIENCE_S, until
 
 Shell = Callable[..., str]
@@ -192,9 +193,9 @@ def test_each_has_a_range_of_its_own(engine: Engine) -> None:
 @pytest.mark.usefixtures("_can")
 def test_nothing_is_left_of_one_whose_shim_was_killed(engine: Engine) -> None:
     """Its processes and cgroups go, and the host never saw a mount of it."""
-    before = Path("/proc/self/mountinfo").read_text()
+    before = mounts()
     container = engine.run("toolbox", "sleep", "600", userns="auto", memory="64m", detach=True)
-    assert Path("/proc/self/mountinfo").read_text() == before
+    until(lambda: mounts() <= before)
     pid, extra = container.state.pid, states.load_extra(engine.store.root / "containers" / container.id)
     assert Path(f"/proc/{pid}/uid_map").read_text().split()[1] == str(container.spec.uid_mappings[0].host)
     os.kill(extra["shim"], signal.SIGKILL)

@@ -422,7 +422,6 @@ def test_who_may_make_no_group_is_told_which_limits_do_not_hold() -> None:
 import json
 from nbcontainers.linux import cgroups
 from nbcontainers.oci.resources import Resources
-from tests.waiting import PATIENCE_S, until
 found = cgroups.detect()
 plan = found.plan("x", Resources(memory=1 << 26, pids=5, cpu_quota=5000), devices=False)
 print(json.dumps([found.version, sorted(found.controllers), plan.directories, plan.writes, plan.unenforced, plan.oom_file]))

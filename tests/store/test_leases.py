@@ -54,7 +54,6 @@ def test_a_lease_ends_with_its_holder(store: Store) -> None:
     code = """
 import pathlib, subprocess, sys
 from nbcontainers.store.leases import Leases
-from tests.waiting import PATIENCE_S
 with Leases(pathlib.Path(sys.argv[1])).hold() as lease:
     lease.add("mine")
     subprocess.Popen(["sleep", "5"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

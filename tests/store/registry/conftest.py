@@ -15,7 +15,7 @@ import pytest
 
 from nbcontainers.store.registry import session
 from nbcontainers.store.registry.documents import ACCEPTED
-from tests.ports import free_port
+from tests.machine import free_port
 from tests.store.registry.authorities import Authority
 from tests.waiting import PATIENCE_S, until
 
