@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ..errors import NBContainersError
+from ..errors import IntegrityError, NBContainersError
 from ..oci.descriptor import Descriptor, Digest
 from ..results import Entry
 from . import tar
@@ -16,7 +16,7 @@ from .apply import Limits, apply
 from .compression import MEDIA_TYPES, Compression, Compressor, Hasher
 from .diff import diff, export
 
-__all__ = ["CommittedLayer", "Limits", "Packed", "apply", "diff", "export", "pack"]
+__all__ = ["CommittedLayer", "Limits", "Packed", "apply", "diff", "export", "mistaken", "pack"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,16 @@ class Packed:
 
 
 LIMIT = "NBCONTAINERS_LAYER_LIMIT"
+
+
+def mistaken(layer: str, expected: Digest, actual: Digest) -> IntegrityError:
+    """The error that a layer's archive is not the one that the image's configuration means."""
+    return IntegrityError(
+        f"the layer {layer} unpacks to {actual} where its image says {expected}",
+        expected=expected,
+        actual=actual,
+        hint="it is damaged, or not its image's: get the image again, and if that does not help, do not use it",
+    )
 
 
 def bounds(stored: int, environ: Mapping[str, str]) -> Limits:

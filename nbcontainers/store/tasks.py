@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from ..errors import IntegrityError, NotFound
+from ..errors import NotFound
 from ..linux import mounts, recorded
 from ..oci.descriptor import Digest
 from ..oci.image import chain_ids
@@ -79,12 +79,7 @@ def unpack(work: Work, blob: str, diff_id: str, chain: str, parents: list[str], 
             finally:
                 os.close(root)
             if found != diff_id:
-                raise IntegrityError(
-                    f"a layer that unpacks to {found} where its image says {diff_id}",
-                    expected=diff_id,
-                    actual=found,
-                    hint="the image's configuration and its layers do not belong together: do not use it",
-                )
+                raise layers.mistaken(os.path.basename(blob), Digest(diff_id), found)
             work.warn(lost)
             work.publish(folder, chain, diff_id, index, sum(entry.size for entry in index))
 
