@@ -206,9 +206,16 @@ class _Shim:
             self._settle()
             _tell(self.go)
         except OSError as error:
+            if self._is_over():
+                return  # init ended first and has said why; it only was not to be found any more
             raise _Failed("record", error.errno, str(error), 125) from error
         if self.door is None:
             self.door = Door(self.poller, plan["socket"], attach=self._attach, obey=self._obey)
+
+    def _is_over(self) -> bool:
+        ends = select.poll()
+        ends.register(self.pidfd, select.POLLIN)
+        return bool(ends.poll(0))
 
     def _settle(self) -> None:
         """Go on once the networks are there; the container ends with the process that holds them."""

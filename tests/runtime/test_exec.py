@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,25 @@ def test_many_at_once(running: Running) -> None:
     """Each has its own exit code."""
     executions = [running.exec(wish("sh", "-c", f"sleep 0.2; exit {code}"), stdin=False) for code in range(20)]
     assert [execution.wait(30) for execution in executions] == list(range(20))
+
+
+def test_a_command_that_is_killed_before_it_runs_harms_no_other(box: Box) -> None:
+    """Whoever kills all that he sees inside meets commands on their way in, too: the container and its shim go on."""
+    killer = box.start("sh", "-c", "while :; do kill -9 -1; done")
+
+    def enter(number: int) -> int:
+        try:
+            return killer.exec(wish("sh", "-c", "exit 0"), stdin=False).wait(60)
+        except LaunchError as error:
+            assert "before it ran" in str(error)
+            return -1
+
+    with ThreadPoolExecutor(8) as pool:
+        codes = list(pool.map(enter, range(60)))
+    assert -1 in codes
+    assert not killer.is_over()
+    assert killer.stop(0) == 137
+    assert killer.state.error == ""
 
 
 def test_a_terminal(running: Running) -> None:
