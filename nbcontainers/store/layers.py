@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from ..errors import IntegrityError, NBContainersError
 from ..oci.descriptor import Descriptor, Digest
-from ..results import Entry
 from . import tar
 from .apply import Limits, apply
 from .compression import MEDIA_TYPES, Compression, Compressor, Hasher
 from .diff import diff, export
+from .entries import Index
 
 __all__ = ["CommittedLayer", "Limits", "Packed", "apply", "diff", "export", "mistaken", "pack"]
 
@@ -69,7 +69,7 @@ def bounds(stored: int, environ: Mapping[str, str]) -> Limits:
 def pack(
     upper: int,
     target: int,
-    index: Callable[[Entry], None],
+    index: Index,
     *,
     below: int | None = None,
     created: int | None = None,

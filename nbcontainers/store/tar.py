@@ -240,8 +240,8 @@ class Writer:
         self._block = memoryview(bytearray(CHUNK))
         self._at = 0
 
-    def add(self, entry: Header, body: int | bytes | None = None, *, digest: bool = False) -> str:
-        """Write an entry and, for a regular file, ``entry.size`` bytes of content; ``digest`` asks for its sha256, else the answer is "".
+    def add(self, entry: Header, body: int | bytes | None = None, *, digest: bool = False) -> bytes:
+        """Write an entry and, for a regular file, ``entry.size`` bytes of content; ``digest`` asks for its sha256, else it is empty.
 
         Args:
             entry: names are relative, with no trailing slash; a hard link has no body.
@@ -251,7 +251,7 @@ class Writer:
         """
         self._put(pack(entry))
         if entry.type != REGULAR:
-            return ""
+            return b""
         content = hashlib.sha256() if digest else None
         if isinstance(body, int):
             left = entry.size
@@ -272,7 +272,7 @@ class Writer:
             if content:
                 content.update(body)
         self._put(_ZEROS[: -entry.size % RECORD])
-        return "sha256:" + content.hexdigest() if content else ""
+        return content.digest() if content else b""
 
     def close(self) -> None:
         """End the archive with two empty records; the stream behind ``emit`` is the caller's."""

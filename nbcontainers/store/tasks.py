@@ -75,7 +75,7 @@ def unpack(work: Work, blob: str, diff_id: str, chain: str, parents: list[str], 
             root = os.open(folder / "fs", FOLDER)
             try:
                 stream = compression.reader(cast("BinaryIO", file))
-                found = layers.apply(stream, root, parents=below, index=index.add, limits=limits, lost=lost)
+                found = layers.apply(stream, root, parents=below, index=index, limits=limits, lost=lost)
             finally:
                 os.close(root)
             if found != diff_id:
@@ -118,7 +118,7 @@ def commit(
             packed = layers.pack(
                 upper,
                 blob,
-                index.add,
+                index,
                 below=below[-1] if below else None,
                 created=created,
                 settle=not keep,
@@ -349,7 +349,7 @@ def repack(work: Work, chain: str, parents: list[str], kind: compression.Compres
         path, blob = work.blob()
         try:
             below = trees[-2] if parents else None
-            packed = layers.pack(trees[-1], blob, lambda entry: None, below=below, compression=kind)
+            packed = layers.pack(trees[-1], blob, Index(), below=below, compression=kind)
         except BaseException:
             os.close(blob)
             path.unlink(missing_ok=True)
