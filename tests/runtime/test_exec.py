@@ -299,7 +299,7 @@ def test_memory_that_is_watched_counts_what_was_entered(box: Box) -> None:
     if "memory" in box.host.hierarchy.controllers:
         pytest.skip("a cgroup counts here")
     running = box.start("sleep", "600", resources=Resources(memory=64 << 20))
-    hog = "head -c 200000000 /dev/zero | tail -c 190000000 | sleep 30"
+    hog = "head -c 200000000 /dev/zero | tail -c 190000000 | sleep 300"
     assert running.exec(wish("sh", "-c", hog), stdin=False).wait(PATIENCE_S) == 137
     assert running.wait(PATIENCE_S) == 137
     assert states.load_state(running.folder).out_of_memory

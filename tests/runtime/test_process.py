@@ -73,7 +73,7 @@ class TestState:
         running = box.start("sleep", "600")
         found = states.load_state(running.folder)
         assert (found.status, found.tier, found.detached) == ("running", box.host.tier, False)
-        assert Path(f"/proc/{found.pid}/cmdline").read_bytes() == b"sleep\x0060\x00"
+        assert Path(f"/proc/{found.pid}/cmdline").read_bytes() == b"sleep\x00600\x00"
         assert (found.lacks, found.not_enforced) == (box.host.notes(), ())
 
     def test_limits_that_nobody_enforces_are_named(self, box: Box) -> None:
