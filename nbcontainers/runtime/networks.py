@@ -47,8 +47,11 @@ class Connection:
 
     def ask(self, word: str, *arguments: Any, descriptors: Sequence[int] = ()) -> Any:
         """Ask for something and return the answer; LaunchError with the holder's words where it refuses."""
-        socket.send_fds(self._stream, [marshal.dumps((word, *arguments))], list(descriptors))
-        data = self._hear(lambda: self._stream.recv(_ROOM))
+        try:
+            socket.send_fds(self._stream, [marshal.dumps((word, *arguments))], list(descriptors))
+            data = self._hear(lambda: self._stream.recv(_ROOM))
+        except ConnectionError:
+            data = b""
         verdict, what = marshal.loads(data) if data else ("refused", "the holder of networks is gone")  # noqa: S302
         if verdict != "done":
             raise LaunchError(str(what), stage="network")
@@ -160,8 +163,8 @@ class Networks:
                 process = spawn.start("holder", stdin=far.fileno(), sealed=False)
             finally:
                 far.close()
-            process.wait(_PATIENCE_S)  # it forks itself away
-            near.settimeout(_PATIENCE_S)
+            process.wait(spawn.START_S)  # it forks itself away
+            near.settimeout(spawn.START_S)
             settings = {
                 "socket": self._socket,
                 "lock": self._lock,

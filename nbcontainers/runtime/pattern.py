@@ -48,6 +48,7 @@ def leading(mounts: Sequence[PlannedMount]) -> list[PlannedMount]:
         has_waited = any(other[1] != "cgroup" for other in rest)
         (found if is_own and not has_waited else rest).append(entry)
     is_uncovered = any(entry[1] != "cgroup" and f"{entry[0]}/".startswith(_HIDDEN) for entry in rest)
+    is_uncovered |= any(entry[0] == "/dev/null" for entry in rest)  # which masks are made of, and has to be looked at
     shares = any(entry[8] & ~syscalls.MS_REC not in (0, syscalls.MS_PRIVATE) for entry in rest)
     shows_root = any(entry[1] == "bind" and entry[6] and _is_root(entry[2]) for entry in rest)
     has_proc = any(entry[:2] == ("/proc", "proc") for entry in found)

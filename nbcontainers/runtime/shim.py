@@ -40,7 +40,8 @@ else:
 
 TAKEN = b"t"
 _WATCH_S = 0.1
-_PATIENCE_S = 5.0  # how long the shim of the last run may take to tidy up
+_ENDING_MS = 10_000  # how long a process may take from letting go of its namespaces to its end
+_PATIENCE_S = 10.0  # how long the shim of the last run may take to tidy up: its cgroups alone half of that
 
 
 def main(plan: int, control: int, more: list[int], take: int) -> NoReturn:
@@ -172,16 +173,17 @@ class _Shim:
             self._settle()
             pipes.tell()
         except OSError as error:
-            if self._is_over():
+            if self._is_over(error):
                 return  # init ended first and has said why; it only was not to be found any more
             raise Failed("record", error.errno, str(error), 125) from error
         if self.door is None:
             self.door = Door(self.poller, plan["socket"], attach=self._attach, obey=self._obey)
 
-    def _is_over(self) -> bool:
+    def _is_over(self, error: OSError) -> bool:
+        """Whether the run has ended. A process lets go of its namespaces, and of what /proc has of it, before it counts as ended."""
         ends = select.poll()
         ends.register(self.pidfd, select.POLLIN)
-        return bool(ends.poll(0))
+        return bool(ends.poll(_ENDING_MS if str(error.filename).startswith("/proc/") else 0))
 
     def _settle(self) -> None:
         """Go on once the networks are there; the container ends with the process that holds them."""
@@ -350,16 +352,9 @@ class _Shim:
         pause = self.restarts.pause(code, self.last[2] - self.started)
         if pause is None or self.is_left:
             self._finish(*self.last)
+        waits = {"status": "restarting", "pid": 0, "finished": self.last[2]}
         try:  # noqa: SIM105 - contextlib would cost the zygote memory
-            self._record(
-                {
-                    "status": "restarting",
-                    "pid": 0,
-                    "finished": self.last[2],
-                    "exit_code": code,
-                    "out_of_memory": self.out_of_memory,
-                }
-            )
+            self._record({**waits, "exit_code": code, "out_of_memory": self.out_of_memory})
         except OSError:
             pass
         self._unmount()

@@ -7,14 +7,15 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.machine import free_port
+from tests.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parent.parent.parent
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
@@ -44,12 +45,14 @@ def serve(home: Path) -> Iterator[Lab]:
     """A JupyterLab with settings, workspaces and a store of its own."""
     folder = home / "notebooks"
     folder.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     settings = home / "config" / "labconfig"
     settings.mkdir(parents=True)
-    quiet = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+    quiet = {
+        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+        # What a kernel has to say after a second is dropped: on a busy machine that is all of it.
+        "@jupyterlab/completer-extension:manager": {"providerTimeout": 60_000},
+    }
     (settings / "default_setting_overrides.json").write_text(json.dumps(quiet))
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "IPYTHON", "PYTEST"))
@@ -90,16 +93,18 @@ def serve(home: Path) -> Iterator[Lab]:
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(1200):
+
+        def answers() -> bool:
             assert server.poll() is None, log.read_text()
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/api/status", timeout=2):
-                break
-            time.sleep(0.1)
+            with urllib.request.urlopen(f"{url}/api/status", timeout=PATIENCE_S):
+                return True
+
+        until(answers)
         yield Lab(url, folder)
     finally:
         server.terminate()
         try:
-            server.wait(60)  # it asks its kernels to end
+            server.wait(PATIENCE_S)  # it asks its kernels to end
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()

