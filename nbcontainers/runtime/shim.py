@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
+_ENDING_MS = 1_000
 _WATCH_S = 0.1
 _PATIENCE_S = 10.0  # how long the shim of the last run may take to tidy up: its cgroups alone half of that
 
@@ -206,16 +207,17 @@ class _Shim:
             self._settle()
             _tell(self.go)
         except OSError as error:
-            if self._is_over():
-                return  # init ended first and has said why; it only was not to be found any more
+            if error.errno in {errno.ENOENT, errno.ESRCH} and self._is_ending():
+                return  # init fails by itself and says why; it only was not to be found any more
             raise _Failed("record", error.errno, str(error), 125) from error
         if self.door is None:
             self.door = Door(self.poller, plan["socket"], attach=self._attach, obey=self._obey)
 
-    def _is_over(self) -> bool:
+    def _is_ending(self) -> bool:
+        """Whether init is about to be gone: its namespaces leave it before its pidfd tells of its end."""
         ends = select.poll()
         ends.register(self.pidfd, select.POLLIN)
-        return bool(ends.poll(0))
+        return bool(ends.poll(_ENDING_MS))
 
     def _settle(self) -> None:
         """Go on once the networks are there; the container ends with the process that holds them."""
