@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from ..errors import IntegrityError, NBContainersError
 from ..oci.descriptor import CONFIG, DOCKER_CONFIG, INDEXES, Descriptor, Digest
@@ -86,24 +87,24 @@ def reachable(content: Content, found: Documents, roots: Needed) -> Needed:
 
     """
     by_config: dict[Digest, list[Digest]] = {}
-    for digest, manifest in found.manifests.items():
-        by_config.setdefault(manifest.config.digest, []).append(digest)
+    for digest, document in found.manifests.items():
+        by_config.setdefault(document.config.digest, []).append(digest)
     seen: set[str] = set()
     layers = set(roots.layers)
-    rest: list[str] = []
-    for root in roots.blobs:
+    rest: list[Digest] = []
+    for root in cast("Set[Digest]", roots.blobs):  # what is no digest finds nothing
         rest.append(root)
-        rest.extend(by_config.get(root, ()))  # type: ignore[call-overload]  # a Digest is found by an equal str
+        rest.extend(by_config.get(root, ()))
     while rest:
         name = rest.pop()
         if name in seen:
             continue
         seen.add(name)
-        if manifest := found.manifests.get(name):  # type: ignore[call-overload]
+        if manifest := found.manifests.get(name):
             rest.append(manifest.config.digest)
             rest.extend(layer.digest for layer in manifest.layers)
             layers.update(_trees(content, manifest))
-        elif index := found.indexes.get(name):  # type: ignore[call-overload]
+        elif index := found.indexes.get(name):
             rest.extend(entry.digest for entry in index.manifests)
     return Needed(seen, layers)
 
