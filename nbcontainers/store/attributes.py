@@ -91,19 +91,19 @@ def of(status: os.stat_result, directory: int, name: bytes) -> Attributes:
 
 
 _ledger = recorded.Ledger()
-_learned: dict[Path, tuple[int, int]] = {}
+_learned: dict[str, tuple[int, int]] = {}
 
 
-def learn(folder: Path) -> None:
+def learn(folder: str | Path) -> None:
     """Read the ledger beside a tree that this process will look at: inode numbers tell one tree's files from another's."""
-    path = folder / recorded.LEDGER
+    path = f"{folder}/{recorded.LEDGER}"
     try:
-        status = path.stat()
+        status = os.stat(path)
     except FileNotFoundError:
         return
     state = status.st_mtime_ns, status.st_size
     if _learned.get(path) != state:
-        _ledger.load(str(path))
+        _ledger.load(path)
         _learned[path] = state
 
 

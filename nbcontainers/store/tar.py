@@ -7,6 +7,7 @@ deterministic: the same entries in the same order are the same bytes.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -237,7 +238,8 @@ class Writer:
 
     def __init__(self, emit: Callable[[memoryview], object]) -> None:
         self._emit = emit
-        self._block = memoryview(bytearray(CHUNK))
+        # The kernel gives this page by page as it is filled: most layers of a build need few.
+        self._block = memoryview(mmap.mmap(-1, CHUNK))
         self._at = 0
 
     def add(self, entry: Header, body: int | bytes | None = None, *, digest: bool = False) -> str:

@@ -17,7 +17,7 @@ import pytest
 from nbcontainers.errors import Conflict, IntegrityError, NotFound
 from nbcontainers.oci.descriptor import Digest
 from nbcontainers.oci.image import Image
-from nbcontainers.store import compression, snapshots, unpacked
+from nbcontainers.store import compression, filling, snapshots, unpacked
 from nbcontainers.store.entries import OPAQUE
 from nbcontainers.store.snapshots import CopySnapshots, OverlaySnapshots, Snapshotter
 from nbcontainers.store.store import Store
@@ -85,7 +85,7 @@ def tree(worker: Worker, shots: Snapshotter, key: str) -> dict[str, tarfile.TarI
 def put(worker: Worker, shots: Snapshotter, key: str, path: str, data: bytes, tmp_path: Path) -> None:
     source = tmp_path / "put"
     source.write_bytes(data)
-    worker.copy(shots.mounts(key), [(str(source), "put")], path, directory=False)
+    worker.do(filling.copy(shots.mounts(key), [(str(source), "put")], path, directory=False))
 
 
 def test_layers_are_seen_as_one_tree(opened: tuple[Store, Worker], shots: Snapshotter, image: Image) -> None:
@@ -262,10 +262,10 @@ def test_copies_of_a_stage_keep_what_files_are(
     shots.prepare("from", image.chain_ids)
     shots.prepare("to", ())
     source, target = shots.mounts("from"), shots.mounts("to")
-    worker.copy_from(target, source, ["/bin"], "/programs", directory=False)
-    worker.copy_from(target, source, ["/etc/h*", "/etc/pass??"], "/words/", directory=True)
-    worker.copy_from(target, source, ["/etc/hostname"], "/name", directory=False, chown="1:2", chmod="600")
-    worker.copy_from(target, source, ["/etc/hostname"], "/words", directory=False)
+    worker.do(filling.copy_from(target, source, ["/bin"], "/programs", directory=False))
+    worker.do(filling.copy_from(target, source, ["/etc/h*", "/etc/pass??"], "/words/", directory=True))
+    worker.do(filling.copy_from(target, source, ["/etc/hostname"], "/name", directory=False, chown="1:2", chmod="600"))
+    worker.do(filling.copy_from(target, source, ["/etc/hostname"], "/words", directory=False))
     found = tree(worker, shots, "to")
     assert sorted(found) == [
         "name",
@@ -281,7 +281,7 @@ def test_copies_of_a_stage_keep_what_files_are(
     assert found["programs/dash"].mtime == 1_000_000_000
     assert (found["name"].uid, found["name"].gid, found["name"].mode) == (1, 2, 0o600)
     with pytest.raises(NotFound):
-        worker.copy_from(target, source, ["/etc/nothing*"], "/x", directory=False)
+        worker.do(filling.copy_from(target, source, ["/etc/nothing*"], "/x", directory=False))
 
 
 def test_owners_are_looked_up_in_the_tree(opened: tuple[Store, Worker], shots: Snapshotter, image: Image) -> None:
