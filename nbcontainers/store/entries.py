@@ -35,13 +35,15 @@ class Index:
     """The rows of a layer: ``paths[i]`` and ``records[i]`` are one entry, and ``index[i]`` is that entry decoded.
 
     Records compare as bytes: two are equal if kind, mode, owner, size and content (a link's target) are. ``links`` has the
-    target of each link by its path. ``removes`` is False if it is known that no row is a whiteout.
+    target of each link by its path. ``removes`` is False if it is known that no row is a whiteout. ``has_owners`` is True once a
+    row was added that is another's than root's, or a device: what a host with a single id can only record.
     """
 
     paths: list[str] = field(default_factory=list)
     records: list[bytes] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
     removes: bool = True
+    has_owners: bool = False
 
     def add(self, entry: Entry) -> None:
         """Append a row."""
@@ -49,6 +51,7 @@ class Index:
         if entry.link:
             self.links[entry.path] = entry.link
             digest = hashlib.sha256(_encoded(entry.link)).digest()
+        self.has_owners = self.has_owners or bool(entry.uid or entry.gid) or entry.kind == "device"
         self.paths.append(entry.path)
         self.records.append(
             RECORD.pack(KINDS.index(entry.kind), entry.mode & 0o7777, entry.uid, entry.gid, entry.size, digest)

@@ -334,9 +334,12 @@ def carry_out(
 
 def carry_in(work: Work, rootfs: list[dict[str, Any]], folder: str, owners: bool, source: int, *root: int) -> None:
     """See ``Worker.carry_in``."""
-    tree = _tree(work, rootfs, root, write=True)
+    tree, keeper = _tree(work, rootfs, root, write=True), attributes.Owners()
     with open(source, "rb", closefd=False) as stream:
-        carrying.place(tree, folder, stream, owners=owners, keeper=attributes.Owners())
+        carrying.place(tree, folder, stream, owners=owners, keeper=keeper)
+    if keeper.has_recorded:  # the container may run, and its supervisor is to look
+        with work.beside(rootfs) as beside:
+            recorded.mark(beside)
 
 
 def verify(work: Work, chain: str) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HostError
-from ..linux import mounts, syscalls
+from ..linux import mounts, recorded, syscalls
 from ..oci.descriptor import Digest
 from ..oci.runtime import Mount
 from . import attributes, removal, unpacked
@@ -166,6 +166,8 @@ class Work:
         (folder / "index").write_bytes(index.to_bytes())
         meta = {"diff_id": diff_id, "size": size, "entries": len(index), "boot": unpacked.boot()}
         (folder / "meta").write_text(json.dumps(meta))
+        if not index.has_owners:
+            (folder / recorded.PLAIN).touch()
         target = self.layer(chain)
         if unpacked.usable(target):
             return

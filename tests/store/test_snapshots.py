@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.errors import Conflict, IntegrityError, NotFound
+from nbcontainers.events import Event, Warned
+from nbcontainers.linux import recorded
 from nbcontainers.oci.descriptor import Digest
 from nbcontainers.oci.image import Image
 from nbcontainers.store import compression, filling, snapshots, unpacked
@@ -115,6 +117,45 @@ def test_a_snapshot_without_parents_is_an_empty_tree(opened: tuple[Store, Worker
     layer = shots.commit("empty")
     assert layer.chain_id == layer.diff_id
     assert store.content.has(layer.descriptor.digest)
+
+
+def test_a_layer_says_that_it_records_nothing(
+    opened: tuple[Store, Worker], shots: Snapshotter, image: Image, tmp_path: Path
+) -> None:
+    """A layer in which all is root's is known as such, whether it is committed or unpacked; one with other owners is not."""
+    store, worker = opened
+    source = tmp_path / "file"
+    source.write_text("x")
+    for chown, plain in (None, True), ("5:6", False):
+        mounts = shots.prepare("one", image.chain_ids)
+        call = filling.copy(mounts, [(str(source), "file")], "/new", directory=False, chown=chown)
+        layer = shots.commit("one", first=[call])
+        place = store.root / "layers" / layer.chain_id.hex
+        assert (place / recorded.PLAIN).exists() is plain
+        worker.remove(place)
+        worker.unpack(
+            store.content.path(layer.descriptor.digest), layer.diff_id, layer.chain_id, parents=image.chain_ids
+        )
+        assert (place / recorded.PLAIN).exists() is plain
+
+
+def test_what_need_not_last_is_written_to_again_and_again(
+    opened: tuple[Store, Worker], shots: Snapshotter, image: Image, tmp_path: Path
+) -> None:
+    """A volatile snapshot says so in its mounts, takes several calls one after another, and becomes a layer as any other."""
+    store, worker = opened
+    mounts = shots.prepare("one", image.chain_ids, volatile=True)
+    assert ("volatile" in mounts[0].options) is (shots.name == "overlay")
+    source = tmp_path / "file"
+    source.write_text("x")
+    for name in ("/a", "/b"):
+        worker.do(filling.copy(mounts, [(str(source), "file")], name, directory=False))
+    same = filling.copy_from(mounts, mounts, ["/a"], "/c", directory=False)
+    missing = filling.copy_from(mounts, mounts, ["/no*"], "/d", directory=False, may_miss="nothing there")
+    told: list[Event] = []
+    layer = shots.commit("one", first=[same, missing], on_event=told.append)
+    assert sorted(unpacked.index(store.root, layer.chain_id).paths) == ["/a", "/b", "/c"]
+    assert [event.message for event in told if isinstance(event, Warned)] == ["nothing there"]
 
 
 def test_a_key_is_taken_once(shots: Snapshotter, image: Image) -> None:
