@@ -16,6 +16,7 @@ from pathlib import Path
 from ..errors import IntegrityError
 from ..oci.descriptor import Descriptor, Digest
 from ..store.durable import saying_when_full
+from ..store.garbage import Needed
 from ..store.leases import Lease
 from ..store.store import Store
 
@@ -70,12 +71,10 @@ class Records:
                 raise
 
 
-def kept(root: Path) -> frozenset[Digest]:
-    """The blobs and chain IDs that the build cache names: what a collection keeps unless the cache is pruned first."""
-    found: set[Digest] = set()
-    for _, made in every(root):
-        found |= {made.descriptor.digest, made.chain_id}
-    return frozenset(found)
+def kept(root: Path) -> Needed:
+    """The blobs and layers that the build cache names: what a collection keeps unless the cache is pruned first."""
+    made = [made for _, made in every(root)]
+    return Needed({one.descriptor.digest for one in made}, {one.chain_id for one in made})
 
 
 def every(root: Path) -> Iterator[tuple[Path, Made]]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
-import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import IO, TextIO
 
+from ..engine import wholefile
 from ..errors import NBContainersError
 from ..events import Event, Observer, Output
 
@@ -99,15 +98,8 @@ def each(names: Iterable[str], console: Console, act: Callable[[str], object]) -
 def archive_target(path: str | None, console: Console) -> Iterator[IO[bytes]]:
     """The file that an archive goes to: a terminal is refused. A file is there when the archive is whole, and not before."""
     if path:
-        try:
-            with _replaced(Path(path).resolve()) as stream:
-                yield stream
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise NBContainersError(
-                f"cannot write the archive {path}: {error.strerror}", hint="name a file where there is room for it"
-            ) from error
+        with wholefile.written(path) as stream:
+            yield stream
         return
     if console.out.isatty():
         raise NBContainersError(
@@ -115,19 +107,3 @@ def archive_target(path: str | None, console: Console) -> Iterator[IO[bytes]]:
         )
     with os.fdopen(os.dup(console.binary()), "wb") as stream:
         yield stream
-
-
-@contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of another once it is whole; what is no file (a pipe, a device) is written to as it is."""
-    if path.exists() and not path.is_file():
-        with path.open("wb") as stream:
-            yield stream
-        return
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with scratch.open("xb") as stream:
-            yield stream
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)

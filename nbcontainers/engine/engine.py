@@ -102,7 +102,8 @@ class Engine(Exchange):
         goals = caching.read_all(options.get("cache_to", ()), to=True)
         stored = any(one.is_stored for one in wanted)
         is_passing = not stored or any(map(building.is_layout, named.values()))
-        before = frozenset(image.id for image in self.store.images.list()) if is_passing else frozenset[Digest]()
+        rows = self.store.images.rows() if is_passing else ()
+        before = frozenset(digest for row in rows for digest in (row.config, row.descriptor.digest))
         with (
             self.store.lease(),
             building.prepared(self.store, dockerfile, context, named, on_event) as prepared,
@@ -134,10 +135,12 @@ class Engine(Exchange):
                 sharing=sharing,
                 on_event=on_event,
             )
-            result = outputs.export(
+            built = result.image
+            result, spare = outputs.export(
                 self.store,
                 replace(result, names=tuple(names)),
                 wanted,
+                own=len(sharing.own),
                 push=lambda name, insecure: self.push(name, insecure=insecure, on_event=on_event),
                 stream=stream,
                 on_event=on_event,
@@ -145,9 +148,11 @@ class Engine(Exchange):
             caching.export(self.store, goals, sharing, on_event)
             outputs.tell(options.get("metadata_file"), outputs.metadata_text(told := outputs.metadata(result, wanted)))
             outputs.tell(options.get("iidfile"), str(result.image.id) if told else "")
-        for image in (*prepared.images.values(), *(() if stored else (result.image,))):  # here for this build only
-            if image.id not in before:
-                self.store.images.collect(only={image.id, image.descriptor.digest})
+        for image in (*prepared.images.values(), *(() if stored else (built,))):  # here for this build only
+            if gone := {image.id, image.descriptor.digest} - before:
+                self.store.images.collect(only=gone)
+        if spare:
+            self.store.images.collect(only=spare, keep={result.image.descriptor.digest} if stored else ())
         self.keep_within(on_event=on_event)
         return result
 
@@ -230,7 +235,7 @@ class Engine(Exchange):
         """
         from . import upkeep
 
-        in_use = {Digest(text) for text in upkeep.held(self.store.root)}
+        in_use = {Digest(text) for text in upkeep.held(self.store.root).blobs}
         image = self.store.images.resolve(name)
         done = self.store.images.remove(name, force=force, in_use=in_use, keep_layers=not prune)
         self._happen("untag", image)

@@ -18,36 +18,47 @@ from typing import IO, Any, Literal, cast, get_args
 
 from ..errors import Conflict, HostError, NBContainersError
 from ..events import Observer, Progress, Warned
+from ..oci.descriptor import Digest
 from ..oci.image import Image
 from ..oci.reference import Reference
 from ..oci.runtime import Mount
 from ..results import BuildResult
-from ..store import archive
+from ..store import archive, recompress
+from ..store.compression import Compression
 from ..store.store import Store
+from . import wholefile
 
 Kind = Literal["image", "registry", "local", "tar", "oci", "docker", "cacheonly"]
+_PACKED = ("name", "compression", "force-compression")
 _OPTIONS: dict[Kind, tuple[str, ...]] = {
-    "image": ("name", "push", "registry.insecure"),
-    "registry": ("name", "registry.insecure"),
+    "image": (*_PACKED, "push", "registry.insecure"),
+    "registry": (*_PACKED, "registry.insecure"),
     "local": ("dest",),
     "tar": ("dest",),
-    "oci": ("dest", "name"),
-    "docker": ("dest", "name"),
+    "oci": ("dest", *_PACKED),
+    "docker": ("dest", *_PACKED),
     "cacheonly": (),
 }
-_SWITCHES = ("push", "registry.insecure")
+_SWITCHES = ("push", "registry.insecure", "force-compression")
+# BuildKit's words; that for none at all is the one of our other commands too.
+_COMPRESSIONS: dict[str, Compression] = {"gzip": "gzip", "zstd": "zstd", "uncompressed": "none", "none": "none"}
 _STREAM = "-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """One place that a build's result goes to: ``dest`` is a file or folder, ``-`` the caller's stream, empty the store."""
+    """One place that a build's result goes to: ``dest`` is a file or folder, ``-`` the caller's stream, empty the store.
+
+    ``compression`` is that of the layers which the build made, or found in its cache, and with ``force`` of its base's layers too.
+    """
 
     type: Kind
     dest: str = ""
     names: tuple[str, ...] = ()
     push: bool = False
     insecure: bool = False
+    compression: Compression | None = None
+    force: bool = False
 
     @property
     def is_stored(self) -> bool:
@@ -78,6 +89,14 @@ def read(word: str) -> Output:
             raise NBContainersError(f"the output {kind} has no option {name!r}", hint=hint)
         if name in _SWITCHES and value not in ("true", "false"):
             raise NBContainersError(f"the output {kind} has {name}={value}", hint="it is true or false")
+    if given.get("compression", "gzip") not in _COMPRESSIONS:
+        raise NBContainersError(
+            f"the output {kind} has compression={given['compression']}", hint="it is gzip, zstd or uncompressed"
+        )
+    if given.get("force-compression") == "true" and "compression" not in given:
+        raise NBContainersError(
+            f"the output {kind} has force-compression and no compression", hint="add compression=gzip or zstd"
+        )
     if known == "local" and given.get("dest", _STREAM) in ("", _STREAM):
         raise NBContainersError("the output local names no folder", hint="it reads type=local,dest=FOLDER")
     names = tuple(name for name in given.get("name", "").split(",") if name)
@@ -89,6 +108,8 @@ def read(word: str) -> Output:
         names=names,
         push=known == "registry" or given.get("push") == "true",
         insecure=given.get("registry.insecure") == "true",
+        compression=_COMPRESSIONS[given["compression"]] if "compression" in given else None,
+        force=given.get("force-compression") == "true",
     )
 
 
@@ -116,28 +137,41 @@ def export(
     outputs: Sequence[Output],
     *,
     push: Callable[[str, bool], object],
+    own: int,
     stream: IO[bytes] | None,
     on_event: Observer,
-) -> BuildResult:
+) -> tuple[BuildResult, frozenset[Digest]]:
     """Bring what was built to all its places; a file that is half written is not there.
+
+    With the result come the blobs that served only for this: they may go, where nothing else needs them, once no lease keeps them.
 
     Args:
         store: holds the image, which a lease keeps.
         result: the build's; ``names`` are what else the image is to be called.
         outputs: where to.
         push: brings a name to its registry; with True by plain HTTP too.
+        own: how many of the image's layers, from the top down, are of its own Dockerfile.
         stream: what ``dest=-`` means.
         on_event: told of progress, and of files that this host cannot keep.
 
     """
     references = [Reference.parse(name) for name in result.names]
-    image, names = result.image, list[str]()
+    built, shown, names, spare = result.image, result.image, list[str](), set[Digest]()
+    stored: Image | None = None
     for output in outputs:
         wanted = [*references, *map(Reference.parse, output.names)]
+        image = built
+        if output.compression is not None:
+            above = 0 if output.force else len(built.layers) - own
+            shown = image = recompress.image(store, built, output.compression, above=above)
+            spare |= recompress.parts(image)
         if output.is_stored:
+            if image is not built:
+                store.images.add(image.descriptor)
             for reference in reversed(wanted):
                 image = store.images.tag(image, reference)
             names += [str(reference) for reference in wanted]
+            shown = stored = image
         elif output.type in ("oci", "docker"):
             named = [replace(image, reference=reference) for reference in wanted] or [replace(image, reference=None)]
             with _written(output, stream) as file:
@@ -152,8 +186,11 @@ def export(
         if output.push:
             for reference in wanted:
                 push(str(reference), output.insecure)
-    stored = any(output.is_stored for output in outputs)
-    return replace(result, image=image, names=tuple(dict.fromkeys(names)), stored=stored)
+    if stored is not None:
+        shown = stored
+        spare = (spare | recompress.parts(built)) - recompress.parts(stored)
+    done = replace(result, image=shown, names=tuple(dict.fromkeys(names)), stored=stored is not None)
+    return done, frozenset(spare)
 
 
 def metadata(result: BuildResult, outputs: Sequence[Output]) -> dict[str, Any]:
@@ -177,20 +214,9 @@ def metadata(result: BuildResult, outputs: Sequence[Output]) -> dict[str, Any]:
 
 def tell(path: str | Path | None, text: str) -> None:
     """Write ``--iidfile`` or ``--metadata-file``: the whole of it or nothing."""
-    if not path:
-        return
-    target = Path(path).absolute()
-    try:
-        scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        try:
-            scratch.write_text(text)
-            scratch.replace(target)
-        finally:
-            scratch.unlink(missing_ok=True)
-    except OSError as error:
-        raise HostError(
-            f"cannot write {target}: {error.strerror}", hint="name a file in a folder that is there"
-        ) from error
+    if path:
+        with wholefile.written(path) as file:
+            file.write(text.encode())
 
 
 def metadata_text(told: dict[str, Any]) -> str:
@@ -200,25 +226,14 @@ def metadata_text(told: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _written(output: Output, stream: IO[bytes] | None) -> Iterator[IO[bytes]]:
-    """The file of an output: it has its name only once it is whole."""
+    """The file of an output, or the caller's stream."""
     if output.dest == _STREAM:
         assert stream is not None
         yield stream
         stream.flush()
         return
-    target = Path(output.dest).absolute()
-    scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        try:
-            with scratch.open("wb") as file:
-                yield file
-            scratch.replace(target)
-        finally:
-            scratch.unlink(missing_ok=True)
-    except OSError as error:
-        raise HostError(
-            f"cannot write {target}: {error.strerror}", hint="is there room, and may you write there?"
-        ) from error
+    with wholefile.written(output.dest) as file:
+        yield file
 
 
 @contextlib.contextmanager

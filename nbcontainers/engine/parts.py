@@ -13,11 +13,12 @@ from .networks import NetworkFiles
 if TYPE_CHECKING:
     from ..runtime.host import Host
     from ..runtime.process import Runtime
+    from ..store.garbage import Needed
     from ..store.root import Choice
     from ..store.store import Store
 
 
-def _held(root: Path) -> frozenset[str]:
+def _held(root: Path) -> Needed:
     """What containers and the build cache need of a store."""
     from ..build import records
     from . import upkeep

@@ -87,13 +87,11 @@ def push(
                     )
                 if compression is not None:
                     image = recompress.image(store, image, compression)
-                    made.update((image.descriptor.digest, *(layer.digest for layer in image.layers)))
+                    made |= recompress.parts(image)
                 alone = wanted is not None or compression is not None
                 sent.append(pushing.push(store, repository, reference, image, alone=alone, on_event=on_event))
     finally:
-        if (
-            made - before
-        ):  # for the registry alone; a plain base layer, named as its tree is, stays as long as its image
+        if made - before:  # for the registry alone
             store.images.collect(only=made - before)
     return tuple(descriptor.digest for descriptor in sent)
 

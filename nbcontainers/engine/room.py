@@ -33,9 +33,9 @@ def written(store: Store, containers: Sequence[str]) -> tuple[int, ...]:
 
 def disk_use(store: Store, containers: Sequence[Container], volumes: Sequence[VolumeState]) -> tuple[DiskUse, ...]:
     """What the images, containers, volumes, unpacked layers, half-done downloads and build cache of a store take, in bytes."""
-    used = held(store.root)
+    stands = held(store.root)
     images = {image.id: image for image in store.images.list()}
-    everything, needed = _blobs(images.values()), _blobs(image for image in images.values() if image.id in used)
+    everything, needed = _blobs(images.values()), _blobs(image for image in images.values() if image.id in stands.blobs)
     states = []
     for container in containers:
         with contextlib.suppress(NBContainersError):
@@ -54,7 +54,7 @@ def disk_use(store: Store, containers: Sequence[Container], volumes: Sequence[Vo
         DiskUse(
             kind="Images",
             total=len(images),
-            active=sum(image in used for image in images),
+            active=sum(image in stands.blobs for image in images),
             size=sum(everything.values()),
             reclaimable=sum(size for digest, size in everything.items() if digest not in needed),
         ),
@@ -75,9 +75,9 @@ def disk_use(store: Store, containers: Sequence[Container], volumes: Sequence[Vo
         DiskUse(
             kind="Unpacked Layers",
             total=len(trees),
-            active=sum(chain in used for chain in trees),
+            active=sum(chain in stands.layers for chain in trees),
             size=sum(trees.values()),
-            reclaimable=sum(size for chain, size in trees.items() if chain not in used),
+            reclaimable=sum(size for chain, size in trees.items() if chain not in stands.layers),
         ),
         DiskUse(
             kind="Partial Pulls",
@@ -157,7 +157,7 @@ def _removable(store: Store) -> Iterator[_Step]:
     ages = {chain: (chain in named, _mtime(folder)) for chain, folder in folders.items()}
 
     def tree(chain: Digest) -> tuple[int, tuple[Digest, ...], str]:
-        gone = store.images.drop([chain], lambda: held(store.root))
+        gone = store.images.drop([chain], lambda: held(store.root).layers)
         return gone.unpacked, gone.layers, ""
 
     def record(path: Path) -> tuple[int, tuple[Digest, ...], str]:

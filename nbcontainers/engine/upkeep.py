@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from ..oci.image import Image
 from ..results import Fault, Pruned, StoreCheck
 from ..store import check as checking
 from ..store import parts, unpacked
+from ..store.garbage import Needed
 from ..store.store import Store
 from . import buildcache, inspect, userns
 from .selection import PRUNING, Selection, moment
@@ -34,14 +35,14 @@ LIVE = ("running", "paused", "creating")
 # What containers need ---------------------------------------------------------------------------------------------------
 
 
-def held(root: Path) -> frozenset[str]:
-    """The image IDs and chain IDs that the containers of a store's folder stand on, for the collector."""
-    found: set[str] = set()
+def held(root: Path) -> Needed:
+    """What the containers of a store's folder stand on, for the collector: images by ID, and layers."""
+    images, layers = set[str](), set[str]()
     for container in _folders(root):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            found.add(str(json.loads((container / "state.json").read_bytes())["image_id"]))
-        found.update(parents(root, container.name))
-    return frozenset(found)
+            images.add(str(json.loads((container / "state.json").read_bytes())["image_id"]))
+        layers.update(parents(root, container.name))
+    return Needed(images, layers)
 
 
 def _folders(root: Path) -> list[Path]:
@@ -118,13 +119,13 @@ def prune(
     )
 
 
-def _image_ids(store: Store) -> Callable[[], frozenset[str]]:
-    """What containers hold, read once, when it is first asked for: nothing can get a name by then."""
-    known: list[frozenset[str]] = []
+def _image_ids(store: Store) -> Callable[[], Set[str]]:
+    """The images that containers hold, read once, when it is first asked for: nothing can get a name by then."""
+    known: list[Set[str]] = []
 
-    def ask() -> frozenset[str]:
+    def ask() -> Set[str]:
         if not known:
-            known.append(held(store.root))
+            known.append(held(store.root).blobs)
         return known[0]
 
     return ask

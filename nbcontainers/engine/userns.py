@@ -208,7 +208,7 @@ def refusal(root: Path) -> str:
     from ..runtime import spawn
 
     process = spawn.start("idtrial", stdin=subprocess.PIPE, stdout=subprocess.PIPE, sealed=False)
-    said, _ = process.communicate(os.fsencode(root / "ingest"), timeout=30)
+    said, _ = process.communicate(os.fsencode(root / "ingest"), timeout=spawn.START_S)
     why = said.decode().strip() or ("" if process.returncode == 0 else f"status {process.returncode}")
     scratch = root / "ingest" / f"idmap-{os.getpid()}"
     scratch.write_text(json.dumps({"about": about, "why": why}))

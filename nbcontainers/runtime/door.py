@@ -113,7 +113,9 @@ class Door:
         _remove(path)  # left by a shim that was killed
         try:
             listener.bind(path)
-            listener.listen(16)
+            listener.listen(
+                128
+            )  # a busy machine comes to them late, and who may not wait (``execution.ask``) would be refused
         except OSError:
             listener.close()
             return

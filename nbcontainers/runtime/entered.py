@@ -113,7 +113,10 @@ class Entered:
             self._pidfd = os.pidfd_open(self.pid)  # our child: its pid is its own until it is waited for
             self._poller.watch(self._pidfd, select.POLLIN, lambda events: self._ended())
             if self._go >= 0:
-                os.write(self._go, b"gg")
+                try:  # noqa: SIM105 - contextlib would cost the zygote memory
+                    os.write(self._go, b"gg")
+                except BrokenPipeError:
+                    pass  # something killed it, or all of the container ends: its status says so next
         if data:
             return
         self._poller.forget(self._report)

@@ -218,7 +218,7 @@ def _capabilities(userns: bool, guarded: bool) -> frozenset[str]:
 def _try() -> tuple[Check, ...]:
     for sealed in (True, False):
         process = spawn.start("trial", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, sealed=sealed)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=spawn.START_S)
         if process.returncode == 0:
             break
     else:
@@ -247,6 +247,6 @@ def _try_range(identity: Identity | None) -> str:
         return error.strerror or str(error)
     finally:
         process.stdin.close()
-        code = process.wait(30)
+        code = process.wait(spawn.START_S)
         process.stdout.close()
     return "" if code == 0 else "other ids cannot be taken on"

@@ -19,6 +19,7 @@ STREAMS = ("stdin", "stdout", "stderr")
 _HEAD, _STREAM, _TIME, _RAW = '{"log":', ',"stream":"', '","time":"', '","raw":"'
 _NEWLINE = "\n"  # an f-string takes no backslash before Python 3.12
 _LONGEST_CHARACTER = 4
+_BESIDE = 80  # bytes of a record beside its line
 
 
 def records(stream: int, data: bytes, now_ns: int) -> bytes:
@@ -36,6 +37,21 @@ def records(stream: int, data: bytes, now_ns: int) -> bytes:
     if last:
         written.append(f"{_HEAD}{encode_basestring(last)}{end}")
     return "".join(written).encode()
+
+
+def pieces(data: bytes, most: int) -> list[bytes]:
+    """The same bytes in pieces of whole lines, whose records have not many more than ``most`` bytes each unless a line has."""
+    if len(data) * _BESIDE < most:  # as nearly always, even if each byte were a line
+        return [data]
+    found, begin, end, size = [], 0, 0, 0
+    while end < len(data):
+        after = data.find(b"\n", end) + 1 or len(data)
+        size += after - end + _BESIDE
+        end = after
+        if size >= most or end == len(data):
+            found.append(data[begin:end])
+            begin, size = end, 0
+    return found
 
 
 def parse(record: bytes) -> tuple[int, bytes, str] | None:

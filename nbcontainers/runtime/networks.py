@@ -12,9 +12,10 @@ import marshal
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import HostError, LaunchError
 from ..linux import idmap, mapping, syscalls
@@ -24,6 +25,7 @@ from .host import Host
 _PATIENCE_S = 15.0
 _ROOM = 1 << 18
 _TUN = "/dev/net/tun"
+_Heard = TypeVar("_Heard")
 PROGRAMS = ("pasta", "slirp4netns")  # that give a network namespace a way out, the better one first
 
 
@@ -33,7 +35,7 @@ class Connection:
     def __init__(self, stream: socket.socket) -> None:
         self._stream = stream
         stream.settimeout(_PATIENCE_S)
-        data, descriptors, _, _ = socket.recv_fds(stream, _ROOM, 1)
+        data, descriptors, _, _ = self._hear(lambda: socket.recv_fds(stream, _ROOM, 1))
         if not data:
             raise ConnectionResetError("the holder of networks is gone")
         self.about: dict[str, Any] = marshal.loads(data)  # noqa: S302 - from our own holder, over a private socket
@@ -45,12 +47,27 @@ class Connection:
 
     def ask(self, word: str, *arguments: Any, descriptors: Sequence[int] = ()) -> Any:
         """Ask for something and return the answer; LaunchError with the holder's words where it refuses."""
-        socket.send_fds(self._stream, [marshal.dumps((word, *arguments))], list(descriptors))
-        data = self._stream.recv(_ROOM)
+        try:
+            socket.send_fds(self._stream, [marshal.dumps((word, *arguments))], list(descriptors))
+            data = self._hear(lambda: self._stream.recv(_ROOM))
+        except ConnectionError:
+            data = b""
         verdict, what = marshal.loads(data) if data else ("refused", "the holder of networks is gone")  # noqa: S302
         if verdict != "done":
             raise LaunchError(str(what), stage="network")
         return what
+
+    def _hear(self, receive: Callable[[], _Heard]) -> _Heard:
+        """What it says. HostError where it lives and says nothing: another one in its place would hold the same networks again."""
+        try:
+            return receive()
+        except TimeoutError as error:
+            pid = struct.unpack_from("i", self._stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+            raise HostError(
+                f"the process {pid}, which holds the networks, has said nothing for {_PATIENCE_S:g} seconds",
+                hint=f"if it was stopped, 'kill -CONT {pid}' lets it go on; 'kill -KILL {pid}' ends it and the containers on its "
+                "networks",
+            ) from error
 
     def entered(self) -> list[tuple[int, int]]:
         """What a shim has to enter before it makes a container for these networks: (descriptor, flags)."""
@@ -83,7 +100,7 @@ class Networks:
         """A new connection to the holder.
 
         Raises:
-            HostError: this host allows no holder; the message says what was refused.
+            HostError: this host allows no holder, and the message says what was refused; or the one that is there says nothing.
         """
         with self._locked():
             found = self._reach()
@@ -95,7 +112,7 @@ class Networks:
             return found
 
     def look(self) -> Connection | None:
-        """A connection to the holder if there is one: none is started."""
+        """A connection to the holder if there is one: none is started. HostError where it says nothing."""
         if not os.path.exists(self._socket):
             return None
         with self._locked():
@@ -127,12 +144,16 @@ class Networks:
 
     def _reach(self) -> Connection | None:
         stream = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        stream.settimeout(_PATIENCE_S)
         try:
             stream.connect(self._socket)
             return Connection(stream)
         except OSError:
             stream.close()
             return None
+        except HostError:
+            stream.close()
+            raise
 
     def _start(self) -> None:
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -142,8 +163,8 @@ class Networks:
                 process = spawn.start("holder", stdin=far.fileno(), sealed=False)
             finally:
                 far.close()
-            process.wait(_PATIENCE_S)  # it forks itself away
-            near.settimeout(_PATIENCE_S)
+            process.wait(spawn.START_S)  # it forks itself away
+            near.settimeout(spawn.START_S)
             settings = {
                 "socket": self._socket,
                 "lock": self._lock,

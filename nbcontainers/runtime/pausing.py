@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal as signals
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from ..linux import groups
 from . import processes, record, state
 
 _ROUNDS = 50
+_STILL_S = 5.0
+_BUSY, _WAITING = {"R", "S", "D"}, {"D"}
 WITHOUT_FREEZER = (
     "it was stopped with SIGSTOP, for this host has no freezer: a process inside can let another one go on"
 )
@@ -78,7 +81,37 @@ def _freeze(pid: int, extra: Mapping[str, Any], *, frozen: bool) -> str:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(each, number)
         done.update(fresh)
+    if frozen:
+        _wait_until_still(done)
     return WITHOUT_FREEZER
+
+
+def _wait_until_still(pids: set[int]) -> None:
+    """Wait until none of their threads does anything: a signal takes effect when one next leaves the kernel.
+
+    One that waits there for something that nobody can interrupt (a disk, or a child of vfork that has been stopped) is given
+    its time, too, and then taken to be still. HostError, and they all go on, where one that could stop does not.
+    """
+    deadline = time.monotonic() + _STILL_S
+    while busy := {pid: states for pid in pids if (states := _states(pid) & _BUSY)}:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.001)
+    if restless := [pid for pid, states in busy.items() if states != _WAITING]:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signals.SIGCONT)
+        raise HostError(f"process {restless[0]} was told to stop (SIGSTOP), and had not after {_STILL_S:g} seconds")
+
+
+def _states(pid: int) -> set[str]:
+    """The states of a process's threads; see proc_pid_stat(5)."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
+                found.add(chr(file.read().rpartition(b") ")[2][0]))
+    return found
 
 
 def _note(folder: Path, status: str, pid: int) -> bool:

@@ -60,7 +60,9 @@ class Plug:
             return ""
         poll = select.poll()
         poll.register(self._holder.fileno(), select.POLLIN)
-        data = self._holder.recv(1 << 16) if poll.poll(_PATIENCE_MS) else b""
+        if not poll.poll(_PATIENCE_MS):
+            return f"the process that holds the networks has said nothing for {_PATIENCE_MS // 1000} seconds"
+        data = self._holder.recv(1 << 16)
         if not data:
             return "the process that holds the networks is gone"
         word, what = marshal.loads(data)  # noqa: S302 - from our own holder

@@ -251,7 +251,7 @@ class _Zygote:
             finally:
                 far.close()
             self._socket = near
-            near.settimeout(_PATIENCE_S)
+            near.settimeout(spawn.START_S)
             if _is_ready(near):
                 near.settimeout(None)
                 return

@@ -25,6 +25,7 @@ from ..linux.syscalls import (
     RESOLVE_IN_ROOT,
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_SYMLINKS,
+    RESOLVE_NO_XDEV,
 )
 from . import remapped
 
@@ -41,6 +42,11 @@ _O_PATH_DIR = os.O_PATH | os.O_DIRECTORY
 _INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _STRICT = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
 _MOST_LINKS = 40  # as many as the kernel follows
+# Of /proc only these may be covered (by lxcfs, say); source: runc, libcontainer/rootfs_linux.go, checkProcMount.
+_PROC_FILES = (
+    *("cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo"),
+    *("sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"),
+)
 
 DEVICES = (
     ("null", 1, 3),
@@ -100,6 +106,7 @@ def build(plan: Plan, at: Callable[[str], None], given: tuple[list[int], list[in
         at("mount /dev")
         null = syscalls.openat2(devices, "null", os.O_PATH | os.O_NOFOLLOW, resolve=_STRICT)
         _check_device(null, 1, 3)
+        os.close(devices)  # else a working directory could be there by way of /proc/self/fd
     return root, null
 
 
@@ -163,7 +170,8 @@ def set_sysctls(root: int, values: list[tuple[str, str]]) -> None:
         return
     proc = _open_proc(root)
     for name, value in values:
-        descriptor = syscalls.openat2(proc, "sys/" + name.replace(".", "/"), os.O_WRONLY, resolve=_INSIDE)
+        path = "sys/" + name.replace(".", "/")
+        descriptor = syscalls.openat2(proc, path, os.O_WRONLY, resolve=_STRICT | RESOLVE_NO_XDEV)
         try:
             os.write(descriptor, value.encode())
         finally:
@@ -218,11 +226,11 @@ def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool, below_
         syscalls.mount_setattr(tree, "", depth, set_=everywhere, propagation=propagation & ~MS_REC)
         if attributes or cleared:
             syscalls.mount_setattr(tree, "", AT_EMPTY_PATH, set_=attributes, clear=cleared)
-        _attach(tree, make_target(root, destination, is_directory))
+        _attach(tree, _mount_point(root, destination, is_directory))
         return -1
     if kind == "tmpfs" and destination != "/dev" and not any(key == "mode" for key, _ in options):
         options = [*options, *_mode_of(root, destination)]
-    target = make_target(root, destination, True)
+    target = _mount_point(root, destination, True)
     if kind == "cgroup":
         _mount_cgroups(target, source, options, attributes)
         return -1
@@ -392,6 +400,26 @@ def _open(root: int, path: str) -> int:
         return syscalls.openat2(root, path, os.O_PATH, resolve=_INSIDE)
     except (FileNotFoundError, NotADirectoryError):
         return -1
+
+
+def _mount_point(root: int, path: str, is_directory: bool) -> int:
+    """``make_target``, and EPERM where that is on procfs: an image's VOLUME over /proc/self/attr would get the writes by which
+    a program is confined (CVE-2019-16884), one over /proc/sys those of kernel parameters.
+    """
+    target = make_target(root, path, is_directory)
+    if syscalls.filesystem_type(target) == PROC_SUPER_MAGIC:
+        proc, found = _open_proc(root), os.fstat(target)
+        for name in _PROC_FILES:
+            allowed = _open(proc, name)
+            if allowed >= 0:
+                is_it = os.path.samestat(found, os.fstat(allowed))
+                os.close(allowed)
+                if is_it:
+                    break
+        else:
+            raise OSError(errno.EPERM, f"of /proc only {', '.join(_PROC_FILES)} can be mounted on")
+        os.close(proc)
+    return target
 
 
 def make_target(root: int, path: str, is_directory: bool, links: int = 0) -> int:

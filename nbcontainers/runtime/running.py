@@ -178,9 +178,11 @@ class Running:
         """
         extra = state.load_extra(self.folder)
         found = self.state
-        if found.pid and state.is_alive(found.pid, extra.get("start", 0)):
+        try:
+            _wait_for_process(found.pid, extra.get("start", 0), time.monotonic() + state.GONE_S)
+        except TimeoutError:
             name = found.name or found.id
-            raise Conflict(f"container {name} does not end: process {found.pid} is still there after SIGKILL")
+            raise Conflict(f"container {name} does not end: process {found.pid} is still there after SIGKILL") from None
         state.end(extra.get("shim", 0), extra.get("shim_start", 0))
         return self.wait(_PATIENCE_S)
 

@@ -39,7 +39,7 @@ else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
 _WATCH_S = 0.1
-_PATIENCE_S = 5.0  # how long the shim of the last run may take to tidy up
+_PATIENCE_S = 10.0  # how long the shim of the last run may take to tidy up: its cgroups alone half of that
 
 
 class _Failed(Exception):
@@ -206,9 +206,16 @@ class _Shim:
             self._settle()
             _tell(self.go)
         except OSError as error:
+            if self._is_over():
+                return  # init ended first and has said why; it only was not to be found any more
             raise _Failed("record", error.errno, str(error), 125) from error
         if self.door is None:
             self.door = Door(self.poller, plan["socket"], attach=self._attach, obey=self._obey)
+
+    def _is_over(self) -> bool:
+        ends = select.poll()
+        ends.register(self.pidfd, select.POLLIN)
+        return bool(ends.poll(0))
 
     def _settle(self) -> None:
         """Go on once the networks are there; the container ends with the process that holds them."""
@@ -376,16 +383,9 @@ class _Shim:
         pause = self.restarts.pause(code, self.last[2] - self.started)
         if pause is None or self.is_left:
             self._finish(*self.last)
+        waits = {"status": "restarting", "pid": 0, "finished": self.last[2]}
         try:  # noqa: SIM105 - contextlib would cost the zygote memory
-            self._record(
-                {
-                    "status": "restarting",
-                    "pid": 0,
-                    "finished": self.last[2],
-                    "exit_code": code,
-                    "out_of_memory": self.out_of_memory,
-                }
-            )
+            self._record({**waits, "exit_code": code, "out_of_memory": self.out_of_memory})
         except OSError:
             pass
         self._unmount()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..errors import HostError
 
+START_S = 60.0  # how long such a process may take until it says something: some machines are slow, and some are busy
 _PACKAGES = str(Path(__file__).resolve().parents[2])
 _BOOT = "import sys; sys.path.append(sys.argv[1]); from nbcontainers.runtime.{} import main; main()"
 _MFD_EXEC = 0x10  # include/uapi/linux/memfd.h, since 6.3; older kernels refuse it and need it not

@@ -26,6 +26,7 @@ _REQUIRED = {
     if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 }
 _LIVE = {"creating", "running", "paused", "restarting"}
+GONE_S = 15.0  # how long the kernel may take to end a process that was killed
 
 
 def load_state(folder: Path) -> ContainerState:
@@ -132,7 +133,7 @@ def end(pid: int, start: int) -> None:
         if processes.start_time(pid) != start:
             return
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + GONE_S
         while processes.start_time(pid) == start and time.monotonic() < deadline:
             time.sleep(0.005)
     except ProcessLookupError:

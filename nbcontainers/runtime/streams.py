@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 16
 _MOST_DRAINED = 1 << 10
+_PIECES = (
+    4  # of a file of the log: what is read at once may be more than a small one holds, as records take more than lines
+)
 _MOST_KEPT = 1 << 20  # bytes that a full disk did not take, for a client that is slower than the container
 _LAST_S = 5.0  # how long a client may take to read them at the end
 _MOST_INPUT = 1 << 16  # input that waits for the container; beyond it a client is not read
@@ -84,10 +87,15 @@ class _Client:
         self.socket = socket
         self.reader = frames.Reader()
         self.pending = b""  # the rest of a frame that was begun
+        self.begun = -1  # where in the log that one is; -1 when there is none, or it is not there
         self.behind = behind  # from where in the log it is still to be served; -1 when it is up to date
         self.wants_output = True
         self.kept = b""  # frames of what the log did not take, and of what came after them
         self.until = 0  # what the log has from here on is among them
+
+    def needs(self, end: int) -> bool:
+        """Whether it has not got all that the log has up to there: a frame that is cut off is read there from its beginning."""
+        return 0 <= self.behind < end or 0 <= self.begun < end
 
     def keep(self, frame: bytes, end: int) -> None:
         """Hold a frame that comes after all that the log has up to ``end``; no more than fits."""
@@ -227,7 +235,9 @@ class Streams:
         whole = log.whole_characters(data)
         self._outputs[descriptor] = (stream, data[whole:])
         if whole:
-            self._deliver(stream, data[:whole])
+            most = self._most // _PIECES  # 0: any number
+            for piece in log.pieces(data[:whole], most) if most else (data[:whole],):
+                self._deliver(stream, piece)
         return True
 
     def _deliver(self, stream: int, data: bytes) -> None:
@@ -254,7 +264,7 @@ class Streams:
             elif client.pending:
                 client.behind = start
             else:
-                self._send(client, frames.frame(stream, data))
+                self._send(client, frames.frame(stream, data), start)
         if self._most and self._end - self._base >= self._most:
             self._rotate()
 
@@ -279,7 +289,7 @@ class Streams:
         """Remove what is too old, but not before every client has had it: till then the container waits."""
         while len(self._old) >= self._files:
             begin, size = self._old[0]
-            if any(0 <= client.behind < begin + size for client in self._clients.values()):
+            if any(client.needs(begin + size) for client in self._clients.values()):
                 self._hold(True)
                 return
             try:  # noqa: SIM105 - contextlib would cost the zygote memory
@@ -299,8 +309,8 @@ class Streams:
         events = 0 if self._is_held else select.POLLIN
         self._poller.watch(descriptor, events, lambda happened: self._take(descriptor))
 
-    def _send(self, client: _Client, data: bytes) -> None:
-        """Send what the socket takes and keep the rest until it takes more."""
+    def _send(self, client: _Client, data: bytes, begin: int) -> None:
+        """Send what the socket takes and keep the rest until it takes more; ``begin`` is where in the log it is (-1: it is not)."""
         try:
             sent = client.socket.send(data, _socket.MSG_NOSIGNAL)
         except BlockingIOError:
@@ -309,13 +319,14 @@ class Streams:
             self._drop(client)
             return
         client.pending = data[sent:]
+        client.begun = begin if client.pending else -1
         self._watch(client)
 
     def _serve(self, client: _Client) -> None:
         """Send a client what it lacks, as far as its socket takes it."""
         while client.socket.fileno() in self._clients:
             if client.pending:
-                self._send(client, client.pending)
+                self._send(client, client.pending, client.begun)
                 if client.pending:
                     return
             elif client.behind >= 0:
@@ -325,10 +336,12 @@ class Streams:
             else:
                 self._watch(client)
                 return
+            if self._is_held:
+                self._trim()
 
     def _catch_up(self, client: _Client) -> None:
         """The next piece of the log, as one frame of one stream."""
-        client.behind = max(client.behind, self._old[0][0] if self._old else self._base)
+        client.behind = start = max(client.behind, self._old[0][0] if self._old else self._base)
         piece = self._pread(client.behind)
         while piece and b"\n" not in piece:  # a record may be longer, for a line may
             more = self._pread(client.behind + len(piece))
@@ -348,9 +361,7 @@ class Streams:
         if client.behind >= end or not piece:
             client.behind = -1
         if parts:
-            self._send(client, frames.frame(stream, b"".join(parts)))
-        if self._is_held:
-            self._trim()
+            self._send(client, frames.frame(stream, b"".join(parts)), start)
 
     def _pread(self, offset: int) -> bytes:
         """A piece of the log from an offset on, of one of its files."""
@@ -391,6 +402,7 @@ class Streams:
             self._send(
                 client,
                 client.pending + frames.frame(NOTICE, record.to_json({"offset": begin, "written": written}).encode()),
+                client.begun,
             )
         elif stream == log.STDIN:
             self._input += body

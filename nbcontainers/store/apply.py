@@ -12,17 +12,18 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from ..errors import IntegrityError
 from ..oci.descriptor import Digest
-from ..results import Entry, FileKind
 from . import attributes, merged, tar, transfer
 from .attributes import OPAQUE, Attributes, Owners, is_whiteout, proc
 from .compression import ReadAhead
+from .entries import KINDS, Index
 from .entries import OPAQUE as OPAQUE_ENTRY
+from .entries import WHITEOUT as REMOVED
 from .places import Places, shown
 
 WHITEOUT = b".wh."
@@ -45,14 +46,14 @@ _MALFORMED = frozenset(
         errno.EMFILE,
     }
 )
-_TYPES: dict[bytes, tuple[FileKind, int]] = {
-    tar.REGULAR: ("file", stat.S_IFREG),
-    tar.HARDLINK: ("hardlink", 0),
-    tar.SYMLINK: ("symlink", stat.S_IFLNK),
-    tar.CHARACTER: ("device", stat.S_IFCHR),
-    tar.BLOCK_DEVICE: ("device", stat.S_IFBLK),
-    tar.DIRECTORY: ("directory", stat.S_IFDIR),
-    tar.FIFO: ("fifo", stat.S_IFIFO),
+_TYPES: dict[bytes, tuple[int, int]] = {
+    tar.REGULAR: (KINDS.index("file"), stat.S_IFREG),
+    tar.HARDLINK: (KINDS.index("hardlink"), 0),
+    tar.SYMLINK: (KINDS.index("symlink"), stat.S_IFLNK),
+    tar.CHARACTER: (KINDS.index("device"), stat.S_IFCHR),
+    tar.BLOCK_DEVICE: (KINDS.index("device"), stat.S_IFBLK),
+    tar.DIRECTORY: (KINDS.index("directory"), stat.S_IFDIR),
+    tar.FIFO: (KINDS.index("fifo"), stat.S_IFIFO),
 }
 
 
@@ -69,7 +70,7 @@ def apply(
     directory: int,
     *,
     parents: Sequence[int] = (),
-    index: Callable[[Entry], None],
+    index: Index,
     limits: Limits = Limits(),
     lost: set[str] | None = None,
 ) -> Digest:
@@ -84,7 +85,7 @@ def apply(
         layer: an uncompressed tar stream, positioned at its first header; it is read to its end, on another thread.
         directory: a descriptor of the folder.
         parents: descriptors of the lower layers' folders, from the base up.
-        index: called with each entry, in order.
+        index: gets a row for each entry, in order.
         limits: what the layer may be at most.
         lost: here is added, in plain words, what could not be kept.
 
@@ -107,12 +108,14 @@ def apply(
 class _Unpacking:
     """The state of one ``apply``. Paths are relative bytes, as they really are: without links, ``.`` and ``..``."""
 
-    def __init__(self, root: int, parents: Sequence[int], index: Callable[[Entry], None]) -> None:
+    def __init__(self, root: int, parents: Sequence[int], index: Index) -> None:
         self._beside = os.open(b"..", merged.FOLDER, dir_fd=root)  # where its ledger is
         self.owners = Owners(self._beside)
         self._places = Places(root, parents, self.owners)
         self._index = index
         self._waiting: dict[bytes, bytes] = {}  # hard links whose targets have not come yet
+        self._own = os.geteuid(), os.getegid()
+        self._exact: bool | None = None  # whether a new file is at once what open(2) is told; found with the first one
 
     def close(self) -> None:
         self._places.close()
@@ -153,15 +156,17 @@ class _Unpacking:
             if header.type != tar.DIRECTORY:
                 raise IntegrityError("a layer whose root is no folder", hint="the archive is hostile: do not use it")
             self._places.keep(b"", _wanted(header))
-            self._row("/", header)
+            self._row(b"", header)
             return
         here, at = self._places.parent(above, header.mtime_ns)
         path = at + b"/" + base if at else base
         self._waiting.pop(path, None)
-        digest, link = "", header.link
+        digest, link = b"", header.link
+        if header.type == tar.REGULAR:
+            digest = self._regular(here, at, base, header, body)
+            self._row(path, header, digest)
+            return
         match header.type:
-            case tar.REGULAR:
-                digest = self._regular(here, base, path, header, body)
             case tar.DIRECTORY:
                 self._folder(here, base, path, header)
             case tar.HARDLINK:
@@ -175,30 +180,29 @@ class _Unpacking:
             case _:
                 self._places.replace(here, base, path)
                 transfer.special(here, base, _wanted(header), self.owners)
-        self._row("/" + os.fsdecode(path), header, digest, os.fsdecode(link))
+        self._row(path, header, digest, link)
 
-    def _row(self, path: str, header: tar.Header, digest: str = "", link: str = "") -> None:
-        self._index(
-            Entry(
-                path=path,
-                kind=_TYPES[header.type][0],
-                size=header.size,
-                mode=header.mode,
-                uid=header.uid,
-                gid=header.gid,
-                digest=digest,
-                link=link,
-            )
-        )
+    def _row(self, path: bytes, header: tar.Header, digest: bytes = b"", link: bytes = b"") -> None:
+        kind = _TYPES[header.type][0]
+        self._index.put(path, kind, header.mode, header.uid, header.gid, header.size, digest, link)
 
     # What entries are
 
-    def _regular(self, here: int, base: bytes, path: bytes, header: tar.Header, body: tar.Body) -> str:
+    def _regular(self, here: int, above: bytes, base: bytes, header: tar.Header, body: tar.Body) -> bytes:
+        mode = header.mode
+        # Most files are root's and nothing special: they are what they are to be from the beginning, and need no more calls.
+        plain = (
+            (header.uid, header.gid) == self._own
+            and mode <= 0o777
+            and not header.xattrs
+            and self._exact is not False
+            and self._places.is_plain(above)
+        )
         try:
-            target = os.open(base, transfer.NEW, 0o600, dir_fd=here)
+            target = os.open(base, transfer.NEW, mode if plain else 0o600, dir_fd=here)
         except FileExistsError:
-            self._places.replace(here, base, path)
-            target = os.open(base, transfer.NEW, 0o600, dir_fd=here)
+            self._places.replace(here, base, above + b"/" + base if above else base)
+            target = os.open(base, transfer.NEW, mode if plain else 0o600, dir_fd=here)
         try:
             whole = body.whole()
             if whole is not None:
@@ -216,10 +220,15 @@ class _Unpacking:
                 for zeros in tar.holes(header.size - at):
                     content.update(zeros)
                 os.ftruncate(target, header.size)
-            transfer.finish(target, _wanted(header), self.owners)
+            if plain and self._exact is None:
+                self._exact = _is_as_told(target, header)
+            if plain and self._exact:
+                os.utime(target, ns=(header.mtime_ns, header.mtime_ns))
+            else:
+                transfer.finish(target, _wanted(header), self.owners)
         finally:
             os.close(target)
-        return "sha256:" + content.hexdigest()
+        return content.digest()
 
     def _folder(self, here: int, base: bytes, path: bytes, header: tar.Header) -> None:
         try:
@@ -276,7 +285,7 @@ class _Unpacking:
                 # It takes away what lower layers have, not what this one brings.
                 if stat.S_ISDIR(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode):
                     self._places.hide(path)
-        self._index(Entry(path="/" + os.fsdecode(path), kind="whiteout"))
+        self._index.put(path, REMOVED)
 
     # What is done when all entries are read
 
@@ -340,6 +349,12 @@ def _wanted(header: tar.Header) -> Attributes:
         xattrs = {name: value for name, value in xattrs.items() if attributes.is_portable(name)}
     mode = _TYPES[header.type][1] | header.mode
     return Attributes(mode, header.uid, header.gid, header.size, header.mtime_ns, header.major, header.minor, xattrs)
+
+
+def _is_as_told(file: int, header: tar.Header) -> bool:
+    """Whether a new file has the mode and the owner that it was made with: a umask, and some file systems, have it otherwise."""
+    status = os.fstat(file)
+    return (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (header.mode, header.uid, header.gid)
 
 
 def _is_hole(piece: memoryview) -> bool:

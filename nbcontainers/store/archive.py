@@ -27,6 +27,7 @@ from . import plainarchive, variants
 from .compression import MEDIA_TYPES, ReadAhead, detect, reader
 from .content import Content
 from .incoming import Incoming
+from .layers import mistaken
 from .store import Store
 
 Form = Literal["both", "oci", "docker"]
@@ -248,12 +249,7 @@ def _read_docker(store: Store, incoming: Incoming, entry: Mapping[str, Any], lim
         with store.content.open(layer.digest) as blob:
             kind, actual = _measure(blob, limit)
         if actual != expected:
-            raise IntegrityError(
-                f"the layer {path!r} has the diff ID {actual}",
-                expected=expected,
-                actual=actual,
-                hint="the archive is damaged or not what it says: make it again",
-            )
+            raise mistaken(repr(path), expected, actual)
         layers.append(Descriptor(media_type=kind, digest=layer.digest, size=layer.size))
     manifest = Manifest(
         config=Descriptor(media_type=CONFIG, digest=found.digest, size=found.size), layers=tuple(layers)

@@ -147,10 +147,14 @@ class Owners:
                 os.removexattr(descriptor, STAT)
         os.fchmod(descriptor, mode)  # after chown(2), which clears the special bits
         for name, value in wanted.xattrs.items():
-            try:
-                os.setxattr(descriptor, name, value)
-            except OSError as error:
-                self._lose(error, f"extended attribute {os.fsdecode(name)}")
+            self.attribute(descriptor, name, value)
+
+    def attribute(self, descriptor: int, name: bytes, value: bytes) -> None:
+        """Set one extended attribute of an open file or folder."""
+        try:
+            os.setxattr(descriptor, name, value)
+        except OSError as error:
+            self._lose(error, f"extended attribute {os.fsdecode(name)}")
 
     def give_name(self, directory: int, name: bytes, wanted: Attributes) -> None:
         """Set the owner of a link, pipe or device, and the mode of the latter two."""

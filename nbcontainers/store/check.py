@@ -144,7 +144,8 @@ class _Check:
         named: set[str] = set()
         for tag in self.store.images.tags:
             with contextlib.suppress(IntegrityError):  # which is told of as what is damaged
-                named |= garbage.reachable(self.store.content, self.documents, [tag.descriptor.digest])
+                roots = garbage.Needed({tag.descriptor.digest})
+                named |= garbage.reachable(self.store.content, self.documents, roots).blobs
         for row in self.documents.rows(self.store.content):
             if row.descriptor.digest in named - listed and self._opens(row.descriptor):
                 yield self._fault("index", row.descriptor.digest, "is missing in the index of images")
@@ -201,7 +202,8 @@ def _needed(store: Store, found: garbage.Documents) -> dict[str, set[str]]:
         if digest in children and digest not in tagged:
             continue  # told by the name of its index
         try:
-            parts = garbage.reachable(store.content, found, [digest])
+            both = garbage.reachable(store.content, found, garbage.Needed({digest}))
+            parts = both.blobs | both.layers
         except NBContainersError:  # its configuration is damaged
             manifest = found.manifests.get(digest)
             parts = {

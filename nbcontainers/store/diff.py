@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
 
 from ..errors import Conflict
-from ..results import Entry, FileKind
 from . import attributes, tar
 from .attributes import Attributes
-from .entries import OPAQUE
+from .entries import KINDS, OPAQUE, WHITEOUT, Index
 from .merged import FOLDER
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LONGEST = 4095  # PATH_MAX without its zero byte: nothing longer could be unpacked again
-_WHITEOUT = b".wh."
-_TYPES: dict[int, tuple[bytes, FileKind]] = {
-    stat.S_IFREG: (tar.REGULAR, "file"),
-    stat.S_IFDIR: (tar.DIRECTORY, "directory"),
-    stat.S_IFLNK: (tar.SYMLINK, "symlink"),
-    stat.S_IFCHR: (tar.CHARACTER, "device"),
-    stat.S_IFBLK: (tar.BLOCK_DEVICE, "device"),
-    stat.S_IFIFO: (tar.FIFO, "fifo"),
+_PREFIX = b".wh."
+_HARDLINK = KINDS.index("hardlink")
+_TYPES: dict[int, tuple[bytes, int]] = {
+    stat.S_IFREG: (tar.REGULAR, KINDS.index("file")),
+    stat.S_IFDIR: (tar.DIRECTORY, KINDS.index("directory")),
+    stat.S_IFLNK: (tar.SYMLINK, KINDS.index("symlink")),
+    stat.S_IFCHR: (tar.CHARACTER, KINDS.index("device")),
+    stat.S_IFBLK: (tar.BLOCK_DEVICE, KINDS.index("device")),
+    stat.S_IFIFO: (tar.FIFO, KINDS.index("fifo")),
 }
 
 
 def diff(
     upper: int,
     writer: tar.Writer,
-    index: Callable[[Entry], None],
+    index: Index,
     *,
     below: int | None = None,
     created: int | None = None,
@@ -44,7 +43,7 @@ def diff(
     Args:
         upper: a descriptor of the folder.
         writer: takes the archive.
-        index: called with each entry, in order.
+        index: gets a row for each entry, in order.
         below: a descriptor of the root of the layer below, if there is one.
         created: seconds since the epoch; no time in the archive is after it.
         settle: True to give files after ``created`` that time on disk too, so that the folder is what the archive says.
@@ -60,11 +59,7 @@ def diff(
 
 def export(tree: int, writer: tar.Writer) -> int:
     """Write a whole tree, as it is seen mounted, and return how many bytes its files hold. The writer is not closed."""
-    return _Writing(writer, _nobody, None, overlay=False, settle=False).run(tree, _root(None))
-
-
-def _nobody(entry: Entry) -> None:
-    return None
+    return _Writing(writer, None, None, overlay=False, settle=False).run(tree, _root(None))
 
 
 def _root(below: int | None) -> Attributes:
@@ -81,7 +76,7 @@ class _Writing:
     def __init__(
         self,
         writer: tar.Writer,
-        index: Callable[[Entry], None],
+        index: Index | None,
         created: int | None,
         *,
         overlay: bool,
@@ -135,9 +130,9 @@ class _Writing:
         for name in sorted(map(os.fsencode, os.listdir(folder))):
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if self._overlay and attributes.is_whiteout(status):
-                self._remove(prefix, _WHITEOUT + name, prefix + name)
+                self._remove(prefix, _PREFIX + name, prefix + name)
                 continue
-            if self._overlay and name.startswith(_WHITEOUT):
+            if self._overlay and name.startswith(_PREFIX):
                 raise Conflict(
                     f"a layer cannot have a file named {os.fsdecode(prefix + name)!r}",
                     hint="names that begin with .wh. say that a file was removed",
@@ -150,7 +145,8 @@ class _Writing:
 
     def _remove(self, prefix: bytes, name: bytes, path: bytes) -> None:
         self._writer.add(tar.Header(prefix + name))
-        self._index(Entry(path="/" + os.fsdecode(path), kind="whiteout"))
+        if self._index is not None:
+            self._index.put(path, WHITEOUT)
 
     def _file(self, folder: int, name: bytes, path: bytes, status: os.stat_result) -> None:
         if stat.S_ISSOCK(status.st_mode):
@@ -158,7 +154,7 @@ class _Writing:
         if status.st_nlink > 1:
             first = self._links.setdefault((status.st_dev, status.st_ino), path)
             if first != path:
-                self._add(path, attributes.of(status, folder, name), link=first, kind=(tar.HARDLINK, "hardlink"))
+                self._add(path, attributes.of(status, folder, name), link=first, kind=(tar.HARDLINK, _HARDLINK))
                 return
         if stat.S_ISREG(status.st_mode):
             body = os.open(name, _FILE, dir_fd=folder)
@@ -189,7 +185,7 @@ class _Writing:
         *,
         body: int | None = None,
         link: bytes = b"",
-        kind: tuple[bytes, FileKind] | None = None,
+        kind: tuple[bytes, int] | None = None,
     ) -> None:
         flag, word = kind or _TYPES[stat.S_IFMT(known.mode)]
         mode, size = stat.S_IMODE(known.mode), known.size if flag == tar.REGULAR else 0
@@ -208,15 +204,6 @@ class _Writing:
         )
         digest = self._writer.add(header, body, digest=self._overlay)
         self._size += size
-        self._index(
-            Entry(
-                path="/" + os.fsdecode(path),
-                kind=word,
-                size=size,
-                mode=mode,
-                uid=known.uid,
-                gid=known.gid,
-                digest=digest,
-                link=("/" if flag == tar.HARDLINK else "") + os.fsdecode(link),
-            )
-        )
+        if self._index is not None:
+            target = b"/" + link if flag == tar.HARDLINK else link
+            self._index.put(path, word, mode, known.uid, known.gid, size, digest, target)

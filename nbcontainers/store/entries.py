@@ -22,11 +22,12 @@ from ..results import Entry, FileKind
 OPAQUE = ".wh..wh..opq"
 
 KINDS: tuple[FileKind, ...] = get_args(FileKind)
+_DEVICE = KINDS.index("device")
 _MAGIC = b"nbcontainers index 1\n"
 _HEAD = struct.Struct("<QQQI")  # rows, bytes of the paths, bytes of the links, CRC-32 of all that follows
 RECORD = struct.Struct("<BxHIIQ32s")  # kind, mode, uid, gid, size, sha256 of the content or of the link's target
 
-_WHITEOUT = KINDS.index("whiteout")
+WHITEOUT = KINDS.index("whiteout")
 _WHOLE = struct.Struct(f"{RECORD.size}s")
 
 
@@ -48,14 +49,29 @@ class Index:
     def add(self, entry: Entry) -> None:
         """Append a row."""
         digest = bytes.fromhex(entry.digest.removeprefix("sha256:")) if entry.digest else b""
-        if entry.link:
-            self.links[entry.path] = entry.link
-            digest = hashlib.sha256(_encoded(entry.link)).digest()
-        self.has_owners = self.has_owners or bool(entry.uid or entry.gid) or entry.kind == "device"
-        self.paths.append(entry.path)
-        self.records.append(
-            RECORD.pack(KINDS.index(entry.kind), entry.mode & 0o7777, entry.uid, entry.gid, entry.size, digest)
-        )
+        kind, link = KINDS.index(entry.kind), _encoded(entry.link)
+        self.put(_encoded(entry.path[1:]), kind, entry.mode, entry.uid, entry.gid, entry.size, digest, link)
+
+    def put(
+        self,
+        path: bytes,
+        kind: int,
+        mode: int = 0,
+        uid: int = 0,
+        gid: int = 0,
+        size: int = 0,
+        digest: bytes = b"",
+        link: bytes = b"",
+    ) -> None:
+        """Append a row by its bare values: a relative path, a kind by its place in ``KINDS``, the 32 bytes of a digest."""
+        name = "/" + path.decode("utf-8", "surrogateescape")
+        if link:
+            self.links[name] = _decoded(link)
+            digest = hashlib.sha256(link).digest()
+        if uid or gid or kind == _DEVICE:
+            self.has_owners = True
+        self.paths.append(name)
+        self.records.append(RECORD.pack(kind, mode & 0o7777, uid, gid, size, digest))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -88,7 +104,7 @@ class Index:
             _decoded(data[start : start + paths]).split("\0") if rows else [],
             list(map(itemgetter(0), _WHOLE.iter_unpack(memoryview(data)[end:]))),
             dict(zip(words[::2], words[1::2], strict=True)),
-            removes=_WHITEOUT in data[end :: RECORD.size],
+            removes=WHITEOUT in data[end :: RECORD.size],
         )
 
 

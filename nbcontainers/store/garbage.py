@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import os
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,23 @@ class Documents:
                 yield Row(descriptor=descriptor, config=manifest.config.digest)
 
 
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What stays: blobs by digest, and unpacked layers by chain ID. Two sets, for of a plain base layer these are one word."""
+
+    blobs: Set[str] = frozenset()
+    layers: Set[str] = frozenset()
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> Needed:
+        """Names of which it is not known what they are: they may be either."""
+        both = frozenset(names)
+        return cls(both, both)
+
+    def __or__(self, other: Needed) -> Needed:
+        return Needed(self.blobs | other.blobs, self.layers | other.layers)
+
+
 def documents(content: Content) -> Documents:
     """Read every blob that is a manifest or an index; damaged ones are none."""
     found = Documents({}, {})
@@ -61,8 +78,8 @@ def documents(content: Content) -> Documents:
     return found
 
 
-def reachable(content: Content, found: Documents, roots: Iterable[str]) -> set[str]:
-    """All that the roots need: blobs, and the chain IDs of images; a root may be an image ID, and a name that is no digest.
+def reachable(content: Content, found: Documents, roots: Needed) -> Needed:
+    """All that the roots need, and the roots; one may be an image ID, and a name that is no digest.
 
     Raises:
         IntegrityError: a manifest or index is named and cannot be read, so what it needs cannot be told.
@@ -72,8 +89,9 @@ def reachable(content: Content, found: Documents, roots: Iterable[str]) -> set[s
     for digest, manifest in found.manifests.items():
         by_config.setdefault(manifest.config.digest, []).append(digest)
     seen: set[str] = set()
+    layers = set(roots.layers)
     rest: list[str] = []
-    for root in roots:
+    for root in roots.blobs:
         rest.append(root)
         rest.extend(by_config.get(root, ()))  # type: ignore[call-overload]  # a Digest is found by an equal str
     while rest:
@@ -81,21 +99,20 @@ def reachable(content: Content, found: Documents, roots: Iterable[str]) -> set[s
         if name in seen:
             continue
         seen.add(name)
-        rest.extend(_needs(content, found, name))
-    return seen
+        if manifest := found.manifests.get(name):  # type: ignore[call-overload]
+            rest.append(manifest.config.digest)
+            rest.extend(layer.digest for layer in manifest.layers)
+            layers.update(_trees(content, manifest))
+        elif index := found.indexes.get(name):  # type: ignore[call-overload]
+            rest.extend(entry.digest for entry in index.manifests)
+    return Needed(seen, layers)
 
 
-def _needs(content: Content, found: Documents, name: str) -> Iterator[str]:
-    if manifest := found.manifests.get(name):  # type: ignore[call-overload]
-        yield manifest.config.digest
-        yield from (layer.digest for layer in manifest.layers)
-        if manifest.config.media_type not in (CONFIG, DOCKER_CONFIG) or not content.has(manifest.config.digest):
-            return  # an artifact has no tree, and of an image still on its way nothing is unpacked
-        config = ImageConfig.from_json(parse(content.read(manifest.config.digest), "configuration"))
-        yield from chain_ids(config.diff_ids)
-    elif index := found.indexes.get(name):  # type: ignore[call-overload]
-        for entry in index.manifests:
-            yield entry.digest
+def _trees(content: Content, manifest: Manifest) -> tuple[Digest, ...]:
+    """The chain IDs of an image; an artifact has no tree, and of an image still on its way nothing is unpacked."""
+    if manifest.config.media_type not in (CONFIG, DOCKER_CONFIG) or not content.has(manifest.config.digest):
+        return ()
+    return chain_ids(ImageConfig.from_json(parse(content.read(manifest.config.digest), "configuration")).diff_ids)
 
 
 def readable(found: Documents, descriptor: Descriptor) -> None:
@@ -113,7 +130,7 @@ def sweep(
     root: Path,
     content: Content,
     found: Documents,
-    keep: set[str],
+    keep: Needed,
     only: Collection[str] | None = None,
     *,
     forget: Callable[..., object],
@@ -123,7 +140,7 @@ def sweep(
     ``forget`` is called with the manifests before they go, to strike them out of the index: whoever brings one of them again has it
     listed when it is whole, not before.
     """
-    blobs = [digest for digest in content if digest not in keep and (only is None or digest in only)]
+    blobs = [digest for digest in content if digest not in keep.blobs and (only is None or digest in only)]
     # Documents first: were this process killed half-way, no image would be left that names what is gone.
     blobs.sort(key=lambda digest: (digest not in found.indexes, digest not in found.manifests, digest))
     forget(*(digest for digest in blobs if digest in found.manifests))
@@ -132,7 +149,7 @@ def sweep(
         size += content.size(digest)
         content.delete(digest)
     layers = drop_layers(
-        root, [digest for digest in unpacked(root) if digest not in keep and (only is None or digest in only)]
+        root, [digest for digest in unpacked(root) if digest not in keep.layers and (only is None or digest in only)]
     )
     images = {found.manifests[digest].config.digest for digest in blobs if digest in found.manifests}
     return Collected(

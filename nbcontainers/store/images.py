@@ -29,7 +29,8 @@ class Images:
     """The images of one store.
 
     An image is safe from the collector from the moment a lease of this process or a tag names it: hold a lease from its first
-    blob to its tag. ``discard`` removes an unpacked layer's tree; ``held`` tells what others need: image IDs, blobs, chain IDs.
+    blob to its tag. ``discard`` removes an unpacked layer's tree; ``held`` tells what others need,
+    where an image ID is as good as a blob's digest.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Images:
         leases: Leases,
         *,
         discard: Callable[[Path], object] = garbage.discard,
-        held: Callable[[], Collection[str]] = frozenset,
+        held: Callable[[], garbage.Needed] = garbage.Needed,
     ) -> None:
         self._root = root
         self._content = content
@@ -313,8 +314,10 @@ class Images:
         for reference in tags:
             self.tags.remove(reference)
         lines = tuple(f"Untagged: {reference.familiar}" for reference in tags)
-        layers = (*image.chain_ids, *(layer.digest for layer in image.layers)) if keep_layers else ()
-        gone = Collected() if used else self._sweep(keep=(*in_use, *keep, *layers), only=image)
+        needed = garbage.Needed.of((*in_use, *keep))
+        if keep_layers:
+            needed |= garbage.Needed({layer.digest for layer in image.layers}, set(image.chain_ids))
+        gone = Collected() if used else self._sweep(needed, only=image)
         deleted = [image.id] if not self._content.has(image.id) else []
         deleted += [chain for chain in reversed(image.chain_ids) if chain in gone.layers]
         return (*lines, *(f"Deleted: {digest}" for digest in deleted))
@@ -333,7 +336,7 @@ class Images:
         image = self._open_or_none(descriptor)
         return image.id if image else None
 
-    def _sweep(self, keep: Collection[Digest], only: Image) -> Collected:
+    def _sweep(self, keep: garbage.Needed, only: Image) -> Collected:
         """Remove those parts of an image that nothing else needs; nothing, where that cannot be told."""
         candidates: set[str] = {
             only.descriptor.digest,
@@ -358,14 +361,14 @@ class Images:
         except IntegrityError:
             return Collected()
 
-    def _reachable(self, found: garbage.Documents, keep: Collection[str]) -> set[str]:
+    def _reachable(self, found: garbage.Documents, keep: garbage.Needed) -> garbage.Needed:
         # Leases first: whoever ends one has by then written what needs the same, and needs no gate for either.
-        roots: set[str] = {*keep, *self._leases.names()}
-        roots.update(self._held())
+        roots = keep | garbage.Needed.of(self._leases.names()) | self._held()
+        tags = set[str]()
         for tag in self.tags:
             garbage.readable(found, tag.descriptor)
-            roots.add(tag.descriptor.digest)
-        return garbage.reachable(self._content, found, roots)
+            tags.add(tag.descriptor.digest)
+        return garbage.reachable(self._content, found, roots | garbage.Needed(tags))
 
     def collect(
         self,
@@ -391,9 +394,10 @@ class Images:
                     hint="'nbcontainers check --repair' puts it aside",
                 )
             found = garbage.documents(self._content)
-            self._reachable(found, keep)  # or raises, before anything is gone
+            needed = garbage.Needed.of(keep)
+            self._reachable(found, needed)  # or raises, before anything is gone
             untagged, kept = self._untag(doomed) if only is None else ((), frozenset[str]())
-            reachable = self._reachable(found, {*keep, *kept})
+            reachable = self._reachable(found, needed | garbage.Needed(kept))
             collected = garbage.sweep(
                 self._root, self._content, found, reachable, only=only, forget=self._metadata.remove
             )

@@ -8,15 +8,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ..errors import NBContainersError
+from ..errors import IntegrityError, NBContainersError
 from ..oci.descriptor import Descriptor, Digest
-from ..results import Entry
 from . import tar
 from .apply import Limits, apply
 from .compression import MEDIA_TYPES, Compression, Compressor, Hasher
 from .diff import diff, export
+from .entries import Index
 
-__all__ = ["CommittedLayer", "Limits", "Packed", "apply", "diff", "export", "pack"]
+__all__ = ["CommittedLayer", "Limits", "Packed", "apply", "diff", "export", "mistaken", "pack"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,16 @@ class Packed:
 LIMIT = "NBCONTAINERS_LAYER_LIMIT"
 
 
+def mistaken(layer: str, expected: Digest, actual: Digest) -> IntegrityError:
+    """The error that a layer's archive is not the one that the image's configuration means."""
+    return IntegrityError(
+        f"the layer {layer} unpacks to {actual} where its image says {expected}",
+        expected=expected,
+        actual=actual,
+        hint="it is damaged, or not its image's: get the image again, and if that does not help, do not use it",
+    )
+
+
 def bounds(stored: int, environ: Mapping[str, str]) -> Limits:
     """What a layer that is stored in so many bytes may be at most: 200 times as much, or a GiB if that is more.
 
@@ -59,7 +69,7 @@ def bounds(stored: int, environ: Mapping[str, str]) -> Limits:
 def pack(
     upper: int,
     target: int,
-    index: Callable[[Entry], None],
+    index: Index,
     *,
     below: int | None = None,
     created: int | None = None,

@@ -7,6 +7,8 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from ..errors import IntegrityError
 from ..linux import syscalls
@@ -16,6 +18,16 @@ from .attributes import OPAQUE, Attributes, Owners, is_whiteout, proc
 _BELOW = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 _MOST_LINKS = 40  # as the kernel follows, path_resolution(7)
 _MOST_OPEN = 200  # folders kept open
+_INHERITED = b"system.posix_acl_default"
+
+
+class _Last(NamedTuple):
+    """What a folder gets in the end: its mode (0: it has it), its time and its default ACL, which new files would inherit."""
+
+    mode: int
+    mtime_ns: int
+    is_plain: bool
+    inherited: bytes
 
 
 class Places:
@@ -30,9 +42,8 @@ class Places:
         self.lower = merged.Merged(parents)
         self._owners = owners
         self._open: dict[bytes, int] = {}
-        self._folders: dict[
-            bytes, tuple[int, int]
-        ] = {}  # mode (0: it is right) and time, for when nothing more is put in
+        self._folders: dict[bytes, _Last] = {}
+        self._own = os.geteuid(), os.getegid()
         self._root_is_opaque = False
 
     def close(self) -> None:
@@ -144,14 +155,24 @@ class Places:
         return True
 
     def keep(self, path: bytes, wanted: Attributes) -> None:
-        """Give a folder its attributes, mode and time for good only once nothing more is put into it."""
+        """Give a folder its attributes: mode, time and what new files take on only once nothing more is put into it."""
         folder = self.opened(path)
+        inherited = wanted.xattrs.get(_INHERITED, b"")
+        if inherited:
+            rest = {name: value for name, value in wanted.xattrs.items() if name != _INHERITED}
+            wanted = replace(wanted, xattrs=rest)
         self._owners.give(folder, wanted)
         mode = 0
-        if wanted.mode & 0o700 != 0o700:
+        if wanted.mode & (0o700 | stat.S_ISGID) != 0o700:
             os.fchmod(folder, 0o700)
             mode = wanted.mode
-        self._folders[path] = (mode, wanted.mtime_ns)
+        is_plain = (wanted.uid, wanted.gid) == self._own
+        self._folders[path] = _Last(mode, wanted.mtime_ns, is_plain, inherited)
+
+    def is_plain(self, path: bytes) -> bool:
+        """Whether what is made in a folder has this process's ids, and the mode that it is made with."""
+        known = self._folders.get(path)
+        return known is not None and known.is_plain
 
     def place(self, path: bytes) -> tuple[int, bytes]:
         """The folder of a real path and the name in it."""
@@ -181,13 +202,15 @@ class Places:
         """Give the folders their modes and times: nothing more is put into them."""
         if self._root_is_opaque:
             self._hide_root()
-        for path, (mode, time) in reversed(self._folders.items()):
+        for path, last in reversed(self._folders.items()):
             if len(self._open) > _MOST_OPEN:
                 self.close()
-            if mode:
-                os.fchmod(self.opened(path), stat.S_IMODE(mode))
+            if last.inherited:
+                self._owners.attribute(self.opened(path), _INHERITED, last.inherited)
+            if last.mode:
+                os.fchmod(self.opened(path), stat.S_IMODE(last.mode))
             here, base = self.place(path)
-            os.utime(base or b".", ns=(time, time), dir_fd=here, follow_symlinks=False)
+            os.utime(base or b".", ns=(last.mtime_ns, last.mtime_ns), dir_fd=here, follow_symlinks=False)
 
 
 def shown(name: bytes) -> str:

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, BinaryIO
 
-from ..errors import IntegrityError
 from ..events import Observer, Progress
 from ..oci.descriptor import Descriptor, Digest
 from ..oci.image import Image
 from .compression import ReadAhead, reader
 from .content import Content
+from .layers import mistaken
 
 _PIECE = 1 << 20
 
@@ -67,12 +67,7 @@ def _measure(content: Content, blob: Descriptor, diff_id: Digest) -> int:
             size += len(piece)
             hasher.update(piece)
     if (actual := f"{diff_id.algorithm}:{hasher.hexdigest()}") != diff_id:
-        raise IntegrityError(
-            f"the layer {blob.digest} has the diff ID {actual}",
-            expected=diff_id,
-            actual=actual,
-            hint="it is damaged: 'nbcontainers check --repair' looks for another",
-        )
+        raise mistaken(blob.digest, diff_id, Digest(actual))
     return size
 
 

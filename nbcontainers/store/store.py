@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 import os
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -22,7 +24,7 @@ from .volumes import Volumes
 from .worker import Worker
 
 VERSION = 1
-Holder = Callable[[Path], Collection[str]]
+Holder = Callable[[Path], garbage.Needed]
 _USERS = "users"
 _WHOSE = {"host": "the host's users", "range": "a range of ids", "single": "one id"}
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -43,7 +45,7 @@ _FOLDERS = (
 class Store:
     """The store in a folder, opened or made; several processes may hold it open at once.
 
-    ``holders`` are asked, with that folder, for what others than tags and leases need: image IDs, digests of blobs and manifests,
+    ``holders`` are asked, with that folder, for what others than tags and leases need: image IDs, digests of blobs and manifests;
     chain IDs. Nobody but this engine's upper layers knows of containers and of the build cache.
 
     Raises:
@@ -87,9 +89,9 @@ class Store:
             garbage.sweep_ingest(self.root)
         garbage.empty_trash(self.root, self._discard)
 
-    def held(self) -> frozenset[str]:
+    def held(self) -> garbage.Needed:
         """What the holders need."""
-        return frozenset().union(*(holder(self.root) for holder in self._holders))
+        return functools.reduce(operator.or_, (holder(self.root) for holder in self._holders), garbage.Needed())
 
     def _discard(self, path: Path) -> None:
         """Remove a tree; where its folders have other owners than this process, the worker does it."""

@@ -66,11 +66,11 @@ def parse(block: bytes) -> Header:
     header = Header(
         name,
         kind,
-        number(mode) & 0o7777,
-        number(uid),
-        number(gid),
+        _often(mode) & 0o7777,
+        _often(uid),
+        _often(gid),
         number(size),
-        number(mtime) * 1_000_000_000,
+        _often(mtime) * 1_000_000_000,
         link.partition(b"\0")[0],
         number(major) if device else 0,
         number(minor) if device else 0,
@@ -95,6 +95,9 @@ def number(text: bytes) -> int:
     if digits.strip(b"01234567"):
         raise IntegrityError(f"a tar header with {text!r} for a number")
     return int(digits or b"0", 8)
+
+
+_often = functools.lru_cache(512)(number)  # modes, owners and times are the same in most headers
 
 
 def pax_records(data: bytes) -> list[tuple[bytes, bytes]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from ..errors import IntegrityError, NotFound
+from ..errors import NotFound
 from ..linux import mounts, recorded
 from ..oci.descriptor import Digest
 from ..oci.image import chain_ids
@@ -75,16 +75,11 @@ def unpack(work: Work, blob: str, diff_id: str, chain: str, parents: list[str], 
             root = os.open(folder / "fs", FOLDER)
             try:
                 stream = compression.reader(cast("BinaryIO", file))
-                found = layers.apply(stream, root, parents=below, index=index.add, limits=limits, lost=lost)
+                found = layers.apply(stream, root, parents=below, index=index, limits=limits, lost=lost)
             finally:
                 os.close(root)
             if found != diff_id:
-                raise IntegrityError(
-                    f"a layer that unpacks to {found} where its image says {diff_id}",
-                    expected=diff_id,
-                    actual=found,
-                    hint="the image's configuration and its layers do not belong together: do not use it",
-                )
+                raise layers.mistaken(os.path.basename(blob), Digest(diff_id), found)
             work.warn(lost)
             work.publish(folder, chain, diff_id, index, sum(entry.size for entry in index))
 
@@ -124,7 +119,7 @@ def commit(
             packed = layers.pack(
                 upper,
                 blob,
-                index.add,
+                index,
                 below=below[-1] if below else None,
                 created=created,
                 settle=not keep,
@@ -356,7 +351,7 @@ def repack(work: Work, chain: str, parents: list[str], kind: compression.Compres
         path, blob = work.blob()
         try:
             below = trees[-2] if parents else None
-            packed = layers.pack(trees[-1], blob, lambda entry: None, below=below, compression=kind)
+            packed = layers.pack(trees[-1], blob, Index(), below=below, compression=kind)
         except BaseException:
             os.close(blob)
             path.unlink(missing_ok=True)

@@ -121,7 +121,7 @@ def indexes(layers: list[bytes], folder: Path) -> list[Index]:
             (folder / str(number)).mkdir()
             parents.append(os.open(folder / str(number), os.O_RDONLY | os.O_DIRECTORY))
             made.append(Index())
-            apply(io.BytesIO(layer), parents[-1], index=made[-1].add, parents=parents[:-1])
+            apply(io.BytesIO(layer), parents[-1], index=made[-1], parents=parents[:-1])
     finally:
         for descriptor in parents:
             os.close(descriptor)

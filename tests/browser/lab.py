@@ -7,14 +7,15 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.machine import free_port
+from tests.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parent.parent.parent
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
@@ -44,9 +45,7 @@ def serve(home: Path) -> Iterator[Lab]:
     """A JupyterLab with settings, workspaces and a store of its own."""
     folder = home / "notebooks"
     folder.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     settings = home / "config" / "labconfig"
     settings.mkdir(parents=True)
     quiet = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
@@ -90,16 +89,18 @@ def serve(home: Path) -> Iterator[Lab]:
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(1200):
+
+        def answers() -> bool:
             assert server.poll() is None, log.read_text()
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/api/status", timeout=2):
-                break
-            time.sleep(0.1)
+            with urllib.request.urlopen(f"{url}/api/status", timeout=PATIENCE_S):
+                return True
+
+        until(answers)
         yield Lab(url, folder)
     finally:
         server.terminate()
         try:
-            server.wait(60)  # it asks its kernels to end
+            server.wait(PATIENCE_S)  # it asks its kernels to end
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()

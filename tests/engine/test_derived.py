@@ -6,7 +6,6 @@ import io
 import lzma
 import tarfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from nbcontainers.events import Event, Warned
 from nbcontainers.oci.descriptor import LAYER_GZIP, LAYER_ZSTD
 from tests.store.random_images import random_layer
 from tests.store.validate import validate
+from tests.waiting import until
 
 
 def files(engine: Engine, *names: str) -> set[str]:
@@ -57,9 +57,7 @@ def test_a_container_becomes_an_image(engine: Engine) -> None:
 def test_a_running_container_is_committed_and_goes_on(engine: Engine) -> None:
     """It is paused meanwhile where the host can, says so where not, and runs on afterwards."""
     container = engine.run("toolbox", "sh", "-c", "while :; do date > /tmp/now; sleep 0.01; done")
-    deadline = time.monotonic() + 20
-    while not container.changes():
-        assert time.monotonic() < deadline
+    until(container.changes)
     events: list[Event] = []
     made = engine.commit(container, compression="zstd", on_event=events.append)
     assert container.state.status == "running"
@@ -67,9 +65,9 @@ def test_a_running_container_is_committed_and_goes_on(engine: Engine) -> None:
     assert "/tmp/now" in files(engine, made.id)
     warned = [event for event in events if isinstance(event, Warned)]
     assert all("goes on while it is committed" in event.message for event in warned)
-    before = (engine.store.root / "snapshots" / container.id / "upper" / "tmp" / "now").stat().st_mtime_ns
-    while (engine.store.root / "snapshots" / container.id / "upper" / "tmp" / "now").stat().st_mtime_ns == before:
-        assert time.monotonic() < deadline
+    now = engine.store.root / "snapshots" / container.id / "upper" / "tmp" / "now"
+    before = now.stat().st_mtime_ns
+    until(lambda: now.stat().st_mtime_ns != before)
     container.remove(force=True)
     engine.remove_image(made.id)
 

@@ -22,6 +22,7 @@ import pytest
 from nbcontainers import Conflict, Engine
 from nbcontainers.runtime import host
 from tests.store.validate import validate_store
+from tests.waiting import PATIENCE_S, until
 
 KILLS = int(os.environ.get("NBCONTAINERS_KILLS", "4"))
 BUSYBOX = shutil.which("busybox")
@@ -93,10 +94,7 @@ for turn in range(1000):
 
 def until_gone(identifiers: set[str]) -> None:
     """Wait until no process and no cgroup has to do with these names: shims end with their engine, and clean up."""
-    deadline = time.monotonic() + 30
-    while left := [path for path, _, _ in os.walk("/sys/fs/cgroup") if any(name in path for name in identifiers)]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
+    until(lambda: not any(name in path for path, _, _ in os.walk("/sys/fs/cgroup") for name in identifiers))
 
 
 @pytest.mark.parametrize("kind", WORK)
@@ -129,7 +127,7 @@ def test_a_kill_at_any_instant_leaves_the_store_whole(engine: Engine, tmp_path: 
             if container.id != kept.id:
                 container.remove(force=True)
         # The worker of the one that was killed may be at its last call still.
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             engine.prune(["images", "cache"], all=False)
             left = [path for name in ("ingest", "trash", "leases") for path in (root / name).iterdir()]
@@ -145,7 +143,7 @@ def test_a_kill_at_any_instant_leaves_the_store_whole(engine: Engine, tmp_path: 
         assert {"base:latest", "kept:latest"} <= named or kind == "prune"
     validate_store(engine.store)
     kept.start()
-    assert kept.wait(30) == 0
+    assert kept.wait(PATIENCE_S) == 0
 
 
 FULL = """
@@ -282,7 +280,7 @@ while time.monotonic() < end or turn < 2:
             engine.prune(["images", "cache"])
         case "run":
             container = engine.run("base", "true")
-            container.wait(60)
+            container.wait()
             container.remove()
         case "untag":
             engine.tag("base", f"gone:{number}")
@@ -307,7 +305,7 @@ def test_eight_processes_at_once(engine: Engine, tmp_path: Path) -> None:
     ]
     turns = []
     for process in processes:
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=5 * PATIENCE_S)
         assert process.returncode == 0, err
         turns.append(int(out))
     wanted = {f"own:{number}-{turn}" for number, count in enumerate(turns) for turn in range(1, count + 1)}

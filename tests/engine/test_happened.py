@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
 from nbcontainers import Engine
 from nbcontainers.errors import NBContainersError
 from nbcontainers.runtime import happenings
+from tests.waiting import until
 
 
 def test_what_happened_is_told(engine: Engine) -> None:
@@ -29,16 +31,16 @@ def test_what_happened_is_told(engine: Engine) -> None:
     assert [one.action for one in told if one.kind == "image"] == ["tag", "untag"]
     die = next(one for one in told if one.action == "die")
     assert dict(die.attributes) | {"exitCode": "3", "name": "told", "a": "b"} == dict(die.attributes)
-    until = time.time()
-    assert [one.action for one in engine.events("event=die", "label=a=b", since=begin, until=until)] == ["die"]
-    assert [one.action for one in engine.events("container=told-again", since=begin, until=until)] == [
+    now = time.time()
+    assert [one.action for one in engine.events("event=die", "label=a=b", since=begin, until=now)] == ["die"]
+    assert [one.action for one in engine.events("container=told-again", since=begin, until=now)] == [
         "rename",
         "destroy",
     ]
-    assert {one.kind for one in engine.events("type=image", since=begin, until=until)} == {"image"}
-    assert list(engine.events(until=until)) == []
+    assert {one.kind for one in engine.events("type=image", since=begin, until=now)} == {"image"}
+    assert list(engine.events(until=now)) == []
     with pytest.raises(NBContainersError, match="no filter"):
-        list(engine.events("colour=blue", until=until))
+        list(engine.events("colour=blue", until=now))
 
 
 def test_events_go_on_in_the_next_file(engine: Engine) -> None:
@@ -81,9 +83,15 @@ def test_filters_of_containers(engine: Engine) -> None:
     second.remove()
 
 
-def test_logs_of_a_time(engine: Engine) -> None:
+def test_logs_of_a_time(engine: Engine, tmp_path: Path) -> None:
     """``since`` and ``until`` are instants; ``tail`` counts from the end."""
-    container = engine.run("toolbox", "sh", "-c", "echo one; sleep 0.3; echo two; sleep 0.3; echo three")
+    script = "for word in one two three; do echo $word; until [ -e /go/$word ]; do sleep 0.02; done; done"
+    container = engine.run("toolbox", "sh", "-c", script, volumes=[f"{tmp_path}:/go"])
+    for number, word in enumerate(
+        ("one", "two", "three"), 1
+    ):  # each line has its own time, however late the log is written
+        until(lambda number=number: len(list(container.logs())) == number)
+        (tmp_path / word).touch()
     container.wait()
     lines = list(container.logs())
     middle = lines[1].time or 0.0

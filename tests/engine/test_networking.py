@@ -28,10 +28,11 @@ from tests.engine.networked import (
     serving,
     settings,
     traces,
-    until,
 )
+from tests.machine import free_port
+from tests.waiting import PATIENCE_S, until
 
-GET = "import urllib.request as u; print(u.urlopen('http://{}', timeout=10).read().decode())"
+GET = "import urllib.request as u; print(u.urlopen('http://{}', timeout=100).read().decode())"
 CANNOT = """
 import socket
 try:
@@ -132,8 +133,7 @@ def test_a_range_of_the_host_gives_its_first_free_port(engine: Engine, servers: 
 
 def test_who_has_ended_has_given_everything_back(engine: Engine, network: str) -> None:
     """Address and ports of a container are free when its end is heard of: it starts again at once, and so does another in its place."""
-    with socket.create_server(("127.0.0.1", 0)) as some:
-        port = some.getsockname()[1]
+    port = free_port()
     publish = [f"127.0.0.1:{port}:80", f"127.0.0.1:{port}:80/udp"]
     places = {"network": network, "ip": "172.30.0.77", "publish": publish}
     containers = [engine.create("toolbox", "true", **places) for _ in range(2)]
@@ -161,7 +161,7 @@ while True:
     container = engine.run("toolbox", "python3", "-c", code, network=network, publish=["127.0.0.1::9000"], detach=True)
     until(lambda: any(b"up" in line.data for line in container.logs()))
     sent = os.urandom(1 << 20) * 20
-    with socket.create_connection(("127.0.0.1", container.ports()[0][1]), timeout=60) as stream:
+    with socket.create_connection(("127.0.0.1", container.ports()[0][1]), timeout=PATIENCE_S) as stream:
         sender = threading.Thread(target=lambda: (stream.sendall(sent), stream.shutdown(socket.SHUT_WR)))
         sender.start()
         received = b"".join(iter(lambda: stream.recv(1 << 16), b""))
@@ -187,7 +187,7 @@ while True:
     until(lambda: any(b"up" in line.data for line in container.logs()))
     clients = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
     for number, client in enumerate(clients):
-        client.settimeout(30)
+        client.settimeout(PATIENCE_S)
         client.sendto(b"hello %d" % number, ("127.0.0.1", container.ports()[0][1]))
     assert [client.recv(100) for client in clients] == [b"HELLO 0", b"HELLO 1"]
     for client in clients:
@@ -216,10 +216,10 @@ while True:
     until(lambda: any(b"up" in line.data for line in container.logs()))
     published = {protocol: port for _, port, _, protocol in container.ports()}
     for address, seen in ((own_address(), own_address()), ("127.0.0.1", "172.30.0.1")):
-        with socket.create_connection((address, published["tcp"]), timeout=30) as client:
+        with socket.create_connection((address, published["tcp"]), timeout=PATIENCE_S) as client:
             assert client.recv(100).decode() == seen
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.settimeout(30)
+            client.settimeout(PATIENCE_S)
             client.sendto(b"?", (address, published["udp"]))
             assert client.recv(100).decode() == seen
     container.remove(force=True)
@@ -416,7 +416,7 @@ def test_the_end_of_the_holder_ends_those_on_its_networks(engine: Engine) -> Non
     assert connection is not None
     os.kill(connection.about["pid"], signal.SIGKILL)
     connection.close()
-    assert container.wait(60) == 137
+    assert container.wait(PATIENCE_S) == 137
     assert container.state.error == "ended with the process that held its networks"
     container.remove()
     assert "eth0" in python(engine, "print(open('/proc/net/dev').read())")

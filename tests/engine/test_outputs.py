@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from nbcontainers.engine import Engine
+from nbcontainers.build import records
+from nbcontainers.engine import Engine, wholefile
 from nbcontainers.engine.outputs import Output, read
-from nbcontainers.errors import Conflict, NBContainersError
+from nbcontainers.errors import Conflict, HostError, NBContainersError
 from nbcontainers.events import Event
+from nbcontainers.oci.descriptor import LAYER_GZIP, LAYER_TAR, LAYER_ZSTD
+from tests.store.validate import validate
 
 TEXT = """FROM scratch
 COPY --chmod=4755 <<E /bin/tool
@@ -93,12 +97,99 @@ def test_an_image_has_all_its_names_and_they_are_written_down(engine: Engine, tm
     assert (identity.read_text(), json.loads(about.read_text())) == ("", {})
 
 
+BASE = "FROM scratch\nCOPY <<E /base\nb\nE\n"
+ABOVE = "FROM base\nCOPY <<E /own\no\nE\nCOPY <<E /more\nm\nE\nLABEL a=b\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "kinds"),
+    [
+        ("compression=zstd", [LAYER_GZIP, LAYER_ZSTD, LAYER_ZSTD]),
+        ("compression=zstd,force-compression=true", [LAYER_ZSTD] * 3),
+        ("compression=uncompressed,force-compression=true", [LAYER_TAR] * 3),
+        ("compression=gzip,force-compression=true", [LAYER_GZIP] * 3),
+    ],
+)
+@pytest.mark.parametrize("kind", ["oci", "docker", "image"])
+def test_layers_are_compressed_as_was_asked(
+    engine: Engine, tmp_path: Path, kind: str, words: str, kinds: list[str]
+) -> None:
+    """Those of the Dockerfile's own steps, with force its base's too; twice the same. It is one image in the list, and what was asked."""
+    engine.build(BASE, tag="base")
+    blobs = set(engine.store.content)
+    file, about = tmp_path / "x.tar", tmp_path / "about"
+    where = f",dest={file}" if kind != "image" else ""
+    digests = set()
+    for _ in range(2):
+        made = engine.build(ABOVE, tag="it:1", outputs=[f"type={kind},{words}{where}"], metadata_file=about)
+        digests.add(json.loads(about.read_text())["containerimage.digest"])
+        assert made.image.descriptor.digest in digests
+    assert len(digests) == 1
+    if kind != "image":
+        cached = {made.descriptor.digest for _, made in records.every(engine.store.root)}
+        assert set(engine.store.content) - blobs <= cached
+        with file.open("rb") as stream:
+            engine.load(stream)
+    image = engine.image("it:1")
+    assert {image.descriptor.digest} == digests
+    assert [layer.media_type for layer in image.layers] == kinds
+    validate(engine.store, image)
+    assert [one.name for one in engine.images() if one.id == image.id] == ["it:1"]
+
+
+def test_an_image_without_a_name_is_listed_once(engine: Engine) -> None:
+    """Compressed otherwise it takes the place of what was built."""
+    engine.build(BASE, tag="base")
+    for words, kind in (("type=image", LAYER_GZIP), ("type=image,compression=zstd", LAYER_ZSTD)):
+        made = engine.build(ABOVE + "LABEL of=none\n", outputs=[words])
+        (found,) = [image for image in engine.images() if image.id == made.image.id]
+        assert found.layers[-1].media_type == kind
+        assert engine.image(str(made.image.id)).descriptor == found.descriptor
+
+
+def test_a_plain_layer_goes_with_the_last_that_needs_it(engine: Engine) -> None:
+    """Though its name is that of the tree, which an image compressed otherwise needs yet, and the build cache."""
+    plain = engine.build(BASE, tag="plain", outputs=["type=image,compression=uncompressed"]).image
+    assert plain.layers[0].digest == plain.chain_ids[0]
+    engine.build(BASE, tag="packed", outputs=["type=image,compression=zstd"])
+    engine.store.snapshots.unpack(plain)
+    engine.store.images.remove("plain")
+    engine.store.images.collect()
+    assert not engine.store.content.has(plain.layers[0].digest)
+    assert plain.chain_ids[0] in engine.store.layers()
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    """After an error the old one is as it was, and nothing else is there; a link is followed, a pipe written to."""
+    place, link = tmp_path / "x", tmp_path / "link"
+    place.write_text("old")
+    link.symlink_to("x")
+    with contextlib.suppress(ZeroDivisionError), wholefile.written(link) as file:
+        file.write(b"new" * (1 // 0))
+    assert place.read_text() == "old"
+    with wholefile.written(link) as file:
+        file.write(b"new")
+        file.flush()
+        assert place.read_text() == "old"
+    assert (place.read_text(), link.is_symlink()) == ("new", True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "x"]
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with wholefile.written(tmp_path / "pipe") as file:
+        file.write(b"through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    with pytest.raises(HostError, match="cannot write"), wholefile.written(tmp_path / "no/where") as file:
+        pass
+
+
 def test_words_of_outputs() -> None:
     """What each word means."""
     assert read("out") == Output(type="local", dest="out")
     assert read("-") == Output(type="tar", dest="-")
     assert read("type=oci") == Output(type="oci", dest="-")
     assert read("type=docker").is_stored
+    assert read("type=oci,compression=uncompressed") == Output(type="oci", dest="-", compression="none")
     assert read('type=image,"name=a,b",push=true') == Output(type="image", names=("a", "b"), push=True)
 
 
@@ -109,6 +200,9 @@ def test_words_of_outputs() -> None:
         (["type=local"], "names no folder"),
         (["type=oci,dest=x,tar=false"], "no option 'tar'"),
         (["type=image,push=perhaps"], "push=perhaps"),
+        (["type=image,compression=estargz"], "compression=estargz"),
+        (["type=image,force-compression=true"], "no compression"),
+        (["type=local,dest=x,compression=gzip"], "no option 'compression'"),
         (["type=registry"], "without a name"),
         (["-"], "standard output"),
         (["type=tar,dest=/no/where/x.tar"], "cannot be written"),

@@ -23,7 +23,8 @@ from nbcontainers.cli.console import Console
 from nbcontainers.cli.main import run
 from nbcontainers.runtime import host as hosts
 from tests import debian
-from tests.engine.networked import fetch, host_of_our_own, until
+from tests.engine.networked import fetch, host_of_our_own
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent / "programs"

@@ -11,6 +11,7 @@ import pytest
 from nbcontainers.engine import Engine
 from nbcontainers.errors import HostError, NBContainersError
 from nbcontainers.events import Output
+from tests.waiting import until
 
 from .test_limits import disk
 
@@ -123,8 +124,7 @@ def test_a_group_below_another_is_made_and_goes_with_it(engine: Engine, shell: S
     lines = Path(f"/proc/{container.state.pid}/cgroup").read_text()
     assert f"/{name}/below/nbcontainers-{container.id}" in lines
     container.remove(force=True)
-    left = [path for path in Path("/sys/fs/cgroup").glob(f"**/{name}") if path.exists()]
-    assert left == []
+    until(lambda: not [path for path in Path("/sys/fs/cgroup").glob(f"**/{name}") if path.exists()])
     with pytest.raises(NBContainersError, match="not a parent"):
         engine.run("toolbox", "true", cgroup_parent="../x")
     for container in engine.containers(all=True):
@@ -204,8 +204,7 @@ def test_limits_of_a_running_container_are_changed(engine: Engine, shell: Shell)
             container.update(memory="128m")
         container.kill()
         container.wait()
-        left = list(Path("/sys/fs/cgroup").glob(f"**/nbcontainers-{container.id}"))
-        assert left == []
+        until(lambda: not list(Path("/sys/fs/cgroup").glob(f"**/nbcontainers-{container.id}")))
         container.update(cpus=1)
         container.start()
         assert (container.usage().memory_limit, container.usage().cpu_limit) == (32 << 20, 1)

@@ -10,6 +10,7 @@ import pytest
 
 from nbcontainers.engine import Engine, userns
 from nbcontainers.errors import NBContainersError
+from tests.waiting import PATIENCE_S
 
 Shell = Callable[..., str]
 # Each call with arguments that fail in another way where it is allowed.
@@ -67,7 +68,7 @@ def test_its_limits_hold_and_are_shown(engine: Engine) -> None:
         ({"output_limit": "64k"}, "yes", "ended for it wrote more than its limit of 65536 bytes"),
     ):
         container = engine.run("toolbox", "sh", "-c", script, profile="sandbox", **words)  # type: ignore[arg-type]
-        assert container.wait(60) == 137
+        assert container.wait(PATIENCE_S) == 137
         assert container.state.error == why
         container.remove()
 

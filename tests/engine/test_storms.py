@@ -16,7 +16,7 @@ import pytest
 from nbcontainers import Engine
 from nbcontainers.events import Event, Output
 from tests.build.test_interrupts import left_running
-from tests.engine.networked import until
+from tests.waiting import PATIENCE_S, until
 
 DOCKERFILE = "FROM toolbox\nRUN sleep 30 # {mark}\n"
 
@@ -73,7 +73,7 @@ def test_an_interrupt_storm_leaves_nothing(root: Path, words: list[str], after: 
         program.stdin.write(given)
         program.stdin.close()
         time.sleep(after)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while program.poll() is None and time.monotonic() < deadline:
             program.send_signal(signal.SIGINT)
             time.sleep(0.003)

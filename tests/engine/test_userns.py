@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from nbcontainers.engine import Engine, userns
 from nbcontainers.engine.container import Container
 from nbcontainers.errors import HostError, LaunchError, NBContainersError
 from nbcontainers.runtime import state as states
+from tests.machine import mounts
+from tests.waiting import PATIENCE_S, until
 
 Shell = Callable[..., str]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives ranges of ids")
@@ -69,7 +70,7 @@ def test_what_it_wrote_has_the_ids_that_it_saw(engine: Engine, tmp_path: Path) -
     """In diff, commit, cp and export, on the disk, and in a container without a user namespace."""
     script = "touch /mine; echo a >/theirs; chown 33:34 /theirs; chmod 4755 /theirs; rm /etc/passwd; mkdir /box; chown 5:6 /box"
     container = engine.run("toolbox", "sh", "-ec", script, userns="auto")
-    assert container.wait(60) == 0
+    assert container.wait(PATIENCE_S) == 0
     upper = engine.store.root / "snapshots" / container.id / "upper"
     assert (upper / "theirs").stat().st_uid == 33
     changed = {(change.kind, change.path) for change in container.changes()}
@@ -88,7 +89,7 @@ def test_what_it_wrote_has_the_ids_that_it_saw(engine: Engine, tmp_path: Path) -
     container.remove()
     for words in ({}, {"userns": "auto"}):
         again = engine.run(image, "stat", "-c", "%u:%g %a", "/mine", "/theirs", "/box", **words)  # type: ignore[arg-type]
-        assert again.wait(60) == 0
+        assert again.wait(PATIENCE_S) == 0
         printed = "".join(line.data.decode() for line in again.logs())
         assert printed.split("\n") == ["0:0 644", "33:34 4755", "5:6 755", ""]
         again.remove()
@@ -128,7 +129,7 @@ def test_others_enter_it_copy_into_it_and_reach_it(engine: Engine, shell: Shell,
         look = f"import socket; print(socket.gethostbyname({container.name!r}) != '')"
         for words in ({"userns": "auto"}, {}):
             other = engine.run("toolbox", "python3", "-c", look, **words)
-            assert other.wait(60) == 0
+            assert other.wait(PATIENCE_S) == 0
             other.remove()
         shared = f"container:{container.name}"
         script = "readlink /proc/self/ns/net"
@@ -192,19 +193,15 @@ def test_each_has_a_range_of_its_own(engine: Engine) -> None:
 @pytest.mark.usefixtures("_can")
 def test_nothing_is_left_of_one_whose_shim_was_killed(engine: Engine) -> None:
     """Its processes and cgroups go, and the host never saw a mount of it."""
-    before = Path("/proc/self/mountinfo").read_text()
+    before = mounts()
     container = engine.run("toolbox", "sleep", "600", userns="auto", memory="64m", detach=True)
-    assert Path("/proc/self/mountinfo").read_text() == before
+    until(lambda: mounts() <= before)
     pid, extra = container.state.pid, states.load_extra(engine.store.root / "containers" / container.id)
     assert Path(f"/proc/{pid}/uid_map").read_text().split()[1] == str(container.spec.uid_mappings[0].host)
     os.kill(extra["shim"], signal.SIGKILL)
-    assert container.wait(60) == 137
-    deadline = time.monotonic() + 30
-    while container.state.status != "exited" or any(
-        map(os.path.exists, (f"/proc/{pid}", *extra["cgroup_directories"]))
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert container.wait(PATIENCE_S) == 137
+    until(lambda: container.state.status == "exited")
+    until(lambda: not any(map(os.path.exists, (f"/proc/{pid}", *extra["cgroup_directories"]))))
     container.start(detach=True)  # and it can be started again, with the same range
     assert Path(f"/proc/{container.state.pid}/uid_map").read_text().split()[1] == str(
         container.spec.uid_mappings[0].host

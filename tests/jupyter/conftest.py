@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.waiting import PATIENCE_S, clock
+
 ROOT = Path(__file__).parent.parent.parent
 
 
 @dataclass
 class Cell:
-    """What a cell gave: its streams, its outputs in order (an update takes the place of what it updates), its error."""
+    """What a cell gave: its streams, its outputs in order (an update takes the place of what it updates), its error.
+
+    And how long it took, or went on after it was interrupted, by the clock of ``tests.waiting``.
+    """
 
     stdout: str = ""
     stderr: str = ""
@@ -53,21 +58,18 @@ class Kernel:
         self.manager.start_kernel(cwd=str(folder), env=environment, extra_arguments=["--IPKernelApp.log_level=ERROR"])
         self.client = self.manager.blocking_client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=60)
+        self.client.wait_for_ready(timeout=PATIENCE_S)
 
-    def run(self, code: str, *, interrupt_after: float | str | None = None, timeout: float = 120) -> Cell:
-        """Execute a cell and wait for its end; after so many seconds, or this output, the interrupt button is pressed."""
+    def run(self, code: str, *, interrupt_after: str | Callable[[], object] = "") -> Cell:
+        """Execute a cell and wait for its end; once it has printed this, or something is true, the interrupt button is pressed."""
         sent = self.client.execute(code)
-        cell, began, interrupted = Cell(), time.monotonic(), 0.0
+        cell, deadline, began, interrupted = Cell(), time.monotonic() + 5 * PATIENCE_S, clock(), False
         while True:
-            assert time.monotonic() - began < timeout, cell
-            if isinstance(interrupt_after, str):
-                due = interrupt_after in cell.stdout
-            else:
-                due = interrupt_after is not None and time.monotonic() - began > interrupt_after
-            if due and not interrupted:
+            assert time.monotonic() < deadline, cell
+            due = interrupt_after in cell.stdout if isinstance(interrupt_after, str) else interrupt_after()
+            if interrupt_after and due and not interrupted:
                 self.manager.interrupt_kernel()
-                interrupted = time.monotonic()
+                began, interrupted = clock(), True
             try:
                 message = self.client.get_iopub_msg(timeout=0.1)
             except queue.Empty:
@@ -85,7 +87,7 @@ class Kernel:
             elif kind == "error":
                 cell.error = content
             elif message["parent_header"].get("msg_id") == sent and content.get("execution_state") == "idle":
-                cell.seconds = time.monotonic() - (interrupted or began)
+                cell.seconds = clock() - began
                 return cell
 
     def close(self) -> None:

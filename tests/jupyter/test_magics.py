@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import re
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from nbcontainers.jupyter import words
 from tests.jupyter import samples
+from tests.jupyter.conftest import ROOT
+from tests.waiting import PATIENCE_S, until
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -34,12 +36,13 @@ def processes_with(word: str) -> list[str]:
 def test_loading_is_quick_and_imports_nothing_that_is_not_used() -> None:
     """No widget, no network and no engine before a magic is used; a measure is kept in tests/benchmarks."""
     code = (
-        "import sys, time\n"
+        "import sys\n"
         "from IPython.core.interactiveshell import InteractiveShell\n"
         "shell = InteractiveShell.instance()\n"
-        "before = set(sys.modules); began = time.perf_counter()\n"
+        "from tests.waiting import clock\n"
+        "before = set(sys.modules); began = clock()\n"
         "shell.run_line_magic('load_ext', 'nbcontainers')\n"
-        "took = time.perf_counter() - began\n"
+        "took = clock() - began\n"
         "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
         "heavy = 'anywidget ipywidgets socket ssl http urllib requests asyncio elftools isal sqlite3'\n"
         "print(sorted(new & set(heavy.split())))\n"
@@ -47,11 +50,11 @@ def test_loading_is_quick_and_imports_nothing_that_is_not_used() -> None:
         "print([name for name in sys.modules if name.startswith(own)])\n"
         "print(took)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     foreign, own, took = done.stdout.strip().splitlines()[-3:]
     assert foreign == "[]"
     assert own == "[]"
-    assert float(took) < 1.0, "a bound for a busy machine: the target is 0.15"
+    assert float(took) < 1.0, "the target is 0.15"
 
 
 def test_a_build_shows_its_steps_and_then_the_layers(kernel) -> None:
@@ -130,12 +133,12 @@ def test_memory_that_ran_out_is_said_to_have(kernel) -> None:
 
 def test_the_interrupt_button_stops_a_container_within_a_second(kernel) -> None:
     """No process is left; with --rm no container, without it a stopped one."""
-    word = "31.415926"
+    word = f"3141.{os.getpid()}"
     waits = f"hello sh -c 'echo begun; exec sleep {word}'"
     stopped = kernel.run(f"%run_container --rm --name gone {waits}", interrupt_after="begun")
     assert stopped.error["ename"] == "Interrupted"
     assert stopped.traceback.count("\n") == 0
-    assert stopped.seconds < 1.5, "half a second to end by itself, and a busy machine"
+    assert stopped.seconds < 1.5, "half a second to end by itself"
     assert processes_with(word) == []
     kept = kernel.run(f"%run_container --name kept {waits}", interrupt_after="begun")
     assert "it is kept" in kept.traceback
@@ -148,10 +151,18 @@ def test_the_interrupt_button_stops_a_container_within_a_second(kernel) -> None:
 
 def test_the_interrupt_button_stops_whatever_waits(kernel) -> None:
     """A command in a container, its log, its usage; a registry that says nothing, whoever asks it. Each is told in one line."""
-    word = "27.18281"
+    word = f"2718.{os.getpid()}"
     started = kernel.run("%run_container -d --name ticks hello sh -c 'while :; do echo tick; sleep 0.2; done'")
     assert started.error is None, started.traceback
-    with socket.create_server(("127.0.0.1", 0)) as silent:
+    with socket.create_server(("127.0.0.1", 0)) as silent, contextlib.ExitStack() as answered:
+        silent.setblocking(False)
+
+        def asked() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                answered.enter_context(silent.accept()[0])
+                return True
+            return False
+
         image = f"127.0.0.1:{silent.getsockname()[1]}/nothing:1"
         rules = kernel.folder / "registries.toml"  # those of the tests block every registry
         rules.write_text(f'[registry."127.0.0.1:{silent.getsockname()[1]}"]\ninsecure = true\n')
@@ -161,13 +172,13 @@ def test_the_interrupt_button_stops_whatever_waits(kernel) -> None:
             (f"%nbc exec ticks sh -c 'echo begun; exec sleep {word}'", "begun"),
             ("%nbc logs -f ticks", "tick"),
             ("%nbc stats ticks", "ticks"),
-            (f"%nbc pull {image}", 1.0),
-            (f"%run_container --rm {image}", 1.0),
+            (f"%nbc pull {image}", asked),
+            (f"%run_container --rm {image}", asked),
         ):
             stopped = kernel.run(code, interrupt_after=after)
             assert stopped.error["ename"] == "Interrupted", f"{code}\n{stopped.traceback}"
             assert stopped.traceback.count("\n") == 0
-            assert stopped.seconds < 5, f"{code}: at once, on a machine that does nothing else"
+            assert stopped.seconds < 5, code
     assert processes_with(word) == []
     assert kernel.run(f"%env NBCONTAINERS_REGISTRIES={before}").error is None
     rules.unlink()
@@ -176,10 +187,13 @@ def test_the_interrupt_button_stops_whatever_waits(kernel) -> None:
 
 def test_an_interrupted_build_is_stopped(kernel) -> None:
     """In one line; the page shows how far it came."""
-    stopped = kernel.run("%%dockerfile\nFROM hello\nRUN sleep 27.1828\n", interrupt_after=1.5)
+    word = f"1618.{os.getpid()}"
+    stopped = kernel.run(
+        f"%%dockerfile\nFROM hello\nRUN sleep {word}\n", interrupt_after=lambda: processes_with(f"sleep\0{word}")
+    )
     assert stopped.error["ename"] == "Interrupted"
     assert "stopped" in stopped.text
-    assert processes_with("27.1828") == []
+    assert processes_with(word) == []
 
 
 def test_errors_are_told_in_two_lines(kernel) -> None:
@@ -210,7 +224,7 @@ def test_results_are_bound_to_variables(kernel) -> None:
     kernel.run("%layers hello --as stack")
     assert kernel.run("print(stack.name, len(stack.layers) > 2)").stdout == "hello:latest True\n"
     assert kernel.run("%run_container --rm {made} echo same").stdout == "same\n"
-    kernel.run("%run_container -d --name counted hello sleep 30")
+    kernel.run("%run_container -d --name counted hello sleep 600")
     kernel.run("%containers --as running")
     assert kernel.run("print([one.name for one in running])").stdout == "['counted']\n"
     assert "holds no word" in kernel.run("%nbc rm -f {running}").traceback
@@ -243,19 +257,15 @@ def test_lists_are_tables(kernel) -> None:
 
 def test_usage_returns_at_once_and_ends_with_the_container(kernel) -> None:
     """The samples come from a thread, while other cells run; the notebook keeps the last."""
-    kernel.run(
-        "%run_container -d --rm --name busy hello sh -c 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; sleep 1'"
-    )
+    kernel.run("%run_container -d --rm --name busy hello sh -c 'while :; do :; done'")
     shown = kernel.run("%cgroups busy")
     assert shown.seconds < 2
     assert WIDGET in shown.outputs[0]
     assert "busy" in shown.text
     threads = "import threading; print([t.name for t in threading.enumerate() if t.name == 'nbcontainers-watch'])"
     assert "nbcontainers-watch" in kernel.run(threads).stdout
-    end = time.monotonic() + 20
-    while "nbcontainers-watch" in kernel.run(threads).stdout:
-        assert time.monotonic() < end
-        time.sleep(0.2)
+    assert kernel.run("%nbc kill busy").error is None
+    until(lambda: "nbcontainers-watch" not in kernel.run(threads).stdout)
     assert kernel.run("%cgroups nothing").error["ename"] == "NotFound"
 
 
@@ -277,7 +287,7 @@ def test_widgets_can_be_turned_off(kernel, tmp_path, environment) -> None:
             (output,) = kernel.run(code).outputs
             assert set(output) == {"text/html", "text/plain"}, code
             assert "built" in output["text/html"] or "%%dockerfile" not in code
-        kernel.run("%run_container -d --rm --name quiet hello sleep 2")
+        kernel.run("%run_container -d --rm --name quiet hello sleep 600")
         assert set(kernel.run("%cgroups quiet").outputs[0]) == {"text/html", "text/plain"}
         assert kernel.run("%nbc rm -f quiet").error is None
     finally:
@@ -302,7 +312,7 @@ def test_in_a_terminal_there_is_text(kernel, environment, store) -> None:
         text=True,
         env=environment,
         check=False,
-        timeout=60,
+        timeout=5 * PATIENCE_S,
     )
     assert "[2/2]" in done.stderr or "[1/1]" in done.stderr
     assert done.stdout.count("term:latest") == 2
@@ -317,11 +327,11 @@ def test_words_are_completed(kernel) -> None:
     """Flags by the table, images where an image is wanted, containers where one is."""
 
     def completed(line: str) -> set[str]:
-        reply = kernel.client.complete(line, len(line), reply=True, timeout=60)
+        reply = kernel.client.complete(line, len(line), reply=True, timeout=PATIENCE_S)
         return set(reply["content"]["matches"])
 
     def whole(line: str) -> str:
-        reply = kernel.client.complete(line, len(line), reply=True, timeout=60)["content"]
+        reply = kernel.client.complete(line, len(line), reply=True, timeout=PATIENCE_S)["content"]
         return line[: reply["cursor_start"]] + reply["matches"][0]
 
     assert "--memory" in completed("%run_container --me")
@@ -394,6 +404,6 @@ def test_a_cell_that_is_not_trusted_runs_in_a_sandbox(kernel) -> None:
     assert "ended for it wrote more than its limit of 1048576 bytes" in loud.text
     opened = kernel.run("%%sandbox --network host\n1")
     assert "would open the sandbox" in str(opened.error)
-    stopped = kernel.run("%%sandbox\nimport time\ntime.sleep(99)", interrupt_after=2)
+    stopped = kernel.run("%%sandbox\nimport time\nprint('begun', flush=True)\ntime.sleep(999)", interrupt_after="begun")
     assert "was stopped" in str(stopped.error) + stopped.text
     assert "sandbox" not in kernel.run("%containers -a").text

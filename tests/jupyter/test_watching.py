@@ -13,6 +13,7 @@ from nbcontainers.errors import Conflict, NotFound
 from nbcontainers.jupyter.watching import Watch
 from nbcontainers.results import ContainerState, Usage
 from tests.jupyter import samples
+from tests.waiting import clock, until
 
 
 @dataclass
@@ -47,20 +48,13 @@ class Burner:
 @pytest.fixture
 def told() -> Iterator[list]:
     yield []
-    assert not [thread for thread in threading.enumerate() if thread.name == "nbcontainers-watch"]
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "nbcontainers-watch"])
 
 
 def watch(sources: list, told: list, **options) -> Watch:
     watching = Watch(lambda: list(sources), lambda one, taken: told.append((one.live, taken)), rate=50, **options)
     watching.glance()
     return watching
-
-
-def until(condition, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_it_ends_with_the_last_container(told: list) -> None:
@@ -85,9 +79,9 @@ def test_it_ends_when_it_is_told_to(told: list) -> None:
     """Within a moment, whatever runs."""
     watching = watch([Burner()], told)
     watching.start()
-    began = time.monotonic()
+    began = clock()
     watching.stop()
-    assert time.monotonic() - began < 1
+    assert clock() - began < 1
     assert not watching.live
 
 

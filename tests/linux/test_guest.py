@@ -37,6 +37,7 @@ def test_cgroup_v2_holds_its_limits(tmp_path: Path) -> None:
     if lacking := guest.missing():
         pytest.skip(f"no guest without {lacking}")
     folders = {"nbcontainers": ROOT / "nbcontainers", "tests/linux": ROOT / "tests/linux"}
+    folders["tests/waiting.py"] = ROOT / "tests/waiting.py"
     for name in ("test_device_rules.py", "test_apparmor.py"):
         folders[f"tests/runtime/{name}"] = ROOT / "tests/runtime" / name
     folders["policy"] = compiled(test_apparmor.TEXT, tmp_path)
@@ -62,7 +63,7 @@ def test_cgroup_v2_holds_its_limits(tmp_path: Path) -> None:
         "tests/runtime/test_device_rules.py",
         "tests/runtime/test_apparmor.py",
     ]
-    code, said = guest.run([guest.PYTHON, *words], folders, tmp_path, timeout=600)
+    code, said = guest.run([guest.PYTHON, *words], folders, tmp_path, timeout=1800)
     assert code == 0, said[-6000:]
     assert re.search(r"(\d+) passed", said), said[-2000:]
     lacking = re.findall(r"needs cgroup controllers that we may use: (.*)", said)

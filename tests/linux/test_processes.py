@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from nbcontainers.errors import NotFound
 from nbcontainers.linux import processes
 from nbcontainers.linux.processes import ProcessTreeMeter
+from tests.waiting import until
 
 TREE = """
 import os, sys, threading, time
@@ -103,10 +103,7 @@ def test_a_process_that_is_gone_is_not_found() -> None:
 def test_a_dead_process_that_nobody_waited_for_is_gone() -> None:
     """A zombie uses nothing any more."""
     with subprocess.Popen(["true"]) as process:
-        deadline = time.monotonic() + 5
-        while ") Z " not in Path(f"/proc/{process.pid}/stat").read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: ") Z " in Path(f"/proc/{process.pid}/stat").read_text())
         with pytest.raises(NotFound):
             ProcessTreeMeter(process.pid)
 

@@ -65,7 +65,7 @@ def answers(profile: dict, calls: list[tuple], sockets: list[tuple[int, int]] = 
         input=json.dumps(asked),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         cwd=Path(__file__).parents[2],
         check=False,
     )
@@ -167,7 +167,7 @@ def test_runc_takes_dockers_policy(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

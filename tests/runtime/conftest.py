@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from nbcontainers.runtime.defaults import docker_spec
 from nbcontainers.runtime.host import Host
 from nbcontainers.runtime.process import Runtime
 from nbcontainers.runtime.running import Running
+from tests.waiting import PATIENCE_S
 
 BUSYBOX = "/bin/busybox"
 
@@ -169,7 +170,7 @@ def box(host: Host, lower: Path, runtime: Runtime) -> Iterator[Box]:
         with contextlib.suppress(Exception):
             running.signal(9)
         with contextlib.suppress(Exception):
-            running.wait(5)
+            running.wait(PATIENCE_S)
         running.close()
     remove(root)
 
@@ -183,16 +184,6 @@ def remove(root: Path) -> None:
                 with contextlib.suppress(PermissionError):  # it is another user's of the container, and empty
                     os.chmod(path, 0o700)
     shutil.rmtree(root)
-
-
-def eventually(holds: Callable[[], object], seconds: float = 5.0) -> bool:
-    """Whether something comes true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.01)
-    return bool(holds())
 
 
 def is_char(mode: int) -> bool:

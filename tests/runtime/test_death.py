@@ -16,8 +16,9 @@ from nbcontainers.errors import LaunchError
 from nbcontainers.runtime import processes
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.process import Runtime
+from tests.waiting import PATIENCE_S, until
 
-from .conftest import Box, eventually
+from .conftest import Box
 
 ENGINE = """
     import os, pickle, sys
@@ -80,6 +81,14 @@ def engine(box: Box, run_dir: Path) -> Iterator[Callable[..., tuple[subprocess.P
         kill(process)
 
 
+def comm(pid: int) -> str:
+    """What a process is called; empty where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def kill(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
@@ -97,11 +106,11 @@ def test_a_killed_engine_leaves_nothing(
     """
     process, folder, zygote = engine(*words)
     found, extra = states.load_state(folder), states.load_extra(folder)
-    assert eventually(lambda: len(list(processes.tree(found.pid))) == 2)
+    until(lambda: len(list(processes.tree(found.pid))) == 2)
     family = [*processes.tree(found.pid), extra["shim"], zygote]
     kill(process)
-    assert eventually(lambda: not any(processes.start_time(pid) for pid in family))
-    assert eventually(lambda: traces(box, folder.name) == (set(), set()))
+    until(lambda: not any(processes.start_time(pid) for pid in family))
+    until(lambda: traces(box, folder.name) == (set(), set()))
     after = states.load_state(folder)
     assert (after.status, after.exit_code, after.pid) == ("exited", 137, 0)
     assert "engine" in after.error
@@ -113,12 +122,12 @@ def test_a_detached_container_outlives_a_killed_engine(
     """It runs on, and can be stopped by another."""
     process, folder, zygote = engine(detach=True)
     kill(process)
-    assert eventually(lambda: not processes.start_time(zygote))
+    until(lambda: not processes.start_time(zygote))
     running = box.runtime.open(folder)
     assert running.state.status == "running"
     running.signal(signal.SIGKILL)
-    assert running.wait(5) == 137
-    assert eventually(lambda: traces(box, folder.name) == (set(), set()))
+    assert running.wait(PATIENCE_S) == 137
+    until(lambda: traces(box, folder.name) == (set(), set()))
 
 
 @pytest.mark.parametrize("detach", [False, True])
@@ -126,15 +135,15 @@ def test_a_killed_shim_takes_its_container_along(box: Box, detach: bool) -> None
     """The kernel ends the container; whoever reads the state next makes it true and takes away what is left."""
     running = box.start("sh", "-c", "sleep 4321 & sleep 4321", detach=detach)
     found, extra = running.state, states.load_extra(running.folder)
-    assert eventually(lambda: len(list(processes.tree(found.pid))) == 2)
+    until(lambda: len(list(processes.tree(found.pid))) == 2)
     family = list(processes.tree(found.pid))
     os.kill(extra["shim"], signal.SIGKILL)
-    assert eventually(lambda: not any(processes.start_time(pid) for pid in family))
-    assert running.wait(5) == 137
+    until(lambda: not any(processes.start_time(pid) for pid in family))
+    assert running.wait(PATIENCE_S) == 137
     after = states.load_state(running.folder)
     assert (after.status, after.exit_code, after.pid) == ("exited", 137, 0)
     assert "shim" in after.error
-    assert eventually(lambda: traces(box, running.folder.name) == (set(), set()))
+    until(lambda: traces(box, running.folder.name) == (set(), set()))
     assert not os.path.exists(extra["socket"])
 
 
@@ -152,9 +161,9 @@ def test_a_container_that_defies_its_shims_death_is_ended_by_the_next_engine(box
     data["runtime"].update(start=processes.start_time(victim.pid), shim=2**22 - 1, shim_start=1)
     path.write_text(json.dumps(data))
     assert states.load_state(running.folder).status == "exited"
-    assert victim.wait(5) == -signal.SIGKILL
+    assert victim.wait(PATIENCE_S) == -signal.SIGKILL
     os.kill(extra["shim"], signal.SIGKILL)
-    assert eventually(lambda: not processes.start_time(found.pid))
+    until(lambda: not processes.start_time(found.pid))
     states.forget(extra)
 
 
@@ -166,7 +175,7 @@ def test_a_killed_zygote_harms_no_container(box: Box, run_dir: Path) -> None:
         zygote = runtime.zygote_pid()
         assert zygote is not None
         os.kill(zygote, signal.SIGKILL)
-        assert eventually(lambda: not processes.start_time(zygote))
+        until(lambda: not processes.start_time(zygote))
         assert running.state.status == "running"
         again, mounts = box.prepare()
         for _ in range(3):  # the shim that waited may have been reached before its end
@@ -175,33 +184,31 @@ def test_a_killed_zygote_harms_no_container(box: Box, run_dir: Path) -> None:
                 break
             except LaunchError:
                 continue
-        assert other.wait(5) == 0
+        assert other.wait(PATIENCE_S) == 0
         assert runtime.zygote_pid() != zygote
         running.signal(signal.SIGKILL)
-        assert running.wait(5) == 137
+        assert running.wait(PATIENCE_S) == 137
 
 
 def test_a_shim_that_waits_may_be_killed(box: Box, run_dir: Path) -> None:
     """The zygote puts another in its place."""
     with Runtime(run_dir, box.host) as runtime:
         folder, rootfs = box.prepare()
-        assert runtime.start(folder, box.spec("true"), rootfs, state=box.state(folder, ("true",))).wait(5) == 0
+        assert runtime.start(folder, box.spec("true"), rootfs, state=box.state(folder, ("true",))).wait(PATIENCE_S) == 0
         zygote = runtime.zygote_pid()
         assert zygote is not None
 
         def waiting() -> list[int]:
             return [
-                pid
-                for pid in list(processes.tree(zygote))[1:]
-                if processes.start_time(pid) and Path(f"/proc/{pid}/comm").read_text() == "nbc-shim\n"
+                pid for pid in list(processes.tree(zygote))[1:] if processes.start_time(pid) and comm(pid) == "nbc-shim"
             ]
 
-        assert eventually(lambda: len(waiting()) == 1)
+        until(lambda: len(waiting()) == 1)
         (spare,) = waiting()
         os.kill(spare, signal.SIGKILL)
-        assert eventually(lambda: waiting() not in ([], [spare]))
+        until(lambda: waiting() not in ([], [spare]))
         again, mounts = box.prepare()
-        assert runtime.start(again, box.spec("true"), mounts, state=box.state(again, ("true",))).wait(5) == 0
+        assert runtime.start(again, box.spec("true"), mounts, state=box.state(again, ("true",))).wait(PATIENCE_S) == 0
 
 
 def test_a_container_whose_shim_was_killed_can_be_started_again(box: Box) -> None:
@@ -210,11 +217,11 @@ def test_a_container_whose_shim_was_killed_can_be_started_again(box: Box) -> Non
     running = box.runtime.start(folder, box.spec("sleep", "4321"), rootfs, state=box.state(folder, ("sleep",)))
     found, extra = states.load_state(folder), states.load_extra(folder)
     os.kill(extra["shim"], signal.SIGKILL)
-    assert eventually(lambda: not processes.start_time(found.pid))
+    until(lambda: not processes.start_time(found.pid))
     running.close()
     again = box.runtime.start(
         folder, box.spec("sleep", "4321"), rootfs, state=box.state(folder, ("sleep",)), detach=True
     )
     box.started.append(again)
-    assert eventually(lambda: os.path.exists(states.load_extra(folder)["socket"]))
+    until(lambda: os.path.exists(states.load_extra(folder)["socket"]))
     assert again.state.status == "running"

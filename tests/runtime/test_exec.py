@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from nbcontainers.runtime import processes
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.execution import Execution
 from nbcontainers.runtime.running import Running
+from tests.waiting import PATIENCE_S, until
 
-from .conftest import Box, eventually, text
+from .conftest import Box, text
 
 
 def wish(*args: str, **words: Any) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def test_a_command_that_cannot_be_run(running: Running, words: dict[str, Any], c
         running.exec(wish(**words), stdin=False)
     assert caught.value.exit_code == code
     pid = states.load_state(running.folder).pid
-    assert eventually(lambda: len(list(processes.tree(pid))) <= 2)
+    until(lambda: len(list(processes.tree(pid))) <= 2)
 
 
 def test_a_signal_is_told_from_an_exit_code(running: Running) -> None:
@@ -111,7 +113,7 @@ def test_a_signal_is_told_from_an_exit_code(running: Running) -> None:
     assert run(running, "sh", "-c", "kill -TERM $$")[0] == 143
     execution = running.exec(wish("sleep", "60"), stdin=False)
     execution.signal(2)
-    assert execution.wait(10) == 130
+    assert execution.wait(PATIENCE_S) == 130
 
 
 def test_it_dies_with_its_caller(running: Running) -> None:
@@ -120,8 +122,8 @@ def test_it_dies_with_its_caller(running: Running) -> None:
     pid = execution.pid
     assert processes.start_time(pid)
     execution.close()
-    assert eventually(lambda: not processes.start_time(pid))
-    assert eventually(lambda: "sleep 77" not in run(running, "ps")[1])
+    until(lambda: not processes.start_time(pid))
+    until(lambda: "sleep 77" not in run(running, "ps")[1])
 
 
 def test_it_dies_with_an_engine_that_is_killed(box: Box, running: Running) -> None:
@@ -142,7 +144,7 @@ def test_it_dies_with_an_engine_that_is_killed(box: Box, running: Running) -> No
         pid = int(engine.stdout.readline())
         engine.kill()
         engine.wait()
-    assert eventually(lambda: not processes.start_time(pid))
+    until(lambda: not processes.start_time(pid))
     assert not running.is_over()
 
 
@@ -150,14 +152,14 @@ def test_it_outlives_its_caller_when_detached(running: Running) -> None:
     """And its output goes to the container's own /dev/null."""
     execution = running.exec(wish("sh", "-c", "echo lost; sleep 0.3; touch /tmp/done", detach=True), stdin=False)
     execution.close()
-    assert eventually(lambda: run(running, "test", "-e", "/tmp/done")[0] == 0)
+    until(lambda: run(running, "test", "-e", "/tmp/done")[0] == 0)
 
 
 def test_it_dies_with_its_container(running: Running) -> None:
     """Nothing of the container goes on in a command that was entered."""
     execution = running.exec(wish("sleep", "60"), stdin=False)
-    assert running.stop(5) == 0
-    assert execution.wait(10) == 137
+    assert running.stop(PATIENCE_S) == 0
+    assert execution.wait(PATIENCE_S) == 137
     assert not processes.start_time(execution.pid)
 
 
@@ -181,7 +183,25 @@ def test_much_output_and_input(running: Running) -> None:
 def test_many_at_once(running: Running) -> None:
     """Each has its own exit code."""
     executions = [running.exec(wish("sh", "-c", f"sleep 0.2; exit {code}"), stdin=False) for code in range(20)]
-    assert [execution.wait(30) for execution in executions] == list(range(20))
+    assert [execution.wait(PATIENCE_S) for execution in executions] == list(range(20))
+
+
+def test_a_command_that_is_killed_before_it_runs_harms_no_other(box: Box) -> None:
+    """Whoever kills all that he sees inside meets commands on their way in, too: the container and its shim go on."""
+    killer = box.start("sh", "-c", "while :; do kill -9 -1; done")
+
+    def enter(number: int) -> int:
+        try:
+            return killer.exec(wish("sh", "-c", "exit 0"), stdin=False).wait(PATIENCE_S)
+        except LaunchError:
+            return -1
+
+    with ThreadPoolExecutor(8) as pool:
+        codes = list(pool.map(enter, range(60)))
+    assert -1 in codes
+    assert not killer.is_over()
+    assert killer.stop(0) == 137
+    assert killer.state.error == ""
 
 
 def test_a_terminal(running: Running) -> None:
@@ -207,7 +227,7 @@ def test_the_keys_let_go(running: Running) -> None:
     )
     with pytest.raises(Detached):
         execution.attach(stdin=io.BytesIO(b"a line\n\x10\x11"), detach_keys="ctrl-p,ctrl-q")
-    assert eventually(lambda: run(running, "test", "-e", "/tmp/went-on")[0] == 0)
+    until(lambda: run(running, "test", "-e", "/tmp/went-on")[0] == 0)
 
 
 def test_a_process_inside_cannot_look_at_one_that_enters(box: Box, running: Running) -> None:
@@ -244,7 +264,7 @@ def test_an_execution_is_let_go_of_when_it_is_forgotten(running: Running) -> Non
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         running.exec(wish("sleep", "60"), stdin=True)
-    assert eventually(lambda: len(os.listdir("/proc/self/fd")) == before)
+    until(lambda: len(os.listdir("/proc/self/fd")) == before)
     assert isinstance(running.exec(wish("true"), stdin=False), Execution)
 
 
@@ -256,6 +276,6 @@ def test_memory_that_is_watched_counts_what_was_entered(box: Box) -> None:
         pytest.skip("a cgroup counts here")
     running = box.start("sleep", "60", resources=Resources(memory=64 << 20))
     hog = "head -c 200000000 /dev/zero | tail -c 190000000 | sleep 30"
-    assert running.exec(wish("sh", "-c", hog), stdin=False).wait(30) == 137
-    assert running.wait(30) == 137
+    assert running.exec(wish("sh", "-c", hog), stdin=False).wait(PATIENCE_S) == 137
+    assert running.wait(PATIENCE_S) == 137
     assert states.load_state(running.folder).out_of_memory

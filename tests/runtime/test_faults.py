@@ -18,8 +18,9 @@ import pytest
 
 from nbcontainers.runtime import processes
 from nbcontainers.runtime import state as states
+from tests.waiting import until
 
-from .conftest import Box, eventually
+from .conftest import Box
 
 TIMES = int(os.environ.get("NBCONTAINERS_FAULTS", "9"))
 ENGINE = """
@@ -77,14 +78,14 @@ def kill_once(box: Box, run_dir: Path, victim: str, mark: str, after: float) -> 
             assert engine.poll() is None
             engine.kill()
         elif victim == "shim":
-            assert eventually(lambda: engine.poll() is not None, 30) or engine.kill() is None
+            until(lambda: engine.poll() is not None)
         engine.kill()
         engine.wait()
-    assert eventually(lambda: not marked(mark), 30), marked(mark)
+    until(lambda: not marked(mark))
     if (folder / "state.json").exists():
-        assert eventually(lambda: states.load_state(folder).status in ("exited", "created"), 30)
-    assert eventually(lambda: not list(run_dir.glob(f"{folder.name[:32]}*")), 30)
-    assert eventually(lambda: not list(box.host.hierarchy.directories(folder.name)), 30)
+        until(lambda: states.load_state(folder).status in ("exited", "created"))
+    until(lambda: not list(run_dir.glob(f"{folder.name[:32]}*")))
+    until(lambda: not list(box.host.hierarchy.directories(folder.name)))
     assert not mounts(folder.name)
     assert {path.name for path in folder.iterdir()} <= {"state.json", "log", "upper", "work"}
 

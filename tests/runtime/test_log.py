@@ -60,6 +60,18 @@ def test_characters_are_not_cut(text: str, place: int) -> None:
     assert text.startswith(data[:whole].decode())
 
 
+@given(st.lists(st.sampled_from([b"\n", b"line\n", b"x" * 300, b"\xff"]), min_size=1), st.sampled_from([1, 200, 1000]))
+def test_pieces_are_of_whole_lines_and_have_it_all(parts: list[bytes], most: int) -> None:
+    """In order, and each has records of no more bytes than was asked for, but for its last line."""
+    data = b"".join(parts)
+    pieces = log.pieces(data, most)
+    assert b"".join(pieces) == data
+    assert all(piece.endswith(b"\n") for piece in pieces[:-1])
+    for piece in pieces:
+        *before, _ = log.records(log.STDOUT, piece, 0).splitlines(keepends=True)
+        assert sum(len(record) for record in before if b"raw" not in record) < most
+
+
 @given(st.binary())
 def test_bytes_that_are_no_text_are_held_back_for_three_at_most(data: bytes) -> None:
     """A program that writes bytes is not kept waiting."""

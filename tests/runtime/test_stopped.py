@@ -10,31 +10,31 @@ from collections.abc import Iterator
 import pytest
 
 from nbcontainers.errors import LaunchError
-from nbcontainers.runtime import execution, process, running
+from nbcontainers.runtime import execution, process, processes, running
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.process import Runtime
+from tests.waiting import PATIENCE_S, until
 
-from .conftest import Box, eventually
+from .conftest import Box
 from .test_exec import run, wish
-
-
-@pytest.fixture(autouse=True)
-def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second where it is up to a minute."""
-    monkeypatch.setattr(execution, "_PATIENCE_S", 1.0)
-    monkeypatch.setattr(execution, "_START_S", 1.0)
-    monkeypatch.setattr(running, "_PATIENCE_S", 1.0)
-    monkeypatch.setattr(process, "_START_S", 1.0)
-    monkeypatch.setattr(process, "_PATIENCE_S", 1.0)
 
 
 @contextlib.contextmanager
 def standing_still(pid: int) -> Iterator[None]:
-    """While it lasts, the process does nothing, as one that has ended does."""
+    """While it lasts, the process does nothing, as one that has ended does; and who waits for it has little patience.
+
+    Before and after, the patience is the usual: a start may take seconds on a machine that does other things as well.
+    """
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGSTOP)
     try:
-        yield
+        with pytest.MonkeyPatch.context() as impatience:
+            impatience.setattr(execution, "_PATIENCE_S", 1.0)
+            impatience.setattr(execution, "_START_S", 1.0)
+            impatience.setattr(running, "_PATIENCE_S", 1.0)
+            impatience.setattr(process, "_START_S", 1.0)
+            impatience.setattr(process, "_PATIENCE_S", 1.0)
+            yield
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
@@ -50,7 +50,7 @@ def test_a_container_whose_shim_stands_still_can_be_ended(box: Box, detach: bool
     assert started.state.status == "exited"
     assert not states.is_alive(state.pid, extra["start"])
     assert not os.path.exists(extra["socket"])
-    assert eventually(lambda: not list(box.host.hierarchy.directories(started.folder.name)), 10)
+    until(lambda: not list(box.host.hierarchy.directories(started.folder.name)))
 
 
 def test_exec_where_the_shim_stands_still(box: Box) -> None:
@@ -68,19 +68,15 @@ def test_a_start_where_the_zygote_stands_still(box: Box) -> None:
     """It is an error, and what was to be started is not started later."""
     with Runtime(box.runtime._run_dir, box.host) as runtime:
         folder, rootfs = box.prepare()
-        runtime.start(folder, box.spec("true"), rootfs, state=box.state(folder, ("true",))).wait(30)
+        runtime.start(folder, box.spec("true"), rootfs, state=box.state(folder, ("true",))).wait(PATIENCE_S)
+        zygote = runtime.zygote_pid() or 0
+        served = states.load_extra(folder)["shim"]
+        shims = until(lambda: [pid for pid in processes.children(zygote) if pid != served])  # the one in reserve
         folder, rootfs = box.prepare()
-        shims = [int(pid) for pid in children(runtime.zygote_pid() or 0)]
         with contextlib.ExitStack() as still:
-            for pid in (runtime.zygote_pid() or 0, *shims):
+            for pid in (zygote, *shims):
                 still.enter_context(standing_still(pid))
             with pytest.raises(LaunchError, match="nothing was heard"):
                 runtime.start(folder, box.spec("sleep", "600"), rootfs, state=box.state(folder, ("sleep",)))
-        path = folder / "state.json"
-        assert eventually(lambda: not path.exists() or states.load_state(folder).status in {"created", "exited"}, 30)
-
-
-def children(pid: int) -> list[str]:
-    """The processes that a process has forked."""
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return file.read().split()
+    until(lambda: not any(processes.start_time(pid) for pid in (zygote, *shims)))
+    assert not (folder / "state.json").exists() or states.load_state(folder).status in {"created", "exited"}

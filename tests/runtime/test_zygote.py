@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from nbcontainers.runtime import spawn
+from tests.waiting import PATIENCE_S, until
 
-from .conftest import Box, eventually
+from .conftest import Box
 
 HEAVY = {
     "re",
@@ -98,7 +99,7 @@ def test_it_is_isolated(box: Box, monkeypatch: object) -> None:
     assert variables <= {b"", b"LD_LIBRARY_PATH"}
     assert os.getsid(zygote) == zygote
     # 0 to 2 are /dev/null, one is the engine's socket, one waits for the shim in reserve.
-    assert eventually(lambda: len(os.listdir(f"/proc/{zygote}/fd")) == 5)
+    until(lambda: len(os.listdir(f"/proc/{zygote}/fd")) == 5)
 
 
 def test_it_works_from_a_folder_with_another_name(tmp_path: Path) -> None:
@@ -111,10 +112,10 @@ def test_it_works_from_a_folder_with_another_name(tmp_path: Path) -> None:
     finally:
         os.chdir(before)
     far.close()
-    near.settimeout(10)
+    near.settimeout(PATIENCE_S)
     assert near.recv(64) == b"ready"
     near.close()
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE_S) == 0
 
 
 def test_it_works_from_a_virtual_environment(tmp_path: Path) -> None:
@@ -126,8 +127,8 @@ def test_it_works_from_a_virtual_environment(tmp_path: Path) -> None:
         "import sys; sys.path.append(sys.argv[1])\n"
         "import socket\nfrom nbcontainers.runtime import spawn\n"
         "near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
-        "process = spawn.start('zygote', stdin=far.fileno()); far.close(); near.settimeout(10)\n"
-        "print(near.recv(64)); near.close(); print(process.wait(10))\n"
+        "process = spawn.start('zygote', stdin=far.fileno()); far.close(); near.settimeout(100)\n"
+        "print(near.recv(64)); near.close(); print(process.wait(100))\n"
     )
     python = tmp_path / "env/bin/python"
     done = subprocess.run(

@@ -210,7 +210,7 @@ def test_eight_processes_tag_at_once_and_lose_nothing(store: Store) -> None:
         process.stdin.write(b"x")
         process.stdin.flush()
     for process in processes:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors.decode()
     wanted = {f"app{number}:{turn}" for number in range(8) for turn in range(5)} | {"everybody:latest"}
     assert set(names(store)) == wanted

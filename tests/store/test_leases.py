@@ -9,6 +9,7 @@ import pytest
 
 from nbcontainers.store.leases import Leases
 from nbcontainers.store.store import Store
+from tests.waiting import PATIENCE_S
 
 
 def names(store: Store) -> frozenset[str]:
@@ -84,14 +85,14 @@ def test_the_gate_is_for_many_or_for_one(store: Store) -> None:
         thread.start()
         with store.leases.shared():
             assert not entered.wait(0.1)
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert entered.is_set()
     blocked = threading.Thread(target=lambda: Leases(store.root).shared().__enter__())
     with store.leases.exclusive():
         blocked.start()
         blocked.join(0.1)
         assert blocked.is_alive()
-    blocked.join(10)
+    blocked.join(PATIENCE_S)
     assert not blocked.is_alive()
 
 

@@ -130,7 +130,7 @@ def test_processes_that_find_the_index_torn_make_it_once(store: Store) -> None:
         )
         for number in range(4)
     ]
-    ids = [process.communicate("x", timeout=60)[0].strip() for process in processes]
+    ids = [process.communicate("x", timeout=600)[0].strip() for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0, 0]
     assert {store.images.resolve(image_id).id for image_id in ids} == set(ids)
     assert len(store.images.list()) == 8

@@ -95,7 +95,7 @@ with Store(pathlib.Path(sys.argv[1]), identity=of_host()) as store:
         for number in range(4)
     ]
     for process in processes:
-        process.communicate("x", timeout=60)
+        process.communicate("x", timeout=600)
     assert [process.returncode for process in processes] == [0, 0, 0, 0]
     with opened(tmp_path / "store") as store:
         assert len(list(store.content)) == 4

@@ -59,7 +59,7 @@ def inside(tree: Path, *words: str, before: tuple[str, ...] = CHROOT) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

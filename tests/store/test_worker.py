@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import stat
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +24,9 @@ from nbcontainers.store import filling
 from nbcontainers.store.stopping import Stop, Stopped, obeying
 from nbcontainers.store.store import Store
 from nbcontainers.store.worker import Worker
+from tests.machine import mounts as mounted
 from tests.store.trees import here
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -72,15 +75,8 @@ def gone(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
-
-
-def wait_for(condition: object) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 # Who lives how long
@@ -100,7 +96,7 @@ def test_it_starts_with_the_first_call_and_ends_when_closed(worker: Worker, tmp_
 def test_it_ends_with_its_engine(tmp_path: Path) -> None:
     """Even if that is killed while a call is under way."""
     code = (
-        "import os, sys\n"
+        "import os, select, sys, threading\n"
         "from pathlib import Path\n"
         "from nbcontainers.store.store import Store\n"
         "from nbcontainers.store.worker import Worker\n"
@@ -109,8 +105,11 @@ def test_it_ends_with_its_engine(tmp_path: Path) -> None:
         "store = Store(Path(sys.argv[1]) / 'store', identity=here())\n"
         "worker = Worker(store.root, here())\n"
         "worker.remove(store.root / 'trash/nothing')\n"
-        "print(*worker.pids(), flush=True)\n"
         "read, write = os.pipe()\n"
+        "def tell():\n"
+        "    select.select([read], [], [])\n"
+        "    print(*worker.pids(), flush=True)\n"
+        "threading.Thread(target=tell).start()\n"
         "worker.export((mounts.bind('/usr/lib'),), write)\n"  # which nobody reads
     )
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
@@ -118,11 +117,10 @@ def test_it_ends_with_its_engine(tmp_path: Path) -> None:
     with subprocess.Popen(words, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE) as engine:
         assert engine.stdout is not None
         pid = int(engine.stdout.readline())
-        time.sleep(0.3)
         assert not gone(pid)
         engine.kill()
         engine.wait()
-        wait_for(lambda: gone(pid))
+        until(lambda: gone(pid))
 
 
 def test_its_death_is_an_error_and_the_next_call_starts_another(worker: Worker, tmp_path: Path) -> None:
@@ -130,17 +128,23 @@ def test_its_death_is_an_error_and_the_next_call_starts_another(worker: Worker, 
     worker.remove(tmp_path / "store/trash/nothing")
     first = running(worker)
     os.kill(first, signal.SIGKILL)
-    wait_for(lambda: not worker.pids())
+    until(lambda: not worker.pids())
     worker.remove(tmp_path / "store/trash/nothing")
 
     pid = running(worker)
     read, write = os.pipe()
-    child = subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -9 {pid}"])
+
+    def kill_at_work() -> None:
+        select.select([read], [], [])
+        os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_at_work)
+    killer.start()
     try:
         with pytest.raises(NBContainersError, match="worker died in 'export'"):
             worker.export(root_of(Path("/usr/lib")), write)
     finally:
-        child.wait()
+        killer.join()
         os.close(read)
         os.close(write)
     worker.remove(tmp_path / "store/trash/nothing")
@@ -151,19 +155,19 @@ def test_a_long_call_keeps_no_other_waiting(worker: Worker, tmp_path: Path) -> N
     read, write = os.pipe()
     with ThreadPoolExecutor() as threads:
         long = threads.submit(worker.export, root_of(Path("/usr/lib")), write)  # which nobody reads yet
-        wait_for(worker.pids)
+        until(worker.pids)
         (busy,) = worker.pids()
         worker.remove(tmp_path / "store/trash/nothing")
         assert not long.done()
         assert len(worker.pids()) == 2
         worker.close()
-        wait_for(lambda: set(worker.pids()) <= {busy})
+        until(lambda: set(worker.pids()) <= {busy})
         assert not gone(busy)
         os.close(read)
         with pytest.raises(BrokenPipeError):
             long.result()
     os.close(write)
-    wait_for(lambda: gone(busy))
+    until(lambda: gone(busy))
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda _: worker.probe_overlay(tmp_path), range(8)))
@@ -182,10 +186,10 @@ def test_a_call_that_is_not_wanted_any_more_is_ended(worker: Worker, tmp_path: P
 
     with ThreadPoolExecutor() as threads:
         long = threads.submit(export)
-        wait_for(worker.pids)
+        until(worker.pids)
         (busy,) = worker.pids()
         other = threads.submit(worker.export, root_of(Path("/usr/lib")), write)
-        wait_for(lambda: len(worker.pids()) == 2)
+        until(lambda: len(worker.pids()) == 2)
         stop.set()
         assert isinstance(long.exception(10), Stopped)
         assert gone(busy)
@@ -209,11 +213,9 @@ def test_interrupts_at_the_terminal_are_its_engines(worker: Worker, tmp_path: Pa
 
 def test_its_mounts_are_its_own(worker: Worker, tmp_path: Path) -> None:
     """The host's mount table is the same while it works."""
-    with open("/proc/self/mounts") as file:
-        before = file.read()
+    before = mounted()
     worker.probe_overlay(tmp_path)
-    with open("/proc/self/mounts") as file:
-        assert file.read() == before
+    until(lambda: mounted() <= before)
     assert os.listdir(tmp_path) == ["store"]
 
 

@@ -18,6 +18,7 @@ from nbcontainers.oci.image import Image, ImageConfig
 from nbcontainers.results import Entry
 from nbcontainers.store.attributes import is_whiteout
 from nbcontainers.store.compression import MEDIA_TYPES, Compression
+from nbcontainers.store.entries import Index
 from nbcontainers.store.layers import Limits, apply
 from nbcontainers.store.store import Store
 
@@ -63,14 +64,14 @@ def archive(*members: tuple[tarfile.TarInfo, bytes], kind: int = tarfile.PAX_FOR
 def unpack(layer: bytes, folder: Path, *parents: Path, limits: Limits = LIMITS) -> tuple[Digest, list[Entry]]:
     """Apply a layer in this process; the parents are from the base up."""
     folder.mkdir()
-    index: list[Entry] = []
+    index = Index()
     opened = [os.open(path, os.O_RDONLY) for path in (folder, *parents)]
     try:
-        digest = apply(io.BytesIO(layer), opened[0], parents=opened[1:], index=index.append, limits=limits)
+        digest = apply(io.BytesIO(layer), opened[0], parents=opened[1:], index=index, limits=limits)
     finally:
         for descriptor in opened:
             os.close(descriptor)
-    return digest, index
+    return digest, list(index)
 
 
 def make_image(store: Store, layers: Sequence[bytes], *, kind: Compression = "gzip") -> Image:

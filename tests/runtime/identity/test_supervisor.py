@@ -12,7 +12,8 @@ from nbcontainers.runtime import launch
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.host import Host
 from nbcontainers.runtime.identity import policy
-from tests.runtime.conftest import Box, eventually
+from tests.runtime.conftest import Box
+from tests.waiting import PATIENCE_S, until
 
 
 def upper(box: Box) -> Path:
@@ -98,14 +99,14 @@ def test_until_something_is_recorded_the_kernel_answers(box: Box) -> None:
 
     running = box.start("sh", "-c", "touch /tmp/f; until [ $(stat -c %u /tmp/f) = 7 ]; do sleep 0.05; done")
     made = upper(box) / "tmp/f"
-    assert eventually(made.exists)
+    until(made.exists)
     os.setxattr(made, recorded.NAME, recorded.text((7, 7, made.stat().st_mode, 0, 0)))
     beside = os.open(running.folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         recorded.mark(beside)
     finally:
         os.close(beside)
-    assert running.wait(30) == 0
+    assert running.wait(PATIENCE_S) == 0
 
 
 def test_a_new_tree_on_plain_layers_has_no_records(tmp_path: Path) -> None:
@@ -237,11 +238,13 @@ def test_without_it_nothing_is_pretended(box: Box, host: Host) -> None:
 def test_a_supervisor_that_is_killed_takes_the_container_along(box: Box) -> None:
     """Calls that nobody answers would fail one by one; so it ends, and says why."""
     running = box.start("sh", "-c", "while true; do id -u >/dev/null; done")
-    (found,) = [
-        pid for pid in children(shim(running.folder)) if Path(f"/proc/{pid}/comm").read_text() == "nbc-identity\n"
-    ]
+    (found,) = until(
+        lambda: [
+            pid for pid in children(shim(running.folder)) if Path(f"/proc/{pid}/comm").read_text() == "nbc-identity\n"
+        ]
+    )
     os.kill(found, 9)
-    assert running.wait(10) == 137
+    assert running.wait(PATIENCE_S) == 137
     assert "identities" in running.state.error
 
 
@@ -251,8 +254,8 @@ def test_nothing_is_left_of_it(box: Box) -> None:
     found = children(shim(running.folder))
     assert len(found) == 2
     running.signal(9)
-    running.wait(10)
-    assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found))
+    running.wait(PATIENCE_S)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found))
 
 
 def test_it_is_out_of_reach(box: Box) -> None:

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,9 @@ import pytest
 
 from nbcontainers.store.registry import session
 from nbcontainers.store.registry.documents import ACCEPTED
+from tests.machine import free_port
 from tests.store.registry.authorities import Authority
+from tests.waiting import PATIENCE_S, until
 
 needs_registry = pytest.mark.skipif(not shutil.which("docker-registry"), reason="docker-registry is not installed")
 PASSWORD = "correct horse"  # of reader; the line below is its bcrypt digest
@@ -39,12 +40,6 @@ class Registry:
 
 
 Start = Callable[..., Registry]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -76,20 +71,16 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     for process in running:
         process.terminate()
     for process in running:
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 def wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    def listens() -> bool:
         assert process.poll() is None, log.read_text()
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError(log.read_text())
+        socket.create_connection(("127.0.0.1", port), PATIENCE_S).close()
+        return True
+
+    until(listens)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +138,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def answered(host: str, path: str) -> tuple[int, bytes]:
     """What a registry without TLS answers to a GET."""
-    connection = http.client.HTTPConnection(host, timeout=30)
+    connection = http.client.HTTPConnection(host, timeout=PATIENCE_S)
     try:
         connection.request("GET", path, headers={"Accept": ", ".join(ACCEPTED)})
         response = connection.getresponse()

@@ -25,6 +25,7 @@ from nbcontainers.store.registry import refusals
 from nbcontainers.store.registry.credentials import Credential, Credentials
 from nbcontainers.store.store import Store
 from tests.store.registry.servers import Parts, Request, Server, described, encoded, index_of, serving
+from tests.waiting import PATIENCE_S, clock
 
 
 @pytest.fixture
@@ -474,21 +475,21 @@ def test_an_interrupt_does_not_wait_for_a_server_that_says_nothing(store: Store,
 
     def silent(request: Request) -> None:
         asked.set()
-        over.wait(60)
+        over.wait(PATIENCE_S)
 
     for number in (1, 2):
         liar.routes[parts.blob(number)] = silent
 
     def press(event: Event) -> None:
         if isinstance(event, Transfer) and event.phase == "pulled":
-            assert asked.wait(60)
+            assert asked.wait(PATIENCE_S)
             raise KeyboardInterrupt
 
-    began = time.monotonic()
+    began = clock()
     try:
         with pytest.raises(KeyboardInterrupt):
             pull(store, name, press)
-        assert time.monotonic() - began < 25  # the patience with a silent server is 30 seconds
+        assert clock() - began < 25  # the patience with a silent server is 30 seconds
     finally:
         over.set()
     assert not any(thread.name.startswith("transfer-") for thread in threading.enumerate())

@@ -65,7 +65,7 @@ def phases(events: list[Event]) -> list[str]:
 
 def skopeo(*words: str) -> str:
     done = subprocess.run(
-        ["skopeo", "--insecure-policy", *words], capture_output=True, text=True, check=False, timeout=120
+        ["skopeo", "--insecure-policy", *words], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -417,7 +417,7 @@ def test_a_pull_that_is_killed_leaves_nothing_half_made_and_what_is_whole_is_use
         if line.startswith(moment):
             process.send_signal(signal.SIGKILL)
             break
-    process.wait(60)
+    process.wait(600)
     process.stdout.close()
     with pytest.raises(NotFound):
         other.images.resolve(name)
@@ -464,7 +464,7 @@ def test_many_pulls_at_once_are_one_image(store: Store, other: Store, registry: 
         subprocess.Popen([sys.executable, "-c", PULL, str(other.root), name], stdout=subprocess.DEVNULL)
         for _ in range(4)
     ]
-    assert [process.wait(120) for process in running] == [0] * 4
+    assert [process.wait(600) for process in running] == [0] * 4
     assert other.images.resolve(name).id == image.id
     other.images.collect()
     validate_store(other)
