@@ -19,6 +19,8 @@ A message says what was wanted and what was got, in lower case; a hint says what
 
 from __future__ import annotations
 
+import errno
+
 
 class NBContainersError(Exception):
     """The root of the tree; ``str`` is the message, ``.hint`` says what to do about it (empty where nothing can be said)."""
@@ -106,3 +108,18 @@ class HostError(NBContainersError):
     def __init__(self, message: str, *, tier: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.tier = tier
+
+
+def exhausted(error: BaseException) -> HostError | None:
+    """The error that front ends show where the kernel has no descriptor left to give, which any call may meet; else None."""
+    if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
+        return None
+    if error.errno == errno.ENFILE:
+        return HostError("this host has too many files open", hint="'sysctl fs.file-max' says how many may be")
+    import resource
+
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return HostError(
+        f"this process has too many files open: its limit is {most}",
+        hint="'ulimit -n' raises it for what is started next, resource.setrlimit(resource.RLIMIT_NOFILE, …) in a notebook",
+    )

@@ -10,6 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 PATIENCE_S = 120.0
+HICCUP_S = 2.0  # for which a machine may stand still without counting it: more than ``clock`` says something may take
 _LOOK_AGAIN_S = 0.01
 
 

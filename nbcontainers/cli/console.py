@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, TextIO
 
-from ..engine import wholefile
 from ..errors import NBContainersError
 from ..events import Event, Observer, Output
 
@@ -98,6 +97,8 @@ def each(names: Iterable[str], console: Console, act: Callable[[str], object]) -
 def archive_target(path: str | None, console: Console) -> Iterator[IO[bytes]]:
     """The file that an archive goes to: a terminal is refused. A file is there when the archive is whole, and not before."""
     if path:
+        from ..engine import wholefile  # the engine is not loaded before something is done with it
+
         with wholefile.written(path) as stream:
             yield stream
         return

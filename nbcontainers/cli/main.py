@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from ..engine import Engine
-from ..errors import BuildError, DockerfileError, LaunchError, NBContainersError
+from ..errors import BuildError, DockerfileError, LaunchError, NBContainersError, exhausted
 from . import parser
 from .console import Console
 from .text import printable
@@ -34,6 +34,11 @@ def run(words: Sequence[str], *, engine: Engine | None = None, console: Console 
         tell(error, console)
         if isinstance(error, LaunchError):
             return error.exit_code
+        return 125 if verb in ("run", "create") else 1
+    except OSError as error:
+        if (told := exhausted(error)) is None:
+            raise
+        tell(told, console)
         return 125 if verb in ("run", "create") else 1
     finally:
         if engine is None:

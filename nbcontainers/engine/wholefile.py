@@ -22,12 +22,15 @@ def written(path: str | Path) -> Iterator[IO[bytes]]:
         BrokenPipeError: the reader of a pipe is gone.
 
     """
-    target = Path(path).resolve()
+    given = Path(path)
     try:
-        if target.exists() and not target.is_file():
-            with target.open("wb") as stream:
+        if (
+            given.exists() and not given.is_file()
+        ):  # asked of the name itself: that of a pipe in /proc resolves to nothing
+            with given.open("wb") as stream:
                 yield stream
             return
+        target = given.resolve()
         scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         try:
             with scratch.open("xb") as stream:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
 
-from ..errors import NBContainersError
+from ..errors import NBContainersError, exhausted
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -54,6 +54,10 @@ def told(magic: Callable[P, None]) -> Callable[P, None]:
             if "_render_traceback_" in vars(error):
                 raise
             raise calm(error) from None
+        except OSError as error:
+            if (full := exhausted(error)) is None:
+                raise
+            raise calm(full) from None
         except Interrupted:
             raise
         except KeyboardInterrupt:

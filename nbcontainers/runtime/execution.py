@@ -241,6 +241,9 @@ class Execution:
             return
         if message[0] == "failed":
             _, stage, number, words, code = message
+            # What cannot enter it any more, or not fork there: pid_namespaces(7), on the end of a namespace's first process.
+            if stage == "namespaces" and number in {errno.ESRCH, errno.ENOMEM}:
+                raise Conflict("the container ended meanwhile")
             code = (
                 127 if stage == "working directory" and number == errno.ENOENT else code if code in {126, 127} else 126
             )

@@ -79,8 +79,10 @@ class Host:
     def notes(self) -> tuple[str, ...]:
         """What no container of this host can do or is protected by, whatever its limits, in plain words."""
         notes = []
-        if self.tier not in ("T0", "T4") and _lacks_admin():
-            notes.append(f"{_LESS_THAN_ROOT}: containers live in a user namespace, as an ordinary user's do")
+        if self.tier not in ("T0", "T4") and os.geteuid() == 0:
+            why = _LESS_THAN_ROOT if _lacks_admin() else _NO_ROOT
+            if _lacks_admin() or not self.allows("device nodes"):
+                notes.append(f"{why}: containers live in a user namespace, as an ordinary user's do")
         if self.has_single_id:
             notes.append(_ANSWERED)
         if self.tier == "T3":
@@ -139,6 +141,7 @@ def _lacks_admin() -> bool:
 
 
 _LESS_THAN_ROOT = "root has no CAP_SYS_ADMIN here"
+_NO_ROOT = "root is that of a user namespace here, and may make no device"
 _KINDS = ("network", "ipc", "uts", "cgroup", "time")
 _INSTEAD: Mapping[str, str] = {
     "memory": "memory is watched, not enforced by the kernel: every 100 ms a container whose processes use more is ended",
@@ -184,7 +187,8 @@ def _probe(wanted: str, users: str) -> Host:
 
 def _possible(holds: set[str], *, ranged: bool) -> tuple[str, ...]:
     """The tiers that this host gives, the best one first."""
-    found = ["T0"] if "root" in holds else []
+    # Root of a user namespace that is around us (`unshare -r`, a rootless container) may mount, but is not everybody's root.
+    found = ["T0"] if holds.issuperset({"root", "device nodes"}) else []
     if "user namespace" in holds and holds.issuperset(_NEEDED):
         found += ["T1", "T2"] if ranged else ["T2"]
     elif "user namespace" in holds and holds.issuperset(_NEEDED - {"proc"}) and not found:

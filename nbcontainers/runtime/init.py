@@ -195,7 +195,9 @@ def open_terminal(root: int, size: list[int], report: int, *, console: bool) -> 
 
 def keep_only(stdio: tuple[int, int, int], *kept: int) -> list[int]:
     """Put the standard streams in place and close every other descriptor but those to be kept (CVE-2024-21626); -1 is none."""
-    high = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _HIGH) if number >= 0 else -1 for number in kept]
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    above = _HIGH if most < 0 else max(3, min(_HIGH, most - len(kept)))
+    high = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, above) if number >= 0 else -1 for number in kept]
     for number, descriptor in enumerate(stdio):
         if descriptor >= 0:
             os.dup2(descriptor, number)

@@ -39,6 +39,7 @@ else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
 _WATCH_S = 0.1
+_ENDING_MS = 10_000  # how long a process may take from letting go of its namespaces to its end
 _PATIENCE_S = 10.0  # how long the shim of the last run may take to tidy up: its cgroups alone half of that
 
 
@@ -206,16 +207,17 @@ class _Shim:
             self._settle()
             _tell(self.go)
         except OSError as error:
-            if self._is_over():
+            if self._is_over(error):
                 return  # init ended first and has said why; it only was not to be found any more
             raise _Failed("record", error.errno, str(error), 125) from error
         if self.door is None:
             self.door = Door(self.poller, plan["socket"], attach=self._attach, obey=self._obey)
 
-    def _is_over(self) -> bool:
+    def _is_over(self, error: OSError) -> bool:
+        """Whether the run has ended. A process lets go of its namespaces, and of what /proc has of it, before it counts as ended."""
         ends = select.poll()
         ends.register(self.pidfd, select.POLLIN)
-        return bool(ends.poll(0))
+        return bool(ends.poll(_ENDING_MS if str(error.filename).startswith("/proc/") else 0))
 
     def _settle(self) -> None:
         """Go on once the networks are there; the container ends with the process that holds them."""

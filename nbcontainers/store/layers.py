@@ -44,7 +44,7 @@ LIMIT = "NBCONTAINERS_LAYER_LIMIT"
 def mistaken(layer: str, expected: Digest, actual: Digest) -> IntegrityError:
     """The error that a layer's archive is not the one that the image's configuration means."""
     return IntegrityError(
-        f"the layer {layer} unpacks to {actual} where its image says {expected}",
+        f"the layer {layer} has the diff ID {actual} where its image says {expected}",
         expected=expected,
         actual=actual,
         hint="it is damaged, or not its image's: get the image again, and if that does not help, do not use it",

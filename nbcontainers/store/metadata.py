@@ -12,6 +12,7 @@ log, which the last connection to close would fold back each time.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -99,16 +100,19 @@ class Metadata:
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
-        with contextlib.closing(
-            sqlite3.connect(self._path, timeout=self._patience, isolation_level=None)
-        ) as connection:
-            try:
+        try:
+            with contextlib.closing(
+                sqlite3.connect(self._path, timeout=self._patience, isolation_level=None)
+            ) as connection:
                 connection.execute("PRAGMA synchronous = NORMAL")
                 yield connection
-            except sqlite3.Error as error:
-                if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
-                    raise full(self._path) from error
-                raise
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                raise full(self._path) from error
+            if code == sqlite3.SQLITE_CANTOPEN and self._path.exists():
+                os.close(os.open(self._path, os.O_RDWR))  # raises with the reason, which SQLite keeps to itself
+            raise
 
     def _rebuild(self) -> None:
         """Make the index from the blobs. The caller holds the lock alone, so no connection is open on the old file."""

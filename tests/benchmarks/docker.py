@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import PATIENCE_S
+
 from .image import NAME, Base
 from .peers import CGROUP, LIMITS, Peer, last_words
 from .spawn import Unavailable
@@ -44,7 +46,7 @@ class Docker(Peer):
         log = self.folder / "log"
         with log.open("wb") as stream:
             self._daemon = subprocess.Popen(words, env=self.env, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while not (self.folder / "socket").exists() or not self._choose_client():
             if self._daemon.poll() is not None or time.monotonic() > deadline:
                 raise Unavailable(f"dockerd does not start: {last_words(log.read_text(errors='replace'))}")

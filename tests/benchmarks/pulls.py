@@ -17,6 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from tests.machine import free_port
+from tests.waiting import PATIENCE_S
+
 from . import image, tree
 from .docker import Docker
 from .harness import OURS, Contender, Session, Table, Target, main
@@ -118,9 +121,7 @@ class Registry(Peer):
     needs_root: ClassVar[bool] = False
 
     def prepare(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.host = f"127.0.0.1:{port}"
         config = self.folder / "config.yml"
         config.write_text(
@@ -132,7 +133,7 @@ class Registry(Peer):
             self._process = subprocess.Popen(
                 [self.path, "serve", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
@@ -145,7 +146,7 @@ class Registry(Peer):
     def __exit__(self, *_: object) -> None:
         if process := getattr(self, "_process", None):
             process.terminate()
-            process.wait(30)
+            process.wait(PATIENCE_S)
         super().__exit__()
 
     def blobs_given(self) -> int:

@@ -199,13 +199,17 @@ class Notebook:
         light = "true" if name == "Light" else "false"
         self.page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached")
 
+    def settle(self) -> None:
+        """Wait until nothing is on its way from one look to another: colours fade from theme to theme."""
+        self.page.wait_for_function("() => !document.getAnimations().some(one => one instanceof CSSTransition)")
+
     def look(self, name: str, selector: str = ".nbc") -> None:
         """Keep a picture of the element in both themes, and fail if it is not accessible in one of them."""
         from axe_playwright_python.sync_playwright import Axe
 
         for theme in ("Light", "Dark"):
             self.theme(theme)
-            self.page.wait_for_timeout(200)  # colours fade from one theme to the other
+            self.settle()
             self.shot(f"{name}-{theme.lower()}", selector)
             found = (
                 Axe().run(self.page, context=selector, options={"resultTypes": ["violations"]}).response["violations"]

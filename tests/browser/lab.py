@@ -48,7 +48,11 @@ def serve(home: Path) -> Iterator[Lab]:
     port = free_port()
     settings = home / "config" / "labconfig"
     settings.mkdir(parents=True)
-    quiet = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+    quiet = {
+        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+        # What a kernel has to say after a second is dropped: on a busy machine that is all of it.
+        "@jupyterlab/completer-extension:manager": {"providerTimeout": 60_000},
+    }
     (settings / "default_setting_overrides.json").write_text(json.dumps(quiet))
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "IPYTHON", "PYTEST"))

@@ -102,7 +102,7 @@ def test_a_failed_build_and_a_live_run_look_calm(notebook):
     notebook.look("failure", ".nbc-build")
     for theme in ("Light", "Dark"):
         notebook.theme(theme)
-        page.wait_for_timeout(200)
+        notebook.settle()
         notebook.shot(f"calm-{theme.lower()}", ".jp-Notebook")
 
 

@@ -248,7 +248,6 @@ def test_usage_goes_on_while_another_cell_runs(notebook):
     notebook.done(3)
     expect(page.get_by_text("ended", exact=True)).to_be_visible()
     expect(page.get_by_text("exit code 0")).to_be_visible()
-    page.wait_for_timeout(300)
     notebook.look("usage-ended")
 
 

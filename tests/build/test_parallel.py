@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from nbcontainers.events import Event, Output, Progress, StepFinished, StepStart
 from tests.build.conftest import Builder
 from tests.build.test_interrupts import left_running
 from tests.build.test_solver import unique
-from tests.waiting import PATIENCE_S, clock
+from tests.waiting import HICCUP_S, PATIENCE_S, clock
 
 MANY = 30
 
@@ -29,29 +30,35 @@ def stages(count: int, command: str) -> str:
 
 
 class Overlap:
-    """Hears of a build, and knows how many commands ran at once, at most."""
+    """Hears of a build, and knows how many commands ran at once, at most and on average."""
 
     def __init__(self) -> None:
-        self.running: set[int] = set()
+        self.running: dict[int, float] = {}
         self.most = 0
+        self.first = self.last = self.taken = 0.0
 
     def __call__(self, event: Event) -> None:
         match event:
             case StepStarted(text=text, number=number) if text.startswith("RUN"):
-                self.running.add(number)
+                self.running[number] = time.monotonic()
+                self.first = self.first or self.running[number]
                 self.most = max(self.most, len(self.running))
-            case StepFinished(number=number):
-                self.running.discard(number)
+            case StepFinished(number=number) if number in self.running:
+                self.last = time.monotonic()
+                self.taken += self.last - self.running.pop(number)
+
+    @property
+    def average(self) -> float:
+        return self.taken / (self.last - self.first)
 
 
 def test_thirty_stages_overlap(builder: Builder) -> None:
     """But no more of them at once than this machine has use for; the second build finds them all."""
     text = stages(MANY, f"sleep 0.3; echo {unique()} {{n}} > /made")
     overlap = Overlap()
-    begun = clock()
     builder.build(text, on_event=overlap)
     assert 1 < overlap.most <= jobs.most()
-    assert clock() - begun < MANY * 0.3
+    assert overlap.average > 1.3
     assert len(builder.store.worker.pids()) <= 1
     builder.build(text)
     assert all(builder.cached)
@@ -206,7 +213,7 @@ def test_an_interrupt_ends_all_of_them(builder: Builder, instant: float) -> None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert clock() - rung[0] < 1
+    assert clock() - rung[0] < 1 + HICCUP_S
     assert left_running(word) == []
     assert sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("step")) == []
     finished = sorted(event.number for event in builder.events if isinstance(event, StepFinished))

@@ -109,7 +109,7 @@ def test_private_caches_are_kept_apart_and_locked_ones_wait(builder: Builder) ->
         thread = threading.Thread(target=wait)
         thread.start()
         made.append("first")
-    thread.join(30)
+    thread.join()
     assert made == ["first", "second"]
 
 

@@ -31,6 +31,7 @@ from . import intruder
 
 PROFILES = ("docker", "sandbox")
 TEXT = Path(intruder.__file__).read_text()
+HOST_SOCKET = f"nbcontainers-attack-{os.getpid()}"
 NUMBERS = json.dumps(seccomp.numbers(os.uname().machine))
 # What only --privileged and no policy let in, by the attack that then gets it: the others do harm where they are let in.
 REAL = {
@@ -69,9 +70,10 @@ def answers(engine: Engine) -> Callable[[str], dict[str, str]]:
     def look(profile: str) -> dict[str, str]:
         if profile not in found:
             with socket.socket(socket.AF_UNIX) as host:  # one of the sockets that it looks for
-                host.bind("\0nbcontainers-attack")
+                host.bind("\0" + HOST_SOCKET)
                 host.listen()
-                container = engine.run("toolbox", "python3", "-c", TEXT, NUMBERS, rm=True, profile=profile)
+                env = [f"HOST_SOCKET={HOST_SOCKET}"]
+                container = engine.run("toolbox", "python3", "-c", TEXT, NUMBERS, env=env, rm=True, profile=profile)
                 text = said(container)
             assert text.startswith("{"), text
             found[profile] = json.loads(text)

@@ -50,8 +50,8 @@ def test_the_name_of_the_host_is_shared(engine: Engine, shell: Shell) -> None:
 
 def test_ipc_of_another_container_is_shared_if_it_lets(engine: Engine, shell: Shell) -> None:
     """A ``shareable`` container's memory and namespace; others, and those that do not run, are named in the error."""
-    shared = engine.run("toolbox", "sleep", "60", ipc="shareable")
-    closed = engine.run("toolbox", "sleep", "60")
+    shared = engine.run("toolbox", "sleep", "600", ipc="shareable")
+    closed = engine.run("toolbox", "sleep", "600")
     shell("echo hello > /dev/shm/x", ipc=f"container:{shared.name}")
     assert shell("cat /dev/shm/x", ipc=f"container:{shared.id[:12]}") == "hello\n"
     inside = os.readlink(f"/proc/{shared.state.pid}/ns/ipc")
@@ -68,13 +68,13 @@ def test_ipc_of_another_container_is_shared_if_it_lets(engine: Engine, shell: Sh
 
 def test_processes_of_another_container_are_seen(engine: Engine, shell: Shell) -> None:
     """``--pid container:`` joins its process namespace: there pid 1 is the other's; with a single id, without a supervisor."""
-    other = engine.run("toolbox", "sleep", "61")
+    other = engine.run("toolbox", "sleep", "610")
     options: dict[str, object] = {"pid": f"container:{other.name}"}
     if engine.host().tier in ("T2", "T3"):
         with pytest.raises(HostError, match="the supervisor of this container's identities"):
             engine.create("toolbox", "true", **options)  # type: ignore[arg-type]
         options["security_opt"] = ["identity=off"]
-    assert shell("tr '\\0' ' ' < /proc/1/cmdline; echo $$", **options).split()[:2] == ["sleep", "61"]
+    assert shell("tr '\\0' ' ' < /proc/1/cmdline; echo $$", **options).split()[:2] == ["sleep", "610"]
     assert other.state.status == "running"
 
 
@@ -82,7 +82,7 @@ def test_one_user_namespace_is_lived_in_without_privilege(engine: Engine, shell:
     """Who shares another's IPC has users and networks all the same, as far as both are in one; else the error says why."""
     if engine.host().tier == "T0":
         pytest.skip("needs an ordinary user: root shares what it likes")
-    other = engine.run("toolbox", "sleep", "60", ipc="shareable", network="none")
+    other = engine.run("toolbox", "sleep", "600", ipc="shareable", network="none")
     shared: dict[str, object] = {"ipc": f"container:{other.name}", "network": "none"}
     script = "readlink /proc/self/ns/user; touch /dev/shm/f; chown 5:6 /dev/shm/f; stat -c %u:%g /dev/shm/f"
     assert shell(script, **shared).split() == [os.readlink(f"/proc/{other.state.pid}/ns/user"), "5:6"]

@@ -125,7 +125,7 @@ def test_a_range_of_the_host_gives_its_first_free_port(engine: Engine, servers: 
     """``8000-8010:80`` takes the first that is free, and all taken is a conflict."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = min(taken.getsockname()[1], 65000)
-        container = engine.create("toolbox", "sleep", "60", publish=[f"127.0.0.1:{port}-{port + 30}:80"], rm=True)
+        container = engine.create("toolbox", "sleep", "600", publish=[f"127.0.0.1:{port}-{port + 30}:80"], rm=True)
         container.start(detach=True)
         assert port < container.ports()[0][1] <= port + 30
         container.remove(force=True)
@@ -238,7 +238,7 @@ def own_address() -> str:
 def test_all_exposed_ports_can_be_published(engine: Engine, tmp_path: Path) -> None:
     """``-P`` publishes what the image and ``--expose`` name, each on a free port."""
     engine.build("FROM toolbox\nEXPOSE 80 53/udp\n", tag="exposing")
-    container = engine.run("exposing", "sleep", "60", publish_all=True, expose=["81"], detach=True)
+    container = engine.run("exposing", "sleep", "600", publish_all=True, expose=["81"], detach=True)
     assert {(port, protocol) for _, _, port, protocol in container.ports()} == {(80, "tcp"), (53, "udp"), (81, "tcp")}
     container.remove(force=True)
     assert engine.remove_image("exposing", force=True)
@@ -311,7 +311,7 @@ def test_ipv6_where_it_is_wanted(engine: Engine) -> None:
 
 def test_many_at_once_get_each_an_address_of_its_own(engine: Engine, network: str) -> None:
     """Eight started by eight threads: eight addresses."""
-    made = [engine.create("toolbox", "sleep", "60", network=network) for _ in range(8)]
+    made = [engine.create("toolbox", "sleep", "600", network=network) for _ in range(8)]
     threads = [threading.Thread(target=container.start, kwargs={"detach": True}) for container in made]
     for thread in threads:
         thread.start()

@@ -179,6 +179,12 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
         file.write(b"through")
     assert os.read(reader, 100) == b"through"
     os.close(reader)
+    reader, end = os.pipe()
+    with wholefile.written(f"/dev/fd/{end}") as file:
+        file.write(b"nameless")
+    assert os.read(reader, 100) == b"nameless"
+    os.close(reader)
+    os.close(end)
     with pytest.raises(HostError, match="cannot write"), wholefile.written(tmp_path / "no/where") as file:
         pass
 

@@ -120,7 +120,7 @@ def test_a_group_below_another_is_made_and_goes_with_it(engine: Engine, shell: S
         container.remove()
         return
     name = f"nbc-test-{os.getpid()}"
-    container = engine.run("toolbox", "sleep", "60", memory="64m", cgroup_parent=f"/{name}/below")
+    container = engine.run("toolbox", "sleep", "600", memory="64m", cgroup_parent=f"/{name}/below")
     lines = Path(f"/proc/{container.state.pid}/cgroup").read_text()
     assert f"/{name}/below/nbcontainers-{container.id}" in lines
     container.remove(force=True)
@@ -154,7 +154,7 @@ def test_weights_and_real_time_reach_the_kernel(engine: Engine) -> None:
         words |= {"blkio_weight": 300}
     else:
         del wanted["blkio.bfq.weight"]
-    container = engine.run("toolbox", "sleep", "60", **words)  # type: ignore[arg-type]
+    container = engine.run("toolbox", "sleep", "600", **words)  # type: ignore[arg-type]
     try:
         assert read(engine, *wanted) == wanted
     finally:
@@ -167,7 +167,7 @@ def test_weights_and_real_time_reach_the_kernel(engine: Engine) -> None:
 
 def test_limits_of_a_running_container_are_changed(engine: Engine, shell: Shell) -> None:
     """At once, also in a cgroup that it had not before; what enters later is held too, and so is the next start."""
-    container = engine.run("toolbox", "sh", "-c", "sleep 60 & sleep 60", memory="64m")
+    container = engine.run("toolbox", "sh", "-c", "sleep 600 & sleep 600", memory="64m")
     try:
         if not engine._host.hierarchy.parents:
             with pytest.raises(HostError, match="cannot be changed while it runs"):
@@ -228,7 +228,7 @@ def test_what_cannot_be_changed_is_refused(engine: Engine) -> None:
 def test_usage_has_network_and_pressure(engine: Engine) -> None:
     """Interfaces of its own network (loopback is none), and nothing of the host's; pressure where a v2 tree is mounted."""
     for network, wanted in (("none", ()), ("host", None)):
-        container = engine.run("toolbox", "sleep", "60", network=network)
+        container = engine.run("toolbox", "sleep", "600", network=network)
         try:
             usage = container.usage()
             assert usage.network == wanted

@@ -16,7 +16,7 @@ import pytest
 from nbcontainers.jupyter import words
 from tests.jupyter import samples
 from tests.jupyter.conftest import ROOT
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import HICCUP_S, PATIENCE_S, until
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -54,7 +54,7 @@ def test_loading_is_quick_and_imports_nothing_that_is_not_used() -> None:
     foreign, own, took = done.stdout.strip().splitlines()[-3:]
     assert foreign == "[]"
     assert own == "[]"
-    assert float(took) < 1.0, "the target is 0.15"
+    assert float(took) < 1 + HICCUP_S, "the target is 0.15"
 
 
 def test_a_build_shows_its_steps_and_then_the_layers(kernel) -> None:
@@ -138,7 +138,7 @@ def test_the_interrupt_button_stops_a_container_within_a_second(kernel) -> None:
     stopped = kernel.run(f"%run_container --rm --name gone {waits}", interrupt_after="begun")
     assert stopped.error["ename"] == "Interrupted"
     assert stopped.traceback.count("\n") == 0
-    assert stopped.seconds < 1.5, "half a second to end by itself"
+    assert stopped.seconds < 1 + HICCUP_S, "half a second to end by itself"
     assert processes_with(word) == []
     kept = kernel.run(f"%run_container --name kept {waits}", interrupt_after="begun")
     assert "it is kept" in kept.traceback
@@ -259,7 +259,7 @@ def test_usage_returns_at_once_and_ends_with_the_container(kernel) -> None:
     """The samples come from a thread, while other cells run; the notebook keeps the last."""
     kernel.run("%run_container -d --rm --name busy hello sh -c 'while :; do :; done'")
     shown = kernel.run("%cgroups busy")
-    assert shown.seconds < 2
+    assert shown.seconds < 1 + HICCUP_S
     assert WIDGET in shown.outputs[0]
     assert "busy" in shown.text
     threads = "import threading; print([t.name for t in threading.enumerate() if t.name == 'nbcontainers-watch'])"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
@@ -18,7 +19,7 @@ from nbcontainers.events import Event
 from nbcontainers.runtime import processes
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.execution import Execution
-from nbcontainers.runtime.running import Running
+from nbcontainers.runtime.running import Running, logs
 from tests.waiting import PATIENCE_S, until
 
 from .conftest import Box, text
@@ -70,7 +71,7 @@ def test_it_holds_what_the_container_holds(box: Box, running: Running) -> None:
     groups = "cat /proc/{}/cgroup"
     assert run(running, "sh", "-c", groups.format("self"))[1] == run(running, "sh", "-c", groups.format(1))[1]
     pid = states.load_state(running.folder).pid
-    execution = running.exec(wish("sleep", "60"), stdin=False)
+    execution = running.exec(wish("sleep", "600"), stdin=False)
     assert Path(f"/proc/{execution.pid}/cgroup").read_text() == Path(f"/proc/{pid}/cgroup").read_text()
     execution.close()
 
@@ -111,7 +112,7 @@ def test_a_command_that_cannot_be_run(running: Running, words: dict[str, Any], c
 def test_a_signal_is_told_from_an_exit_code(running: Running) -> None:
     """128 and the signal's number."""
     assert run(running, "sh", "-c", "kill -TERM $$")[0] == 143
-    execution = running.exec(wish("sleep", "60"), stdin=False)
+    execution = running.exec(wish("sleep", "600"), stdin=False)
     execution.signal(2)
     assert execution.wait(PATIENCE_S) == 130
 
@@ -157,7 +158,7 @@ def test_it_outlives_its_caller_when_detached(running: Running) -> None:
 
 def test_it_dies_with_its_container(running: Running) -> None:
     """Nothing of the container goes on in a command that was entered."""
-    execution = running.exec(wish("sleep", "60"), stdin=False)
+    execution = running.exec(wish("sleep", "600"), stdin=False)
     assert running.stop(PATIENCE_S) == 0
     assert execution.wait(PATIENCE_S) == 137
     assert not processes.start_time(execution.pid)
@@ -202,6 +203,29 @@ def test_a_command_that_is_killed_before_it_runs_harms_no_other(box: Box) -> Non
     assert not killer.is_over()
     assert killer.stop(0) == 137
     assert killer.state.error == ""
+
+
+def test_a_container_that_ends_while_it_is_entered_ends_as_it_wanted(box: Box) -> None:
+    """With its own exit code, however many come in just then; they hear that it ended, if they were not killed with it."""
+    for _ in range(4):
+        ending = box.start("sh", "-c", "trap 'exit 7' TERM; echo; while :; do sleep 0.02; done")
+        until(lambda ending=ending: list(logs(ending.folder)))
+
+        def enter(_: int, ending: Running = ending) -> None:
+            with contextlib.suppress(Conflict):
+                while True:
+                    try:
+                        ending.exec(wish("true"), stdin=False).wait(PATIENCE_S)
+                    except LaunchError as error:
+                        if "before it ran" not in str(error):
+                            raise
+
+        with ThreadPoolExecutor(8) as pool:
+            entering = pool.map(enter, range(8))
+            ending.signal(15)
+            assert ending.wait(PATIENCE_S) == 7
+            list(entering)
+        assert ending.state.error == ""
 
 
 def test_a_terminal(running: Running) -> None:
@@ -263,7 +287,7 @@ def test_an_execution_is_let_go_of_when_it_is_forgotten(running: Running) -> Non
     """Nothing stays open of one that nobody holds."""
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
-        running.exec(wish("sleep", "60"), stdin=True)
+        running.exec(wish("sleep", "600"), stdin=True)
     until(lambda: len(os.listdir("/proc/self/fd")) == before)
     assert isinstance(running.exec(wish("true"), stdin=False), Execution)
 
@@ -274,8 +298,8 @@ def test_memory_that_is_watched_counts_what_was_entered(box: Box) -> None:
 
     if "memory" in box.host.hierarchy.controllers:
         pytest.skip("a cgroup counts here")
-    running = box.start("sleep", "60", resources=Resources(memory=64 << 20))
-    hog = "head -c 200000000 /dev/zero | tail -c 190000000 | sleep 30"
+    running = box.start("sleep", "600", resources=Resources(memory=64 << 20))
+    hog = "head -c 200000000 /dev/zero | tail -c 190000000 | sleep 300"
     assert running.exec(wish("sh", "-c", hog), stdin=False).wait(PATIENCE_S) == 137
     assert running.wait(PATIENCE_S) == 137
     assert states.load_state(running.folder).out_of_memory

@@ -99,7 +99,7 @@ def test_a_foreground_container_is_not_started_again_without_its_engine(box: Box
 def test_health_is_found_by_asking(box: Box) -> None:
     """Starting, unhealthy after so many failures, healthy at the first success; the last results are kept."""
     check = HealthCheck(test=("sh", "-c", "echo looked; test -e /tmp/ok"), interval=0.1, retries=2)
-    running = start(box, "sleep", "60", check=check)
+    running = start(box, "sleep", "600", check=check)
 
     def status() -> str:
         health = states.load_state(running.folder).health
@@ -117,7 +117,7 @@ def test_health_is_found_by_asking(box: Box) -> None:
 def test_a_check_that_takes_too_long_is_ended(box: Box) -> None:
     """And counts as a failure; the container is none the worse."""
     check = HealthCheck(test=("sleep", "600"), interval=0.05, timeout=0.2, retries=1)
-    running = start(box, "sleep", "60", check=check)
+    running = start(box, "sleep", "600", check=check)
 
     def log() -> Any:
         health = states.load_state(running.folder).health
@@ -131,7 +131,7 @@ def test_a_check_that_takes_too_long_is_ended(box: Box) -> None:
 def test_failures_while_it_starts_up_do_not_count(box: Box) -> None:
     """Within the start period it stays starting."""
     check = HealthCheck(test=("false",), interval=0.05, retries=1, start_period=60, start_interval=0.05)
-    running = start(box, "sleep", "60", check=check)
+    running = start(box, "sleep", "600", check=check)
 
     def health() -> Any:
         return states.load_state(running.folder).health

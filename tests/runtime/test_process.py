@@ -36,7 +36,7 @@ class TestExitCodes:
 
     def test_a_signal_is_128_and_its_number(self, box: Box) -> None:
         """And the state says the same, to whoever reads it."""
-        running = box.start("sleep", "60")
+        running = box.start("sleep", "600")
         running.signal(signal.SIGKILL)
         assert running.wait() == 137
         found = states.load_state(running.folder)
@@ -45,7 +45,7 @@ class TestExitCodes:
 
     def test_waiting_has_an_end(self, box: Box) -> None:
         """A timeout is a TimeoutError, and waiting again is possible, for others too."""
-        running = box.start("sleep", "60")
+        running = box.start("sleep", "600")
         with pytest.raises(TimeoutError):
             running.wait(0.05)
         other = box.runtime.open(running.folder)
@@ -70,10 +70,10 @@ class TestState:
 
     def test_it_is_there_before_the_start_returns(self, box: Box) -> None:
         """Running, with the pid that the host knows."""
-        running = box.start("sleep", "60")
+        running = box.start("sleep", "600")
         found = states.load_state(running.folder)
         assert (found.status, found.tier, found.detached) == ("running", box.host.tier, False)
-        assert Path(f"/proc/{found.pid}/cmdline").read_bytes() == b"sleep\x0060\x00"
+        assert Path(f"/proc/{found.pid}/cmdline").read_bytes() == b"sleep\x00600\x00"
         assert (found.lacks, found.not_enforced) == (box.host.notes(), ())
 
     def test_limits_that_nobody_enforces_are_named(self, box: Box) -> None:
@@ -241,7 +241,7 @@ class TestDetached:
 
     def test_the_socket_is_private(self, box: Box) -> None:
         """0600 in a folder that is 0700, with a path that fits; gone with the container."""
-        running = box.start("sleep", "60", detach=True)
+        running = box.start("sleep", "600", detach=True)
         path = states.load_extra(running.folder)["socket"]
         until(lambda: os.path.exists(path))
         assert os.stat(path).st_mode & 0o777 == 0o600
@@ -298,7 +298,7 @@ class TestSignals:
 
         # A process is known by its pid and its start, in ticks of 10 ms: no pid comes round in one of those, but here it would.
         time.sleep(0.03)
-        victim = subprocess.Popen(["sleep", "60"])
+        victim = subprocess.Popen(["sleep", "600"])
         try:
             path = running.folder / "state.json"
             data = json.loads(path.read_text())
@@ -390,7 +390,7 @@ class TestMany:
         """A closed Runtime leaves no container of the foreground and no zygote."""
         folder, rootfs = box.prepare()
         with Runtime(run_dir, box.host) as runtime:
-            running = runtime.start(folder, box.spec("sleep", "60"), rootfs, state=box.state(folder, ("sleep",)))
+            running = runtime.start(folder, box.spec("sleep", "600"), rootfs, state=box.state(folder, ("sleep",)))
             pid = running.state.pid
         assert not os.path.exists(f"/proc/{pid}")
         found = states.load_state(folder)
@@ -441,7 +441,7 @@ def test_a_container_can_be_started_again(box: Box) -> None:
 def test_a_container_cannot_be_started_twice(box: Box) -> None:
     """While it runs a second start fails, after a few seconds' patience, and harms neither it nor its state."""
     folder, rootfs = box.prepare()
-    running = box.runtime.start(folder, box.spec("sleep", "60"), rootfs, state=box.state(folder, ("sleep",)))
+    running = box.runtime.start(folder, box.spec("sleep", "600"), rootfs, state=box.state(folder, ("sleep",)))
     before = running.state
     with pytest.raises(LaunchError, match="runs already"):
         box.runtime.start(folder, box.spec("true"), rootfs, state=box.state(folder, ("true",)))

@@ -41,7 +41,7 @@ def test_it_is_small(box: Box) -> None:
     zygote = box.runtime.zygote_pid()
     assert zygote is not None
     assert resident(zygote) <= 15 << 20
-    running = box.start("sleep", "60")
+    running = box.start("sleep", "600")
     from nbcontainers.runtime import state as states
 
     assert resident(states.load_extra(running.folder)["shim"]) <= 15 << 20

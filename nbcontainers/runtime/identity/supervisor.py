@@ -9,6 +9,7 @@ from __future__ import annotations
 import _socket
 import marshal
 import os
+import resource
 import select
 
 from ...linux import notify, syscalls
@@ -40,7 +41,7 @@ _ASKING = {
     "setns",
     "getsockopt",
 }
-_LOW = 3
+_LOW, _HIGH = 3, 200
 
 
 def join(channel: int, program: bytes, ids: tuple[int, int, list[int]]) -> None:
@@ -148,9 +149,11 @@ def _run(plan: Plan, pidfd: int, channel: int, report: int) -> NoReturn:
 
 def _keep_only(*descriptors: int) -> list[int]:
     """Close everything but these, and return their new numbers."""
-    high = [os.dup2(number, 200 + place, inheritable=False) for place, number in enumerate(descriptors)]
-    syscalls.close_range(0, 199)
-    syscalls.close_range(200 + len(high))
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    above = _HIGH if most < 0 else max(max(descriptors) + 1, min(_HIGH, most - len(descriptors)))
+    high = [os.dup2(number, above + place, inheritable=False) for place, number in enumerate(descriptors)]
+    syscalls.close_range(0, above - 1)
+    syscalls.close_range(above + len(high))
     null = os.open(os.devnull, os.O_RDWR)
     for number in range(_LOW):
         if number != null:

@@ -250,7 +250,7 @@ def test_a_supervisor_that_is_killed_takes_the_container_along(box: Box) -> None
 
 def test_nothing_is_left_of_it(box: Box) -> None:
     """The supervisor ends with its container, however that ends."""
-    running = box.start("sleep", "60")
+    running = box.start("sleep", "600")
     found = children(shim(running.folder))
     assert len(found) == 2
     running.signal(9)
