@@ -12,6 +12,8 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
 from ..errors import NBContainersError, NotFound
@@ -23,6 +25,7 @@ from .source import did_you_mean
 from .wildcards import compiled, has_wildcards
 
 _LINKS = 255
+_AT_ONCE = 1000  # lines that are hashed at once
 _BEGINNING = 16  # hexadecimal digits of a digest that tell two contents apart
 EMPTY = Digest.of(b"")
 
@@ -148,7 +151,7 @@ class Context:
         ):
             mode = f"{stat.S_IMODE(status.st_mode):o}"
             if stat.S_ISREG(status.st_mode) and self._digests is not None:
-                content = self._digests.of(path, self._host(path), status).removeprefix("sha256:")
+                content = self._digests.of(path, status).removeprefix("sha256:")
             elif stat.S_ISLNK(status.st_mode):
                 content = Digest.of(os.fsencode(os.readlink(self._host(path)))).hex
             else:
@@ -203,14 +206,25 @@ class Context:
             _, state = self.ignore.below("/".join(parts[:depth]), state)
         return state
 
+    def _listed(self, path: str) -> list[tuple[str, os.stat_result]]:
+        """What is in a folder, by the bytes of the names. By a descriptor: the kernel then looks up no path for each."""
+        folder = os.open(self._host(path), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with os.scandir(folder) as listed:
+                found = [(entry.name, entry.stat(follow_symlinks=False)) for entry in listed]
+        finally:
+            os.close(folder)
+        # Text and bytes have one order but for names that are no UTF-8 or lie beyond the first 65,536 characters.
+        plain = "".join(name for name, _ in found).isascii()
+        found.sort(key=itemgetter(0) if plain else lambda one: os.fsencode(one[0]))
+        return found
+
     def _walk(self, path: str, state: Matched, excluded: list[str]) -> Iterator[tuple[str, os.stat_result]]:
         """Everything below a folder that is in the context, a folder before what is in it, in the order of names."""
-        with os.scandir(self._host(path)) as listed:
-            entries = sorted(listed, key=lambda entry: os.fsencode(entry.name))
-        for entry in entries:
-            below = f"{path}/{entry.name}" if path else entry.name
+        prefix = f"{path}/" if path else ""
+        for name, status in self._listed(path):
+            below = prefix + name
             hidden, matched = self.ignore.below(below, state) if self.ignore.patterns else (False, state)
-            status = entry.stat(follow_symlinks=False)
             folder = stat.S_ISDIR(status.st_mode)
             if not hidden:
                 yield below, status
@@ -280,22 +294,24 @@ class Context:
             self._digests = FileDigests(self._kept, self.root)
         status = self._lstat(path)
         if not stat.S_ISDIR(status.st_mode):
-            return Selected(name, path, False, (), Digest.of(self._line("", path, status)))
+            return Selected(name, path, False, (), Digest.of(os.fsencode(self._line("", path, status))))
         total, excluded = hashlib.sha256(), list[str]()
         meant = Selected(name, path, True, (), EMPTY, include, exclude)
-        for below, inner in self._picked(meant, excluded):
-            total.update(self._line(below[len(path) + 1 :] if path else below, below, inner))
+        start = len(path) + 1 if path else 0
+        lines = (self._line(below[start:], below, inner) for below, inner in self._picked(meant, excluded))
+        while block := "".join(islice(lines, _AT_ONCE)):
+            total.update(os.fsencode(block))
         return replace(meant, excluded=tuple(excluded), digest=Digest("sha256:" + total.hexdigest()))
 
-    def _line(self, relative: str, path: str, status: os.stat_result) -> bytes:
+    def _line(self, relative: str, path: str, status: os.stat_result) -> str:
         """What stands for one file in a digest: NUL ends each field, so that no name can pretend to be another field."""
-        host, content = self._host(path), ""
+        content = ""
         if stat.S_ISREG(status.st_mode):
             assert self._digests is not None
-            content = self._digests.of(path, host, status)
+            content = self._digests.of(path, status)
         elif stat.S_ISLNK(status.st_mode):
-            content = os.readlink(host)
-        return os.fsencode(f"{relative}\0{status.st_mode:o}\0{content}\0")
+            content = os.readlink(self._host(path))
+        return f"{relative}\0{status.st_mode:o}\0{content}\0"
 
     def _missing(self, source: str, path: str) -> NotFound:
         folder, _, name = path.rpartition("/")

@@ -7,13 +7,14 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from ..errors import BuildError, Conflict, DockerfileError, IntegrityError, LaunchError, NBContainersError, NotFound
-from ..events import Event, Observer, Output, Warned
+from ..events import Event, Observer, Output
 from ..linux import capabilities
 from ..oci.descriptor import CONFIG, MANIFEST, Descriptor, Digest, Platform
 from ..oci.image import Image, ImageConfig, Manifest, chain_ids
@@ -23,7 +24,8 @@ from ..runtime import defaults, namefiles
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..runtime.running import Running
-from ..store import stopping
+from ..store import filling, stopping
+from ..store.filling import Call
 from ..store.leases import Lease
 from ..store.store import Store
 from .context import Context, clean
@@ -39,6 +41,9 @@ HOSTNAME = "buildkitsandbox"
 OUTPUT_KEPT = 64 << 10
 # An image that lacks these gets them with its first RUN, and keeps them: so BuildKit has it.
 _KEPT = frozenset({"/dev", "/proc", "/sys"})
+
+Making = tuple[Made, Callable[[], None]]
+"""A layer that was made, on which others can stand at once, and what then brings its blob to the disk: that takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,21 +128,25 @@ class Executor:
         self.lease.add(key, *below.chain, *(layer.digest for layer in below.layers))
         self.store.snapshots.unpack(below.image(), on_event)
         try:
-            yield key, self.store.snapshots.prepare(key, below.chain)
+            yield key, self.store.snapshots.prepare(key, below.chain, volatile=True)
         finally:
             self.store.snapshots.remove(key)
         self._keys.discard(key)
 
-    def commit(self, key: str, epoch: int | None) -> Made:
-        """Make the snapshot a layer."""
-        layer = self.store.snapshots.commit(key, created=epoch)
+    def commit(self, key: str, epoch: int | None, first: Sequence[Call], on_event: Observer) -> Making:
+        """Make the snapshot a layer, after what is to be done to it first."""
+        files: list[tuple[Path, Descriptor, int]] = []
+        layer = self.store.snapshots.commit(
+            key, created=epoch, first=first, adopt=lambda *file: files.append(file), on_event=on_event
+        )
         self.lease.add(layer.descriptor.digest, layer.chain_id)
-        return Made(
+        made = Made(
             descriptor=layer.descriptor,
             diff_id=layer.diff_id,
             chain_id=layer.chain_id,
             created=instant(time.time() if epoch is None else epoch),
         )
+        return made, partial(self.store.content.adopt, *files[0])
 
     # RUN -----------------------------------------------------------------------------------------------------------------
 
@@ -150,7 +159,7 @@ class Executor:
         inputs: Inputs,
         number: int,
         on_event: Observer,
-    ) -> Made:
+    ) -> Making:
         """Execute a command in a snapshot. BuildError if it fails or cannot be started.
 
         Args:
@@ -192,9 +201,9 @@ class Executor:
                     spec = self.settings.insecure(spec)
                 self.command(node, step, spec, rootfs, folder, _Tail(number, on_event))
             copied = self.store.snapshots.name == "copy"
-            destinations = [mount.destination for mount in spec.mounts if mount.destination not in _KEPT]
-            self.store.worker.clear_stubs(key, below.chain, destinations, copied=copied)
-            return self.commit(key, step.epoch)
+            destinations = _stubs([mount.destination for mount in spec.mounts])
+            stubs = filling.clear_stubs(key, below.chain, destinations, copied=copied)
+            return self.commit(key, step.epoch, [stubs], on_event)
 
     def memory(self) -> tuple[Mount, ...]:
         """/dev/shm, where it is to have another size than the usual one."""
@@ -257,84 +266,74 @@ class Executor:
         contexts: Mapping[str, Context],
         inputs: Inputs,
         on_event: Observer,
-    ) -> Made:
+    ) -> Making:
         """Put files into a snapshot. DockerfileError where a source or an owner is not there, or a file would be a folder."""
         below = trees[node.parent] if node.parent is not None and not step.link else Tree()
-        with self.snapshot(below, on_event) as (key, mounts):
+        origin = self.snapshot(trees[node.origin], on_event) if node.origin is not None else contextlib.nullcontext()
+        with self.snapshot(below, on_event) as (key, mounts), origin as other, self.folder(key, "files") as scratch:
             try:
-                if node.origin is not None:
-                    self.copy_from(step, mounts, trees[node.origin], on_event)
-                self.copy_in(key, step, mounts, contexts.get(step.context), inputs, on_event)
+                calls = _calls_from(step, mounts, other[1]) if other is not None else []
+                calls += _calls_in(step, mounts, contexts.get(step.context), inputs, scratch)
+                return self.commit(key, step.epoch, calls, on_event)
             except (NotFound, Conflict, IntegrityError) as error:
                 raise DockerfileError(f"{node.place}: {error.message}", lines=node.lines, hint=error.hint) from error
-            return self.commit(key, step.epoch)
 
-    def copy_in(
-        self,
-        key: str,
-        step: Copy,
-        mounts: tuple[Mount, ...],
-        context: Context | None,
-        inputs: Inputs,
-        on_event: Observer,
-    ) -> None:
-        """Files of the context, what was fetched, and documents; with none of them, the folder itself."""
-        into = step.destination.endswith("/")
-        with self.folder(key, "files") as scratch:
-            groups: list[tuple[bool, bool, list[tuple[str, str]]]] = []
-            if context is not None:
-                groups += [(one.folder, step.unpack, context.rows(one)) for one in inputs.selected]
-            for fetch in inputs.fetches:
-                found = fetch()
-                rows = _tree(found.path) if found.path.is_dir() else [(str(found.path), found.name)]
-                groups.append((found.path.is_dir(), step.unpack_remotes, rows))
-            groups += [(False, False, [(_document(scratch, name, text), name)]) for name, text in step.documents]
-            if not (step.sources or step.documents or step.remotes):
-                groups = [(True, False, [])]
-            empty = scratch / "empty"
-            empty.mkdir()
-            for folder, unpack, rows in groups:
-                # The destination itself is no copy of a folder: what is in that goes into it.
-                self.store.worker.copy(
-                    mounts,
-                    [(str(empty), ""), *rows] if folder else rows,
-                    step.destination,
-                    directory=folder or into,
-                    chown=step.owner or None,
-                    chmod=step.mode,
-                    unpack=unpack and not folder,
-                    on_event=on_event,
-                )
 
-    def copy_from(self, step: Copy, mounts: tuple[Mount, ...], origin: Tree, on_event: Observer) -> None:
-        """Files of another tree."""
-        with self.snapshot(origin, on_event) as (_, theirs):
-            for source in step.sources:
-                place, include = source, Ignore()
-                if step.parents:
-                    above, pivot, rest = source.partition("/./")
-                    place, include = (
-                        clean(above if pivot else ""),
-                        Ignore.of([clean(rest if pivot else source) or "**"]),
-                    )
-                try:
-                    self.store.worker.copy_from(
-                        mounts,
-                        theirs,
-                        [f"/{place}"],
-                        step.destination,
-                        directory=step.destination.endswith("/"),
-                        chown=step.owner or None,
-                        chmod=step.mode,
-                        include=include.rules,
-                        exclude=Ignore.of(step.exclude).rules,
-                        must_match=not has_wildcards(source),
-                        on_event=on_event,
-                    )
-                except NotFound:
-                    if not has_wildcards(source):
-                        raise
-                    on_event(Warned(message=f"{source!r} matches nothing there"))
+def _calls_in(
+    step: Copy, mounts: tuple[Mount, ...], context: Context | None, inputs: Inputs, scratch: Path
+) -> list[Call]:
+    """What puts in files of the context, what was fetched, and documents; with none of them, the folder itself."""
+    groups: list[tuple[bool, bool, list[tuple[str, str]]]] = []
+    if context is not None:
+        groups += [(one.folder, step.unpack, context.rows(one)) for one in inputs.selected]
+    for fetch in inputs.fetches:
+        found = fetch()
+        rows = _tree(found.path) if found.path.is_dir() else [(str(found.path), found.name)]
+        groups.append((found.path.is_dir(), step.unpack_remotes, rows))
+    groups += [(False, False, [(_document(scratch, name, text), name)]) for name, text in step.documents]
+    if not (step.sources or step.documents or step.remotes):
+        groups = [(True, False, [])]
+    empty = scratch / "empty"
+    empty.mkdir()
+    return [
+        filling.copy(
+            mounts,
+            # The destination itself is no copy of a folder: what is in that goes into it.
+            [(str(empty), ""), *rows] if folder else rows,
+            step.destination,
+            directory=folder or step.destination.endswith("/"),
+            chown=step.owner or None,
+            chmod=step.mode,
+            unpack=unpack and not folder,
+        )
+        for folder, unpack, rows in groups
+    ]
+
+
+def _calls_from(step: Copy, mounts: tuple[Mount, ...], theirs: tuple[Mount, ...]) -> list[Call]:
+    """What puts in files of another tree."""
+    calls = []
+    for source in step.sources:
+        place, include = source, Ignore()
+        if step.parents:
+            above, pivot, rest = source.partition("/./")
+            place, include = clean(above if pivot else ""), Ignore.of([clean(rest if pivot else source) or "**"])
+        calls.append(
+            filling.copy_from(
+                mounts,
+                theirs,
+                [f"/{place}"],
+                step.destination,
+                directory=step.destination.endswith("/"),
+                chown=step.owner or None,
+                chmod=step.mode,
+                include=include.rules,
+                exclude=Ignore.of(step.exclude).rules,
+                must_match=not has_wildcards(source),
+                may_miss=f"{source!r} matches nothing there" if has_wildcards(source) else "",
+            )
+        )
+    return calls
 
 
 class _Tail:
@@ -370,6 +369,12 @@ def _attended(running: Running, tail: _Tail) -> int:
         raise
     finally:
         running.close()
+
+
+def _stubs(destinations: Sequence[str]) -> list[str]:
+    """Of the places where something was mounted those that were made in the tree itself, and are to go: no mount lies above."""
+    above = {f"{place}/" for place in destinations}
+    return [one for one in destinations if one not in _KEPT and not any(one.startswith(place) for place in above)]
 
 
 def _document(folder: Path, name: str, text: str) -> str:

@@ -1,7 +1,8 @@
 """Steps that are made at the same time, as one loop in the caller's thread has them.
 
 A step is a generator: what it does between two ``yield`` happens in the caller's thread, one step at a time; work that it
-yields is done in a thread beside that of other steps, and the answer sent in again. So a build that finds all in the cache
+yields is done in a thread beside that of other steps, and the answer sent in again. Once it yields ``MADE`` those that need it
+go on, beside what it still has to do. So a build that finds all in the cache
 starts no thread, and the events of all of them arrive in the caller's thread.
 """
 
@@ -14,7 +15,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from ..events import Event, Observer
 from ..store import stopping
@@ -22,8 +23,9 @@ from ..store.stopping import Stop
 from . import interrupts
 
 Work = Callable[[Observer], Any]
-# A step yields work, or the number of another step that it waits for.
-Task = Generator[Work | int, Any, None]
+# A step yields work, the number of another step whose very end it waits for, or MADE.
+Task = Generator["Work | int | Literal['made']", Any, None]
+MADE: Literal["made"] = "made"
 
 _ROOM = 256  # events that wait for the caller's thread: who tells more waits
 _AT_LEAST = 4  # commands wait for networks and disks, too
@@ -91,19 +93,27 @@ class Jobs:
             self.failed = index
             raise
         else:
-            if isinstance(wish, int):
+            if wish == MADE:
+                self._release(index)
+                self._go_on(index, None)
+            elif isinstance(wish, int):
                 self._waiting.setdefault(wish, []).append(index)
             else:
                 self._due.append((index, wish))
 
     def _finish(self, index: int) -> None:
         del self._tasks[index]
+        self._release(index)
+        for other in self._waiting.pop(index, ()):
+            self._go_on(other, None)
+
+    def _release(self, index: int) -> None:
+        """Let those go on that need a step; they are told once."""
         for user in self._users[index]:
             self._missing[user] -= 1
             if not self._missing[user]:
                 heapq.heappush(self._ready, user)
-        for other in self._waiting.pop(index, ()):
-            self._go_on(other, None)
+        self._users[index] = []
 
     def _start(self, index: int, work: Work) -> None:
         self._threads[index] = threading.Thread(target=self._act, args=(index, work), name=f"step {index}", daemon=True)

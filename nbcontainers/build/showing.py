@@ -18,6 +18,7 @@ from ..linux.idmap import Identity
 from ..oci.descriptor import Digest
 from ..oci.runtime import IdMapping, Mount
 from ..runtime.mountplan import SUBPATH
+from ..store import filling
 from ..store.store import Store
 from . import agents, caches
 from .context import Context, Selected
@@ -112,9 +113,10 @@ class Showing:
             rows = context.rows(selected)
             if selected.folder:
                 with tempfile.TemporaryDirectory(prefix=f"{key}-", dir=self._store.root / "snapshots") as empty:
-                    self._store.worker.copy(rootfs, [(empty, ""), *rows], "/", directory=True, on_event=self._on_event)
+                    call = filling.copy(rootfs, [(empty, ""), *rows], "/", directory=True)
+                    self._store.worker.do(call, on_event=self._on_event)
             else:
-                self._store.worker.copy(rootfs, rows, below, directory=False, on_event=self._on_event)
+                self._store.worker.do(filling.copy(rootfs, rows, below, directory=False), on_event=self._on_event)
         return _part(rootfs[0], mount, below)
 
     def _cache(self, mount: RunMount, stack: contextlib.ExitStack, held: dict[tuple[str, object], Path]) -> Mount:
@@ -127,7 +129,8 @@ class Showing:
             )
             if mount.origin is not None:
                 with self._snapshot(mount.origin) as (_, theirs):
-                    self._store.worker.copy_from([trees.bind(str(folder))], theirs, [mount.source], "/", directory=True)
+                    place = [trees.bind(str(folder))]
+                    self._store.worker.do(filling.copy_from(place, theirs, [mount.source], "/", directory=True))
 
         place = held.get((mount.id, key))
         if place is None:

@@ -23,7 +23,7 @@ from .earlier import UNASKED, Earlier, Step
 from .execute import Executor, Settings, Tree
 from .history import dated, instant
 from .inputs import Inputs, Sources
-from .jobs import Jobs, Task, Work
+from .jobs import MADE, Jobs, Task, Work
 from .plan import Network, Plan, plan
 from .reasons import Account, account
 from .records import Made, Records
@@ -140,6 +140,7 @@ def build(
             try:
                 solver.solve()
             finally:
+                solver.land()
                 earlier.ended()
                 store.worker.rest()
             image = solver.image(epoch)
@@ -217,6 +218,7 @@ class _Solver:
         self.layers: dict[int, Made] = {}
         self.anew: set[int] = set()
         self.making: dict[Digest, int] = {}  # the node that makes what a key stands for
+        self.landing: dict[int, Callable[[], None]] = {}  # what is made, and not yet brought to the disk and remembered
         self.steps: dict[int, BuildStep] = {}
         counted = (index for index, node in enumerate(made.nodes) if not isinstance(node.step, Configure))
         self.numbers = {index: number for number, index in enumerate(counted, 1)}
@@ -267,6 +269,24 @@ class _Solver:
             layer=diff_id,
             reason=reason,
         )
+        if index in self.landing:
+            if (
+                layer is not None and layer.chain_id == tree.chain_id
+            ):  # else it is unpacked from its blob, on what is below
+                yield MADE
+            yield partial(self.landed, index)
+            self.making = {key: node for key, node in self.making.items() if node != index}
+
+    def landed(self, index: int, tell: Observer = ignore) -> None:
+        """Bring what a step made to the disk, and remember it."""
+        if (landing := self.landing.pop(index, None)) is not None:
+            landing()
+
+    def land(self) -> None:
+        """The same for what other steps made that ended well before the build was stopped."""
+        for index in tuple(self.landing):
+            with contextlib.suppress(NBContainersError, OSError):
+                self.landed(index)
 
     def layer(self, index: int, below: Tree, number: int) -> Generator[Work | int, Any, tuple[Made, bool, str]]:
         """The layer of a RUN, COPY or WORKDIR, whether it was in the cache, and why it was made anew."""
@@ -301,7 +321,9 @@ class _Solver:
         for place, shared in self.sharing.find(keys) if may_find else ():
             found = yield partial(self.brought, place, shared, below, number)
             if found:
-                self.keep(index, keys, found)
+                for key in keys:
+                    self.records.keep(key, found)
+                self.sharing.note(index, keys, found)
                 self.earlier.made(keys[0], self.account(node, base, inputs))
                 return found, True, ""
         account = self.account(node, base, inputs)
@@ -312,29 +334,29 @@ class _Solver:
             contexts, told = self.sources.contexts, _of_step(number, tell)
             match step:
                 case Run():
-                    return self.executor.run(node, step, trees, contexts, inputs, number, told)
+                    made, landing = self.executor.run(node, step, trees, contexts, inputs, number, told)
                 case Copy():
-                    return self.executor.copy(node, step, trees, contexts, inputs, told)
+                    made, landing = self.executor.copy(node, step, trees, contexts, inputs, told)
                 case _:
                     raise AssertionError("only RUN and COPY make layers")
 
+            def land() -> None:
+                landing()
+                for key in keys:
+                    self.records.keep(key, made)
+                self.earlier.made(keys[0], account)
+
+            self.landing[index] = land  # at once: after an interrupt nobody hears this thread's answer
+            return made
+
         layer: Made = yield make
-        for key in keys:
-            del self.making[key]
-        self.keep(index, keys, layer)
-        self.earlier.made(keys[0], account)
+        self.sharing.note(index, keys, layer)
         self.anew.add(index)
         return layer, False, reason
 
     def brought(self, place: Place, shared: Shared, below: Tree, number: int, tell: Observer) -> Made | None:
         """What another cache has for a step."""
         return bring(self.store, place, shared, below, _of_step(number, tell))
-
-    def keep(self, index: int, keys: Sequence[Digest], made: Made) -> None:
-        """Remember what a step made, here and for caches elsewhere."""
-        for key in keys:
-            self.records.keep(key, made)
-        self.sharing.note(index, keys, made)
 
     def account(self, node: Node, below: Tree, inputs: Inputs) -> Account:
         """What a step is made of, for the next build to compare with."""

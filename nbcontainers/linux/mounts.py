@@ -23,22 +23,36 @@ _GUARDS = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """The folders of an overlay: ``lower`` from the top down; ``upper`` and ``work`` are empty if it cannot be written to."""
+    """The folders of an overlay: ``lower`` from the top down; ``upper`` and ``work`` are empty if it cannot be written to.
+
+    What is written to a ``volatile`` one is not brought to the disk, neither by fsync(2) nor when it is unmounted, which else
+    waits for all that anybody has written to that disk. Its folders can be mounted once; then ``forget`` what they note.
+    Source: Documentation/filesystems/overlayfs.rst, "Volatile mount".
+    """
 
     lower: tuple[str, ...]
     upper: str = ""
     work: str = ""
+    volatile: bool = False
 
     def readable(self) -> Overlay:
         """The same tree, not to be written to: its upper directory may be another mount's at the same time."""
         return Overlay((self.upper, *self.lower)) if self.upper else self
 
+    def forget(self) -> None:
+        """After a volatile mount: let the folders be mounted again, for the machine has not stopped meanwhile."""
+        note = f"{self.work}/work/incompat/volatile"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{note}/dirty")
+            os.rmdir(note)
+            os.rmdir(os.path.dirname(note))
 
-def overlay(lower: Sequence[str], upper: str = "", work: str = "") -> Mount:
+
+def overlay(lower: Sequence[str], upper: str = "", work: str = "", *, volatile: bool = False) -> Mount:
     """The mount of an overlay as a root. ``userxattr`` is always set: there is one form on disk, root's and a user's."""
     options = ["lowerdir=" + ":".join(folder.replace("\\", "\\\\").replace(":", "\\:") for folder in lower)]
     if upper:
-        options += [f"upperdir={upper}", f"workdir={work}"]
+        options += [f"upperdir={upper}", f"workdir={work}", *(["volatile"] if volatile else [])]
     return Mount(destination="/", type="overlay", source="overlay", options=(*options, "userxattr"))
 
 
@@ -59,7 +73,7 @@ def parse(mount: Mount) -> Overlay:
             folders.append("")
         else:
             folders[-1] += character
-    return Overlay(tuple(folders), words.get("upperdir", ""), words.get("workdir", ""))
+    return Overlay(tuple(folders), words.get("upperdir", ""), words.get("workdir", ""), "volatile" in words)
 
 
 def detached(tree: Overlay, scratch: str) -> int:
@@ -123,6 +137,7 @@ def _short_names(tree: Overlay) -> Iterator[tuple[list[str], list[tuple[str, str
             return f"/proc/self/fd/{descriptor}"
 
         rest = [("upperdir", short(tree.upper)), ("workdir", short(tree.work))] if tree.upper else []
+        rest += [("volatile", "")] if tree.volatile else []
         yield [short(path) for path in tree.lower], [*rest, ("userxattr", "")]
 
 

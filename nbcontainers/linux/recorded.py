@@ -21,6 +21,10 @@ from . import syscalls
 NAME = "user.nbcontainers.stat"
 LEDGER = "links"
 """What the ledger of a tree is called, beside the tree."""
+PLAIN = "plain"
+"""An empty file beside a layer's tree: nothing in that is recorded."""
+MARK = "records"
+"""An empty file beside a writable tree: something is recorded there, or in what else is mounted with it."""
 
 SET_ID = stat.S_ISUID | stat.S_ISGID
 _BIRTH = struct.Struct("=qI")  # of struct statx, at 80
@@ -114,6 +118,22 @@ def mount(path: bytes, *, follow: bool) -> int:
     flags = 0 if follow else syscalls.AT_SYMLINK_NOFOLLOW
     buffer = syscalls.statx(_AT_FDCWD, path, flags, _STATX_MNT_ID)
     return int.from_bytes(buffer[_MOUNT_AT : _MOUNT_AT + 8], "little")
+
+
+def mark(folder: int) -> None:
+    """Say beside a tree, in a folder given by its descriptor, that something is recorded there: whoever asks looks from now on."""
+    os.close(os.open(MARK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=folder))
+
+
+def has_none(trees: list[str]) -> bool:
+    """Whether it is known that nothing is recorded in a writable tree that was just made, and the layers below it."""
+    own, *lower = trees
+    beside = os.path.dirname(own)
+    return (
+        not os.path.exists(f"{beside}/{MARK}")
+        and not os.listdir(own)
+        and all(os.path.exists(f"{os.path.dirname(tree)}/{PLAIN}") for tree in lower)
+    )
 
 
 class Ledger:

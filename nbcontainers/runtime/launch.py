@@ -342,8 +342,10 @@ def _identity(
         return None
     kind, source, lowers, options = mountplan.root(rootfs)
     upper = next((word.partition("=")[2] for word in options if word.startswith("upperdir=")), "")
+    others = {mount.destination for mount in spec.mounts if mount.type in ("bind", "overlay", "none")}
     return policy.plan(
         [source] if kind == "bind" else [upper or lowers[0], *lowers],
+        is_alone=others <= policy.OWN,
         capabilities=_mask(spec.process.capabilities),
         no_new_privs=spec.process.no_new_privileges,
         locks=next(((soft, hard) for number, soft, hard in rlimits if number == RLIMIT_LOCKS), None),

@@ -91,19 +91,19 @@ def of(status: os.stat_result, directory: int, name: bytes) -> Attributes:
 
 
 _ledger = recorded.Ledger()
-_learned: dict[Path, tuple[int, int]] = {}
+_learned: dict[str, tuple[int, int]] = {}
 
 
-def learn(folder: Path) -> None:
+def learn(folder: str | Path) -> None:
     """Read the ledger beside a tree that this process will look at: inode numbers tell one tree's files from another's."""
-    path = folder / recorded.LEDGER
+    path = f"{folder}/{recorded.LEDGER}"
     try:
-        status = path.stat()
+        status = os.stat(path)
     except FileNotFoundError:
         return
     state = status.st_mtime_ns, status.st_size
     if _learned.get(path) != state:
-        _ledger.load(str(path))
+        _ledger.load(path)
         _learned[path] = state
 
 
@@ -122,19 +122,21 @@ def _correct(found: Attributes, text: bytes) -> None:
 class Owners:
     """Gives files their owner, mode and attributes, and records the owners that this process's user namespace cannot hold.
 
-    ``lost`` is what could not be kept at all, in plain words. ``beside`` is a descriptor of the folder that a tree with a
-    ledger lies in; without it links and pipes belong to root.
+    ``lost`` is what could not be kept at all, in plain words; ``has_recorded`` says whether anything was recorded. ``beside`` is
+    a descriptor of the folder that a tree with a ledger lies in; without it links and pipes belong to root.
     """
 
     def __init__(self, beside: int = -1) -> None:
         self._beside = beside
         self._foreign: set[tuple[int, int]] = set()
         self.lost: set[str] = set()
+        self.has_recorded = False
 
     def give(self, descriptor: int, wanted: Attributes) -> None:
         """Set owner, mode and extended attributes of an open file or folder, in the order in which none undoes another."""
         mode = stat.S_IMODE(wanted.mode)
         if recorded.is_device(wanted.mode) or not self._chown(descriptor, wanted.uid, wanted.gid):
+            self.has_recorded = True
             try:
                 os.setxattr(descriptor, STAT, recorded.text(_record(wanted)))
             except OSError as error:
@@ -160,6 +162,7 @@ class Owners:
             if self._beside < 0:
                 self.lost.add("owners of links and pipes")
             else:
+                self.has_recorded = True
                 inode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino
                 _ledger.put(inode, directory, name, _record(wanted), self._beside)
         if not stat.S_ISLNK(wanted.mode):

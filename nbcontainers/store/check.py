@@ -326,11 +326,12 @@ class _Repair:
         """Pack the unpacked layer of a blob again, if there is one that is whole; True if it has the same bytes as before."""
         content = self._store.content
 
-        def adopt(path: Path, blob: Descriptor) -> None:
+        def adopt(path: Path, blob: Descriptor, handle: int) -> None:
             if blob.digest == digest:
-                content.adopt(path, blob)
+                content.adopt(path, blob, handle)
             else:
                 path.unlink()
+                os.close(handle)
 
         for chain, layer in self._layers.items():
             kind = _KINDS.get(layer.blob.media_type)

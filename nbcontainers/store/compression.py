@@ -32,6 +32,7 @@ _igzip_threaded: Any = igzip_threaded
 _GzipError: type[Exception] = cast("Any", isal_zlib).error
 _MAGIC: tuple[tuple[bytes, Compression], ...] = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
 _FOREIGN = ((b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"\x5d\0\0", "lzma"), (b"LZIP", "lzip"))
+_GZIP_LEVEL = 1
 _ZSTD_LEVEL = 3
 _FEED = 4096  # bytes given to zstd at once: even hostile ones become no more than 128 MiB
 _WAIT = 0.05  # seconds between two looks at whether the other side is gone
@@ -204,15 +205,15 @@ class ReadAhead:
 
 
 class Hasher:
-    """Hashes blocks on a thread of its own; used as a context manager."""
+    """Hashes blocks on a thread of its own, which the second of them starts; used as a context manager."""
 
     def __init__(self) -> None:
+        self._first: memoryview | None = None
         self._blocks: queue.Queue[memoryview | None] = queue.Queue(4)
         self._hash = hashlib.sha256()
         self._thread = threading.Thread(target=self._run, name="hasher", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -226,11 +227,19 @@ class Hasher:
 
     def update(self, block: memoryview) -> None:
         """Take a block, which must not change from now on."""
+        if self._first is None:
+            self._first = block
+            return
+        if self._thread.ident is None:
+            self._thread.start()
+            self._blocks.put(self._first)
         self._blocks.put(block)
 
     def finish(self) -> str:
         """``sha256:`` and the digits of all blocks; no more may come."""
         self.__exit__()
+        if self._thread.ident is None:
+            self._hash.update(self._first or b"")
         return "sha256:" + self._hash.hexdigest()
 
 
@@ -238,22 +247,24 @@ class Compressor:
     """Compresses blocks of ``BLOCK`` bytes (the last may be shorter) into a sink; used as a context manager, ended by ``finish``.
 
     The same bytes in give the same bytes out: blocks are cut where the caller cuts them, so it must always cut them there.
+    The second block starts the thread that gzip is made on: most layers of a build have one, and threads cost more than that.
     """
 
     def __init__(self, kind: Compression, sink: Callable[[bytes], object]) -> None:
-        out = cast("BinaryIO", _Sink(sink))
+        self._out = cast("BinaryIO", _Sink(sink))
         self._open: BinaryIO | None = None
+        self._first: memoryview | None = None
+        self._write: Callable[[memoryview], object] | None = None
         match kind:
             case "gzip":
-                stream = _igzip_threaded.open(out, "wb", compresslevel=1, threads=1)
-                self._open, self._write = stream, stream.raw.write
+                pass  # as soon as it is known whether there is more than one block
             case "zstd":
                 self._open = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).stream_writer(
-                    out, closefd=False
+                    self._out, closefd=False
                 )
                 self._write = self._open.write
             case _:
-                self._write = out.write
+                self._write = self._out.write
 
     def __enter__(self) -> Self:
         return self
@@ -268,10 +279,20 @@ class Compressor:
 
     def write(self, block: memoryview) -> None:
         """Compress a block, which must not change from now on."""
-        self._write(block)
+        if self._write is not None:
+            self._write(block)
+        elif self._first is None:
+            self._first = block
+        else:
+            stream = _igzip_threaded.open(self._out, "wb", compresslevel=_GZIP_LEVEL, threads=1)
+            self._open, self._write = stream, stream.raw.write
+            stream.raw.write(self._first)
+            stream.raw.write(block)
 
     def finish(self) -> None:
         """Write what is left, or raise what the sink raised."""
+        if self._write is None:
+            self._out.write(_igzip.compress(self._first or b"", _GZIP_LEVEL, mtime=0))
         if self._open is not None:
             stream, self._open = self._open, None
             stream.close()

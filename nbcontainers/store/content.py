@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -173,31 +174,30 @@ class Content:
         """A blob to be written piece by piece, of at most ``limit`` bytes."""
         return Ingest(self, algorithm=algorithm, limit=limit)
 
-    def adopt(self, path: Path, descriptor: Descriptor) -> None:
+    def adopt(self, path: Path, descriptor: Descriptor, handle: int) -> None:
         """Make a file directly below ROOT/ingest a blob, durably. Its writer has hashed it; on failure it is removed.
+
+        ``handle`` is a descriptor of it that holds its lock; it is closed.
 
         Raises:
             IntegrityError: its size is not that of the descriptor.
 
         """
-        if path.parent != self.root / "ingest":
-            raise ValueError(f"{path} is not in {self.root / 'ingest'}")
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            if path.parent != self.root / "ingest":
+                raise ValueError(f"{path} is not in {self.root / 'ingest'}")
             try:
-                found = Descriptor(
-                    media_type=descriptor.media_type, digest=descriptor.digest, size=os.fstat(handle).st_size
-                )
-                _compare(found, descriptor)
+                size = os.fstat(handle).st_size
+                _compare(replace(descriptor, size=size), descriptor)
                 with saying_when_full(path):
                     os.fsync(handle)
                     os.fchmod(handle, 0o444)
                     self._place(path, descriptor.digest)
-            finally:
-                os.close(handle)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
+        finally:
+            os.close(handle)
 
     def _place(self, path: Path, digest: Digest) -> None:
         self.leases.protect(digest)

@@ -22,6 +22,7 @@ from ..results import Entry, FileKind
 OPAQUE = ".wh..wh..opq"
 
 KINDS: tuple[FileKind, ...] = get_args(FileKind)
+_DEVICE = KINDS.index("device")
 _MAGIC = b"nbcontainers index 1\n"
 _HEAD = struct.Struct("<QQQI")  # rows, bytes of the paths, bytes of the links, CRC-32 of all that follows
 RECORD = struct.Struct("<BxHIIQ32s")  # kind, mode, uid, gid, size, sha256 of the content or of the link's target
@@ -35,13 +36,15 @@ class Index:
     """The rows of a layer: ``paths[i]`` and ``records[i]`` are one entry, and ``index[i]`` is that entry decoded.
 
     Records compare as bytes: two are equal if kind, mode, owner, size and content (a link's target) are. ``links`` has the
-    target of each link by its path. ``removes`` is False if it is known that no row is a whiteout.
+    target of each link by its path. ``removes`` is False if it is known that no row is a whiteout. ``has_owners`` is True once a
+    row was added that is another's than root's, or a device: what a host with a single id can only record.
     """
 
     paths: list[str] = field(default_factory=list)
     records: list[bytes] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
     removes: bool = True
+    has_owners: bool = False
 
     def add(self, entry: Entry) -> None:
         """Append a row."""
@@ -65,6 +68,8 @@ class Index:
         if link:
             self.links[name] = _decoded(link)
             digest = hashlib.sha256(link).digest()
+        if uid or gid or kind == _DEVICE:
+            self.has_owners = True
         self.paths.append(name)
         self.records.append(RECORD.pack(kind, mode & 0o7777, uid, gid, size, digest))
 

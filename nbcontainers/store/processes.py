@@ -19,6 +19,7 @@ from ..linux import idmap
 from ..linux.idmap import Identity
 from ..oci.runtime import IdMapping
 from . import stopping, wire
+from .filling import Call
 
 _PACKAGE = str(Path(__file__).parents[2])
 # Isolated from the environment and from the working directory; where modules are is said by the one who knows.
@@ -41,17 +42,15 @@ class Processes:
         self._ending: list[_Process] = []
         self._starter = 0
 
-    def call(
-        self, name: str, arguments: Sequence[object], on_event: Observer, descriptors: Sequence[int]
-    ) -> tuple[Any, list[int]]:
-        """What a function of ``tasks.CALLS`` answers, and the descriptors that come with it, which are the caller's.
+    def call(self, calls: Sequence[Call], on_event: Observer, descriptors: Sequence[int]) -> tuple[Any, list[int]]:
+        """What the last of some calls answers, and the descriptors that come with it, which are the caller's.
 
-        Any exception but an error of the function itself ends the process.
+        Any exception but an error of a call itself ends the process.
         """
         process = self._take()
         try:
             with stopping.ended_by(process.kill):
-                message, answered = process.ask(name, arguments, on_event, descriptors)
+                message, answered = process.ask(calls, on_event, descriptors)
         except BaseException:
             self._busy.discard(process)
             process.end(0)
@@ -154,12 +153,10 @@ class _Process:
             os.close(self._stderr)
         self._process, self._socket, self._stderr = None, None, -1
 
-    def ask(
-        self, name: str, arguments: Sequence[object], on_event: Observer, descriptors: Sequence[int]
-    ) -> tuple[Any, list[int]]:
+    def ask(self, calls: Sequence[Call], on_event: Observer, descriptors: Sequence[int]) -> tuple[Any, list[int]]:
         try:
             end = self._connected()
-            wire.send(end, (name, arguments), descriptors)
+            wire.send(end, [tuple(call) for call in calls], descriptors)
             while True:
                 message, answered = wire.receive(end)
                 match message[0]:
@@ -172,7 +169,7 @@ class _Process:
         except (EOFError, BrokenPipeError, ConnectionResetError):
             last = os.pread(self._stderr, 4096, 0).decode(errors="replace") if self._stderr >= 0 else ""
             raise NBContainersError(
-                f"the store's worker died in {name!r}: {last.strip() or 'it was killed'}",
+                f"the store's worker died in {calls[-1].name!r}: {last.strip() or 'it was killed'}",
                 hint="memory may have run out; what it was making is not there, and nothing else is harmed",
             ) from None
 

@@ -105,10 +105,11 @@ def _serve(end: socket.socket, root: Path) -> None:
         idle = not select.select([end], [], [], _IDLE)[0]
         if idle:
             work.settle()
-        (name, arguments), descriptors = wire.receive(end)
+        calls, descriptors = wire.receive(end)
         try:
-            with saying_when_full(root):
-                answer = tasks.CALLS[name](work, *arguments, *descriptors)
+            with saying_when_full(root), contextlib.closing(work):
+                for name, arguments in calls:
+                    answer = tasks.CALLS[name](work, *arguments, *descriptors)
             say("done", answer.value, descriptors=answer.descriptors)
             for descriptor in answer.descriptors:
                 os.close(descriptor)

@@ -16,7 +16,7 @@ from typing import Protocol
 from ..errors import Conflict, NotFound
 from ..events import Observer, ignore
 from ..linux import mounts, smallfiles
-from ..oci.descriptor import Descriptor, Digest
+from ..oci.descriptor import Digest
 from ..oci.image import Image
 from ..oci.runtime import Mount
 from ..results import Change
@@ -25,8 +25,9 @@ from .attributes import STAT
 from .compression import Compression
 from .content import Content
 from .durable import saying_when_full
+from .filling import Call
 from .layers import CommittedLayer, Limits
-from .worker import Worker
+from .worker import Adopt, Worker
 
 _ABOUT = "about"  # the file that says what a snapshot was made from; the last one that ``prepare`` writes
 
@@ -36,8 +37,10 @@ class Snapshotter(Protocol):
 
     name: str
 
-    def prepare(self, key: str, parents: Sequence[Digest]) -> tuple[Mount, ...]:
+    def prepare(self, key: str, parents: Sequence[Digest], *, volatile: bool = False) -> tuple[Mount, ...]:
         """Make a snapshot on top of unpacked layers (chain IDs from the base up; none: an empty tree); return its mounts.
+
+        With ``volatile`` nothing that is written there has to outlive the machine: it becomes a layer soon, or is thrown away.
 
         Raises:
             Conflict: the key is taken.
@@ -59,12 +62,15 @@ class Snapshotter(Protocol):
         created: int | None = None,
         keep: bool = False,
         compression: Compression = "gzip",
+        first: Sequence[Call] = (),
+        adopt: Adopt | None = None,
         on_event: Observer = ignore,
     ) -> CommittedLayer:
         """Make a snapshot's changes a layer: a blob, and unpacked, with its index; the key is gone then, unless ``keep``.
 
         ``created`` is an instant (seconds since the epoch) that no time in the layer is after. With ``keep`` the layer is unpacked by
-        whoever needs it.
+        whoever needs it. ``first`` is done before (see ``filling``). The blob's file goes to ``adopt``, instead of becoming a
+        blob before this returns.
         """
 
     def remove(self, key: str) -> None:
@@ -94,7 +100,7 @@ class _Snapshots:
         self._content = content
         self._worker = worker
 
-    def prepare(self, key: str, parents: Sequence[Digest]) -> tuple[Mount, ...]:
+    def prepare(self, key: str, parents: Sequence[Digest], *, volatile: bool = False) -> tuple[Mount, ...]:
         """See ``Snapshotter.prepare``."""
         self._content.leases.protect(key, *parents)
         for chain in parents:
@@ -117,7 +123,7 @@ class _Snapshots:
             except BaseException:
                 self.remove(key)
                 raise
-        return self._mounts(snapshot, parents)
+        return self._mounts(snapshot, parents, volatile=volatile)
 
     def _begin(self, key: str, parents: Sequence[Digest]) -> None:
         raise NotImplementedError
@@ -126,7 +132,7 @@ class _Snapshots:
         """See ``Snapshotter.mounts``."""
         return self._mounts(self._folder(key), self._parents(key))
 
-    def _mounts(self, snapshot: str, parents: Sequence[Digest]) -> tuple[Mount, ...]:
+    def _mounts(self, snapshot: str, parents: Sequence[Digest], *, volatile: bool = False) -> tuple[Mount, ...]:
         raise NotImplementedError
 
     def changes(self, key: str) -> tuple[Change, ...]:
@@ -140,13 +146,11 @@ class _Snapshots:
         created: int | None = None,
         keep: bool = False,
         compression: Compression = "gzip",
+        first: Sequence[Call] = (),
+        adopt: Adopt | None = None,
         on_event: Observer = ignore,
     ) -> CommittedLayer:
         """See ``Snapshotter.commit``."""
-
-        def adopt(path: Path, blob: Descriptor) -> None:
-            self._content.adopt(path, blob)
-
         layer = self._worker.commit(
             key,
             parents=self._parents(key),
@@ -154,7 +158,8 @@ class _Snapshots:
             keep=keep,
             created=created,
             compression=compression,
-            adopt=adopt,
+            first=first,
+            adopt=adopt or self._content.adopt,
             on_event=on_event,
         )
         self._content.leases.protect(layer.chain_id)
@@ -163,7 +168,7 @@ class _Snapshots:
     def remove(self, key: str) -> None:
         """See ``Snapshotter.remove``."""
         snapshot = self._folder(key)
-        if not _remove_untouched(snapshot):
+        if os.path.lexists(snapshot) and not _remove_untouched(snapshot):
             self._worker.remove(Path(snapshot))
 
     def unpack(
@@ -239,11 +244,11 @@ class OverlaySnapshots(_Snapshots):
             os.chown(upper, status.st_uid, status.st_gid)
         os.chmod(upper, status.st_mode & 0o7777)
 
-    def _mounts(self, snapshot: str, parents: Sequence[Digest]) -> tuple[Mount, ...]:
+    def _mounts(self, snapshot: str, parents: Sequence[Digest], *, volatile: bool = False) -> tuple[Mount, ...]:
         if not parents:
             return (mounts.bind(f"{snapshot}/upper"),)
         lower = [self._tree(chain) for chain in reversed(parents)]
-        return (mounts.overlay(lower, f"{snapshot}/upper", f"{snapshot}/work"),)
+        return (mounts.overlay(lower, f"{snapshot}/upper", f"{snapshot}/work", volatile=volatile),)
 
 
 class CopySnapshots(_Snapshots):
@@ -255,7 +260,7 @@ class CopySnapshots(_Snapshots):
     def _begin(self, key: str, parents: Sequence[Digest]) -> None:
         self._worker.fill(key, parents)
 
-    def _mounts(self, snapshot: str, parents: Sequence[Digest]) -> tuple[Mount, ...]:
+    def _mounts(self, snapshot: str, parents: Sequence[Digest], *, volatile: bool = False) -> tuple[Mount, ...]:
         return (mounts.bind(f"{snapshot}/upper"),)
 
 

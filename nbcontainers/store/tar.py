@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 import os
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -263,7 +264,8 @@ class Writer:
 
     def __init__(self, emit: Callable[[memoryview], object]) -> None:
         self._emit = emit
-        self._block = memoryview(bytearray(CHUNK))
+        # The kernel gives this page by page as it is filled: most layers of a build need few.
+        self._block = memoryview(mmap.mmap(-1, CHUNK))
         self._at = 0
 
     def add(self, entry: Header, body: int | bytes | None = None, *, digest: bool = False) -> bytes:

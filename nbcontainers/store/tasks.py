@@ -8,7 +8,7 @@ import itertools
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -94,9 +94,10 @@ def commit(
     kind: compression.Compression,
 ) -> Answer:
     """See ``Worker.commit``."""
+    work.close()  # what is committed is mounted nowhere
     snapshot = work.root / "snapshots" / key
     with contextlib.ExitStack() as stack:
-        below = stack.enter_context(work.opened(parents))
+        below = stack.enter_context(work.opened(parents if copied else parents[-1:]))
         folder = stack.enter_context(work.scratch())
         tree = snapshot / "upper"
         attributes.learn(snapshot)
@@ -184,8 +185,9 @@ def copy(
     mode: str,
     unpack: bool,
 ) -> int:
-    """See ``Worker.copy``."""
-    with work.view(rootfs, write=True) as root, work.beside(rootfs) as beside:
+    """See ``filling.copy``."""
+    root = work.view(rootfs, write=True)
+    with work.beside(rootfs) as beside:
         unknown = set[str]()
         owner = copying.owner(root, chown, unknown) if chown else (0, 0)
         with contextlib.closing(copying.Copying(root, os.fsencode(destination), owner, mode, beside)) as target:
@@ -221,14 +223,21 @@ def copy_from(
     include: list[Rule],
     exclude: list[Rule],
     must_match: bool,
+    may_miss: str,
 ) -> int:
-    """See ``Worker.copy_from``."""
-    with work.view(from_rootfs) as tree, work.view(rootfs, write=True) as root, work.beside(rootfs) as beside:
+    """See ``filling.copy_from``."""
+    tree, root = work.view(from_rootfs), work.view(rootfs, write=True)
+    with work.beside(rootfs) as beside:
         unknown = set[str]()
         owner = copying.owner(root, chown, unknown) if chown else None
         with contextlib.closing(copying.Copying(root, os.fsencode(destination), owner, mode, beside)) as target:
             names = [os.fsencode(source) for source in sources]
-            copying.from_tree(target, tree, names, directory=directory, picking=Picking(include, exclude))
+            try:
+                copying.from_tree(target, tree, names, directory=directory, picking=Picking(include, exclude))
+            except NotFound:
+                if not may_miss:
+                    raise
+                work.say("warned", may_miss, "")
             if must_match and include and not target.count:
                 raise NotFound("no such file to copy", hint="the path is looked up in the stage or image of --from")
         work.warn(target.owners.lost)
@@ -243,8 +252,7 @@ def fill_volume(work: Work, rootfs: list[dict[str, Any]], path: str, volume: str
         opened.callback(os.close, place)
         if os.listdir(place):
             return
-        tree = opened.enter_context(work.view(rootfs))
-        owners = copying.fill(tree, os.fsencode(path), place)
+        owners = copying.fill(work.view(rootfs), os.fsencode(path), place)
         work.warn(owners.lost)
 
 
@@ -259,7 +267,7 @@ def make_folder(work: Work, path: str, mode: int, uid: int, gid: int) -> None:
 
 
 def clear_stubs(work: Work, key: str, parents: list[str], copied: bool, destinations: list[str]) -> None:
-    """See ``Worker.clear_stubs``."""
+    """See ``filling.clear_stubs``."""
     with work.opened(parents) as below:
         upper = os.open(work.root / "snapshots" / key / "upper", FOLDER)
         try:
@@ -270,8 +278,7 @@ def clear_stubs(work: Work, key: str, parents: list[str], copied: bool, destinat
 
 def read(work: Work, rootfs: list[dict[str, Any]], path: str, limit: int) -> bytes:
     """See ``Worker.read``."""
-    with work.view(rootfs) as root:
-        return copying.read(root, os.fsencode(path), limit)
+    return copying.read(work.view(rootfs), os.fsencode(path), limit)
 
 
 def content(work: Work, chain: str, path: str, limit: int) -> bytes:
@@ -281,8 +288,7 @@ def content(work: Work, chain: str, path: str, limit: int) -> bytes:
 
 def lookup(work: Work, rootfs: list[dict[str, Any]], word: str) -> tuple[int, int]:
     """See ``Worker.lookup``."""
-    with work.view(rootfs) as root:
-        return copying.lookup(root, word)
+    return copying.lookup(work.view(rootfs), word)
 
 
 def export(work: Work, rootfs: list[dict[str, Any]], descriptor: int) -> None:
@@ -293,26 +299,19 @@ def export(work: Work, rootfs: list[dict[str, Any]], descriptor: int) -> None:
         while rest:
             rest = rest[os.write(descriptor, rest) :]
 
-    with work.view(rootfs) as root:
-        writer = tar.Writer(emit)
-        layers.export(root, writer)
-        writer.close()
+    writer = tar.Writer(emit)
+    layers.export(work.view(rootfs), writer)
+    writer.close()
 
 
-@contextlib.contextmanager
-def _tree(work: Work, rootfs: list[dict[str, Any]], root: tuple[int, ...], *, write: bool = False) -> Iterator[int]:
+def _tree(work: Work, rootfs: list[dict[str, Any]], root: tuple[int, ...], *, write: bool = False) -> int:
     """The root that was given, that of a container that runs, or else a snapshot's own."""
-    if root:
-        yield root[0]
-        return
-    with work.view(rootfs, write=write) as own:
-        yield own
+    return root[0] if root else work.view(rootfs, write=write)
 
 
 def kind(work: Work, rootfs: list[dict[str, Any]], path: str, follow: bool, *root: int) -> str:
     """See ``Worker.kind``."""
-    with _tree(work, rootfs, root) as tree:
-        return carrying.kind(tree, path, follow=follow)
+    return carrying.kind(_tree(work, rootfs, root), path, follow=follow)
 
 
 def carry_out(
@@ -325,21 +324,24 @@ def carry_out(
         while rest:
             rest = rest[os.write(out, rest) :]
 
-    with _tree(work, rootfs, root) as tree:
-        carrying.pack(tree, path, name, emit, follow=follow, look=attributes.read)
+    carrying.pack(_tree(work, rootfs, root), path, name, emit, follow=follow, look=attributes.read)
 
 
 def carry_in(work: Work, rootfs: list[dict[str, Any]], folder: str, owners: bool, source: int, *root: int) -> None:
     """See ``Worker.carry_in``."""
-    with _tree(work, rootfs, root, write=True) as tree, open(source, "rb", closefd=False) as stream:
-        carrying.place(tree, folder, stream, owners=owners, keeper=attributes.Owners())
+    tree, keeper = _tree(work, rootfs, root, write=True), attributes.Owners()
+    with open(source, "rb", closefd=False) as stream:
+        carrying.place(tree, folder, stream, owners=owners, keeper=keeper)
+    if keeper.has_recorded:  # the container may run, and its supervisor is to look
+        with work.beside(rootfs) as beside:
+            recorded.mark(beside)
 
 
 def verify(work: Work, chain: str) -> list[tuple[str, str]]:
     """See ``Worker.verify``."""
     layer = work.layer(chain)
     with work.opened([chain]) as (tree,):
-        listed = Index.from_bytes((layer / "index").read_bytes())
+        listed = Index.from_bytes(Path(layer, "index").read_bytes())
         return list(itertools.islice(audit.faults(tree, listed), _MOST_FAULTS))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HostError
-from ..linux import mounts, syscalls
+from ..linux import mounts, recorded, syscalls
 from ..oci.descriptor import Digest
 from ..oci.runtime import Mount
 from . import attributes, removal, unpacked
@@ -40,10 +40,12 @@ class Work:
         self.root = root
         self.say = say
         self._unsettled = True
+        self._views: dict[tuple[Mount, bool], int] = {}
+        self._held = contextlib.ExitStack()
 
-    def layer(self, chain: str) -> Path:
+    def layer(self, chain: str) -> str:
         """The folder of an unpacked layer."""
-        return self.root / "layers" / Digest(chain).hex
+        return f"{self.root}/layers/{Digest(chain).hex}"
 
     @contextlib.contextmanager
     def opened(self, chains: Sequence[str]) -> Iterator[tuple[int, ...]]:
@@ -51,33 +53,39 @@ class Work:
         with contextlib.ExitStack() as held:
             found = []
             for chain in chains:
-                attributes.learn(self.layer(chain))
-                found.append(os.open(self.layer(chain) / "fs", FOLDER))
+                layer = self.layer(chain)
+                attributes.learn(layer)
+                found.append(os.open(f"{layer}/fs", FOLDER))
                 held.callback(os.close, found[-1])
             yield tuple(found)
 
-    @contextlib.contextmanager
-    def view(self, rootfs: Sequence[dict[str, Any]], *, write: bool = False) -> Iterator[int]:
-        """A descriptor of the root of a snapshot's tree; one that is only read may be mounted elsewhere at the same time."""
+    def view(self, rootfs: Sequence[dict[str, Any]], *, write: bool = False) -> int:
+        """A descriptor of the root of a snapshot's tree, until ``close``; one that is only read may be mounted elsewhere meanwhile."""
         (mount,) = (Mount.from_json(entry) for entry in rootfs)
-        with contextlib.ExitStack() as held:
+        if (mount, write) not in self._views:
             if mount.type == "bind":
-                attributes.learn(Path(mount.source).parent)
+                attributes.learn(os.path.dirname(mount.source))
                 root = os.open(mount.source, FOLDER)
-                held.callback(os.close, root)
+                self._held.callback(os.close, root)
             else:
                 tree = mounts.parse(mount)
                 for folder in filter(None, (*tree.lower, tree.upper)):
-                    attributes.learn(Path(folder).parent)
-                root = held.enter_context(self.mounted(tree if write else tree.readable()))
-            yield root
+                    attributes.learn(os.path.dirname(folder))
+                root = self._held.enter_context(self.mounted(tree if write else tree.readable()))
+            self._views[mount, write] = root
+        return self._views[mount, write]
+
+    def close(self) -> None:
+        """Let go of all views: what comes next sees others. At the end of what was asked at once nothing is mounted."""
+        self._views.clear()
+        self._held.close()
 
     @contextlib.contextmanager
     def beside(self, rootfs: Sequence[dict[str, Any]]) -> Iterator[int]:
         """A descriptor of the folder that a snapshot's writable tree lies in, with its ledger."""
         (mount,) = (Mount.from_json(entry) for entry in rootfs)
         tree = mount.source if mount.type == "bind" else mounts.parse(mount).upper
-        folder = os.open(Path(tree).parent, FOLDER)
+        folder = os.open(os.path.dirname(tree), FOLDER)
         try:
             yield folder
         finally:
@@ -92,12 +100,15 @@ class Work:
         with contextlib.ExitStack() as held:
             folder = str(held.enter_context(self.scratch()))
             try:
-                mounts.attach(mounts.overlay(tree.lower, tree.upper, tree.work), folder, guarded=True)
+                written = mounts.overlay(tree.lower, tree.upper, tree.work, volatile=tree.volatile)
+                mounts.attach(written, folder, guarded=True)
             except OSError as error:
                 raise HostError(
                     f"no overlay of {len(tree.lower)} layers can be mounted: {error.strerror}",
                     hint="nbcontainers doctor shows what this host allows",
                 ) from error
+            if tree.volatile:
+                held.callback(tree.forget)
             held.callback(syscalls.umount, folder, syscalls.MNT_DETACH)
             root = os.open(folder, FOLDER)
             held.callback(os.close, root)
@@ -155,11 +166,13 @@ class Work:
         (folder / "index").write_bytes(index.to_bytes())
         meta = {"diff_id": diff_id, "size": size, "entries": len(index), "boot": unpacked.boot()}
         (folder / "meta").write_text(json.dumps(meta))
+        if not index.has_owners:
+            (folder / recorded.PLAIN).touch()
         target = self.layer(chain)
         if unpacked.usable(target):
             return
-        if target.exists():
-            target.rename(self.root / "trash" / secrets.token_hex(16))
+        if os.path.exists(target):
+            os.rename(target, self.root / "trash" / secrets.token_hex(16))
         folder.rename(target)
         self._unsettled = True
 
@@ -190,8 +203,8 @@ class Work:
             )
 
     def paced(self, what: str, total: int | None) -> Callable[[int], None]:
-        """A function that tells how far some work is, but not too often."""
-        last = 0.0
+        """A function that tells how far some work is, but not too often; of work of unknown length only what takes longer."""
+        last = 0.0 if total is not None else time.monotonic()
 
         def tell(done: int) -> None:
             nonlocal last

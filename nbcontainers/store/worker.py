@@ -7,9 +7,8 @@ in mounts that nobody else sees. Trees half made are left in ROOT/ingest and ROO
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,9 +19,12 @@ from ..oci.runtime import Mount
 from ..results import Change
 from . import layers
 from .compression import Compression
+from .filling import Call, plain, texts
 from .layers import CommittedLayer, Limits
-from .picking import Rule
 from .processes import Processes
+
+Adopt = Callable[[Path, Descriptor, int], object]
+"""Takes a file in ROOT/ingest away; the descriptor keeps it locked until then, and is to be closed."""
 
 
 class Worker:
@@ -61,9 +63,16 @@ class Worker:
     def _call(
         self, name: str, *arguments: object, on_event: Observer = ignore, descriptors: Sequence[int] = ()
     ) -> tuple[Any, list[int]]:
-        return self._processes.call(name, arguments, on_event, descriptors)
+        return self._processes.call((Call(name, arguments),), on_event, descriptors)
 
     # What it does
+
+    def do(self, *calls: Call, on_event: Observer = ignore) -> Any:
+        """Do one or several calls (see ``filling``) and return what the last one answers; the first error ends them.
+
+        ``on_event`` is warned of what cannot be kept.
+        """
+        return self._processes.call(calls, on_event, ())[0]
 
     def unpack(
         self,
@@ -91,7 +100,7 @@ class Worker:
         """
         limits = limits or layers.bounds(blob.stat().st_size, os.environ)
         most = (limits.bytes, limits.entries)
-        self._call("unpack", str(blob), str(diff_id), str(chain), _texts(parents), most, on_event=on_event)
+        self._call("unpack", str(blob), str(diff_id), str(chain), texts(parents), most, on_event=on_event)
 
     def commit(
         self,
@@ -102,127 +111,46 @@ class Worker:
         keep: bool = False,
         created: int | None = None,
         compression: Compression = "gzip",
-        adopt: Callable[[Path, Descriptor], object],
+        first: Sequence[Call] = (),
+        adopt: Adopt,
         on_event: Observer = ignore,
     ) -> CommittedLayer:
         """Make the changes of a snapshot a layer: blob, index and unpacked folder. Unless ``keep``, the snapshot is then gone.
 
-        ``adopt`` is called with the blob's file in ROOT/ingest, which is locked while it runs, and takes it away. ``copied`` says that the
-        snapshot is a whole tree, not an overlay's upper directory; ``created`` is for ``layers.diff``.
+        ``first`` is done before (see ``filling``), and raises what it raises.
+        ``adopt`` takes the blob's file in ROOT/ingest away, now or later. ``copied`` says that the snapshot is a whole tree, not
+        an overlay's upper directory; ``created`` is for ``layers.diff``.
         """
-        value, descriptors = self._call(
-            "commit", key, _texts(parents), copied, keep, created, compression, on_event=on_event
-        )
-        with contextlib.ExitStack() as held:
-            for descriptor in descriptors:
-                held.callback(os.close, descriptor)
-            path, media_type, digest, size, diff_id, chain, files = value
-            described = Descriptor(media_type=media_type, digest=Digest(digest), size=size)
-            adopt(Path(path), described)
+        call = Call("commit", (key, texts(parents), copied, keep, created, compression))
+        value, (handle,) = self._processes.call((*first, call), on_event, ())
+        path, media_type, digest, size, diff_id, chain, files = value
+        described = Descriptor(media_type=media_type, digest=Digest(digest), size=size)
+        adopt(Path(path), described, handle)
         return CommittedLayer(descriptor=described, diff_id=Digest(diff_id), chain_id=Digest(chain), size=files)
 
     def fill(self, key: str, parents: Sequence[Digest]) -> None:
         """Copy the tree of unpacked layers into a snapshot's empty folder, sharing blocks where the file system can."""
-        self._call("fill", key, _texts(parents))
+        self._call("fill", key, texts(parents))
 
     def changes(self, key: str, parents: Sequence[Digest], *, copied: bool = False) -> tuple[Change, ...]:
         """What a snapshot changed on its parents, in the order of the paths (``/etc/motd`` …); a new folder's content is listed too."""
-        rows, _ = self._call("changes", key, _texts(parents), copied)
+        rows, _ = self._call("changes", key, texts(parents), copied)
         return tuple(Change(kind=kind, path=path, size=size) for kind, path, size in rows)
-
-    def copy(
-        self,
-        mounts: Sequence[Mount],
-        rows: Iterable[tuple[str, str]],
-        destination: str,
-        *,
-        directory: bool,
-        chown: str | None = None,
-        chmod: str = "",
-        unpack: bool = False,
-        on_event: Observer = ignore,
-    ) -> int:
-        """Copy files of the host into a snapshot's tree, as COPY does from its context; return the bytes of their contents.
-
-        Args:
-            mounts: the snapshot's.
-            rows: (absolute path on the host, path relative to ``destination``) of each file, link and folder, a folder before
-                what is in it. A folder's row makes the folder only. The empty relative path means the destination itself.
-            destination: absolute; resolved inside the tree, links of which lead nowhere else. Folders missing on the way are
-                made with mode 0755 and owner 0:0.
-            directory: True if the destination is a folder (``rows`` are then below it). False for one file: it becomes the destination,
-                or, under its relative path, goes into it if that is a folder.
-            chown: ``name|uid[:group|gid]`` looked up in the tree; without it everything belongs to 0:0. A user's group is
-                that of its line in /etc/passwd; a number's is the same number.
-            chmod: what becomes of the modes of files and folders, octal or symbolic (see ``modes``); empty for their own.
-            unpack: what is a tar archive is unpacked into the destination instead.
-            on_event: is warned of what cannot be kept.
-
-        Modes and times are kept, links are copied as links, extended attributes are left out. A file that is there is replaced; so is a
-        link below the destination, while one that is the destination itself is followed. A user or group of ``chown`` that the tree's
-        files do not have is root, and is told.
-
-        Raises:
-            NotFound: a source is not there, or the tree has no file in which to look up ``chown``.
-            Conflict: a folder would replace a file or a file a folder.
-
-        """
-        arguments = _plain(mounts), list(rows), destination, directory, chown, chmod, unpack
-        return int(self._call("copy", *arguments, on_event=on_event)[0])
-
-    def copy_from(
-        self,
-        mounts: Sequence[Mount],
-        from_mounts: Sequence[Mount],
-        sources: Sequence[str],
-        destination: str,
-        *,
-        directory: bool,
-        chown: str | None = None,
-        chmod: str = "",
-        include: Sequence[Rule] = (),
-        exclude: Sequence[Rule] = (),
-        must_match: bool = False,
-        on_event: Observer = ignore,
-    ) -> int:
-        """Copy from one snapshot's tree into another's, as COPY --from does; return the bytes of the files' contents.
-
-        Sources are absolute paths or patterns (``*``, ``?``, ``[…]`` in any part) in the other tree, resolved inside it; of a
-        folder the content is copied. Owners, times, extended attributes and hard links are kept. ``directory`` is True if the destination
-        was written with a slash at its end or there are several sources. ``include`` and ``exclude`` say what of a folder's content is
-        meant (see ``picking``); with ``must_match`` it is an error that ``include`` picks nothing. The rest is as for ``copy``.
-
-        Raises:
-            NotFound: nothing is named or matched by a source.
-
-        """
-        where = _plain(mounts), _plain(from_mounts), list(sources), destination, directory
-        what = chown, chmod, list(include), list(exclude), must_match
-        return int(self._call("copy_from", *where, *what, on_event=on_event)[0])
 
     def fill_volume(self, mounts: Sequence[Mount], path: str, volume: Path) -> None:
         """Give an empty folder what a tree has at a path, with the owner, mode and attributes of that folder itself.
 
         Links are followed inside the tree. Nothing where the folder is not empty, or where the tree has no folder there.
         """
-        self._call("fill_volume", _plain(mounts), path, str(volume))
+        self._call("fill_volume", plain(mounts), path, str(volume))
 
     def read(self, mounts: Sequence[Mount], path: str, *, limit: int = 16 << 20) -> bytes:
         """The content of a file in a tree: NotFound, or Conflict if it is no file or is longer than ``limit``."""
-        return bytes(self._call("read", _plain(mounts), path, limit)[0])
+        return bytes(self._call("read", plain(mounts), path, limit)[0])
 
     def make_folder(self, path: Path, mode: int, uid: int, gid: int) -> None:
         """Make a folder below ROOT as containers see it: with this mode and these ids of theirs. FileExistsError if it is there."""
         self._call("make_folder", str(path), mode, uid, gid)
-
-    def clear_stubs(
-        self, key: str, parents: Sequence[Digest], destinations: Sequence[str], *, copied: bool = False
-    ) -> None:
-        """Take out of a snapshot the empty files and folders that were made only to be mounted on, and their folders.
-
-        What else is there stays. Links are never followed: a command may have put one where a folder was.
-        """
-        self._call("clear_stubs", key, _texts(parents), copied, list(destinations))
 
     def content(self, chain: Digest, path: str, *, limit: int) -> bytes:
         """See ``unpacked.content``; also where only the containers' root may read the file."""
@@ -230,26 +158,26 @@ class Worker:
 
     def lookup(self, mounts: Sequence[Mount], word: str) -> tuple[int, int]:
         """The ids that ``name|uid[:group|gid]`` means in a tree: NotFound if its /etc/passwd or /etc/group has no such name."""
-        uid, gid = self._call("lookup", _plain(mounts), word)[0]
+        uid, gid = self._call("lookup", plain(mounts), word)[0]
         return uid, gid
 
     def export(self, mounts: Sequence[Mount], descriptor: int) -> None:
         """Write a whole tree to an open file or pipe as a tar archive."""
-        self._call("export", _plain(mounts), descriptors=[descriptor])
+        self._call("export", plain(mounts), descriptors=[descriptor])
 
     def kind(self, mounts: Sequence[Mount], path: str, *, follow: bool, root: int | None) -> str:
         """What a path of a tree is (see ``carrying.kind``); with ``root``, that of the container that runs on the tree."""
-        return str(self._call("kind", _plain(mounts), path, follow, descriptors=_given(root))[0])
+        return str(self._call("kind", plain(mounts), path, follow, descriptors=_given(root))[0])
 
     def carry_out(
         self, mounts: Sequence[Mount], path: str, name: str, out: int, *, follow: bool, root: int | None
     ) -> None:
         """Write a path of a tree to an open file or pipe, as ``carrying.pack`` does."""
-        self._call("carry_out", _plain(mounts), path, name, follow, descriptors=[out, *_given(root)])
+        self._call("carry_out", plain(mounts), path, name, follow, descriptors=[out, *_given(root)])
 
     def carry_in(self, mounts: Sequence[Mount], folder: str, source: int, *, owners: bool, root: int | None) -> None:
         """Unpack an archive from an open file or pipe into a folder of a tree, as ``carrying.place`` does."""
-        self._call("carry_in", _plain(mounts), folder, owners, descriptors=[source, *_given(root)])
+        self._call("carry_in", plain(mounts), folder, owners, descriptors=[source, *_given(root)])
 
     def verify(self, chain: Digest) -> tuple[tuple[str, str], ...]:
         """The paths of an unpacked layer that are not as its index says, each with what is wrong: every file is read.
@@ -266,15 +194,11 @@ class Worker:
         chain: Digest,
         parents: Sequence[Digest],
         compression: Compression,
-        adopt: Callable[[Path, Descriptor], object],
+        adopt: Adopt,
     ) -> None:
         """Make a blob of an unpacked layer, for ``adopt`` to take or to remove; one that was committed here has its old bytes."""
-        value, descriptors = self._call("repack", str(chain), _texts(parents), compression)
-        with contextlib.ExitStack() as held:
-            for descriptor in descriptors:
-                held.callback(os.close, descriptor)
-            path, media_type, digest, size = value
-            adopt(Path(path), Descriptor(media_type=media_type, digest=Digest(digest), size=size))
+        (path, media_type, digest, size), (handle,) = self._call("repack", str(chain), texts(parents), compression)
+        adopt(Path(path), Descriptor(media_type=media_type, digest=Digest(digest), size=size), handle)
 
     def measure(self, folders: Sequence[str]) -> tuple[int, ...]:
         """The bytes on the disk of each of some folders, given relative to ROOT; 0 for one that is gone."""
@@ -291,11 +215,3 @@ class Worker:
 
 def _given(root: int | None) -> list[int]:
     return [] if root is None else [root]
-
-
-def _plain(mounts: Sequence[Mount]) -> list[dict[str, Any]]:
-    return [mount.to_json() for mount in mounts]
-
-
-def _texts(digests: Sequence[Digest]) -> list[str]:
-    return [str(digest) for digest in digests]  # marshal takes no subclass of str

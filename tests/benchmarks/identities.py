@@ -1,7 +1,7 @@
 """What it costs to be somebody else where there is one id: calls that the supervisor of identities answers, against the kernel's own.
 
-A container with a single id calls stat(2) and geteuid(2) again and again: of a file of which nothing is recorded, of one with a
-recorded owner, of its own ids. The row ``unsupervised`` is the same container with its identities left alone.
+A container with a single id calls stat(2) and geteuid(2) again and again: while nothing is recorded, then of a file of which
+nothing is, of one with a recorded owner, of its own ids. The row ``unsupervised`` is the same container with its identities left alone.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ import os, sys, time
 calls = int(sys.argv[1])
 open("plain", "w").close()
 open("owned", "w").close()
-if sys.argv[2:]:
-    os.chown("owned", 5, 6)
 stat, euid = os.stat, os.geteuid
-for act, word in ((stat, "plain"), (stat, "owned"), (stat, "/usr/bin/env"), (lambda _: euid(), "")):
+everything = (stat, "plain"), (stat, "plain"), (stat, "owned"), (stat, "/usr/bin/env"), (lambda _: euid(), "")
+for number, (act, word) in enumerate(everything):
+    if sys.argv[2:] and number == 1:
+        os.chown("owned", 5, 6)
     begin = time.perf_counter()
     for _ in range(calls):
         act(word)
     print((time.perf_counter() - begin) / calls)
 """
 TITLES = (
+    "stat while nothing is recorded",
     "stat of a file without a record",
     "stat of a file with a recorded owner",
     "stat by an absolute path",

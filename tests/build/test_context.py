@@ -160,8 +160,9 @@ def test_torn_rows_are_rows_that_are_not_there(root: Path, tmp_path: Path) -> No
     kept = tmp_path / "kept"
     time.sleep(0.06)
     first = digest(root, "src", digests=kept)
-    for torn in ("", "{", "[]", '{"src/one.py": [1]}', '{"src/one.py": "x"}'):
-        next(kept.iterdir()).write_text(torn)
+    whole = next(kept.iterdir()).read_bytes()
+    for torn in (b"", b"{", whole[:30], whole[:-1], whole + b"\0", whole.replace(b"one.py", b"two.py")):
+        next(kept.iterdir()).write_bytes(torn)
         assert digest(root, "src", digests=kept) == first
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
@@ -47,6 +48,14 @@ def test_what_was_only_mounted_on_is_no_part_of_a_layer(builder: Builder) -> Non
     chain = made.image.chain_ids[-1]
     names = [path.name for path in (builder.store.root / "layers" / chain.hex / "fs").iterdir()]
     assert sorted(names) == ["dev", "proc", "sys"]
+
+
+def test_what_a_command_writes_waits_for_no_disk(builder: Builder) -> None:
+    """Its tree is volatile until it is a layer: fsync costs nothing, and to unmount it brings nothing of others to the disk."""
+    if builder.store.snapshots.name != "overlay":
+        pytest.skip("needs an overlay")
+    builder.build(f"FROM busybox\nRUN echo {unique()} > /x && sync && grep ' / overlay ' /proc/mounts\n")
+    assert re.search("[,=]volatile[, ]", builder.output)
 
 
 def test_steps_are_numbered_over_the_whole_build(builder: Builder) -> None:

@@ -82,6 +82,9 @@ def test_an_overlay_is_read_as_it_was_written(folder: str) -> None:
     """Any path may be a layer's."""
     mount = mounts.overlay([folder, "/other", folder], folder + "/u", "/w")
     assert mounts.parse(mount) == mounts.Overlay((folder, "/other", folder), folder + "/u", "/w")
+    mount = mounts.overlay(["/a"], "/u", "/w", volatile=True)
+    assert mounts.parse(mount) == mounts.Overlay(("/a",), "/u", "/w", volatile=True)
+    assert mounts.parse(mount).readable() == mounts.Overlay(("/u", "/a"))
     assert mount.options[-1] == "userxattr"
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from nbcontainers.errors import HostError
 from nbcontainers.events import Event, Output
+from nbcontainers.linux import recorded
 from nbcontainers.oci.runtime import Mount, RuntimeSpec
 from nbcontainers.results import ContainerState
 from nbcontainers.runtime import host as hosts
@@ -61,6 +62,7 @@ def lower() -> Iterator[Path]:
     (layer / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nann:x:1000:100:Ann:/home/ann:/bin/sh\n")
     (layer / "etc/group").write_text("root:x:0:\nusers:x:100:\naudio:x:29:ann\n")
     layer.chmod(0o755)
+    (top / recorded.PLAIN).touch()
     yield layer
     shutil.rmtree(top)
 

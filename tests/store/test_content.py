@@ -162,15 +162,17 @@ def test_a_document_has_an_end(store: Store) -> None:
 def test_a_file_that_its_writer_hashed_is_adopted(store: Store) -> None:
     """A file of ROOT/ingest becomes the blob that its descriptor says; of another size it is refused and removed."""
     path = store.root / "ingest" / "made-elsewhere"
+    layer = Descriptor(media_type=KIND, digest=Digest.of(b"layer"), size=5)
     path.write_bytes(b"layer")
-    store.content.adopt(path, Descriptor(media_type=KIND, digest=Digest.of(b"layer"), size=5))
+    store.content.adopt(path, layer, os.open(path, os.O_RDONLY))
     assert store.content.read(Digest.of(b"layer")) == b"layer"
     path.write_bytes(b"lay")
     with pytest.raises(IntegrityError):
-        store.content.adopt(path, Descriptor(media_type=KIND, digest=Digest.of(b"layer"), size=5))
+        store.content.adopt(path, layer, os.open(path, os.O_RDONLY))
     assert scratch(store) == []
+    version = store.root / "version"
     with pytest.raises(ValueError, match="is not in"):
-        store.content.adopt(store.root / "version", Descriptor(media_type=KIND, digest=Digest.of(b""), size=0))
+        store.content.adopt(version, layer, os.open(version, os.O_RDONLY))
 
 
 def test_files_that_are_no_blobs_are_let_be(store: Store) -> None:

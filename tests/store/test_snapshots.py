@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.errors import Conflict, IntegrityError, NotFound
+from nbcontainers.events import Event, Warned
+from nbcontainers.linux import recorded
 from nbcontainers.oci.descriptor import Digest
 from nbcontainers.oci.image import Image
-from nbcontainers.store import compression, snapshots, unpacked
+from nbcontainers.store import compression, filling, snapshots, unpacked
 from nbcontainers.store.entries import OPAQUE
 from nbcontainers.store.snapshots import CopySnapshots, OverlaySnapshots, Snapshotter
 from nbcontainers.store.store import Store
@@ -85,7 +87,7 @@ def tree(worker: Worker, shots: Snapshotter, key: str) -> dict[str, tarfile.TarI
 def put(worker: Worker, shots: Snapshotter, key: str, path: str, data: bytes, tmp_path: Path) -> None:
     source = tmp_path / "put"
     source.write_bytes(data)
-    worker.copy(shots.mounts(key), [(str(source), "put")], path, directory=False)
+    worker.do(filling.copy(shots.mounts(key), [(str(source), "put")], path, directory=False))
 
 
 def test_layers_are_seen_as_one_tree(opened: tuple[Store, Worker], shots: Snapshotter, image: Image) -> None:
@@ -115,6 +117,45 @@ def test_a_snapshot_without_parents_is_an_empty_tree(opened: tuple[Store, Worker
     layer = shots.commit("empty")
     assert layer.chain_id == layer.diff_id
     assert store.content.has(layer.descriptor.digest)
+
+
+def test_a_layer_says_that_it_records_nothing(
+    opened: tuple[Store, Worker], shots: Snapshotter, image: Image, tmp_path: Path
+) -> None:
+    """A layer in which all is root's is known as such, whether it is committed or unpacked; one with other owners is not."""
+    store, worker = opened
+    source = tmp_path / "file"
+    source.write_text("x")
+    for chown, plain in (None, True), ("5:6", False):
+        mounts = shots.prepare("one", image.chain_ids)
+        call = filling.copy(mounts, [(str(source), "file")], "/new", directory=False, chown=chown)
+        layer = shots.commit("one", first=[call])
+        place = store.root / "layers" / layer.chain_id.hex
+        assert (place / recorded.PLAIN).exists() is plain
+        worker.remove(place)
+        worker.unpack(
+            store.content.path(layer.descriptor.digest), layer.diff_id, layer.chain_id, parents=image.chain_ids
+        )
+        assert (place / recorded.PLAIN).exists() is plain
+
+
+def test_what_need_not_last_is_written_to_again_and_again(
+    opened: tuple[Store, Worker], shots: Snapshotter, image: Image, tmp_path: Path
+) -> None:
+    """A volatile snapshot says so in its mounts, takes several calls one after another, and becomes a layer as any other."""
+    store, worker = opened
+    mounts = shots.prepare("one", image.chain_ids, volatile=True)
+    assert ("volatile" in mounts[0].options) is (shots.name == "overlay")
+    source = tmp_path / "file"
+    source.write_text("x")
+    for name in ("/a", "/b"):
+        worker.do(filling.copy(mounts, [(str(source), "file")], name, directory=False))
+    same = filling.copy_from(mounts, mounts, ["/a"], "/c", directory=False)
+    missing = filling.copy_from(mounts, mounts, ["/no*"], "/d", directory=False, may_miss="nothing there")
+    told: list[Event] = []
+    layer = shots.commit("one", first=[same, missing], on_event=told.append)
+    assert sorted(unpacked.index(store.root, layer.chain_id).paths) == ["/a", "/b", "/c"]
+    assert [event.message for event in told if isinstance(event, Warned)] == ["nothing there"]
 
 
 def test_a_key_is_taken_once(shots: Snapshotter, image: Image) -> None:
@@ -262,10 +303,10 @@ def test_copies_of_a_stage_keep_what_files_are(
     shots.prepare("from", image.chain_ids)
     shots.prepare("to", ())
     source, target = shots.mounts("from"), shots.mounts("to")
-    worker.copy_from(target, source, ["/bin"], "/programs", directory=False)
-    worker.copy_from(target, source, ["/etc/h*", "/etc/pass??"], "/words/", directory=True)
-    worker.copy_from(target, source, ["/etc/hostname"], "/name", directory=False, chown="1:2", chmod="600")
-    worker.copy_from(target, source, ["/etc/hostname"], "/words", directory=False)
+    worker.do(filling.copy_from(target, source, ["/bin"], "/programs", directory=False))
+    worker.do(filling.copy_from(target, source, ["/etc/h*", "/etc/pass??"], "/words/", directory=True))
+    worker.do(filling.copy_from(target, source, ["/etc/hostname"], "/name", directory=False, chown="1:2", chmod="600"))
+    worker.do(filling.copy_from(target, source, ["/etc/hostname"], "/words", directory=False))
     found = tree(worker, shots, "to")
     assert sorted(found) == [
         "name",
@@ -281,7 +322,7 @@ def test_copies_of_a_stage_keep_what_files_are(
     assert found["programs/dash"].mtime == 1_000_000_000
     assert (found["name"].uid, found["name"].gid, found["name"].mode) == (1, 2, 0o600)
     with pytest.raises(NotFound):
-        worker.copy_from(target, source, ["/etc/nothing*"], "/x", directory=False)
+        worker.do(filling.copy_from(target, source, ["/etc/nothing*"], "/x", directory=False))
 
 
 def test_owners_are_looked_up_in_the_tree(opened: tuple[Store, Worker], shots: Snapshotter, image: Image) -> None:

@@ -13,6 +13,7 @@ import pytest
 from nbcontainers.errors import Conflict, HostError
 from nbcontainers.linux.idmap import of_host
 from nbcontainers.oci.reference import Reference
+from nbcontainers.store import filling
 from nbcontainers.store.garbage import unpacked
 from nbcontainers.store.store import Store
 from tests.store.random_images import random_image
@@ -109,7 +110,7 @@ def test_a_store_unpacks_changes_and_forgets(tmp_path: Path) -> None:
             mounts = store.snapshots.prepare("step", image.chain_ids)
             source = tmp_path / "file"
             source.write_text("new")
-            store.worker.copy(mounts, [(str(source), "file")], "/", directory=True)
+            store.worker.do(filling.copy(mounts, [(str(source), "file")], "/", directory=True))
             assert [change.path for change in store.snapshots.changes("step")] == ["/file"]
             layer = store.snapshots.commit("step")
             config = replace(image.config, diff_ids=(*image.config.diff_ids, layer.diff_id), history=())

@@ -20,6 +20,7 @@ from nbcontainers.events import Event
 from nbcontainers.linux import mounts
 from nbcontainers.linux.idmap import Identity
 from nbcontainers.oci.runtime import IdMapping, Mount
+from nbcontainers.store import filling
 from nbcontainers.store.stopping import Stop, Stopped, obeying
 from nbcontainers.store.store import Store
 from nbcontainers.store.worker import Worker
@@ -269,7 +270,7 @@ def test_trees_of_any_depth_and_mode_are_removed(worker: Worker, tmp_path: Path)
 def test_files_of_a_context_are_copied_as_roots(worker: Worker, tree: Path, sent: Path) -> None:
     """Modes, times and links as they are; owner 0:0; folders that are made for them 0755; the bytes are counted."""
     rows = [(str(sent / "sub"), ""), (str(sent / "sub/prog"), "prog"), (str(sent / "sub/link"), "link")]
-    assert worker.copy(root_of(tree), rows, "/opt/app", directory=True) == 2
+    assert worker.do(filling.copy(root_of(tree), rows, "/opt/app", directory=True)) == 2
     made = (tree / "opt/app/prog").stat()
     assert (stat.S_IMODE(made.st_mode), made.st_mtime_ns) == (0o4711, 1_234_567_890_123_456_789)
     assert os.readlink(tree / "opt/app/link") == "../file"
@@ -298,16 +299,16 @@ def test_one_file_goes_where_docker_puts_it(
     worker: Worker, tree: Path, sent: Path, destination: str, directory: bool, path: str
 ) -> None:
     """To the destination, or into it if that is a folder; links of the tree are followed inside it."""
-    worker.copy(root_of(tree), [(str(sent / "file"), "file")], destination, directory=directory)
+    worker.do(filling.copy(root_of(tree), [(str(sent / "file"), "file")], destination, directory=directory))
     assert (tree / path).read_bytes() == b"content"
 
 
 def test_links_of_the_tree_do_not_lead_out(worker: Worker, tree: Path, sent: Path, tmp_path: Path) -> None:
     """A link to the host's folder means a folder of the tree, which is made; so does one that is the destination itself."""
-    worker.copy(root_of(tree), [(str(sent / "file"), "file")], "/out/x", directory=False)
+    worker.do(filling.copy(root_of(tree), [(str(sent / "file"), "file")], "/out/x", directory=False))
     inside = tree / str(tmp_path / "outside").lstrip("/")  # ".." at the root stays there
     assert (inside / "x").read_bytes() == b"content"
-    worker.copy(root_of(tree), [(str(sent / "file"), "file")], "/nowhere", directory=False)
+    worker.do(filling.copy(root_of(tree), [(str(sent / "file"), "file")], "/nowhere", directory=False))
     assert (tree / "nowhere").is_symlink()
     assert (tree / os.readlink(tree / "nowhere").lstrip("/")).read_bytes() == b"content"
     assert os.listdir(tmp_path / "outside") == []
@@ -316,7 +317,7 @@ def test_links_of_the_tree_do_not_lead_out(worker: Worker, tree: Path, sent: Pat
 def test_a_folder_goes_through_a_link_to_a_folder(worker: Worker, tree: Path, sent: Path) -> None:
     """COPY rootfs/ / puts bin/ where /bin points to."""
     rows = [(str(sent / "sub"), "bin"), (str(sent / "sub/prog"), "bin/prog")]
-    worker.copy(root_of(tree), rows, "/", directory=True)
+    worker.do(filling.copy(root_of(tree), rows, "/", directory=True))
     assert (tree / "usr/bin/prog").read_bytes() == b"#!"
     assert (tree / "bin").is_symlink()
 
@@ -324,20 +325,22 @@ def test_a_folder_goes_through_a_link_to_a_folder(worker: Worker, tree: Path, se
 def test_files_and_folders_do_not_replace_each_other(worker: Worker, tree: Path, sent: Path) -> None:
     """As Docker refuses it."""
     with pytest.raises(Conflict, match="is a folder"):
-        worker.copy(root_of(tree), [(str(sent / "file"), "etc")], "/", directory=True)
+        worker.do(filling.copy(root_of(tree), [(str(sent / "file"), "etc")], "/", directory=True))
     with pytest.raises(Conflict, match="is no folder"):
-        worker.copy(root_of(tree), [(str(sent / "sub"), "passwd")], "/etc", directory=True)
+        worker.do(filling.copy(root_of(tree), [(str(sent / "sub"), "passwd")], "/etc", directory=True))
     with pytest.raises(Conflict, match="is no folder"):
-        worker.copy(root_of(tree), [(str(sent / "file"), "file")], "/etc/passwd/x", directory=False)
+        worker.do(filling.copy(root_of(tree), [(str(sent / "file"), "file")], "/etc/passwd/x", directory=False))
     with pytest.raises(NotFound, match="no such file to copy"):
-        worker.copy(root_of(tree), [(str(sent / "other"), "file")], "/x", directory=False)
+        worker.do(filling.copy(root_of(tree), [(str(sent / "other"), "file")], "/x", directory=False))
 
 
 def test_owner_and_mode_can_be_chosen(worker: Worker, tree: Path, sent: Path) -> None:
     """--chown and --chmod; an owner that this host cannot hold is recorded, a link's in the ledger beside the tree."""
     events: list[Event] = []
     rows = [(str(sent / "sub/prog"), "prog"), (str(sent / "sub/link"), "link")]
-    worker.copy(root_of(tree), rows, "/opt", directory=True, chown="ann", chmod="640", on_event=events.append)
+    worker.do(
+        filling.copy(root_of(tree), rows, "/opt", directory=True, chown="ann", chmod="640"), on_event=events.append
+    )
     if os.geteuid() == 0:
         made = (tree / "opt/prog").stat()
         assert (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode)) == (12, 34, 0o640)
@@ -346,7 +349,7 @@ def test_owner_and_mode_can_be_chosen(worker: Worker, tree: Path, sent: Path) ->
         assert (tree.parent / "links").read_bytes().split()[1] == b"12:34:120777"
     assert events == []
     events.clear()
-    worker.copy(root_of(tree), rows, "/opt", directory=True, chown="bob", on_event=events.append)
+    worker.do(filling.copy(root_of(tree), rows, "/opt", directory=True, chown="bob"), on_event=events.append)
     assert "no user 'bob'" in str(events)
 
 

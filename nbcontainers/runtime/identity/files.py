@@ -45,6 +45,8 @@ def find(world: World, place: Place) -> Record | None:
 
 def keep(world: World, place: Place, status: os.stat_result, record: Record | None) -> None:
     """Record the truth about a file; None takes it back: it is what the inode says."""
+    if record is not None:
+        world.record()
     is_plain = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
     if is_plain:
         try:
@@ -218,6 +220,9 @@ def _tell(world: World, caller: Caller, place: Place, buffer: int) -> None:
     caller.write(buffer, answer)
     caller.listener.succeed(caller.call)
 
+
+ASKING = frozenset({"stat", "lstat", "fstat", "newfstatat", "statx"})
+"""Those to which the kernel has the right answer as long as nothing is recorded."""
 
 CALLS: dict[str, Callable[[World, Caller], None]] = {
     "chown": chown,

@@ -24,10 +24,14 @@ class IdentityPlan(TypedDict):
     capabilities: int
     no_new_privs: bool
     locks: tuple[int, int]
+    has_records: bool
 
 
 IDENTITY = "dev.nbcontainers.identity"
 """The annotation of a specification that says ``off`` where identities are not to be answered."""
+
+OWN = frozenset({"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/proc", "/sys"})
+"""Where a container has mounts by itself whose files nobody else has given owners."""
 
 _UNLIMITED = (1 << 64) - 1
 _TMPFILE = 0o20000000
@@ -43,11 +47,19 @@ _ONLY: dict[str, Sequence[tuple[int, int, int]]] = {
 }
 
 
-def plan(trees: Sequence[str], *, capabilities: int, no_new_privs: bool, locks: tuple[int, int] | None) -> IdentityPlan:
+def plan(
+    trees: Sequence[str],
+    *,
+    is_alone: bool,
+    capabilities: int,
+    no_new_privs: bool,
+    locks: tuple[int, int] | None,
+) -> IdentityPlan:
     """The supervisor's part of a container's plan.
 
     Args:
         trees: the folders that the root is made of, the writable one first.
+        is_alone: whether no other container's files are mounted in this one, in which something may be recorded.
         capabilities: what root may in the container, as a mask.
         no_new_privs: whether set-id bits are passed over.
         locks: what the container is told when it asks for its RLIMIT_LOCKS.
@@ -62,6 +74,7 @@ def plan(trees: Sequence[str], *, capabilities: int, no_new_privs: bool, locks: 
         capabilities=capabilities,
         no_new_privs=no_new_privs,
         locks=locks or (_UNLIMITED, _UNLIMITED),
+        has_records=not (is_alone and recorded.has_none([*trees])),
     )
 
 

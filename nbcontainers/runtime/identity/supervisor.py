@@ -33,11 +33,7 @@ else:
 _CALLS = {**files.CALLS, **people.CALLS, **making.CALLS}
 # Calls of which the kernel's own answer is right, or gives the right error, where ours cannot be found.
 _ASKING = {
-    "stat",
-    "lstat",
-    "fstat",
-    "newfstatat",
-    "statx",
+    *files.ASKING,
     "execve",
     "execveat",
     "chroot",
@@ -139,7 +135,10 @@ def _run(plan: Plan, pidfd: int, channel: int, report: int) -> NoReturn:
         os.fchdir(proc)
         os.close(proc)
         here.settle()
-        handlers = {number: (_CALLS[name], name in _ASKING) for number, name in plan["identity"]["calls"].items()}
+        handlers = {
+            number: (_CALLS[name], name in _ASKING, name in files.ASKING)
+            for number, name in plan["identity"]["calls"].items()
+        }
     except BaseException as error:
         number = error.errno or 0 if isinstance(error, OSError) else 0
         os.write(report, marshal.dumps(("identity", number, f"{type(error).__name__}: {error}", 125)))
@@ -177,7 +176,7 @@ def _serve(
     end: _socket.socket,
     descriptor: int,
     who: Credentials,
-    handlers: dict[int, tuple[Callable[[World, Caller], None], bool]],
+    handlers: dict[int, tuple[Callable[[World, Caller], None], bool, bool]],
 ) -> NoReturn:
     listeners = {descriptor: Listener(descriptor)}
     newcomers = {descriptor: who}
@@ -206,13 +205,16 @@ def _answer(
     here: World,
     listener: Listener,
     newcomers: dict[int, Credentials],
-    handlers: dict[int, tuple[Callable[[World, Caller], None], bool]],
+    handlers: dict[int, tuple[Callable[[World, Caller], None], bool, bool]],
 ) -> None:
     got = listener.receive()
     if got is None:
         return
     call, pid, number, *args = got
-    handler, asks = handlers[number]
+    handler, asks, of_files = handlers[number]
+    if of_files and not newcomers and not here.has_records:
+        listener.proceed(call)
+        return
     caller = Caller(listener, call, pid, args, here.is_moved)
     try:
         if newcomers and listener.descriptor in newcomers:

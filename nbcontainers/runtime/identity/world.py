@@ -30,6 +30,8 @@ class World:
         self.held = plan["capabilities"]
         self.no_new_privs = plan["no_new_privs"]
         self.locks = plan["locks"]
+        # Until something is recorded the kernel's answers are the truth. Another than root may have been given a working directory.
+        self._has_records = plan["has_records"] or bool(first[0][0] or first[1][0])
         # Who may mount can have another root than the container's; else chroot(2) is seen.
         self.is_moved = bool(self.held >> _CAP_SYS_ADMIN & 1)
 
@@ -38,6 +40,23 @@ class World:
         if not self.held >> capability & 1:
             return False
         return who[0][1] == 0 or bool(who[3] & KEPT and _effective(pid) >> capability & 1)
+
+    @property
+    def has_records(self) -> bool:
+        """Whether a file may have a record: here, or by one who copies files in, who then leaves a mark."""
+        if not self._has_records:
+            try:
+                os.stat(recorded.MARK, dir_fd=self.beside)
+                self._has_records = True
+            except OSError:
+                pass
+        return self._has_records
+
+    def record(self) -> None:
+        """From here on files have records."""
+        if not self._has_records:
+            recorded.mark(self.beside)
+            self._has_records = True
 
     def settle(self) -> None:
         """Look around, once the container's root is the supervisor's."""

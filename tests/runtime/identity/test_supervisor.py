@@ -85,6 +85,46 @@ def test_modes_keep_their_special_bits(box: Box) -> None:
     assert record(made) == "5:6:104711"
 
 
+def test_until_something_is_recorded_the_kernel_answers(box: Box) -> None:
+    """Who records leaves a mark beside the tree, be it the supervisor or somebody outside who copies files in; then all is looked up."""
+    assert box.shell("touch /tmp/f; stat -c %u:%g /tmp/f").strip() == "0:0"
+    mark = box.started[-1].folder / recorded.MARK
+    assert not mark.exists()
+    assert box.shell("touch /tmp/f; stat -c %u:%g /tmp/f; chown 5:6 /tmp/f; stat -c %u:%g /tmp/f").split() == [
+        "0:0",
+        "5:6",
+    ]
+    assert (box.started[-1].folder / recorded.MARK).exists()
+    assert box.shell("touch /tmp/f; stat -c %u:%g /tmp/f", user="7:8").strip() == "7:8"
+
+    running = box.start("sh", "-c", "touch /tmp/f; until [ $(stat -c %u /tmp/f) = 7 ]; do sleep 0.05; done")
+    made = upper(box) / "tmp/f"
+    until(made.exists)
+    os.setxattr(made, recorded.NAME, recorded.text((7, 7, made.stat().st_mode, 0, 0)))
+    beside = os.open(running.folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        recorded.mark(beside)
+    finally:
+        os.close(beside)
+    assert running.wait(PATIENCE_S) == 0
+
+
+def test_a_new_tree_on_plain_layers_has_no_records(tmp_path: Path) -> None:
+    """It is known of layers that say so, under an upper directory in which nothing was made yet."""
+    upper, below = tmp_path / "snapshot/upper", tmp_path / "layer/fs"
+    upper.mkdir(parents=True)
+    below.mkdir(parents=True)
+    trees = [str(upper), str(below)]
+    assert not recorded.has_none(trees)
+    (tmp_path / "layer" / recorded.PLAIN).touch()
+    assert recorded.has_none(trees)
+    (tmp_path / "snapshot" / recorded.MARK).touch()
+    assert not recorded.has_none(trees)
+    (tmp_path / "snapshot" / recorded.MARK).unlink()
+    (upper / "file").touch()
+    assert not recorded.has_none(trees)
+
+
 def test_devices_can_be_made_and_seen(box: Box) -> None:
     """A node is an empty file with a record; it shows its numbers and its mode, but is no device."""
     out = box.shell("""
