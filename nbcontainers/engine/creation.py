@@ -75,9 +75,8 @@ def create(
             Container(store, names, runtime, names.find(name)).remove(force=True)
     folder = names.folder(identifier)
     try:
-        with (
-            store.lease() as lease
-        ):  # the image is not collected while its container is made, nor what there is of that
+        # The image is not collected while its container is made, nor what there is of that.
+        with store.lease() as lease:
             lease.add(source.descriptor.digest, identifier, *source.chain_ids)
             folder.mkdir(mode=0o700)
             if modes.userns.is_own:
