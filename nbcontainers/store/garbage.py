@@ -166,8 +166,7 @@ def drop_layers(root: Path, chains: Iterable[Digest]) -> Collected:
     """Move unpacked layers to ROOT/trash, but for those that are being made."""
     gone, size = [], 0
     for digest in chains:
-        # Who makes a layer keeps its lock until a lease names it.
-        if abandoned(root / "ingest" / f"{digest.hex}.lock"):
+        if abandoned(trees.lock(root, digest)):
             size += trees.size(root / "layers" / digest.hex)
             _throw_away(root, root / "layers" / digest.hex)
             gone.append(digest)
@@ -189,6 +188,8 @@ def sweep_scratch(root: Path, *, busy: bool) -> None:
         return
     sweep_ingest(root)
     parts.sweep(root)
+    for path in (root / "untouched").iterdir():
+        _throw_away(root, path)
     for path in (root / "snapshots").iterdir():
         # A container's folder is made before its snapshot and removed after it.
         if not (root / "containers" / path.name).exists():
