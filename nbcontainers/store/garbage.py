@@ -188,8 +188,6 @@ def sweep_scratch(root: Path, *, busy: bool) -> None:
         return
     sweep_ingest(root)
     parts.sweep(root)
-    for path in (root / "untouched").iterdir():
-        _throw_away(root, path)
     for path in (root / "snapshots").iterdir():
         # A container's folder is made before its snapshot and removed after it.
         if not (root / "containers" / path.name).exists():

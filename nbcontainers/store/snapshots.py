@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..errors import Conflict, NotFound
 from ..events import Observer, ignore
@@ -30,8 +30,6 @@ from .layers import CommittedLayer, Limits
 from .worker import Adopt, Worker
 
 _ABOUT = "about"  # the file that says what a snapshot was made from; the last one that ``prepare`` writes
-_KEPT = 8  # snapshots in which nothing was written, on the same layers
-_OWN_XATTRS = {STAT, "user.overlay.uuid"}  # which the kernel writes when it mounts
 
 
 class Snapshotter(Protocol):
@@ -110,35 +108,22 @@ class _Snapshots:
                 raise NotFound(f"layer {chain.short} is not unpacked", hint="unpack the image first")
         snapshot = self._folder(key)
         with saying_when_full(snapshot):
-            if not self._take(snapshot, parents):
-                self._make(key, snapshot, parents)
+            try:
+                os.mkdir(snapshot, 0o700)
+            except FileExistsError:
+                raise Conflict(
+                    f"there is a snapshot {key} already", hint="remove its container, or choose another name"
+                ) from None
+            try:
+                for name in ("upper", "work"):
+                    os.mkdir(f"{snapshot}/{name}", 0o700)
+                self._begin(key, parents)
+                about = {"kind": self.name, "parents": list(parents)}
+                smallfiles.write(f"{snapshot}/{_ABOUT}", json.dumps(about).encode())
+            except BaseException:
+                self.remove(key)
+                raise
         return self._mounts(snapshot, parents, volatile=volatile)
-
-    def _make(self, key: str, snapshot: str, parents: Sequence[Digest]) -> None:
-        try:
-            os.mkdir(snapshot, 0o700)
-        except FileExistsError:
-            raise Conflict(
-                f"there is a snapshot {key} already", hint="remove its container, or choose another name"
-            ) from None
-        try:
-            for name in ("upper", "work"):
-                os.mkdir(f"{snapshot}/{name}", 0o700)
-            self._begin(key, parents)
-            made = os.stat(f"{snapshot}/upper").st_mtime_ns
-            about = {"kind": self.name, "parents": list(parents), "made": made}
-            smallfiles.write(f"{snapshot}/{_ABOUT}", json.dumps(about).encode())
-        except BaseException:
-            self.remove(key)
-            raise
-
-    def _take(self, snapshot: str, parents: Sequence[Digest]) -> bool:
-        """Whether there was one on the same layers that could be had; see ``_leave``."""
-        return False
-
-    def _leave(self, key: str, snapshot: str) -> bool:
-        """Whether a snapshot that is removed, in which nothing was written, was left to the next that wants one like it."""
-        return False
 
     def _begin(self, key: str, parents: Sequence[Digest]) -> None:
         raise NotImplementedError
@@ -182,7 +167,7 @@ class _Snapshots:
     def remove(self, key: str) -> None:
         """See ``Snapshotter.remove``."""
         snapshot = self._folder(key)
-        if os.path.lexists(snapshot) and not self._leave(key, snapshot) and not _remove_untouched(snapshot):
+        if os.path.lexists(snapshot) and not _remove_untouched(snapshot):
             self._worker.remove(Path(snapshot))
 
     def unpack(
@@ -213,15 +198,12 @@ class _Snapshots:
             raise ValueError(f"not a snapshot's key: {key!r}")
         return f"{self._root}/snapshots/{key}"
 
-    def _about(self, key: str) -> dict[str, Any]:
+    def _parents(self, key: str) -> tuple[Digest, ...]:
         try:
-            about: dict[str, Any] = json.loads(smallfiles.read(f"{self._folder(key)}/{_ABOUT}"))
+            about = json.loads(smallfiles.read(f"{self._folder(key)}/{_ABOUT}"))
         except (FileNotFoundError, ValueError):
             raise NotFound(f"no snapshot {key}", hint="its container was removed, or never made") from None
-        return about
-
-    def _parents(self, key: str) -> tuple[Digest, ...]:
-        return tuple(Digest(chain) for chain in self._about(key)["parents"])
+        return tuple(Digest(chain) for chain in about["parents"])
 
     def _tree(self, chain: Digest) -> str:
         return f"{self._layers}/{chain.hex}/fs"
@@ -246,39 +228,6 @@ class OverlaySnapshots(_Snapshots):
 
     name = "overlay"
     _copied = False
-
-    def _take(self, snapshot: str, parents: Sequence[Digest]) -> bool:
-        for left in self._left(parents):
-            with contextlib.suppress(OSError):
-                os.rename(left, snapshot)
-                return True
-        return False
-
-    def _leave(self, key: str, snapshot: str) -> bool:
-        # To make and remove four folders is a tenth of the time that a container takes.
-        try:
-            about = self._about(key)
-            parents = [Digest(chain) for chain in about["parents"]]
-            upper, below = f"{snapshot}/upper", os.stat(self._tree(parents[-1]))
-            status = os.stat(upper)
-            is_as_made = (
-                status.st_mtime_ns == about["made"]
-                and (status.st_mode, status.st_uid, status.st_gid) == (below.st_mode, below.st_uid, below.st_gid)
-                and set(os.listxattr(upper)) <= _OWN_XATTRS
-                and not os.listdir(upper)
-            )
-        except (OSError, NotFound, LookupError):
-            return False
-        for left in self._left(parents) if is_as_made else ():
-            with contextlib.suppress(OSError):  # there is one
-                os.rename(snapshot, left)
-                return True
-        return False
-
-    def _left(self, parents: Sequence[Digest]) -> Iterator[str]:
-        """Where those may be that were left, on the same layers."""
-        if parents:
-            yield from (f"{self._root}/untouched/{parents[-1].hex}.{number}" for number in range(_KEPT))
 
     def _begin(self, key: str, parents: Sequence[Digest]) -> None:
         """An overlay shows its upper directory's own root, so that begins as the root below it."""

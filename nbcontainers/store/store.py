@@ -33,7 +33,6 @@ _FOLDERS = (
     "tags",
     "layers",
     "snapshots",
-    "untouched",
     "containers",
     "names",
     "cache",

@@ -243,53 +243,6 @@ def test_a_new_layer_is_kept_until_a_lease_names_it(
     assert not garbage.drop_layers(store.root, ()).layers
 
 
-@pytest.mark.parametrize("shots", [OverlaySnapshots], indirect=True)
-def test_what_was_not_written_to_is_used_again(opened: tuple[Store, Worker], shots: Snapshotter, image: Image) -> None:
-    """By whoever prepares one on the same layers, after any number of mounts; the collector may have it in between."""
-    root, worker = opened[0].root, opened[1]
-    used = set[int]()
-    for turn in range(3):
-        shots.prepare(f"work{turn}", image.chain_ids)
-        tree(worker, shots, f"work{turn}")
-        used.add((root / "snapshots" / f"work{turn}" / "upper").stat().st_ino)
-        shots.remove(f"work{turn}")
-        assert os.listdir(root / "snapshots") == []
-    assert len(used) == 1
-    shots.prepare("other", image.chain_ids[:1])
-    assert (root / "snapshots/other/upper").stat().st_ino not in used
-    garbage.sweep_scratch(root, busy=False)
-    assert os.listdir(root / "untouched") == []
-
-
-@pytest.mark.parametrize("shots", [OverlaySnapshots], indirect=True)
-@pytest.mark.parametrize("change", ["mode", "attribute", "time", "file", "gone"])
-def test_what_was_changed_is_not_used_again(
-    opened: tuple[Store, Worker], shots: Snapshotter, image: Image, tmp_path: Path, change: str
-) -> None:
-    """Whatever was done to the root itself, or in it: the next one begins as the first did."""
-    worker = opened[1]
-    shots.prepare("work", image.chain_ids)
-    upper = opened[0].root / "snapshots/work/upper"
-    match change:
-        case "mode":
-            upper.chmod(0o700)
-        case "attribute":
-            os.setxattr(upper, "user.note", b"1")
-        case "time":
-            os.utime(upper, (0, 0))
-        case "file" | "gone":
-            put(worker, shots, "work", "new", b"1", tmp_path)
-            if change == "gone":
-                os.unlink(upper / "new")
-    shots.remove("work")
-    shots.prepare("next", image.chain_ids)
-    upper = opened[0].root / "snapshots/next/upper"
-    assert not shots.changes("next")
-    assert upper.stat().st_mode & 0o777 == 0o755
-    assert upper.stat().st_mtime > 0
-    assert "user.note" not in os.listxattr(upper)
-
-
 def test_a_commit_may_leave_the_snapshot(
     opened: tuple[Store, Worker], shots: Snapshotter, image: Image, tmp_path: Path
 ) -> None:
