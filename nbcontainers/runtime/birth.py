@@ -33,7 +33,7 @@ def bear(plan: Plan, text: int, pipes: Pipes, channel: int, plug: Plug) -> tuple
     Raises:
         Failed: nothing of it is left but its groups.
     """
-    spare = beforehand.take(plan["pattern"], text, pipes, channel)
+    spare = beforehand.take(plan, text, pipes, channel)
     try:
         groups.make(plan, plan["into_cgroup"] if spare else "")
     except OSError as error:
