@@ -251,6 +251,7 @@ def compile(  # noqa: A001 - it is what this does
             sysctl=sysctl if first else [],
             masked_paths=masked,
             readonly_paths=readonly,
+            capabilities=_mask(process.capabilities),
         ),
         next_cgroup=into.removesuffix(cgroup) + next_name if into and next_name else "",
         flags=flags,
