@@ -69,7 +69,7 @@ class _Check:
         self.layers = dict(_layers(store, self.documents))
 
     def run(self) -> Findings:
-        sizes = {digest: self.store.content.size(digest) for digest in _present(self.store)}
+        sizes = dict(_sizes(self.store))
         tags = tuple(self.store.images.tags)
         blobs = tuple(self._blobs(sizes))
         images, unopened = self._images({Digest(fault.name) for fault in blobs})
@@ -150,7 +150,7 @@ class _Check:
         """
         named: set[str] = set()
         for tag in self.store.images.tags:
-            with contextlib.suppress(IntegrityError):  # which is told of as what is damaged
+            with contextlib.suppress(NBContainersError):  # what is damaged or missing is told of as such
                 roots = garbage.Needed({tag.descriptor.digest})
                 named |= garbage.reachable(self.store.content, self.documents, roots).blobs
         listed = {row.descriptor.digest for row in self.store.images.rows()}
@@ -195,8 +195,10 @@ def _problem(store: Store, chain: Digest) -> str:
     return ""  # it was thrown away meanwhile
 
 
-def _present(store: Store) -> list[Digest]:
-    return [digest for digest in store.content if store.content.has(digest)]
+def _sizes(store: Store) -> Iterator[tuple[Digest, int]]:
+    for digest in store.content:
+        with contextlib.suppress(NotFound):  # it was collected meanwhile
+            yield digest, store.content.size(digest)
 
 
 def _hash(path: Path, algorithm: str) -> str:
