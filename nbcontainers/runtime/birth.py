@@ -12,8 +12,8 @@ from . import beforehand, groups, init, remapped, rootfs, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .launch import Plan
     from .pipes import Pipes
+    from .plan import Plan
     from .plug import Plug
 
 

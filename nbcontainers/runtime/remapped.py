@@ -17,8 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .launch import Plan
     from .mountplan import PlannedMount
+    from .plan import Plan
 
     Root = tuple[str, str, list[str], list[str]]
 

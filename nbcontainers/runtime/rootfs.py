@@ -30,9 +30,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .launch import Plan
     from .mountplan import PlannedMount
     from .pattern import Pattern
+    from .plan import Plan
 
 
 DEVICES = (

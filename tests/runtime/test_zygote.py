@@ -68,10 +68,12 @@ def test_it_imports_little() -> None:
     life = {
         "beforehand",
         "birth",
+        "collapse",
         "groups",
         "pipes",
         "happenings",
         "health",
+        "mounttable",
         "processes",
         "record",
         "restarts",
