@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from ..engine.options import RunOptions
-from ..errors import NBContainersError
 from . import lifecycle, networks
-from .flags import PLATFORM, Flag, number, whole
+from .flags import PLATFORM, Flag, number, only, refused, whole
 
 IDENTITY = (
     Flag(
@@ -136,38 +135,14 @@ ONLY: dict[str, tuple[str, tuple[str, ...], str]] = {
 """docker's flags of which only some values mean anything here: (what is shown, the values, why no other)."""
 
 
-def _refuse(flag: str, why: str, value: str = "") -> NoReturn:
-    raise NBContainersError(f"{flag} cannot be had: {why}", hint=f"leave out {flag} {value}".rstrip())
-
-
-def _only(flag: str, known: tuple[str, ...], why: str) -> Callable[[str], str]:
-    def check(value: str) -> str:
-        if value not in known:
-            _refuse(flag, why, value)
-        return value
-
-    return check
-
-
-def refuse(flag: str, why: str) -> Callable[[str], Any]:
-    """What reads a flag's value, only to say why it cannot be had."""
-    return lambda value: _refuse(flag, why, value)
-
-
 def complete(flags: Sequence[Flag]) -> tuple[Flag, ...]:
     """A verb's flags with those of docker's that it has not: each says why when it is used."""
     known = {name for flag in flags for name in flag.names}
     with_value = (
-        *(
-            Flag(names=(name,), metavar=metavar, convert=_only(name, values, why), help=why)
-            for name, (metavar, values, why) in ONLY.items()
-        ),
-        *(
-            Flag(names=names, metavar="…", convert=refuse(names[-1], why), help=f"refused: {why}")
-            for names, why in _paired(REFUSED)
-        ),
+        *(only(name, metavar, values, why) for name, (metavar, values, why) in ONLY.items()),
+        *(refused(names, why) for names, why in _paired(REFUSED)),
     )
-    switches = (Flag(names=names, help=f"refused: {why}", refusal=why) for names, why in _paired(REFUSED_SWITCHES))
+    switches = (refused(names, why, is_switch=True) for names, why in _paired(REFUSED_SWITCHES))
     return (*flags, *(flag for flag in (*with_value, *switches) if not known & set(flag.names)))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from ..engine import Engine
 from ..errors import NBContainersError
@@ -88,6 +88,36 @@ def truth(text: str) -> bool:
     if text.lower() not in ("true", "false", "1", "0"):
         raise NBContainersError(f"not true or false: {text!r}", hint="write true or false")
     return text.lower() in ("true", "1")
+
+
+def _refuse(flag: str, why: str, value: str = "") -> NoReturn:
+    raise NBContainersError(f"{flag} cannot be had: {why}", hint=f"leave out {flag} {value}".rstrip())
+
+
+def _only(flag: str, known: tuple[str, ...], why: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in known:
+            _refuse(flag, why, value)
+        return value
+
+    return check
+
+
+def refuse(flag: str, why: str) -> Callable[[str], Any]:
+    """What reads a flag's value, only to say why it cannot be had."""
+    return lambda value: _refuse(flag, why, value)
+
+
+def refused(names: tuple[str, ...], why: str, *, is_switch: bool = False) -> Flag:
+    """A flag of docker's that says why it cannot be had."""
+    if is_switch:
+        return Flag(names=names, help=f"refused: {why}", refusal=why)
+    return Flag(names=names, metavar="…", convert=refuse(names[-1], why), help=f"refused: {why}")
+
+
+def only(name: str, metavar: str, values: tuple[str, ...], why: str) -> Flag:
+    """A flag of docker's of which only some values mean anything here."""
+    return Flag(names=(name,), metavar=metavar, convert=_only(name, values, why), help=why)
 
 
 QUIET = Flag(names=("-q", "--quiet"), help="print only the IDs")

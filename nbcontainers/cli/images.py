@@ -12,8 +12,7 @@ from ..oci.image import Image
 from . import difference, text
 from . import format as form
 from .console import Console, each
-from .creating import refuse
-from .flags import FORMAT, IMAGE, NO_TRUNC, PLATFORM, QUIET, Command, Flag, Operand, truth
+from .flags import FORMAT, IMAGE, NO_TRUNC, PLATFORM, QUIET, Command, Flag, Operand, refuse, truth
 
 COLUMNS = (
     ("REPOSITORY", "Repository"),

@@ -13,12 +13,15 @@ from ..errors import NBContainersError, NotFound
 from ..results import Network
 from . import format as form
 from .console import Console, each
-from .flags import CONTAINER, FORMAT, NO_TRUNC, Command, Flag, Operand
+from .flags import CONTAINER, FORMAT, NO_TRUNC, Command, Flag, Operand, only, refused
 
 COLUMNS = (("NETWORK ID", "ID"), ("NAME", "Name"), ("DRIVER", "Driver"), ("SCOPE", "Scope"))
 NETWORK = Operand(name="NETWORK", help="name or ID of a network")
 NETWORKS = Operand(name="NETWORK", help="names or IDs of networks", count="+")
 ALIAS, IP, IP6 = "another name on the network", "a fixed address of IPv4", "a fixed address of IPv6"
+
+_SWARM = "it is for the services of a swarm, and there is none"
+_NO_CONFIG = "networks share no settings: give each its own"
 
 CREATE = (
     Flag(
@@ -60,6 +63,8 @@ def create(engine: Engine, values: Namespace, console: Console) -> int:
         subnets=values.subnet,
         gateways=values.gateway,
         ip_ranges=values.ip_range,
+        reserved=_reserved(values.aux_address),
+        attachable=values.attachable,
         internal=values.internal,
         ipv6=values.ipv6,
         labels=pairs(values.label, "label"),
@@ -67,6 +72,17 @@ def create(engine: Engine, values: Namespace, console: Console) -> int:
     )
     console.print(network.id)
     return 0
+
+
+def _reserved(words: list[str]) -> dict[str, str]:
+    """``NAME=ADDRESS`` of ``--aux-address``, each name once."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, address = word.partition("=")
+        if not (name and equals and address) or name in found:
+            raise NBContainersError(f"not an auxiliary address: {word!r}", hint="write NAME=ADDRESS, each name once")
+        found[name] = address
+    return found
 
 
 def ls(engine: Engine, values: Namespace, console: Console) -> int:
@@ -194,10 +210,24 @@ VERBS = (
             ),
             Flag(names=("--gateway",), metavar="ADDRESS", many=True, help="its own address (else the first)"),
             Flag(names=("--ip-range",), metavar="RANGE", many=True, help="the part from which addresses are given"),
+            Flag(
+                names=("--aux-address",),
+                metavar="NAME=ADDRESS",
+                many=True,
+                help="an address that no container gets, for something else has it",
+            ),
+            Flag(names=("--attachable",), help="containers may be connected by hand, as to every network here"),
             Flag(names=("--internal",), help="no way out of it"),
+            Flag(names=("--ipv4",), help="with addresses of IPv4, as without"),
             Flag(names=("--ipv6",), help="with addresses of IPv6, too"),
             Flag(names=("--label",), metavar="KEY=VALUE", many=True, help="a label on the network"),
             Flag(names=("-o", "--opt"), metavar="KEY=VALUE", many=True, help="com.docker.network.driver.mtu=BYTES"),
+            only("--scope", "SCOPE", ("", "local"), "a network is of one host: local is the only scope"),
+            only("--ipam-driver", "NAME", ("", "default"), "the engine gives the addresses itself: default"),
+            refused(("--ipam-opt",), "the engine gives the addresses itself, and there is nothing to set"),
+            refused(("--config-from",), _NO_CONFIG),
+            refused(("--config-only",), _NO_CONFIG, is_switch=True),
+            refused(("--ingress",), _SWARM, is_switch=True),
         ),
         operands=(Operand(name="NETWORK", help="what to call it"),),
     ),
@@ -221,7 +251,10 @@ VERBS = (
         name="network inspect",
         act=inspect,
         summary="all that is known of networks, as JSON",
-        flags=(Flag(names=("-f", "--format"), metavar="FORMAT", help="json, or fields such as '{{.Name}}'"),),
+        flags=(
+            Flag(names=("-f", "--format"), metavar="FORMAT", help="json, or fields such as '{{.Name}}'"),
+            refused(("-v", "--verbose"), _SWARM, is_switch=True),
+        ),
         operands=(NETWORKS,),
     ),
     Command(
@@ -232,6 +265,10 @@ VERBS = (
             Flag(names=("--alias",), metavar="NAME", many=True, help=ALIAS),
             Flag(names=("--ip",), metavar="ADDRESS", help=IP),
             Flag(names=("--ip6",), metavar="ADDRESS", help=IP6),
+            refused(("--driver-opt",), "the interface of a container has no settings of its own"),
+            refused(("--gw-priority",), "the first of its networks that leads out has the default route"),
+            refused(("--link",), "on a network, containers find each other by name: --alias"),
+            refused(("--link-local-ip",), "interfaces make their own link-local addresses"),
         ),
         operands=(NETWORK, CONTAINER),
     ),

@@ -13,9 +13,9 @@ from ..events import Observer, ignore
 from ..results import ContainerState
 from . import attached, lifecycle
 from .console import Console, each
-from .creating import CREATE, LIMITS, REFUSED, complete, refuse, run_options
+from .creating import CREATE, LIMITS, REFUSED, complete, run_options
 from .entering import truth
-from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number
+from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number, refuse
 
 DETACH = Flag(names=("-d", "--detach"), help="print the ID and leave the container running")
 CIDFILE = Flag(names=("--cidfile",), metavar="FILE", help="write the ID into a file that is not there yet")

@@ -76,7 +76,7 @@ def pruning(*kinds: str) -> Act:
         chosen = (*kinds, "volumes") if getattr(values, "volumes", False) else kinds
         if not values.force:
             words = _WHAT_ALL if everything else _WHAT
-            _ask([words[kind] for kind in chosen], console)
+            ask([words[kind] for kind in chosen], console)
         if keep is not None:
             pruned = engine.keep_within(keep, on_event=_warnings(console))
         else:
@@ -87,7 +87,7 @@ def pruning(*kinds: str) -> Act:
     return act
 
 
-def _ask(what: list[str], console: Console) -> None:
+def ask(what: list[str], console: Console) -> None:
     """Let a person say yes; where there is none, nothing is removed without ``--force``."""
     if not (sys.stdin.isatty() and console.err.isatty()):
         raise NBContainersError(

@@ -13,20 +13,24 @@ from ..errors import NBContainersError
 from ..results import VolumeState
 from . import format as form
 from .console import Console, each
-from .flags import FORMAT, QUIET, Command, Flag, Operand
+from .flags import FORMAT, QUIET, Command, Flag, Operand, refused
+from .upkeep import FILTER, FORCE, ask
 
 COLUMNS = (("DRIVER", "Driver"), ("VOLUME NAME", "Name"))
 _VOLUMES = Operand(name="VOLUME", help="names of volumes", count="+")
+_INSPECT_FORMAT = Flag(names=("-f", "--format"), metavar="FORMAT", help="json, or fields such as '{{.Mountpoint}}'")
+_CLUSTER = "it is for volumes of a swarm, and there is none"
+_OF_CLUSTERS = (
+    *("--availability", "--group", "--limit-bytes", "--required-bytes", "--scope", "--secret", "--sharing"),
+    *("--topology-preferred", "--topology-required", "--type"),
+)
 _FILTERS = ("dangling", "label", "name", "driver")
 
 
 def create(engine: Engine, values: Namespace, console: Console) -> int:
     """Make a volume and print its name."""
-    if values.driver != "local" or values.opt:
-        raise NBContainersError(
-            f"volume driver {values.driver!r} with {len(values.opt)} options",
-            hint="local without options is the only one",
-        )
+    if values.driver != "local":
+        raise NBContainersError(f"no volume driver {values.driver!r}", hint="wanted: local")
     console.print(engine.create_volume(values.volume or "", labels=pairs(values.label, "label")).name)
     return 0
 
@@ -89,7 +93,9 @@ def rm(engine: Engine, values: Namespace, console: Console) -> int:
 
 def prune(engine: Engine, values: Namespace, console: Console) -> int:
     """Remove the anonymous volumes that no container has, or with ``-a`` every such volume."""
-    names, size = engine.prune_volumes(everything=values.all)
+    if not values.force:
+        ask([f"all {'' if values.all else 'anonymous '}volumes that no container has"], console)
+    names, size = engine.prune_volumes(everything=values.all, filters=values.filter)
     if names:
         console.print("Deleted Volumes:")
         for name in names:
@@ -107,9 +113,8 @@ VERBS = (
         flags=(
             Flag(names=("-d", "--driver"), metavar="NAME", default="local", help="local, the only one"),
             Flag(names=("--label",), metavar="KEY=VALUE", many=True, help="a label on the volume"),
-            Flag(
-                names=("-o", "--opt"), metavar="KEY=VALUE", many=True, help="refused: the driver local takes none here"
-            ),
+            refused(("-o", "--opt"), "a volume is a folder in the store; --mount type=tmpfs or type=bind shows others"),
+            *(refused((name,), _CLUSTER) for name in _OF_CLUSTERS),
         ),
         operands=(Operand(name="VOLUME", help="its name (else a new one)", count="?"),),
     ),
@@ -121,13 +126,14 @@ VERBS = (
             Flag(names=("-f", "--filter"), metavar="KEY=VALUE", many=True, help="dangling, label, name or driver"),
             QUIET,
             FORMAT,
+            refused(("--cluster",), _CLUSTER, is_switch=True),
         ),
     ),
     Command(
         name="volume inspect",
         act=inspect,
         summary="all that is known of volumes, as JSON",
-        flags=(FORMAT,),
+        flags=(_INSPECT_FORMAT,),
         operands=(_VOLUMES,),
     ),
     Command(
@@ -143,7 +149,8 @@ VERBS = (
         summary="remove volumes that no container has",
         flags=(
             Flag(names=("-a", "--all"), help="also those with a name"),
-            Flag(names=("-f", "--force"), help="do not ask (nothing is asked)"),
+            FILTER,
+            FORCE,
         ),
     ),
 )

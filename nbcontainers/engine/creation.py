@@ -75,17 +75,16 @@ def create(
             Container(store, names, runtime, names.find(name)).remove(force=True)
     folder = names.folder(identifier)
     try:
-        with (
-            store.lease() as lease
-        ):  # the image is not collected while its container is made, nor what there is of that
-            lease.add(source.descriptor.digest, identifier, *source.chain_ids)
+        # The image is not collected while its container is made, nor what there is of that.
+        with store.lease(source.descriptor.digest, identifier, *source.chain_ids):
             folder.mkdir(mode=0o700)
             if modes.userns.is_own:
                 spec = userns.claim(spec, modes.userns, store.root, identifier, names)
             store.snapshots.unpack(source)
             rootfs = store.snapshots.prepare(identifier, source.chain_ids)
             name = names.claim(identifier, name)
-            connection.save(folder)
+            if connection != networking.NONE:
+                connection.save(folder)
             if connection.other:
                 own = namefiles.mounts(names.folder(connection.other))
             else:

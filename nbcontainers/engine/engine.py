@@ -527,9 +527,13 @@ class Engine(Exchange):
         with contextlib.suppress(*((NotFound,) if missing_ok else ())):
             volumes.remove(self.store, self._names, name)
 
-    def prune_volumes(self, *, everything: bool = False) -> tuple[tuple[str, ...], int]:
-        """Remove the anonymous volumes (all, with ``everything``) that no container has: (their names, bytes that they took)."""
-        return volumes.prune(self.store, self._names, everything=everything)
+    def prune_volumes(self, *, everything: bool = False, filters: Sequence[str] = ()) -> tuple[tuple[str, ...], int]:
+        """Remove the anonymous volumes (all, with ``everything``) that no container has: (their names, bytes that they took).
+
+        Filters are as in ``prune``.
+        """
+        chosen = selection.Selection.parse(filters, selection.PRUNING)
+        return volumes.prune(self.store, self._names, chosen, everything=everything)
 
     # -- the store's upkeep --------------------------------------------------------------------------------------------
 
@@ -561,7 +565,7 @@ class Engine(Exchange):
             pruned = replace(pruned, networks=self.prune_networks(filters))
         if "volumes" not in kinds:
             return pruned
-        names, size = self.prune_volumes()
+        names, size = self.prune_volumes(filters=filters)
         return replace(pruned, volumes=names, size=pruned.size + size)
 
     def disk_use(self) -> tuple[DiskUse, ...]:

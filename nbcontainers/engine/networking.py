@@ -86,12 +86,16 @@ class Networking:
             os.rename(f"{folder}/.{FILE}", f"{folder}/{FILE}")
 
 
+NONE = Networking(mode="none")
+"""That of a container in whose folder nothing is written of it."""
+
+
 def load(folder: Path) -> Networking:
-    """What is written in a container's folder; one that was made without has a network of its own with loopback only."""
+    """What is written in a container's folder; where nothing is, it has a network of its own with loopback only."""
     try:
         data = json.loads(smallfiles.read(f"{folder}/{FILE}"))
     except FileNotFoundError:
-        return Networking(mode="none")
+        return NONE
     names = data["names"]
     hosts = tuple((name, address) for name, address in names.pop("hosts"))
     return Networking(

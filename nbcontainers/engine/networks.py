@@ -38,11 +38,15 @@ class NetworkSettings(TypedDict, total=False):
     """What ``Engine.create_network`` takes beside the name.
 
     ``subnets``, ``gateways`` and ``ip_ranges`` are one of IPv4, and with ``ipv6`` one of IPv6; an ``internal`` network has no way out.
+    ``reserved`` are addresses by name that no container is given: some other device on the network has them. ``attachable`` is shown
+    by ``inspect_network``, and asks for what every network allows: that containers are connected by hand.
     """
 
     subnets: Sequence[str]
     gateways: Sequence[str]
     ip_ranges: Sequence[str]
+    reserved: Mapping[str, str]
+    attachable: bool
     internal: bool
     ipv6: bool
     labels: Mapping[str, str]
@@ -112,13 +116,17 @@ class NetworkFiles:
                 created=time.time(),
                 driver="bridge",
                 internal=internal,
+                attachable=settings.get("attachable", False),
                 ipv6=ipv6,
-                subnets=_subnets(
-                    settings.get("subnets", ()),
-                    settings.get("gateways", ()),
-                    settings.get("ip_ranges", ()),
-                    ipv6,
-                    others,
+                subnets=_reserve(
+                    _subnets(
+                        settings.get("subnets", ()),
+                        settings.get("gateways", ()),
+                        settings.get("ip_ranges", ()),
+                        ipv6,
+                        others,
+                    ),
+                    settings.get("reserved", {}),
                 ),
                 labels=tuple(sorted(settings.get("labels", {}).items())),
                 options=tuple(sorted(options.items())),
@@ -178,6 +186,7 @@ def definition(network: Network) -> Definition:
                 "gateway": subnet.gateway,
                 "first": first,
                 "last": last,
+                "reserved": [address for _, address in subnet.reserved],
             }
             for subnet in network.subnets
             for first, last in [_given(ipaddress.ip_network(subnet.ip_range or subnet.network))]
@@ -201,12 +210,14 @@ def to_json(network: Network, places: Iterable[Mapping[str, Any]]) -> dict[str, 
             "Driver": "default",
             "Options": None,
             "Config": [
-                {"Subnet": one.network, "Gateway": one.gateway} | ({"IPRange": one.ip_range} if one.ip_range else {})
+                {"Subnet": one.network, "Gateway": one.gateway}
+                | ({"IPRange": one.ip_range} if one.ip_range else {})
+                | ({"AuxiliaryAddresses": dict(one.reserved)} if one.reserved else {})
                 for one in network.subnets
             ],
         },
         "Internal": network.internal,
-        "Attachable": False,
+        "Attachable": network.attachable,
         "Ingress": False,
         "ConfigFrom": {"Network": ""},
         "ConfigOnly": False,
@@ -244,6 +255,10 @@ def check_address(network: Network, text: str, family: int) -> str:
         if address in range_:
             if address in (range_.network_address, ipaddress.ip_address(subnet.gateway)):
                 raise NBContainersError(f"{text} is the network's own address", hint=f"another of {subnet.network}")
+            for name, kept in subnet.reserved:
+                if kept == str(address):
+                    hint = f"another of {subnet.network}"
+                    raise Conflict(f"address {text} on network {network.name} is kept for {name!r}", hint=hint)
             return str(address)
     ranges = ", ".join(subnet.network for subnet in network.subnets)
     raise NBContainersError(f"address {text} is not on network {network.name}", hint=f"its range is {ranges}")
@@ -251,7 +266,10 @@ def check_address(network: Network, text: str, family: int) -> str:
 
 def _read(data: bytes) -> Network:
     values = json.loads(data)
-    values["subnets"] = tuple(Subnet(**one) for one in values["subnets"])
+    values["subnets"] = tuple(
+        Subnet(**{**one, "reserved": tuple((name, address) for name, address in one.get("reserved", ()))})
+        for one in values["subnets"]
+    )
     for key in ("labels", "options"):
         values[key] = tuple((name, value) for name, value in values[key])
     return Network(**values)
@@ -302,6 +320,22 @@ def _subnets(
         if not any(_within(range_, one) for one in chosen):
             raise NBContainersError(f"ip-range {range_} is in none of the network's subnets", hint="add --subnet")
     return tuple(made)
+
+
+def _reserve(subnets: tuple[Subnet, ...], reserved: Mapping[str, str]) -> tuple[Subnet, ...]:
+    """The ranges with the addresses that are kept for others than containers."""
+    kept: dict[str, list[tuple[str, str]]] = {one.network: [] for one in subnets}
+    for name, text in reserved.items():
+        address = _address(text)
+        place = next((one for one in subnets if address in ipaddress.ip_network(one.network)), None)
+        if place is None:
+            raise NBContainersError(
+                f"auxiliary address {address} is in none of the network's subnets", hint="add --subnet"
+            )
+        if str(address) == place.gateway:
+            raise Conflict(f"auxiliary address {address} is the network's own", hint=f"another of {place.network}")
+        kept[place.network].append((name, str(address)))
+    return tuple(dataclasses.replace(one, reserved=tuple(kept[one.network])) for one in subnets)
 
 
 def _within(range_: Net, whole: Net) -> bool:

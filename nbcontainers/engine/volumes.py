@@ -19,6 +19,7 @@ from . import inspect
 from .asked import Asked
 from .mounts import MountPoint
 from .names import ContainerNames
+from .selection import Selection
 
 
 def inherited(words: Sequence[str], find: Callable[[str], Path]) -> tuple[MountPoint, ...]:
@@ -142,13 +143,16 @@ def forget(store: Store, names: ContainerNames, points: Iterable[MountPoint]) ->
                 remove(store, names, entry.source)
 
 
-def prune(store: Store, names: ContainerNames, *, everything: bool = False) -> tuple[tuple[str, ...], int]:
-    """Remove the anonymous volumes (all, with ``everything``) that no container has: their names, and the bytes they took."""
+def prune(
+    store: Store, names: ContainerNames, chosen: Selection, *, everything: bool = False
+) -> tuple[tuple[str, ...], int]:
+    """Remove the chosen anonymous volumes (or all) that no container has: their names, and the bytes they took."""
     removed, size = [], 0
     with store.volumes.exclusive():
         having = users(names)
         for volume in store.volumes.list():
-            if (volume.anonymous or everything) and not having.get(volume.name):
+            fits = chosen.is_before(volume.created) and chosen.has_labels(volume.labels)
+            if fits and (volume.anonymous or everything) and not having.get(volume.name):
                 size += store.volumes.size(volume.name)
                 store.volumes.remove(volume.name, having)
                 removed.append(volume.name)

@@ -128,12 +128,8 @@ def mark(folder: int) -> None:
 def has_none(trees: list[str]) -> bool:
     """Whether it is known that nothing is recorded in a writable tree that was just made, and the layers below it."""
     own, *lower = trees
-    beside = os.path.dirname(own)
-    return (
-        not os.path.exists(f"{beside}/{MARK}")
-        and not os.listdir(own)
-        and all(os.path.exists(f"{os.path.dirname(tree)}/{PLAIN}") for tree in lower)
-    )
+    is_plain = all(os.path.exists(f"{os.path.dirname(tree)}/{PLAIN}") for tree in lower)
+    return is_plain and not os.path.exists(f"{os.path.dirname(own)}/{MARK}") and not os.listdir(own)
 
 
 class Ledger:

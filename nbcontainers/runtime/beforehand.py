@@ -1,9 +1,9 @@
 """What a shim does before it is wanted, in the time of nobody: what needs no plan, and the process of its container.
 
 What the next container wants is as a rule what the last one wanted (see ``pattern``): its process is born into those namespaces and
-into its cgroup, makes the mounts, and waits. It is thrown away when the next container wants something else, and when the
-host's mounts change, which it would not see; also when nobody wants it for a while, for it keeps a disk busy that the host
-unmounts, and its age would be the container's. Imports only what keeps the zygote small.
+into its cgroup, makes the mounts, and waits. It is thrown away when the next container wants something else, or a place where
+the host has mounted something since, which it would not see; when the host unmounts something, which it would keep busy; and when
+nobody wants it for a while, for its age would be the container's. Imports only what keeps the zygote small.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ import time
 
 from ..linux import mapping, syscalls
 from . import groups, init, processes, record, rootfs
+from .mounttable import MountTable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Iterator
 
-    from .launch import Plan
     from .pattern import Pattern
     from .pipes import Pipes
+    from .plan import Plan
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
-_MOST_AGE_MS = 10_000
+_MOST_AGE_S = 10.0
 _PATIENCE_MS = 1000
 _CLEANING_S = 1.0
 _INT = 4
@@ -42,10 +44,9 @@ class Spare:
     def __init__(self, pattern: Pattern) -> None:
         """Make it. OSError where the kernel does not want to."""
         self.pattern = pattern
-        # Readable as long as there is nothing new in it: see poll in proc_pid_mountinfo(5).
-        self.table = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self.table = MountTable()
         self._near, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        self.pid = self.pidfd = self.mounts = -1
+        self.pid = self.pidfd = self.mounts = self._group = -1
         try:
             self._clone(far.fileno())
             if pattern["uid_map"]:
@@ -59,23 +60,19 @@ class Spare:
         self.mounts = rootfs.namespace(self.pid)
 
     def _clone(self, far: int) -> None:
-        into, flags = self.pattern["into_cgroup"], self.pattern["flags"]
-        group = -1
-        if into:
-            os.mkdir(into, 0o755)
-            group = os.open(into, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        flags = self.pattern["flags"]
+        if into := self.pattern["into_cgroup"]:
+            self._group = groups.make_own(into)
             flags |= syscalls.CLONE_INTO_CGROUP
-        self.pid, self.pidfd = syscalls.clone3(flags, cgroup=group)
+        self.pid, self.pidfd = syscalls.clone3(flags, cgroup=self._group)
         if self.pid == 0:
             init.wait(self.pattern, far)
-        if group >= 0:
-            os.close(group)
 
-    def suits(self, pattern: Pattern) -> bool:
+    def suits(self, plan: Plan) -> bool:
         """Whether it is there, and is what somebody wants."""
         return (
-            pattern == self.pattern
-            and not _happens(self.table, select.POLLPRI, 0)
+            plan["pattern"] == self.pattern
+            and self.table.is_as_it_was(_places(plan))
             and _happens(self._near.fileno(), select.POLLIN, _PATIENCE_MS)
             and self._near.recv(1) == init.READY
         )
@@ -91,22 +88,20 @@ class Spare:
 
     def end(self) -> None:
         """Throw it away, with its cgroup."""
-        self._let_go()
-        was_there = self.pidfd >= 0 and not _happens(self.pidfd, select.POLLIN, 0)
         if self.pidfd >= 0:
             kill(self.pid, self.pidfd)
         if self.mounts >= 0:
             os.close(self.mounts)
-        if self.pattern[
-            "into_cgroup"
-        ]:  # where somebody has killed it, another engine may want the name for a container
-            groups.remove_directory(self.pattern["into_cgroup"], time.monotonic() + was_there * _CLEANING_S)
+        if self._group >= 0:
+            groups.remove_directory(self.pattern["into_cgroup"], time.monotonic() + _CLEANING_S)
+        self._let_go()
 
     def _let_go(self) -> None:
         self._near.close()
-        if self.table >= 0:
-            os.close(self.table)
-        self.table = -1
+        self.table.close()
+        if self._group >= 0:
+            os.close(self._group)
+        self._group = -1
 
 
 def rehearse() -> None:
@@ -128,15 +123,28 @@ def prepare(pattern: Pattern) -> None:
 
 
 def keep(requests: int, zygote: int) -> None:
-    """Keep what was prepared until there is a request; ``zygote`` is a pidfd of the one process whose end ends the waiting, too."""
+    """Keep what was prepared until there is a request, or until it is killed: another engine may start the container.
+
+    ``zygote`` is a pidfd of the one process whose end ends the waiting, too.
+    """
     if _spare is None:
         return
+    table = _spare.table
     poll = select.poll()
     poll.register(requests, select.POLLIN)
     poll.register(zygote, select.POLLIN)
-    poll.register(_spare.table, select.POLLPRI)
-    if [descriptor for descriptor, _ in poll.poll(_MOST_AGE_MS)] != [requests]:  # news of mounts are told once
-        drop()
+    poll.register(_spare.pidfd, select.POLLIN)
+    poll.register(table.descriptor, select.POLLPRI)
+    deadline = time.monotonic() + _MOST_AGE_S
+    while True:
+        happened = [descriptor for descriptor, _ in poll.poll(max(0, deadline - time.monotonic()) * 1000)]
+        if table.descriptor in happened:
+            table.changed = True
+        if requests in happened and zygote not in happened:
+            return
+        if happened != [table.descriptor] or table.has_lost():
+            drop()
+            return
 
 
 def next_pattern(plan: Plan) -> bytes:
@@ -147,15 +155,15 @@ def next_pattern(plan: Plan) -> bytes:
     return marshal.dumps({**pattern, "into_cgroup": plan["next_cgroup"]})
 
 
-def take(pattern: Pattern, plan: int, pipes: Pipes, channel: int) -> Spare | None:
-    """The process that waited, if it suits: it has begun then, see ``Spare.begin``, and is the caller's."""
+def take(plan: Plan, text: int, pipes: Pipes, channel: int) -> Spare | None:
+    """The process that waited, if it suits: it has begun then, see ``Spare.begin``, and is the caller's. ``text`` is the plan, too."""
     global _spare
     spare, _spare = _spare, None
     if spare is None:
         return None
     try:
-        if spare.suits(pattern):
-            spare.begin(plan, pipes, channel)
+        if spare.suits(plan):
+            spare.begin(text, pipes, channel)
             return spare
     except OSError:
         pass  # it was killed
@@ -176,6 +184,14 @@ def kill(pid: int, pidfd: int) -> None:
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     os.waitpid(pid, 0)
     os.close(pidfd)
+
+
+def _places(plan: Plan) -> Iterator[str]:
+    """The paths of the host that a container is made of and shown."""
+    _, source, lowers, words = plan["root"]
+    yield from filter(os.path.isabs, (source, *lowers, *(word.partition("=")[2] for word in words)))
+    for entry in plan["mounts"]:
+        yield from filter(os.path.isabs, (entry[2], *(value for _, value in entry[5])))
 
 
 def _happens(descriptor: int, events: int, wait_ms: int) -> bool:

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from typing import TypedDict
 
     class Subnet(TypedDict):
-        """One range of addresses: its network, its gateway, and the first and last address that are given unasked."""
+        """One range of addresses: its network, its gateway, the first and last address given unasked, and those never given."""
 
         network: str
         prefix: int
         gateway: str
         first: str
         last: str
+        reserved: list[str]
 
     class Definition(TypedDict):
         """What a holder is told of a network; ``subnets`` has one of IPv4, one of IPv6, or both."""
@@ -129,7 +130,7 @@ class Bridge:
     def _address(self, family: int, wanted: str) -> str:
         subnet = self.subnets[family]
         taken = {_number(endpoint.addresses[family]) for endpoint in self.endpoints}
-        taken.add(_number(subnet["gateway"]))
+        taken.update(map(_number, (subnet["gateway"], *subnet["reserved"])))
         if wanted:
             if _number(wanted) in taken:
                 holder = next((e.names[0] for e in self.endpoints if e.addresses[family] == wanted), "the gateway")

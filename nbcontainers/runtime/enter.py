@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from .launch import Plan
+    from .plan import Plan
 
 ENTERED = b"p"
 _NULL = os.makedev(1, 3)
@@ -120,6 +120,7 @@ def _become(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, chann
             stage = "seccomp"
             init.guard(plan, channel, (uid, gid, groups))
         stage = "identity"
+        init.bound(plan["capabilities"])
         init.become(plan, uid, gid, groups)
         stage = "working directory"
         os.chdir(plan["cwd"])

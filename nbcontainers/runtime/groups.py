@@ -6,6 +6,7 @@ Imports only what keeps the zygote small.
 from __future__ import annotations
 
 import errno
+import fcntl
 import marshal
 import os
 import time
@@ -14,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
 
-    from .launch import Plan
+    from .plan import Plan
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
@@ -43,10 +44,7 @@ def make(plan: Plan, made: str = "") -> None:
         try:
             os.mkdir(directory, 0o755)
         except FileExistsError:
-            # Left by a shim that was killed, with the counters of that run; or a process waits in it for this container, of the
-            # engine that has made it.
-            _empty(directory)
-            remove_directory(directory, time.monotonic() + _CLEANING_S)
+            _clear_away(directory)
             os.mkdir(directory, 0o755)
     opened, descriptor = "", -1  # several rules in a row go into one file, each with a write of its own
     for path, value in plan["cgroup_writes"]:
@@ -64,6 +62,36 @@ def make(plan: Plan, made: str = "") -> None:
         from ..linux import devicefilter  # on hosts without v1 only
 
         devicefilter.attach(*plan["cgroup_devices"])
+
+
+def make_own(directory: str) -> int:
+    """Make a group that may be wanted by others under this name: they leave it alone for as long as the descriptor is open."""
+    os.mkdir(directory, 0o755)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def _clear_away(directory: str) -> None:
+    """Take away a group that was left by a shim that was killed, with the counters of that run, or in which a process waits for
+    this very container. Who keeps that one takes it away too, and must be done with it before there is another of its name.
+    """
+    deadline = time.monotonic() + _CLEANING_S
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        _empty(directory)
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.001)
+        remove_directory(directory, deadline)
+    finally:
+        os.close(descriptor)
 
 
 def remove(plan: Plan) -> None:
@@ -104,8 +132,15 @@ def _empty(directory: str) -> None:
     """Kill who is in a group, until nobody is."""
     deadline = time.monotonic() + _CLEANING_S
     while time.monotonic() < deadline:
-        with open(f"{directory}/cgroup.procs", "rb") as file:
-            left = file.read().split()
+        try:
+            with open(f"{directory}/cgroup.procs", "rb") as file:
+                left = file.read().split()
+        except FileNotFoundError:
+            break
+        except OSError as error:
+            if error.errno != errno.ENODEV:  # it went while it was read
+                raise
+            break
         if not left:
             break
         for word in left:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .launch import Plan
+    from .plan import Plan
     from .streams import Poller
 
 _MOST_OUTPUT = 4096

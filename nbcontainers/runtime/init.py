@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from .launch import Plan
     from .pattern import Pattern
+    from .plan import Plan
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
@@ -179,6 +179,8 @@ def prepare(pattern: Pattern, at: Callable[[str], None]) -> tuple[int, int]:
     at("network")
     if pattern["loopback"]:
         raise_loopback()
+    at("identity")
+    bound(pattern["capabilities"])
     return made
 
 
@@ -377,19 +379,22 @@ def own_streams(uid: int, gid: int) -> None:
                     raise
 
 
-def become(plan: Plan, uid: int, gid: int, groups: list[int]) -> None:
-    """Take on the ids and the capabilities: a user other than root keeps the bounding set and holds none, as in Docker."""
-    mask = plan["capabilities"]
+def bound(capabilities: int) -> None:
+    """Let no program that is executed gain others than these."""
     for number in range(64):
-        if not mask >> number & 1:
+        if not capabilities >> number & 1:
             try:
                 syscalls.prctl(PR_CAPBSET_DROP, number)
             except OSError as error:
                 if error.errno == errno.EINVAL:  # the first number that this kernel does not know
                     break
                 raise
+
+
+def become(plan: Plan, uid: int, gid: int, groups: list[int]) -> None:
+    """Take on the ids and the capabilities, once ``bound``: a user other than root holds none, as in Docker."""
     syscalls.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-    held = mask if uid == 0 else 0
+    held = plan["capabilities"] if uid == 0 else 0
     if plan["identity"] is not None:  # who this is stands in the supervisor's books
         syscalls.capset(held, held, 0)
         return

@@ -32,6 +32,7 @@ class Pattern(TypedDict):
     sysctl: list[tuple[str, str]]
     masked_paths: list[str]
     readonly_paths: list[str]
+    capabilities: int
 
 
 def leading(mounts: Sequence[PlannedMount]) -> list[PlannedMount]:

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .launch import Plan
+    from .plan import Plan
     from .streams import Poller
 
 _CHUNK = 1 << 16

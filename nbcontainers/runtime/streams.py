@@ -109,7 +109,7 @@ class Streams:
     """The streams of one container and those who are attached to them."""
 
     def __init__(self, poller: Poller, log_path: str, limits: tuple[int, int]) -> None:
-        """``limits`` are the bytes that a file of the log may have (0: any number), and how many files there are."""
+        """To be owned first. ``limits`` are the bytes that a file of the log may have (0: any number), and how many files there are."""
         self._poller = poller
         self._path = log_path
         self._most, self._files = limits
@@ -129,7 +129,6 @@ class Streams:
 
     def _open_log(self) -> None:
         self._log = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-        self._set_offsets(os.fstat(self._log).st_size)
 
     def _set_offsets(self, size: int) -> None:
         folder, _, name = self._path.rpartition("/")

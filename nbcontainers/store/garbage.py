@@ -166,8 +166,7 @@ def drop_layers(root: Path, chains: Iterable[Digest]) -> Collected:
     """Move unpacked layers to ROOT/trash, but for those that are being made."""
     gone, size = [], 0
     for digest in chains:
-        # Who makes a layer keeps its lock until a lease names it.
-        if abandoned(root / "ingest" / f"{digest.hex}.lock"):
+        if abandoned(trees.lock(root, digest)):
             size += trees.size(root / "layers" / digest.hex)
             _throw_away(root, root / "layers" / digest.hex)
             gone.append(digest)

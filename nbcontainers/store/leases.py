@@ -41,8 +41,11 @@ class Lease:
             if not new or self._descriptor < 0:
                 return
             with self._leases.shared(), saying_when_full(self._leases.folder):
-                write_all(self._descriptor, "".join(f"{name}\n" for name in sorted(new)).encode())
-            self._names |= new
+                self._write(new)
+
+    def _write(self, names: set[str]) -> None:
+        write_all(self._descriptor, "".join(f"{name}\n" for name in sorted(names)).encode())
+        self._names |= names
 
     def _end(self) -> None:
         with self._mutex:
@@ -68,18 +71,17 @@ class Leases:
         return locked(self._gate, exclusive=True)
 
     @contextlib.contextmanager
-    def hold(self) -> Iterator[Lease]:
-        """Take a lease; every blob that this process writes while it is held is named in it."""
+    def hold(self, *names: str) -> Iterator[Lease]:
+        """Take a lease, which protects ``names`` (see ``Lease.add``), and every blob that this process writes while it is held."""
         path = self.folder / secrets.token_hex(16)
         lease: Lease | None = None
         try:  # from here on: an interrupt may come between any two lines
-            with (
-                self.shared(),
-                saying_when_full(self.folder),
-            ):  # between its making and its lock it would look abandoned
+            # Between its making and its lock it would look abandoned.
+            with self.shared(), saying_when_full(self.folder):
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
                 lease = Lease(self, descriptor)
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
+                lease._write(set(names))
             with self._mutex:
                 self._held = (*self._held, lease)
             yield lease

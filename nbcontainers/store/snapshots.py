@@ -151,7 +151,7 @@ class _Snapshots:
         on_event: Observer = ignore,
     ) -> CommittedLayer:
         """See ``Snapshotter.commit``."""
-        layer = self._worker.commit(
+        return self._worker.commit(
             key,
             parents=self._parents(key),
             copied=self._copied,
@@ -160,10 +160,9 @@ class _Snapshots:
             compression=compression,
             first=first,
             adopt=adopt or self._content.adopt,
+            protect=self._content.leases.protect,
             on_event=on_event,
         )
-        self._content.leases.protect(layer.chain_id)
-        return layer
 
     def remove(self, key: str) -> None:
         """See ``Snapshotter.remove``."""

@@ -75,9 +75,9 @@ class Store:
                 self._snapshots = snapshots.choose(self.root, self.content, self.worker)
             return self._snapshots
 
-    def lease(self) -> contextlib.AbstractContextManager[Lease]:
+    def lease(self, *names: str) -> contextlib.AbstractContextManager[Lease]:
         """Keep from the collector what the lease names, and every blob that this process writes while it is held."""
-        return self.leases.hold()
+        return self.leases.hold(*names)
 
     def layers(self) -> tuple[Digest, ...]:
         """The chain IDs of the unpacked layers."""

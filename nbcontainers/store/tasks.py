@@ -115,6 +115,7 @@ def commit(
         upper = os.open(tree, FOLDER)
         stack.callback(os.close, upper)
         path, blob = work.blob()
+        held: list[int] = []  # the layer's lock, which whoever has asked lets go of once a lease names the layer
         try:
             packed = layers.pack(
                 upper,
@@ -128,20 +129,22 @@ def commit(
             )
             chain = chain_ids([Digest(parents[-1]), packed.diff_id])[-1] if parents else packed.diff_id
             if not keep:
-                with work.alone(chain):
-                    if not copied:
-                        tree.rename(folder / "fs")
-                    with contextlib.suppress(FileNotFoundError):
-                        (snapshot / recorded.LEDGER).rename(folder / recorded.LEDGER)
-                    work.publish(folder, chain, packed.diff_id, index, packed.size)
+                held.append(work.lock(chain))
+                if not copied:
+                    tree.rename(folder / "fs")
+                with contextlib.suppress(FileNotFoundError):
+                    (snapshot / recorded.LEDGER).rename(folder / recorded.LEDGER)
+                work.publish(folder, chain, packed.diff_id, index, packed.size)
                 work.remove(snapshot)
         except BaseException:
             os.close(blob)
             path.unlink(missing_ok=True)
+            for lock in held:
+                unpacked.unlock(work.root, chain, lock)
             raise
     about = packed.descriptor
     value = (str(path), about.media_type, str(about.digest), about.size, str(packed.diff_id), str(chain), packed.size)
-    return Answer(value, (blob,))
+    return Answer(value, (blob, *held))
 
 
 def fill(work: Work, key: str, parents: list[str]) -> None:

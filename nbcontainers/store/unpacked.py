@@ -49,6 +49,17 @@ def usable(folder: str | Path) -> bool:
     return True
 
 
+def lock(root: Path, chain: str) -> Path:
+    """The file that is locked by whoever makes a layer, until a lease names that: the collector leaves it alone for so long."""
+    return root / "ingest" / f"{Digest(chain).hex}.lock"
+
+
+def unlock(root: Path, chain: str, held: int) -> None:
+    """Let go of the lock of a layer; ``held`` is closed."""
+    lock(root, chain).unlink(missing_ok=True)
+    os.close(held)
+
+
 def size(layer: Path) -> int:
     """The bytes of a layer's files, as they were counted when it was unpacked; 0 where that cannot be read."""
     try:

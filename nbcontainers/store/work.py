@@ -144,22 +144,25 @@ class Work:
         finally:
             os.close(folder)
 
-    @contextlib.contextmanager
-    def alone(self, chain: str) -> Iterator[None]:
-        """Hold the lock of a layer that is being made."""
-        path = self.root / "ingest" / f"{Digest(chain).hex}.lock"
+    def lock(self, chain: str) -> int:
+        """Take the lock of a layer that is being made, whose file is ``unpacked.lock``."""
+        path = unpacked.lock(self.root, chain)
         while True:
             held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(held, fcntl.LOCK_EX)
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.stat(path), os.fstat(held)):
-                    break
+                    return held
             os.close(held)  # whoever had it took the file away
+
+    @contextlib.contextmanager
+    def alone(self, chain: str) -> Iterator[None]:
+        """Hold the lock of a layer that is being made."""
+        held = self.lock(chain)
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
-            os.close(held)
+            unpacked.unlock(self.root, chain, held)
 
     def publish(self, folder: Path, chain: str, diff_id: str, index: Index, size: int) -> None:
         """Make a folder with ``fs`` in it an unpacked layer, in one step; if there is one, it stays. The caller holds its lock."""

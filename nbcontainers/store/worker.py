@@ -17,7 +17,7 @@ from ..linux.idmap import Identity
 from ..oci.descriptor import Descriptor, Digest
 from ..oci.runtime import Mount
 from ..results import Change
-from . import layers
+from . import layers, unpacked
 from .compression import Compression
 from .filling import Call, plain, texts
 from .layers import CommittedLayer, Limits
@@ -40,6 +40,7 @@ class Worker:
     """
 
     def __init__(self, root: Path, identity: Identity) -> None:
+        self._root = root
         self._processes = Processes(root, identity)
 
     def __enter__(self) -> Self:
@@ -113,19 +114,25 @@ class Worker:
         compression: Compression = "gzip",
         first: Sequence[Call] = (),
         adopt: Adopt,
+        protect: Callable[[Digest], object],
         on_event: Observer = ignore,
     ) -> CommittedLayer:
         """Make the changes of a snapshot a layer: blob, index and unpacked folder. Unless ``keep``, the snapshot is then gone.
 
         ``first`` is done before (see ``filling``), and raises what it raises.
-        ``adopt`` takes the blob's file in ROOT/ingest away, now or later. ``copied`` says that the snapshot is a whole tree, not
-        an overlay's upper directory; ``created`` is for ``layers.diff``.
+        ``adopt`` takes the blob's file in ROOT/ingest away, now or later; ``protect`` keeps the layer from the collector from now on.
+        ``copied`` says that the snapshot is a whole tree, not an overlay's upper directory; ``created`` is for ``layers.diff``.
         """
         call = Call("commit", (key, texts(parents), copied, keep, created, compression))
-        value, (handle,) = self._processes.call((*first, call), on_event, ())
+        value, (handle, *locks) = self._processes.call((*first, call), on_event, ())
         path, media_type, digest, size, diff_id, chain, files = value
         described = Descriptor(media_type=media_type, digest=Digest(digest), size=size)
-        adopt(Path(path), described, handle)
+        try:
+            adopt(Path(path), described, handle)
+            protect(Digest(chain))
+        finally:
+            for lock in locks:
+                unpacked.unlock(self._root, chain, lock)
         return CommittedLayer(descriptor=described, diff_id=Digest(diff_id), chain_id=Digest(chain), size=files)
 
     def fill(self, key: str, parents: Sequence[Digest]) -> None:

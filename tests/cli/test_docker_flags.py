@@ -56,7 +56,9 @@ def test_no_flag_of_dockers_is_ignored(verb: str, name: str) -> None:
         out = io.StringIO()
         console = Console(out, out)
         given = [name] if flag.refusal or not flag.metavar else [name, "value"]
-        assert main.run([verb, *given, "image", "true"], console=console) == (125 if verb in ("run", "create") else 1)
+        assert main.run([*verb.split(), *given, "image", "true"], console=console) == (
+            125 if verb in ("run", "create") else 1
+        )
         assert f"{name} cannot be had: {why}" in re.sub(r"\s+", " ", out.getvalue())
         return
     shown = DATA["shown_by"].get(f"{verb} {name}") or DATA["shown_by"].get(name, "")
@@ -75,7 +77,7 @@ def test_the_list_is_dockers(verb: str) -> None:
     version = subprocess.run(["docker", "--version"], capture_output=True, text=True, check=True).stdout
     if f" {DATA['version']}." not in version:
         pytest.skip(f"docker is not of version {DATA['version']}: {version.strip()}")
-    text = subprocess.run(["docker", verb, "--help"], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(["docker", *verb.split(), "--help"], capture_output=True, text=True, check=True).stdout
     printed = re.findall(r"^\s+(?:(-\w), )?(--[\w-]+)", text, re.MULTILINE)
     assert {" ".join(filter(None, words)) for words in printed} - {"--help"} == set(DATA["flags"][verb])
 

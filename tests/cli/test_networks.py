@@ -46,3 +46,62 @@ def test_a_network_is_described_by_dockers_keys(engine: Engine) -> None:
     }
     assert found["IPAM"]["Config"] == [{"Subnet": "10.90.0.0/16", "Gateway": "10.90.0.1"}]
     assert said(engine, "network inspect -f {{.Internal}} inner").strip() in ("true", "True")
+
+
+def test_a_network_is_made_as_it_was_asked_for(engine: Engine) -> None:
+    """With its ranges, its own address, those kept for others, options and labels; what one host does not have is refused."""
+    ranges = "--subnet 10.91.0.0/16 --ip-range 10.91.4.0/24 --gateway 10.91.0.9 --subnet fd00:91::/64"
+    kept = "--aux-address printer=10.91.4.1 --aux-address router=fd00:91::99"
+    words = "--driver bridge --scope local --ipam-driver default --internal --ipv4 --ipv6 --label a=b --attachable"
+    said(engine, f"network create {ranges} {kept} {words} --opt com.docker.network.driver.mtu=1400 whole")
+    (found,) = json.loads(said(engine, "network inspect whole"))
+    four, six = found["IPAM"]["Config"]
+    assert four == {
+        "Subnet": "10.91.0.0/16",
+        "Gateway": "10.91.0.9",
+        "IPRange": "10.91.4.0/24",
+        "AuxiliaryAddresses": {"printer": "10.91.4.1"},
+    }
+    assert six == {"Subnet": "fd00:91::/64", "Gateway": "fd00:91::1", "AuxiliaryAddresses": {"router": "fd00:91::99"}}
+    assert (found["Internal"], found["Attachable"], found["EnableIPv4"], found["EnableIPv6"]) == (True,) * 4
+    assert (found["Labels"], found["Options"]) == ({"a": "b"}, {"com.docker.network.driver.mtu": "1400"})
+    for wrong, told in (
+        ("--driver macvlan", "no network driver 'macvlan'"),
+        ("--scope swarm", "--scope cannot be had: a network is of one host"),
+        ("--ipam-driver null", "--ipam-driver cannot be had"),
+        ("--aux-address 10.91.0.4", "not an auxiliary address"),
+        ("--aux-address a=10.99.0.4", "in none of the network's subnets"),
+        ("--subnet 10.92.0.0/16 --aux-address a=10.92.0.1", "the network's own"),
+    ):
+        assert told in said(engine, f"network create {wrong} another", code=1)
+    assert said(engine, "network ls -q -f name=another") == ""
+
+
+def test_containers_are_put_on_networks_and_taken_off(engine: Engine) -> None:
+    """With names and addresses there, which are checked at once; by force even where the container is not on it."""
+    said(engine, "network create --subnet 10.93.0.0/24 --ipv6 --subnet fd00:93::/64 --aux-address p=10.93.0.7 side")
+    engine.toolbox()
+    container = engine.create("toolbox", "true", name="guest", network="bridge")
+    said(engine, "network connect --alias pal --ip 10.93.0.5 --ip6 fd00:93::5 side guest")
+    place = container.inspect()["NetworkSettings"]["Networks"]["side"]
+    assert place["Aliases"] == ["pal"]
+    assert place["IPAMConfig"] == {"IPv4Address": "10.93.0.5", "IPv6Address": "fd00:93::5"}
+    said(engine, "network disconnect side guest")
+    assert "is kept for 'p'" in said(engine, "network connect --ip 10.93.0.7 side guest", code=1)
+    assert "not on network" in said(engine, "network disconnect side guest", code=1)
+    said(engine, "network disconnect --force side guest")
+    container.remove()
+
+
+def test_networks_go_by_filters_and_when_it_is_meant(engine: Engine) -> None:
+    """``prune`` asks, and where nobody is there removes nothing; ``rm --force`` does not mind a network that is not there."""
+    for name in ("kept", "gone", "young"):
+        said(engine, f"network create --label which={name} {name}")
+    assert "nobody is there to be asked" in said(engine, "network prune", code=1)
+    told = said(engine, "network prune --force --filter label!=which=kept --filter label!=which=young")
+    assert told.splitlines()[:2] == ["Deleted Networks:", "gone"]
+    assert "Deleted" not in said(engine, "network prune --force --filter until=24h")
+    assert said(engine, "network ls -q -f type=custom").count("\n") == 2
+    said(engine, "network rm kept young")
+    assert "no such network" in said(engine, "network rm kept", code=1)
+    said(engine, "network rm --force kept")

@@ -38,11 +38,32 @@ def test_volumes_are_made_listed_and_removed(engine: Engine, capsys: pytest.Capt
     (about,) = json.loads(said("inspect", "data"))
     assert (about["Name"], about["Driver"], about["Labels"]) == ("data", "local", {"of": "me"})
     assert Path(about["Mountpoint"]).is_dir()
-    assert said("inspect", "--format", "{{.Mountpoint}}", "data").strip() == about["Mountpoint"]
+    assert said("inspect", "-f", "{{.Mountpoint}}", "data").strip() == about["Mountpoint"]
     assert said("prune", "-f").splitlines()[:2] == ["Deleted Volumes:", made]
     assert said("rm", "data") == "data\n"
     assert not Path(about["Mountpoint"]).exists()
     said("rm", "data", code=1)
     said("rm", "-f", "data")
     said("create", "-d", "nfs", "x", code=1)
+    engine.close()
+
+
+def test_volumes_go_by_filters_and_when_it_is_meant(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    """``prune`` asks, and where nobody is there removes nothing; those with a name go with ``-a`` only."""
+
+    def said(words: str, *, code: int = 0) -> str:
+        assert main.run(["volume", *words.split()], engine=engine) == code
+        told = capsys.readouterr()
+        return told.out + told.err
+
+    for name in ("one", "two", "three"):
+        said(f"create --label of={name} {name}")
+    anonymous = said("create").strip()
+    assert "nobody is there to be asked" in said("prune", code=1)
+    assert "Deleted" not in said("prune --force --filter until=24h")
+    assert said("prune --force").splitlines()[:2] == ["Deleted Volumes:", anonymous]
+    assert said("prune --force --all --filter label=of=one").splitlines()[:2] == ["Deleted Volumes:", "one"]
+    said("prune -f -a --filter label!=of=two")
+    assert said("ls -q") == "two\n"
+    assert "no filter 'colour'" in said("prune -f --filter colour=red", code=1)
     engine.close()

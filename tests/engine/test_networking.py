@@ -81,6 +81,21 @@ def servers(engine: Engine, network: str) -> tuple[int, int]:
     return one.ports()[0][1], two.ports()[0][1]
 
 
+def test_addresses_that_are_kept_are_given_to_nobody(engine: Engine) -> None:
+    """Neither unasked nor to who asks for one."""
+    engine.create_network(
+        "spare", subnets=["172.30.9.0/29"], reserved={"printer": "172.30.9.2", "router": "172.30.9.4"}
+    )
+    code = "import socket; print(socket.gethostbyname(socket.gethostname()))"
+    first = engine.run("toolbox", "sleep", "600", network="spare", detach=True, init=False)
+    second = python(engine, code, network="spare").strip()
+    found = first.inspect()["NetworkSettings"]["Networks"]["spare"]["IPAddress"]
+    assert (found, second) == ("172.30.9.3", "172.30.9.5")
+    with pytest.raises(Conflict, match="kept for 'printer'"):
+        engine.run("toolbox", "true", network="spare", ip="172.30.9.2")
+    first.remove(force=True)
+
+
 def test_containers_find_each_other_by_name(engine: Engine, servers: tuple[int, int]) -> None:
     """By name, alias, host name, short ID and ``name.network``; an address leads back to its name; case does not matter."""
     short = engine.container("one").id[:12]

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,9 @@ def test_it_is_like_one_that_was_not(box: Box, run_dir: Path) -> None:
         waiting(alone)
         shown.append(alone.shell(script))
     numbers = re.compile(
-        r"(fd/|switches:\t|ino=|Vm\w+:\s+|Rss\w+:\s+|[A-Z][a-z]{2} +\d+ )[\d:]+( kB)?|" + box.root.name + r"/\w+"
+        r"(fd/|SigQ:\t|switches:\t|ino=|Vm\w+:\s+|Rss\w+:\s+|[A-Z][a-z]{2} +\d+ )[\d:]+( kB)?|"
+        + box.root.name
+        + r"/\w+"
     )
     first, second = (numbers.sub("", text).splitlines() for text in shown)
     assert first == second
@@ -103,11 +106,34 @@ def test_one_that_wants_something_else_is_made_anew(fresh: Box) -> None:
     assert is_gone(pid, groups)
 
 
+def test_another_engine_starts_the_container(fresh: Box, run_dir: Path) -> None:
+    """What waits in its group gives way at once, and takes nothing of the container's with it."""
+    for _ in range(5):
+        pid = waiting(fresh)
+        is_in_its_group = bool(groups_of(pid, fresh))
+        folder, rootfs = fresh.prepare()
+        began = time.monotonic()
+        with Runtime(run_dir, fresh.host) as other:
+            state = fresh.state(folder, ("cat", "/proc/self/cgroup"))
+            running = other.start(folder, fresh.spec("true"), rootfs, state=state)
+            assert running.wait(60) == 0
+        assert not (is_in_its_group and processes.start_time(pid))
+        assert time.monotonic() - began < 5
+        assert fresh.run("true")[0] == 0
+
+
+def test_many_at_once_each_have_their_groups(fresh: Box) -> None:
+    """Whatever waits for whom, and goes while the one that it waited for begins."""
+    with ThreadPoolExecutor(16) as pool:
+        for done in [pool.submit(fresh.run, "true") for _ in range(200)]:
+            assert done.result()[0] == 0
+
+
 def test_it_may_be_killed(fresh: Box) -> None:
-    """The next container is made without it."""
+    """Its shim sees that, and the next container is made without it."""
     pid = waiting(fresh)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: b") Z " in Path(f"/proc/{pid}/stat").read_bytes())
+    until(lambda: not processes.start_time(pid))
     assert fresh.run("echo", "there")[:2] == (0, "there\n")
 
 
@@ -129,23 +155,67 @@ def test_it_goes_with_those_who_made_it(fresh: Box, who: str) -> None:
     if who == "engine":
         fresh.runtime.close()
     else:
-        os.kill(zygote if who == "zygote" else processes.children(zygote)[0], signal.SIGKILL)
+        shim = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(zygote if who == "zygote" else shim, signal.SIGKILL)
     until(lambda: is_gone(pid, groups))
 
 
-def test_it_goes_when_mounts_of_the_host_change(fresh: Box, tmp_path: Path) -> None:
-    """A container sees what is mounted on the host when it is started."""
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mount a file system of its own on this host, in a folder with that name, which has the name as a file."""
     if os.geteuid():
         pytest.skip("needs root, who can mount")
+    made: list[Path] = []
+
+    def mount(name: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        syscalls.mount("tmpfs", str(folder), "tmpfs")
+        made.append(folder)
+        (folder / name).write_text(name)
+        return folder
+
+    yield mount
+    for folder in made:
+        if os.path.ismount(folder):
+            syscalls.umount(str(folder), syscalls.MNT_DETACH)
+
+
+def test_what_the_host_has_mounted_since_is_seen(fresh: Box, mounted: Callable[[str], Path], tmp_path: Path) -> None:
+    """A container sees what is mounted on the host when it is started, also behind a link and below what it is shown."""
+    (tmp_path / "link").symlink_to("a folder")
+    for name, shown, option in (
+        ("new", tmp_path / "new", "bind"),
+        ("a folder", tmp_path / "link", "bind"),
+        ("in", tmp_path, "rbind"),
+    ):
+        pid = waiting(fresh)
+        mounted(name)
+        mount = Mount(destination="/mnt", type="bind", source=str(shown), options=(option,))
+        path = f"/mnt/{name}/{name}" if option == "rbind" else f"/mnt/{name}"
+        assert fresh.run("cat", path, mounts=[mount])[:2] == (0, name)
+        until(lambda pid=pid: not processes.start_time(pid))  # type: ignore[misc]
+
+
+def test_what_the_host_mounts_elsewhere_is_no_matter(fresh: Box, mounted: Callable[[str], Path]) -> None:
+    """Somebody else's mounts come, and go again, and the process waits on."""
+    for number in range(20):
+        pid = waiting(fresh)
+        syscalls.umount(str(mounted(str(number))), 0)
+        running = fresh.start("sleep", "600")
+        if running.state.pid == pid:
+            break
+    assert running.state.pid == pid
+
+
+def test_it_goes_when_the_host_unmounts_something(fresh: Box, mounted: Callable[[str], Path]) -> None:
+    """Else it would keep that busy."""
+    folder = mounted("old")
     pid = waiting(fresh)
-    syscalls.mount("tmpfs", str(tmp_path), "tmpfs")
-    try:
-        (tmp_path / "new").write_text("seen")
-        mount = Mount(destination="/mnt", type="bind", source=str(tmp_path), options=("bind",))
-        assert fresh.run("cat", "/mnt/new", mounts=[mount])[:2] == (0, "seen")
-        until(lambda: not processes.start_time(pid))
-    finally:
-        syscalls.umount(str(tmp_path), syscalls.MNT_DETACH)
+    fresh.run("true")
+    pid = waiting(fresh)
+    syscalls.umount(str(folder), 0)
+    until(lambda: not processes.start_time(pid))
 
 
 def test_the_root_of_the_host_is_shown_as_it_is(fresh: Box) -> None:
@@ -168,7 +238,7 @@ def test_it_does_not_grow_old(box: Box, tmp_path: Path) -> None:
     script = (
         "import sys; sys.path.append(sys.argv[1])\n"
         "import marshal, os, _socket\nfrom nbcontainers.runtime import beforehand\n"
-        "beforehand._MOST_AGE_MS = int(sys.argv[3])\n"
+        "beforehand._MOST_AGE_S = float(sys.argv[3])\n"
         "near, far = _socket.socketpair()\n"
         "beforehand.prepare(marshal.loads(bytes.fromhex(sys.argv[2])))\n"
         "pid = beforehand._spare.pid\n"
@@ -185,5 +255,5 @@ def test_it_does_not_grow_old(box: Box, tmp_path: Path) -> None:
         str(Path(spawn.__file__).parents[2]),
         marshal.dumps(pattern).hex(),
     ]
-    done = subprocess.run([*words, "100"], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([*words, "0.1"], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout == "False None\n", done.stderr

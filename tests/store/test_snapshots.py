@@ -19,7 +19,7 @@ from nbcontainers.events import Event, Warned
 from nbcontainers.linux import recorded
 from nbcontainers.oci.descriptor import Digest
 from nbcontainers.oci.image import Image
-from nbcontainers.store import compression, filling, snapshots, unpacked
+from nbcontainers.store import compression, filling, garbage, snapshots, unpacked
 from nbcontainers.store.entries import OPAQUE
 from nbcontainers.store.snapshots import CopySnapshots, OverlaySnapshots, Snapshotter
 from nbcontainers.store.store import Store
@@ -227,6 +227,20 @@ def test_what_is_committed_is_what_its_blob_unpacks_to(
     assert {name: row[:5] for name, row in after.items()} == {name: row[:5] for name, row in before.items()}
     assert after["opt/file"][2] == 1_500_000_000 * 10**9
     assert (folder / "index").read_bytes() == index
+
+
+def test_a_new_layer_is_kept_until_a_lease_names_it(
+    opened: tuple[Store, Worker], shots: Snapshotter, image: Image, tmp_path: Path
+) -> None:
+    """A collector that comes the moment after it was made takes the others, and not this one."""
+    store, worker = opened
+    shots.prepare("work", image.chain_ids)
+    put(worker, shots, "work", "new", b"1", tmp_path)
+    with store.lease():
+        layer = shots.commit("work", adopt=lambda *blob: garbage.drop_layers(store.root, store.layers()))
+        assert store.layers() == (layer.chain_id,)
+        assert list((store.root / "ingest").glob("*.lock")) == []
+    assert not garbage.drop_layers(store.root, ()).layers
 
 
 def test_a_commit_may_leave_the_snapshot(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from ..launch import Plan
+    from ..plan import Plan
     from ..streams import Poller
     from .world import World
 else:
