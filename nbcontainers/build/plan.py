@@ -24,7 +24,6 @@ from .scope import Arguments, Scope
 from .source import Range, wrong
 from .stages import UNKNOWN, Resolve, Stage, find, needed, platform_arguments, split
 from .steps import Configure, Copy, Node, Run, Source, Step
-from .wildcards import compiled, has_wildcards
 
 Network = Literal["default", "host", "none"]
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
@@ -419,8 +418,6 @@ class _Planner:
         switches = {flag.name: flag.value == "true" for flag in written.flags}
         parents = switches.get("parents", False)
         files, addresses = transfers.split(sources, written, scope)
-        for source in filter(has_wildcards, files):
-            _check_pattern(source, keyword, place)
         if not (isinstance(written, ins.Copy) and written.origin):
             lint.ignored(self.linter, keyword, map(clean, files), self.ignore, place)
         step = Copy(
@@ -468,18 +465,6 @@ def _destination(directory: str, path: str) -> str:
     folder = path in ("", ".") or path.endswith(("/", "/."))
     joined = "/" + posixpath.normpath(posixpath.join("/", directory, path)).lstrip("/")
     return joined + "/" if folder and joined != "/" else joined
-
-
-def _check_pattern(text: str, keyword: str, place: Range) -> None:
-    try:
-        compiled(text)
-    except ValueError as error:
-        hint = (
-            "a JSON array has double quotes and commas"
-            if text.startswith("[")
-            else "a backslash before a sign takes it as it is"
-        )
-        raise wrong(f"{keyword} has a pattern that is none: {error}", place, hint=hint) from error
 
 
 def _check_mode(text: str, keyword: str, place: Range) -> None:
