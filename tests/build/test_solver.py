@@ -369,7 +369,7 @@ def test_configuration_and_history_are_buildkits(builder: Builder) -> None:
         ("VOLUME [/data /b]", True),
         ("STOPSIGNAL 9", True),
         ("SHELL [/bin/sh -ec]", True),
-        ('HEALTHCHECK &{["CMD" "a" "b"] "0s" "0s" "1m30s" \'\\x00\'}', True),
+        ('HEALTHCHECK &{["CMD" "a" "b"] "0s" "0s" "1m30s" "0s" \'\\x00\'}', True),
         ('ENTRYPOINT ["x"]', True),
         ('CMD ["/bin/sh" "-ec" "a b"]', True),
         ("CMD []", True),
