@@ -87,7 +87,7 @@ def kill_once(box: Box, run_dir: Path, victim: str, mark: str, after: float) -> 
     until(lambda: not list(run_dir.glob(f"{folder.name[:32]}*")))
     until(lambda: not list(box.host.hierarchy.directories(folder.name)))
     assert not mounts(folder.name)
-    assert {path.name for path in folder.iterdir()} <= {"state.json", "log", "upper", "work"}
+    assert {path.name for path in folder.iterdir()} <= {"state.json", "log", "people", "upper", "work"}
 
 
 def marked(mark: str) -> list[int]:
