@@ -136,10 +136,16 @@ class Executor:
     def commit(self, key: str, epoch: int | None, first: Sequence[Call], on_event: Observer) -> Making:
         """Make the snapshot a layer, after what is to be done to it first."""
         files: list[tuple[Path, Descriptor, int]] = []
-        layer = self.store.snapshots.commit(
-            key, created=epoch, first=first, adopt=lambda *file: files.append(file), on_event=on_event
-        )
-        self.lease.add(layer.descriptor.digest, layer.chain_id)
+        try:
+            layer = self.store.snapshots.commit(
+                key, created=epoch, first=first, adopt=lambda *file: files.append(file), on_event=on_event
+            )
+            self.lease.add(layer.descriptor.digest, layer.chain_id)
+        except BaseException:
+            for path, _, handle in files:
+                path.unlink(missing_ok=True)
+                os.close(handle)
+            raise
         made = Made(
             descriptor=layer.descriptor,
             diff_id=layer.diff_id,

@@ -270,9 +270,8 @@ class _Solver:
             reason=reason,
         )
         if index in self.landing:
-            if (
-                layer is not None and layer.chain_id == tree.chain_id
-            ):  # else it is unpacked from its blob, on what is below
+            # Where it has another chain ID it is unpacked from its blob, on what is below.
+            if layer is not None and layer.chain_id == tree.chain_id:
                 yield MADE
             yield partial(self.landed, index)
             self.making = {key: node for key, node in self.making.items() if node != index}

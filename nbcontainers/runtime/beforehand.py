@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Iterator
 
-    from .launch import Plan
     from .pattern import Pattern
     from .pipes import Pipes
+    from .plan import Plan
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 

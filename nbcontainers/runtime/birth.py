@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 
 from ..linux import mapping, syscalls
-from . import beforehand, groups, init, remapped, rootfs
+from . import beforehand, groups, init, remapped, rootfs, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .launch import Plan
     from .pipes import Pipes
+    from .plan import Plan
     from .plug import Plug
 
 
@@ -57,7 +57,7 @@ def bear(plan: Plan, text: int, pipes: Pipes, channel: int, plug: Plug) -> tuple
 def _clone(plan: Plan, pipes: Pipes, channel: int, plug: Plug) -> tuple[int, int]:
     group, flags = -1, plan["flags"]
     try:
-        given = remapped.take(plan, rootfs.take)
+        given = remapped.take(plan, shown.take)
     except remapped.Refused as refused:
         raise Failed(*refused.args, 125) from refused
     remapped.give(plan, pipes.stdio)

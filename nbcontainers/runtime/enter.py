@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from .launch import Plan
+    from .plan import Plan
 
 ENTERED = b"p"
 _NULL = os.makedev(1, 3)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .launch import Plan
-    from .streams import Poller
+    from .plan import Plan
+    from .poller import Poller
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .launch import Plan
-    from .streams import Poller
+    from .plan import Plan
+    from .poller import Poller
 
 _MOST_OUTPUT = 4096
 _KEPT = 5  # results in the state

@@ -63,13 +63,13 @@ def _try(trial: str) -> str:
 
 
 def _use(root: tuple[str, str, list[str], list[str]], trees: list[int]) -> None:
-    from . import rootfs
+    from . import shown
 
     remapped.become_root()
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
     syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
     folder, staged = remapped.stage(root, trees)
-    rootfs.mount_root(folder, staged)
+    shown.mount_root(folder, staged)
     os.rmdir(f"{folder}/a")
     os.mkdir(f"{folder}/a", 0o700)
     os.chown(f"{folder}/a", 0, 0)

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from .launch import Plan
     from .pattern import Pattern
+    from .plan import Plan
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 

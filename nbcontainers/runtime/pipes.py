@@ -10,7 +10,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .launch import Plan
+    from .plan import Plan
 
 
 class Pipes:

@@ -14,7 +14,7 @@ from ..linux import syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .launch import Plan
+    from .plan import Plan
 
 _PATIENCE_MS = 10_000
 _PARTING_MS = 1_000

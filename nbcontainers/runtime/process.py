@@ -27,8 +27,8 @@ from . import launch, log, rundir, shim, spawn, zygote
 from . import state as states
 from .attach import Attachment
 from .host import Host
-from .launch import Plan
 from .networks import Networks
+from .plan import Plan
 from .running import Running
 
 _PATIENCE_S = 10.0

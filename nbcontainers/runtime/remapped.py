@@ -11,18 +11,17 @@ import os
 import stat
 
 from ..linux import idmapped, syscalls
-from ..linux.syscalls import AT_RECURSIVE, OPEN_TREE_CLONE
+from ..linux.syscalls import AT_FDCWD, AT_RECURSIVE, OPEN_TREE_CLONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .launch import Plan
     from .mountplan import PlannedMount
+    from .plan import Plan
 
     Root = tuple[str, str, list[str], list[str]]
 
-_AT_FDCWD = -100
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _FOLDERS = ("upperdir", "workdir")
 
@@ -59,7 +58,7 @@ def take(plan: Plan, bind: Callable[[PlannedMount], int]) -> tuple[list[int], li
 def _take_root(plan: Plan, userns: int, root: list[int]) -> None:
     below = AT_RECURSIVE if plan["root"][0] == "bind" else 0
     for path in _folders(plan["root"]):
-        tree = syscalls.open_tree(_AT_FDCWD, path, OPEN_TREE_CLONE | below)
+        tree = syscalls.open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | below)
         if plan["maps_root"]:
             _remap(tree, userns, path)
         root.append(tree)

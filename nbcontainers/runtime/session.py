@@ -18,8 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .launch import Plan
-    from .streams import Poller
+    from .plan import Plan
+    from .poller import Poller
 
 _CHUNK = 1 << 16
 _KILLED = 137

@@ -25,16 +25,17 @@ from .health import Health
 from .identity.supervisor import Supervisor
 from .pipes import Pipes
 from .plug import Plug
+from .poller import Poller
 from .restarts import Restarts
 from .session import Session
-from .streams import Poller, Streams
+from .streams import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from typing import Any, NoReturn
 
-    from .launch import Plan
+    from .plan import Plan
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 

@@ -14,7 +14,7 @@ import sys
 
 from ..linux import syscalls
 from ..linux.syscalls import AT_EMPTY_PATH, OPEN_TREE_CLONE, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS
-from . import rootfs
+from . import inside
 
 DEVPTS_SUPER_MAGIC = 0x1CD1  # include/uapi/linux/magic.h
 TERMINAL = b"t"
@@ -58,7 +58,7 @@ def resize(master: int, rows: int, columns: int) -> None:
 def bind_console(root: int, slave: int) -> None:
     """Show the terminal as /dev/console, as the OCI runtime specification wants it; it lands on a descriptor."""
     tree = syscalls.open_tree(slave, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
-    target = rootfs.make_target(root, "/dev/console", False)
+    target = inside.make_target(root, "/dev/console", False)
     syscalls.move_mount(tree, target)
     os.close(tree)
     os.close(target)

@@ -6,6 +6,7 @@ Values are those of ``marshal``, which moves bytes as they are and is as fast as
 from __future__ import annotations
 
 import array
+import errno
 import marshal
 import os
 import socket
@@ -45,12 +46,14 @@ def _exactly(end: socket.socket, length: int, descriptors: list[int]) -> bytearr
     data = bytearray()
     width = array.array("i").itemsize
     while len(data) < length:
-        piece, ancillary, _, _ = end.recvmsg(
+        piece, ancillary, flags, _ = end.recvmsg(
             min(length - len(data), 1 << 20), socket.CMSG_SPACE(_MOST_DESCRIPTORS * width)
         )
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 descriptors.extend(array.array("i", content[: len(content) // width * width]))
+        if flags & socket.MSG_CTRUNC:  # the kernel gives as many as there is room for, and drops the others
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         if not piece:
             raise EOFError
         data += piece

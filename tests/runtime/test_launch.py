@@ -18,7 +18,7 @@ from nbcontainers.results import Check, ContainerState
 from nbcontainers.runtime import launch
 from nbcontainers.runtime.defaults import docker_spec
 from nbcontainers.runtime.host import Host
-from nbcontainers.runtime.launch import Plan
+from nbcontainers.runtime.plan import Plan
 
 ROOT = (
     Mount(destination="/", type="overlay", source="overlay", options=("lowerdir=/a:/b", "upperdir=/u", "workdir=/w")),

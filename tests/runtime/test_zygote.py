@@ -64,7 +64,7 @@ def test_it_imports_little() -> None:
     loaded = set(done.stdout.split())
     assert not loaded & HEAVY
     ours = {name.removeprefix("nbcontainers.") for name in loaded if name.startswith("nbcontainers.")}
-    streams = {"door", "frames", "log", "logfiles", "session", "streams", "terminal"}
+    streams = {"door", "frames", "log", "logfiles", "poller", "session", "streams", "terminal"}
     life = {
         "beforehand",
         "birth",
@@ -80,7 +80,8 @@ def test_it_imports_little() -> None:
         "shim",
         "zygote",
     }
-    runtime = {*streams, *life, "enter", "entered", "init", "plug", "remapped", "rootfs", "user"}
+    files = {"inside", "mounttable", "remapped", "rootfs", "shown"}
+    runtime = {*streams, *life, *files, "enter", "entered", "init", "plug", "user"}
     kernel = {"idmapped", "mapping", "notify", "recorded", "remote", "smallfiles", "syscalls"}
     identity = {"caller", "credentials", "files", "making", "people", "supervisor", "world"}
     assert ours == {
