@@ -252,14 +252,15 @@ class Executor:
             ) from error
         code = _attended(running, tail)
         if code:
-            out_of_memory = running.state.out_of_memory
+            ended = running.state
+            why = ", for memory ran out" if ended.out_of_memory else f": {ended.error}" if ended.error else ""
             raise BuildError(
-                f"{node.title!r} ended with exit code {code}" + (", for memory ran out" if out_of_memory else ""),
+                f"{node.title!r} ended with exit code {code}{why}",
                 step=node.title,
                 lines=node.lines,
                 exit_code=code,
                 output=tail.bytes(),
-                hint=_exit_hint(code),
+                hint=_exit_hint(code) if not ended.error else "build again: it was not the command's own doing",
             )
 
     # COPY, ADD and WORKDIR -----------------------------------------------------------------------------------------------

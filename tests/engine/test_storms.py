@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,7 +10,9 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -49,6 +52,92 @@ def test_sixteen_threads_use_one_engine(root: Path) -> None:
         assert len([image for image in engine.images() if "thread" in str(image.reference)]) == 32
         assert [container.name for container in engine.containers(all=True)] == ["host"]
         assert engine.check().faults == ()
+
+
+class _Slow(BaseHTTPRequestHandler):
+    """The blobs of a store as a registry would send them, over a line that is slow."""
+
+    protocol_version = "HTTP/1.1"
+    blobs: Path
+    manifest: tuple[str, str]  # its digest and media type
+
+    def do_GET(self) -> None:
+        """Source: OCI distribution specification 1.1, "Pull"."""
+        digest, kind = self.path.rpartition("/")[2], "application/octet-stream"
+        if "/manifests/" in self.path:
+            digest, kind = self.manifest
+        data = (self.blobs / digest.partition(":")[2]).read_bytes() if ":" in digest else b"{}"
+        self.send_response(200)
+        for name, value in (
+            ("Content-Type", kind),
+            ("Content-Length", str(len(data))),
+            ("Docker-Content-Digest", digest),
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        with contextlib.suppress(OSError):
+            for start in range(0, len(data), 1 << 14):
+                self.wfile.write(data[start : start + (1 << 14)])
+                time.sleep(0.02)
+
+    def do_HEAD(self) -> None:
+        """The same without the bytes."""
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def slow(root: Path) -> Iterator[str]:
+    """A registry on loopback that takes minutes to send the toolbox image, under this name."""
+    with Engine(root) as engine:
+        descriptor = engine.image("toolbox").descriptor
+    _Slow.blobs, _Slow.manifest = root / "blobs/sha256", (descriptor.digest, descriptor.media_type)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Slow) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}/slow/toolbox"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("verb", ["pull", "run"])
+def test_an_interrupt_storm_in_a_pull_leaves_nothing(tmp_path: Path, slow: str, verb: str) -> None:
+    """Neither a name nor a container, nor a lease or process; the half of a blob that came is kept for the next pull, or pruned."""
+    store, mark = tmp_path / "store", f"pull{os.getpid()}{verb}"
+    words = ["pull", slow] if verb == "pull" else ["run", "--rm", slow, "sh", "-c", f"true # {mark}"]
+    with Engine(store) as engine:
+        assert engine.images() == ()
+    (tmp_path / "registries.toml").touch()  # the one that all tests have lets none be asked
+    own = {"NBCONTAINERS_ROOT": str(store), "NBCONTAINERS_REGISTRIES": str(tmp_path / "registries.toml")}
+    silent, environment = subprocess.DEVNULL, {**os.environ, **own}
+    command = [sys.executable, "-m", "nbcontainers", *words]
+    with (
+        (tmp_path / "said").open("wb") as out,
+        subprocess.Popen(command, env=environment, stdin=silent, stdout=out, stderr=out) as program,
+    ):
+        until(lambda: program.poll() is not None or any(path.stat().st_size for path in _coming(store)))
+        assert program.poll() is None, (tmp_path / "said").read_text()
+        deadline = time.monotonic() + PATIENCE_S
+        while program.poll() is None and time.monotonic() < deadline:
+            program.send_signal(signal.SIGINT)
+            time.sleep(0.003)
+        assert program.poll() is not None
+    with Engine(store) as engine:
+        until(lambda: not left_running(mark))
+        assert (engine.images(), engine.containers(all=True)) == ((), ())
+        assert list((store / "leases").iterdir()) == []
+        engine.prune(["images", "cache"], all=True)
+        assert engine.check().faults == ()
+        assert [path for path in (store / "blobs").rglob("*") if path.is_file()] == []
+        assert _coming(store) == []
+
+
+def _coming(store: Path) -> list[Path]:
+    """What of blobs has come so far."""
+    return [path for name in ("ingest", "parts") for path in (store / name).rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("after", [0.0, 0.5, 1.5])
