@@ -230,7 +230,7 @@ class _Lexer:
             operator = self.next()
         if not operator:
             raise BadExpansion(f"{self.text!r} has no closing '}}'", _BRACES)
-        if operator not in "-+?#%":
+        if operator not in ("-+?" if colon else "-+?#%"):
             raise BadExpansion(f"{self.text!r} has {colon + operator!r} behind the name {name!r}", _OPERATORS)
         word, _ = self.until("}", operator in "#%")
         value = self.values.get(name)

@@ -34,11 +34,6 @@ def listed(words: Iterable[str]) -> str:
     return f"[{' '.join(words)}]"
 
 
-def as_map(keys: Iterable[str]) -> str:
-    """``%v`` of a map of empty structs: so the ports of EXPOSE have long been written."""
-    return f"map[{' '.join(f'{key}:{{}}' for key in sorted(keys))}]"
-
-
 def duration(nanoseconds: int) -> str:
     """A ``time.Duration``: ``1m30s``, ``1.5s``, ``20ms``, ``0s``."""
     if nanoseconds < 10**9:
@@ -54,9 +49,8 @@ def duration(nanoseconds: int) -> str:
 
 
 def health(settings: Healthcheck) -> str:
-    """``%q`` of a pointer to Docker's HealthcheckConfig, which long had no interval for the start: it is told where one is set."""
-    started = (settings.start_interval,) if settings.start_interval else ()
-    times = (settings.interval, settings.timeout, settings.start_period, *started)
+    """``%q`` of a pointer to Docker's HealthcheckConfig."""
+    times = (settings.interval, settings.timeout, settings.start_period, settings.start_interval)
     written = " ".join(quote(duration(time)) for time in times)
     return f"&{{{quoted(settings.test)} {written} {_rune(settings.retries)}}}"
 

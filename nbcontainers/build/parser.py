@@ -15,6 +15,7 @@ from .words import NotStrings, Word, flags, json_array
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
 _DIRECTIVES = frozenset({"syntax", "escape", "check"})
 _HEREDOC = re.compile(r"(\d*)<<(-?)([^<]*)")
+_LOOSE = re.compile(r"<<[\t\n\v\f\r ]+")  # BuildKit takes the spaces away, whatever the words around them
 _KEYWORD_END = re.compile(r"[\t\v\f\r ]")
 _TABS = re.compile(r"^\t+", re.MULTILINE)
 
@@ -214,7 +215,7 @@ class _Parser:
             return ()
         try:
             # BuildKit takes the whole line, with quotes and escapes in place, and knows only the backslash here.
-            words = expand(span.text, {}, keep_quotes=True, keep_escapes=True, keep_unset=True).words
+            words = expand(_LOOSE.sub("<<", span.text), {}, keep_quotes=True, keep_escapes=True, keep_unset=True).words
             names = [found for word in words if (found := heredoc_name(word))]
         except BadExpansion:
             return ()

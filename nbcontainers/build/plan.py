@@ -106,7 +106,9 @@ def plan(
     platform = platform or host
     given = dict(arguments or {})
     chosen = find(stages, target)
-    known = Arguments(given, _overridden(platform_arguments(host, platform, chosen.begin.stage), given))
+    known = Arguments(
+        given, _overridden(platform_arguments(host, platform, target or chosen.begin.stage or "default"), given)
+    )
     linter = Linter.configured(syntax, given.get(_CHECK, ""))
     lint.check_text(linter, text, syntax, read)
     defaults = Arguments({}, dict(known.everywhere))
@@ -277,12 +279,12 @@ class _Planner:
                 return self.add(name, instruction, command, line, parent=end)
             case ins.Workdir():
                 self.check_workdir(scope, instruction)
-                path = scope.workdir(scope.word(instruction.path, instruction.range))
-                if path == "/":
+                written = scope.workdir(scope.word(instruction.path, instruction.range))
+                if written == "/":
                     return self.add(name, instruction, Configure(), "WORKDIR /", parent=end)
-                user = scope.config.user
+                path, user = scope.directory, scope.config.user
                 folder = Copy(sources=(), documents=(), destination=path, owner=user, mode="", epoch=self.epoch)
-                return self.add(name, instruction, folder, f"WORKDIR {path}", parent=end)
+                return self.add(name, instruction, folder, f"WORKDIR {written}", parent=end)
             case ins.Copy() | ins.Add():
                 step, line = self.copy(scope, instruction)
                 origin = None
@@ -345,7 +347,7 @@ class _Planner:
         for flag in instruction.flags:
             if flag.name != "mount":
                 continue
-            found = mounts.read(flag, partial(scope.word, place=flag.range), scope.config.working_dir or "/")
+            found = mounts.read(flag, partial(scope.word, place=flag.range), scope.directory)
             name = mounts.origin_of(flag)
             if found.type not in ("bind", "cache"):
                 yield found
@@ -390,7 +392,7 @@ class _Planner:
             args=words,
             env=tuple(f"{key}={value}" for key, value in scope.env.items()),
             user=scope.config.user,
-            workdir=scope.config.working_dir or "/",
+            workdir=scope.directory,
             network=network,
             document=document,
             proxies=self.proxies,
@@ -410,7 +412,7 @@ class _Planner:
         if mode:
             _check_mode(mode, keyword, place)
         documents = tuple(
-            (one.name, scope.expansion(one.text, one.range, quotes=False).text if one.expand else one.text)
+            (one.name, scope.expansion(one.text, place, quotes=False).text if one.expand else one.text)
             for one in written.documents
         )
         switches = {flag.name: flag.value == "true" for flag in written.flags}
@@ -421,7 +423,7 @@ class _Planner:
         step = Copy(
             sources=tuple(files) if parents else tuple(map(clean, files)),
             documents=documents,
-            destination=_destination(scope.config.working_dir, destination),
+            destination=_destination(scope.directory, destination),
             owner=owner,
             mode=mode,
             remotes=tuple(addresses),
@@ -454,12 +456,13 @@ def _script(word: str, heredocs: tuple[Heredoc, ...]) -> tuple[tuple[str, ...], 
     if heredoc_name(word) is None:
         parts = [word, *(f"{one.content}{one.name}" for one in heredocs)]
         return ("\n".join(parts),), None
-    text = heredocs[0].text
-    return ((), (heredocs[0].name, text)) if text.startswith("#!") else ((text,), None)
+    # BuildKit looks for "#!" before the tabs of <<- are gone: behind one it is no program, but a shell's comment.
+    program, text = heredocs[0].content.startswith("#!"), heredocs[0].text
+    return ((), (heredocs[0].name, text)) if program else ((text,), None)
 
 
 def _destination(directory: str, path: str) -> str:
-    folder = path in ("", ".") or path.endswith("/")
+    folder = path in ("", ".") or path.endswith(("/", "/."))
     joined = "/" + posixpath.normpath(posixpath.join("/", directory, path)).lstrip("/")
     return joined + "/" if folder and joined != "/" else joined
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -71,7 +72,7 @@ class Scope:
         if "PATH" not in env:
             env["PATH"] = DEFAULT_PATH
             config = replace(config, env=(*config.env, f"PATH={DEFAULT_PATH}"))
-        if config.working_dir:
+        if config.working_dir and not config.working_dir.startswith("/"):
             config = replace(config, working_dir=_absolute("/", config.working_dir))
         return cls(replace(config, on_build=()), author, escape, arguments, env)
 
@@ -116,9 +117,15 @@ class Scope:
         return " ".join(("RUN", *([f"|{len(seen)}", *seen] if seen else ()), *words, "# buildkit"))
 
     def workdir(self, path: str) -> str:
-        """The working directory that a path means, and from now on."""
-        self.config = replace(self.config, working_dir=_absolute(self.config.working_dir, path))
-        return self.config.working_dir
+        """Go to a working directory; how the configuration has it: an absolute path as it is written."""
+        written = path if path.startswith("/") else _absolute(self.config.working_dir, path)
+        self.config = replace(self.config, working_dir=written)
+        return written
+
+    @property
+    def directory(self) -> str:
+        """The working directory as a path without detours."""
+        return _absolute("/", self.config.working_dir)
 
     def apply(self, instruction: Setting) -> str:
         """Change the configuration as an instruction says; the answer is its line of the history ("" for none)."""
@@ -144,7 +151,7 @@ class Scope:
                 written = [word for port in instruction.ports for word in self.expansion(port, place).words]
                 ports = [port for word in written for port in _ports(word, place)]
                 self.config = replace(config, exposed_ports=tuple(sorted({*config.exposed_ports, *ports})))
-                return f"EXPOSE {gowords.as_map(set(ports))}"
+                return f"EXPOSE {gowords.listed(ports)}"
             case ins.Volume():
                 paths = [self.word(path, place) for path in instruction.paths]
                 if not all(paths):
@@ -221,8 +228,8 @@ def _ports(word: str, place: Range) -> list[str]:
 
 
 def _check_signal(name: str, place: Range) -> None:
-    if name.isascii() and name.isdecimal():
-        known = 0 < int(name) <= 64
+    if re.fullmatch(r"[+-]?[0-9]+", name):
+        known = int(name) != 0  # any other one is Docker's to refuse, when a container is to be stopped
     else:
         bare = name.upper().removeprefix("SIG")
         known = f"SIG{bare.partition('+')[0].partition('-')[0]}" in signal.Signals.__members__

@@ -17,7 +17,7 @@ from .mounts import RunMount
 from .remotes import Remote
 
 # Raised whenever the same key would mean another layer than before.
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

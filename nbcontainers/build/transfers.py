@@ -10,13 +10,14 @@ from . import remotes
 from .remotes import Remote
 from .scope import Scope
 from .source import wrong
+from .wildcards import compiled, has_wildcards
 
 _DIGEST = re.compile(r"[a-z0-9]+:[0-9a-f]{32,}")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
 
 def split(sources: Sequence[str], written: ins.Copy | ins.Add, scope: Scope) -> tuple[list[str], list[Remote]]:
-    """The paths and the addresses among some sources, each in its order. DockerfileError for an address that COPY has."""
+    """The paths and the addresses among some sources, each in its order. DockerfileError for an address that COPY has, or a bad pattern."""
     place = written.range
     addresses = [source for source in sources if remotes.is_remote(source)]
     if addresses and isinstance(written, ins.Copy):
@@ -39,4 +40,18 @@ def split(sources: Sequence[str], written: ins.Copy | ins.Add, scope: Scope) -> 
         raise wrong(
             f"ADD has an address that cannot be read: {error}", place, hint="see 'Git contexts' in Docker's manual"
         ) from error
-    return [source for source in sources if not remotes.is_remote(source)], found
+    paths = [source for source in sources if not remotes.is_remote(source)]
+    for path in filter(has_wildcards, paths):
+        _check_pattern(path, written)
+    return paths, found
+
+
+def _check_pattern(text: str, written: ins.Copy | ins.Add) -> None:
+    try:
+        compiled(text)
+    except ValueError as error:
+        keyword = "ADD" if isinstance(written, ins.Add) else "COPY"
+        hint = "before a sign, a backslash takes it as it is"
+        if text.startswith("["):
+            hint = 'a JSON array has double quotes and commas, as in ["a", "b"]'
+        raise wrong(f"{keyword} has a pattern that cannot be read: {error}", written.range, hint=hint) from error

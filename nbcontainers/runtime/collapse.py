@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import signal
     from typing import Any
 
-    from .launch import Plan
+    from .plan import Plan
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .plan import Plan
-    from .streams import Poller
+    from .poller import Poller
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 

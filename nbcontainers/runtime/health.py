@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .plan import Plan
-    from .streams import Poller
+    from .poller import Poller
 
 _MOST_OUTPUT = 4096
 _KEPT = 5  # results in the state

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .plan import Plan
-    from .streams import Poller
+    from .poller import Poller
 
 _CHUNK = 1 << 16
 _KILLED = 137

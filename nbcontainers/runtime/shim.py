@@ -25,9 +25,10 @@ from .health import Health
 from .identity.supervisor import Supervisor
 from .pipes import Pipes
 from .plug import Plug
+from .poller import Poller
 from .restarts import Restarts
 from .session import Session
-from .streams import Poller, Streams
+from .streams import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..errors import Conflict, NotFound
 from ..linux import syscalls
@@ -40,8 +41,11 @@ class Copying:
         self._destination = b"/" + _real(root, destination).strip(b"/")
         self._owner = owner
         self._mode = modes.parse(mode) if mode else None
+        # Folders that are made on the way have it too, by BuildKit's umask, where it is a number and so says what they are to be.
+        self._made_mode = int(mode, 8) & 0o755 if mode.isdecimal() else 0o755
         self._links: dict[tuple[int, int], bytes] = {}
         self._folders: list[tuple[bytes, Attributes]] = []
+        self._narrow: list[tuple[bytes, Attributes]] = []
         self._last: tuple[bytes, int] = (b"", -1)
         self.owners = Owners(beside)
         self.size = 0
@@ -58,6 +62,13 @@ class Copying:
                 transfer.finish(folder, wanted, self.owners)
             finally:
                 os.close(folder)
+        while self._narrow:
+            path, wanted = self._narrow.pop()
+            folder = self._opened(path)
+            try:
+                self.owners.give(folder, wanted)
+            finally:
+                os.close(folder)
 
     def is_folder(self) -> bool:
         """True if the destination is a folder of the tree."""
@@ -69,11 +80,11 @@ class Copying:
             return False
         return True
 
-    def unpack(self, archive: bytes) -> None:
-        """Put what an archive of the host has into the destination, which is a folder then; its owners and modes count."""
-        folder = self._made(self._destination)
+    def unpack(self, archive: bytes, owner: tuple[int, int] | None) -> None:
+        """Put what an archive of the host has into the destination, which is a folder then; without an owner its own count, too."""
+        folder = self._made(self._destination, 0o755)  # a mode is for what is copied
         try:
-            self.size += unarchive.unpack(archive, folder, self.owners)
+            self.size += unarchive.unpack(archive, folder, self.owners, owner)
         finally:
             os.close(folder)
 
@@ -126,10 +137,15 @@ class Copying:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(base, 0o700, dir_fd=here)
                 made = True
-        os.close(self._opened(target))  # if it is one, though it may be a link to it
+            if not made and not is_top and not stat.S_ISDIR(os.stat(base, dir_fd=here, follow_symlinks=False).st_mode):
+                raise Conflict(
+                    f"{_text(target)} is no folder, and a folder should be copied to it",
+                    hint="it is a file or a link to a folder: name what it leads to, or remove it first",
+                )
+        os.close(self._opened(target))  # if it is one, though the destination itself may be a link to it
         if made and is_top:
             uid, gid = self._owner or (0, 0)
-            wanted = Attributes(stat.S_IFDIR | 0o755, uid, gid, 0, wanted.mtime_ns)
+            wanted = Attributes(stat.S_IFDIR | self._made_mode, uid, gid, 0, wanted.mtime_ns)
         if made or not is_top:
             self._folders.append((target, wanted))
 
@@ -137,14 +153,14 @@ class Copying:
         """A descriptor of a folder of the tree, which stays ours until the next one is asked for; made if it is not there."""
         known, descriptor = self._last
         if descriptor < 0 or known != path:
-            found = self._made(path or b"/")
+            found = self._made(path or b"/", self._made_mode)
             if descriptor >= 0:
                 os.close(descriptor)
             self._last = (path, found)
         return self._last[1]
 
-    def _made(self, path: bytes) -> int:
-        """The folder, opened; with those above it made as Docker makes them, 0755 and of the owner that the copies get."""
+    def _made(self, path: bytes, mode: int) -> int:
+        """The folder, opened; it and those above it are made where they are missing, and belong to whom the copies do."""
         parts, missing = path.split(b"/"), []
         while True:
             try:
@@ -152,11 +168,13 @@ class Copying:
                 break
             except FileNotFoundError:
                 missing.append(parts.pop())
+        done = parts
         while missing:
             name = missing.pop()
+            done = [*done, name]
             try:
                 try:
-                    os.mkdir(name, 0o755, dir_fd=here)
+                    os.mkdir(name, 0o700, dir_fd=here)
                 except FileExistsError:  # a link to nothing
                     raise Conflict(
                         f"{_text(path)} leads through a link to nothing", hint="remove it, or name another destination"
@@ -165,8 +183,10 @@ class Copying:
             finally:
                 os.close(here)
             here = inside
-            uid, gid = self._owner or (0, 0)
-            self.owners.give(here, Attributes(stat.S_IFDIR | 0o755, uid, gid, 0, 0))
+            wanted = Attributes(stat.S_IFDIR | mode, *(self._owner or (0, 0)), 0, 0)
+            self.owners.give(here, replace(wanted, mode=wanted.mode | 0o700))
+            if wanted.mode & 0o700 != 0o700:  # something is yet to be put in
+                self._narrow.append((b"/".join(done), wanted))
         return here
 
     def _opened(self, path: bytes) -> int:
@@ -205,12 +225,8 @@ def from_tree(copying: Copying, tree: int, sources: list[bytes], *, directory: b
     into = directory or len(found) > 1 or copying.is_folder()
     for path in found:
         base = path.rpartition(b"/")[2]
-        if not base:
-            with merged.Folder((os.open(b".", merged.FOLDER, dir_fd=tree),)) as root:
-                _content(copying, root, picking)
-            continue
         try:
-            folder = syscalls.openat2(tree, path, _FOLDER, resolve=_INSIDE)
+            folder = syscalls.openat2(tree, path or b"/", _FOLDER, resolve=_INSIDE)
         except NotADirectoryError:
             _one(copying, tree, path, base if into else b"")
             continue
@@ -364,16 +380,23 @@ def _real(tree: int, path: bytes) -> bytes:
 def owner(tree: int, word: str, unknown: set[str]) -> tuple[int, int]:
     """The ids as COPY --chown has them: a name that the tree's files do not have is root, as BuildKit has it, and is told."""
     user, colon, group = word.partition(":")
-    found = []
-    for part, path, what in ((user, b"/etc/passwd", "user"), (group, b"/etc/group", "group")):
-        try:
-            found.append(lookup(tree, part if what == "user" else f":{part}"))
-        except NotFound:
-            read(tree, path, 16 << 20)  # without the file it is an error
-            unknown.add(f"{what} {part!r}")
-            found.append((0, 0))
-    uid, gid = found[0]
-    return uid, found[1][1] if colon and group else gid
+    uid, gid = _named(tree, b"/etc/passwd", user, "user", unknown) or (0, 0)
+    if colon:  # an unknown group is the user's
+        (gid,) = _named(tree, b"/etc/group", group, "group", unknown) or (gid,)
+    return uid, gid
+
+
+def _named(tree: int, path: bytes, word: str, what: str, unknown: set[str]) -> list[int]:
+    """The ids of one word of --chown; none for a name that is not there. Nothing is 0, and what no int32 holds is a name."""
+    if word in ("", "root") or (re.fullmatch(r"[+-]?[0-9]+", word) and -(1 << 31) <= int(word) < 1 << 31):
+        number = int(word) if word not in ("", "root") else 0
+        return [number] * (2 if what == "user" else 1)
+    try:
+        return _line(tree, path, word, what)
+    except NotFound:
+        read(tree, path, 16 << 20)  # without the file it is an error
+        unknown.add(f"{what} {word!r}")
+        return []
 
 
 def _user(tree: int, word: str) -> tuple[int, int]:

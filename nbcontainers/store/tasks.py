@@ -197,7 +197,7 @@ def copy(
             into = directory or target.is_folder()
             for source, relative in rows:
                 if unpack and unarchive.is_archive(os.fsencode(source)):
-                    target.unpack(os.fsencode(source))
+                    target.unpack(os.fsencode(source), owner if chown else None)
                     continue
                 copying.from_host(target, os.fsencode(source), os.fsencode(relative) if into else b"")
         work.warn(target.owners.lost)

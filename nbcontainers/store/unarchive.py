@@ -38,7 +38,7 @@ def is_archive(path: bytes) -> bool:
         return False
 
 
-def unpack(path: bytes, folder: int, owners: Owners) -> int:
+def unpack(path: bytes, folder: int, owners: Owners, owner: tuple[int, int] | None = None) -> int:
     """Put all that an archive has into a folder and return the bytes of the files' contents.
 
     Names and links are resolved inside the folder, whatever they say. What is there is replaced, but for a folder by a folder,
@@ -48,6 +48,7 @@ def unpack(path: bytes, folder: int, owners: Owners) -> int:
         path: the archive.
         folder: a descriptor of the folder.
         owners: gives the files their attributes.
+        owner: whose everything is; None for what the archive says.
 
     Raises:
         IntegrityError: the archive is damaged, or an entry's name leads out of it.
@@ -64,7 +65,7 @@ def unpack(path: bytes, folder: int, owners: Owners) -> int:
                     continue
                 if name.startswith(b"../") or name == b"..":
                     raise IntegrityError(f"an archive with an entry outside it: {os.fsdecode(header.name)!r}")
-                size += _entry(folder, name, header, body, owners, folders)
+                size += _entry(folder, name, header, body, owners, folders, owner)
     except (EOFError, lzma.LZMAError, ValueError) as error:
         raise IntegrityError(
             f"an archive that cannot be uncompressed: {error}", hint="it is damaged: get it again"
@@ -94,6 +95,7 @@ def _entry(
     body: tar.Body,
     owners: Owners,
     folders: list[tuple[bytes, Attributes]],
+    owner: tuple[int, int] | None,
 ) -> int:
     above, _, base = name.rpartition(b"/")
     here = _parent(folder, above)
@@ -101,8 +103,7 @@ def _entry(
         kind = _KINDS.get(header.type, 0)
         wanted = Attributes(
             kind | header.mode,
-            header.uid,
-            header.gid,
+            *(owner or (header.uid, header.gid)),
             header.size,
             header.mtime_ns,
             header.major,

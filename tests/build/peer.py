@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import stat
@@ -68,6 +69,7 @@ class Dockerd:
         self.folder = folder
         self.env = {**os.environ, "DOCKER_HOST": f"unix://{folder}/socket", "DOCKER_BUILDKIT": "1", "HOME": str(folder)}
         self.client = ""
+        self.version = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -105,7 +107,7 @@ class Dockerd:
                 done = subprocess.run(words, env=self.env, capture_output=True, text=True, check=False)
                 client, _, server = done.stdout.strip().partition(" ")
                 if done.returncode == 0 and client == server:
-                    self.client = path
+                    self.client, self.version = path, server
                     return True
         return False
 
@@ -136,7 +138,9 @@ class Dockerd:
             words = ["build", "--network=host", "-q", "-t", "case", "-f", str(file), *case.options, str(context)]
             done = self.run(*words)
         if done.returncode:
-            return {"error": done.stderr.decode(errors="replace").strip().splitlines()[-1]}
+            said = done.stderr.decode(errors="replace").strip().splitlines()[-1]
+            said = re.sub(rf"{self.folder}/[^ ]*?/merged", "ROOT", said)
+            return {"error": re.sub(r"checksum of ref \S+", "checksum of ref REF", said)}
         saved = self.run("save", "case")
         if saved.returncode:  # it cannot save an image without layers: then what it tells of it has to do
             (told,) = json.loads(self.run("image", "inspect", "case").stdout)

@@ -1,6 +1,6 @@
 """COPY in all its forms: the tree that dockerd's BuildKit made of ``copies.dockerfile`` is in ``copies.buildkit``.
 
-Each line there has mode, owner, ``old`` for a file that kept its time, name and a link's target.
+16chmod has the mode of newer ones. Each line there has mode, owner, ``old`` for a file that kept its time, name and a link's target.
 """
 
 from __future__ import annotations

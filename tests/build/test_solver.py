@@ -201,10 +201,10 @@ RUN <<E
 A={unique()}
 echo one "$A" > /one
 E
-RUN <<-'E'
-	#!/bin/busybox sh
-	echo "two $0" > /two
-	E
+RUN <<'E'
+#!/bin/busybox sh
+echo "two $0" > /two
+E
 RUN cat <<A <<B > /three && cat /one /two /three
 first
 A
@@ -365,11 +365,11 @@ def test_configuration_and_history_are_buildkits(builder: Builder) -> None:
         ("LABEL a=1 b=two words", True),
         ("USER app", True),
         ("WORKDIR /w/x", False),
-        ("EXPOSE map[443/udp:{} 80/tcp:{}]", True),
+        ("EXPOSE [443/udp 80/tcp]", True),
         ("VOLUME [/data /b]", True),
         ("STOPSIGNAL 9", True),
         ("SHELL [/bin/sh -ec]", True),
-        ('HEALTHCHECK &{["CMD" "a" "b"] "0s" "0s" "1m30s" \'\\x00\'}', True),
+        ('HEALTHCHECK &{["CMD" "a" "b"] "0s" "0s" "1m30s" "0s" \'\\x00\'}', True),
         ('ENTRYPOINT ["x"]', True),
         ('CMD ["/bin/sh" "-ec" "a b"]', True),
         ("CMD []", True),

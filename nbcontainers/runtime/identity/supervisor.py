@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ..plan import Plan
-    from ..streams import Poller
+    from ..poller import Poller
     from .world import World
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
