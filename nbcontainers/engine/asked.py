@@ -18,15 +18,21 @@ NAME = "asked.json"
 class Asked:
     """The mounts, in the order in which they are made, and the words that have no place in a runtime specification.
 
-    ``host_config`` has Docker's keys (HostConfig of the Engine API); limits are not in it, for ``update`` changes them.
+    ``host_config`` and ``config`` have Docker's keys (HostConfig and Config of the Engine API); limits are not in them, for ``update``
+    changes those.
     """
 
     mounts: tuple[MountPoint, ...] = ()
     host_config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write it into a container's folder."""
-        data = {"mounts": [entry.to_json() for entry in self.mounts], "host_config": dict(self.host_config)}
+        data = {
+            "mounts": [entry.to_json() for entry in self.mounts],
+            "host_config": dict(self.host_config),
+            "config": dict(self.config),
+        }
         smallfiles.write(f"{folder}/{NAME}", json.dumps(data).encode())
 
     @classmethod
@@ -39,4 +45,5 @@ class Asked:
         return cls(
             mounts=tuple(MountPoint.from_json(entry) for entry in data.get("mounts", ())),
             host_config=data.get("host_config", {}),
+            config=data.get("config", {}),
         )

@@ -56,7 +56,11 @@ def create(
         volumes.inherited(options.get("volumes_from", ()), lambda word: names.folder(names.find(word))),
     )
     userns.check(points, modes.userns, host)
-    asked = Asked(mounts=points, host_config=requests.host_config(options, modes))
+    asked = Asked(
+        mounts=points,
+        host_config=requests.host_config(options, modes),
+        config=requests.config(options, config.config),
+    )
     spec = specification(source, command, options, identifier, host, modes, connection, points)
     missing = (
         *security.missing(options, host, modes.userns.identity(host)),

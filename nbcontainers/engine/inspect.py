@@ -75,6 +75,7 @@ def container(
             **({"Health": _health(state.health)} if state.health else {}),
         },
         "RestartCount": state.restarts,
+        "Platform": "linux",
         "Image": state.image_id,
         "LogPath": str(folder / "log"),
         "HostConfig": {
@@ -110,6 +111,7 @@ def container(
             "Cmd": list(state.command),
             "Entrypoint": list(state.entrypoint) or None,
             "Image": state.image,
+            **asked.config,
             "WorkingDir": process.cwd,
             "Labels": dict(state.labels),
             "OpenStdin": state.interactive,
@@ -169,8 +171,9 @@ def _health(health: Health) -> dict[str, Any]:
 
 
 def _check(check: HealthCheck) -> dict[str, Any]:
+    is_line = check.test[:2] == ("/bin/sh", "-c") and len(check.test) == 3
     return {
-        "Test": ["CMD", *check.test],
+        "Test": ["CMD-SHELL", check.test[2]] if is_line else ["CMD", *check.test],
         "Interval": round(check.interval * 1e9),
         "Timeout": round(check.timeout * 1e9),
         "StartPeriod": round(check.start_period * 1e9),

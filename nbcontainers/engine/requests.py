@@ -6,8 +6,12 @@ from typing import Any
 
 from ..errors import NBContainersError
 from ..oci.descriptor import Platform
+from ..oci.image import ContainerConfig
 from ..oci.resources import Resources
+from ..oci.runtime import Rlimit
 from . import options as words
+from . import publish
+from .limits import UNLIMITED, rlimits
 from .options import RunOptions
 from .sharing import Modes
 
@@ -32,11 +36,30 @@ def host_config(options: RunOptions, modes: Modes) -> dict[str, Any]:
         "ShmSize": words.size(options.get("shm_size") or 64 << 20),
         "Sysctls": words.pairs(options.get("sysctl", ()), "kernel parameter") or None,
         "Annotations": words.pairs(options.get("annotation", ()), "annotation") or None,
-        "Ulimits": list(options.get("ulimit", ())) or None,
+        "Ulimits": [_ulimit(entry) for entry in rlimits(options.get("ulimit", ()))] or None,
         "Devices": list(options.get("device", ())) or None,
         "DeviceCgroupRules": list(options.get("device_cgroup_rule", ())) or None,
         "Runtime": "nbcontainers",
         "Isolation": "",
+    }
+
+
+def _ulimit(entry: Rlimit) -> dict[str, Any]:
+    soft, hard = (-1 if number == UNLIMITED else number for number in (entry.soft, entry.hard))
+    return {"Name": entry.type.removeprefix("RLIMIT_").lower(), "Hard": hard, "Soft": soft}
+
+
+def config(options: RunOptions, image: ContainerConfig) -> dict[str, Any]:
+    """The ports and volumes of the image and of the words together, by Docker's keys; None where there are none.
+
+    Source: Docker Engine API 1.50, ContainerConfig.
+    """
+    ports = [one for word in (*image.exposed_ports, *options.get("expose", ())) for one in publish.exposed(word)]
+    ports += [one for word in options.get("publish", ()) for one in publish.parse(word)]
+    volumes = {*image.volumes, *(word for word in options.get("volumes", ()) if ":" not in word)}
+    return {
+        "ExposedPorts": {f"{one.port}/{one.protocol}": {} for one in ports} or None,
+        "Volumes": {path: {} for path in sorted(volumes)} or None,
     }
 
 

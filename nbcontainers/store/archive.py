@@ -231,7 +231,13 @@ def _docker_entries(incoming: Incoming) -> list[dict[str, Any]]:
         isinstance(entry, dict) and isinstance(entry.get("Config"), str) and isinstance(entry.get("Layers"), list)
         for entry in entries
     ):
-        raise IntegrityError("manifest.json is no list of images", hint="each has Config and Layers")
+        is_folder = isinstance(entries, dict) and "schemaVersion" in entries  # of skopeo's dir: and podman's docker-dir
+        raise IntegrityError(
+            "manifest.json is no list of images",
+            hint="it is one image's own manifest: copy the folder with 'skopeo copy dir:FOLDER oci:LAYOUT:NAME' first"
+            if is_folder
+            else "each has Config and Layers",
+        )
     return entries
 
 

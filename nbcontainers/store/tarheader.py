@@ -93,7 +93,7 @@ def number(text: bytes) -> int:
         return int.from_bytes(text, "big") - (0x80 << 8 * (len(text) - 1))
     digits = text.strip(b" \0")
     if digits.strip(b"01234567"):
-        raise IntegrityError(f"a tar header with {text!r} for a number")
+        raise IntegrityError(f"a tar header with {text!r} for a number", hint="it is damaged, or it is no tar archive")
     return int(digits or b"0", 8)
 
 

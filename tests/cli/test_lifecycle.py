@@ -74,7 +74,7 @@ def test_restart_and_health_are_shown(store: Path) -> None:
     well = state(store, "well")
     assert well["State"]["Health"]["Status"] == "healthy"  # type: ignore[index]
     assert well["Config"]["Healthcheck"] == {  # type: ignore[index]
-        "Test": ["CMD", "/bin/sh", "-c", "true"],
+        "Test": ["CMD-SHELL", "true"],
         "Interval": 100_000_000,
         "Timeout": 60_000_000_000,
         "StartPeriod": 1_000_000_000,

@@ -283,6 +283,14 @@ def test_inspect_shows_what_was_asked_for(engine: Engine) -> None:
     assert (host["IpcMode"], host["ShmSize"], host["Annotations"]) == ("shareable", 1 << 20, {"a": "b"})
     assert (host["Memory"], host["CpuShares"], host["CapAdd"]) == (64 << 20, 100, ["NET_ADMIN"])
     assert host["SecurityOpt"] == ["no-new-privileges"]
+    words = {"expose": ["91/udp"], "volumes": ["/own"], "ulimit": ["nofile=100:200", "core=0"], "health_cmd": "true"}
+    found = engine.create("toolbox", "true", **words).inspect()
+    assert found["HostConfig"]["Ulimits"] == [
+        {"Name": "nofile", "Hard": 200, "Soft": 100},
+        {"Name": "core", "Hard": 0, "Soft": 0},
+    ]
+    assert (found["Config"]["ExposedPorts"], found["Config"]["Volumes"]) == ({"91/udp": {}}, {"/own": {}})
+    assert found["Config"]["Healthcheck"]["Test"] == ["CMD-SHELL", "true"]
 
 
 def test_capabilities_are_given_and_taken(shell: Shell) -> None:

@@ -341,6 +341,9 @@ def test_documents_that_mean_two_things_are_refused(store: Store, other: Store) 
         load(other, io.BytesIO(twice))
     with pytest.raises(IntegrityError, match="no images in the archive"):
         load(other, io.BytesIO(tar({"file": b"x"})))
+    with pytest.raises(IntegrityError) as refused:  # what skopeo's dir: has
+        load(other, io.BytesIO(tar({"manifest.json": store.content.read(image.descriptor.digest)})))
+    assert "oci:LAYOUT:NAME" in refused.value.hint
     assert blobs(other) == set()
 
 
