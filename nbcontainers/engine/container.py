@@ -293,7 +293,7 @@ class Container:
         state = self.state
         if not state.pid:
             raise Conflict(f"container {state.name} is not running")
-        return ps.table(pausing.members(state.pid), options)
+        return ps.table(pausing.members(state.pid), options, folder=str(self._folder))
 
     def update(self, **options: Unpack[RunOptions]) -> None:
         """Change its limits and its restart policy, by docker update's words: at once if it runs, and for each later start.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from ..errors import NBContainersError
 from ..results import ProcessList
+from ..runtime.identity import credentials
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -123,31 +124,44 @@ def columns(options: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def table(pids: Sequence[int], options: Sequence[str] = ()) -> ProcessList:
-    """What the processes are and use now; those that have ended meanwhile are left out. Their numbers are this host's."""
+def table(pids: Sequence[int], options: Sequence[str] = (), *, folder: str = "") -> ProcessList:
+    """What the processes are and use now; those that have ended meanwhile are left out. Their numbers are this host's.
+
+    Where the container (of this ``folder``) has one id, and others are answered for, they belong to those that it sees itself.
+    """
     chosen = columns(options)
     with open("/proc/uptime") as file:
         up = float(file.read().split()[0])
-    found = [process for pid in sorted(pids) if (process := _read(pid, up)) is not None]
+    people = credentials.effective(folder)
+    found = [process for pid in sorted(pids) if (process := _read(pid, up, people)) is not None]
     return ProcessList(
         titles=tuple(_COLUMNS[name][0] for name in chosen),
         rows=tuple(tuple(str(_COLUMNS[name][1](process)) for name in chosen) for process in found),
     )
 
 
-def _read(pid: int, up: float) -> _Process | None:
+def _owner(pid: int, people: Mapping[int, tuple[int, int]]) -> tuple[int, int]:
+    if people:
+        number = credentials.number_in(b"/proc/%d" % pid)
+        if number in people:
+            return people[number]
+    found = os.stat(f"/proc/{pid}")
+    return found.st_uid, found.st_gid
+
+
+def _read(pid: int, up: float, people: Mapping[int, tuple[int, int]]) -> _Process | None:
     with contextlib.suppress(OSError, ValueError, IndexError):
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             text = file.read()
-        owner = os.stat(f"/proc/{pid}")
+        uid, gid = _owner(pid, people)
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             words = file.read().rstrip(b"\0").split(b"\0")
         name = text[text.index("(") + 1 : text.rindex(")")]
         command = b" ".join(words).decode(errors="replace") or f"[{name}]"
         return _Process(
             pid=pid,
-            uid=owner.st_uid,
-            gid=owner.st_gid,
+            uid=uid,
+            gid=gid,
             fields=text[text.rindex(")") + 2 :].split(),
             name=name,
             command=command,

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 KINDS = ("containers", "images", "cache")
 LIVE = ("running", "paused", "creating")
+_INSTANT = 1.0  # seconds in which whoever makes or removes something is done with what shows, or holds a lease of it
 
 
 # What containers need ---------------------------------------------------------------------------------------------------
@@ -251,21 +253,39 @@ def _cache_faults(store: Store, repair: bool) -> Iterator[Fault]:
 
 
 def _container_faults(store: Store, containers: Sequence[Container], repair: bool) -> Iterator[Fault]:
-    busy = frozenset[str]()
+    """What is wrong with containers and their names, and stays so: what another process makes or removes looks spoilt for an instant."""
+    deadline = time.monotonic() + _INSTANT
+    found = [*_spoilt(store, containers), *_astray(store)]
+    while found and time.monotonic() < deadline:
+        time.sleep(_INSTANT / 10)
+        again = {*_spoilt(store, containers), *_astray(store)}
+        found = [fault for fault in found if fault in again]
+    for fault in found:
+        is_mended = repair and fault.kind == "name"
+        if is_mended:
+            (store.root / "names" / fault.name).unlink(missing_ok=True)
+        yield replace(fault, repaired="taken away") if is_mended else fault
+
+
+def _spoilt(store: Store, containers: Sequence[Container]) -> Iterator[Fault]:
     with store.leases.exclusive():
         busy = store.leases.names()
     for container in containers:
-        if container.id in busy:
-            continue  # it is being made
-        for problem in _problems(store, container):
-            yield Fault(kind="container", name=container.id, problem=problem)
+        if container.id not in busy:  # else it is being made, or removed
+            for problem in _problems(store, container):
+                yield Fault(kind="container", name=container.id, problem=problem)
+
+
+def _astray(store: Store) -> Iterator[Fault]:
     for link in sorted((store.root / "names").iterdir()):
-        target = os.readlink(link) if link.is_symlink() else ""
+        try:
+            target = os.readlink(link)
+        except FileNotFoundError:
+            continue
+        except OSError:  # it is no link
+            target = ""
         if not target or not (store.root / "containers" / target).exists():
-            if repair:
-                link.unlink(missing_ok=True)
-            done = "taken away" if repair else ""
-            yield Fault(kind="name", name=link.name, problem="is the name of no container", repaired=done)
+            yield Fault(kind="name", name=link.name, problem="is the name of no container")
 
 
 def _problems(store: Store, container: Container) -> Iterator[str]:
@@ -273,7 +293,8 @@ def _problems(store: Store, container: Container) -> Iterator[str]:
     try:
         state = container.state
     except NotFound:
-        yield "has no state: it was being made when its maker was killed, and 'nbcontainers prune' removes it"
+        if (store.root / "containers" / container.id).exists():  # else it was removed
+            yield "has no state: it was being made when its maker was killed, and 'nbcontainers prune' removes it"
         return
     except IntegrityError as error:
         yield f"{error.message}; {error.hint}"

@@ -17,6 +17,9 @@ _mount = _libc.mount
 _mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_void_p]
 _unshare, _setns, _umount2, _fstatfs = _libc.unshare, _libc.setns, _libc.umount2, _libc.fstatfs
 _sethostname = _libc.sethostname
+_sync_file_range = _libc.sync_file_range
+_sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+_SYNC_FILE_RANGE_WRITE = 2
 _prctl = _libc.prctl
 _prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 
@@ -353,6 +356,11 @@ def setdomainname(name: str) -> None:
 def syncfs(descriptor: int) -> None:
     """Bring to the disk all that was written to the file system of an open file; see syncfs(2)."""
     _check(_libc.syncfs(descriptor))
+
+
+def sync_file_range(descriptor: int, start: int, length: int) -> None:
+    """Have the disk begin with what was written to a part of a file, and do not wait for it; see SYNC_FILE_RANGE_WRITE."""
+    _check(_sync_file_range(descriptor, start, length, _SYNC_FILE_RANGE_WRITE))
 
 
 def pidfd_getfd(pidfd: int, number: int) -> int:

@@ -19,7 +19,7 @@ from typing import BinaryIO, Literal
 
 from ..errors import Detached
 from ..events import Observer, Output
-from . import frames, log, logfiles, streams
+from . import frames, log, logfiles, poller, streams
 from .keys import Sequence
 
 _CHUNK = 1 << 16
@@ -59,7 +59,7 @@ class Attachment:
             for descriptor, events in poll.poll(0 if wants_input and source and source.descriptor < 0 else None):
                 if source is not None and descriptor == source.descriptor:
                     continue
-                if events & (select.POLLIN | streams.GONE):
+                if events & (select.POLLIN | poller.GONE):
                     self._receive(observer)
                 if events & select.POLLOUT and not self._ended:
                     pending = self._send(pending)

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .streams import Poller
+    from .poller import Poller
 
     # What a guest's question for a name means: None if it is no name of ours, else the packed addresses of a family.
     Lookup = Callable[[str, int], "list[bytes] | None"]

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .streams import Poller
+    from .poller import Poller
 
 _SOCKETS = 8  # of each family: as many questions at once
 _PATIENCE_S = 5.0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .streams import Poller
+    from .poller import Poller
 
 CONTROL = 6
 ANSWER = 7

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .plan import Plan
-    from .streams import Poller
+    from .poller import Poller
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
@@ -59,9 +59,9 @@ class Entered:
         near, far = _socket.socketpair()
         self._report = near.detach()
         report_end = far.detach()
-        go_end, self._go = os.pipe()
-        into = -1
+        go_end = self._go = into = -1
         try:
+            go_end, self._go = os.pipe()
             if plan["into_cgroup"]:
                 into = os.open(plan["into_cgroup"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 helper, self._helper = syscalls.clone3(syscalls.CLONE_INTO_CGROUP, cgroup=into)
@@ -73,7 +73,7 @@ class Entered:
                 enter.run(plan, container[1], flags, stdio, report_end, go_end, container[2])
         except BaseException:
             os.close(self._report)
-            os.close(self._go)
+            self._close_go()
             raise
         finally:
             for descriptor in (report_end, go_end, into):
@@ -110,7 +110,14 @@ class Entered:
         if not self.pid and len(self._said) > 8 and self._said.startswith(enter.ENTERED):
             self.pid = int.from_bytes(self._said[1:9], sys.byteorder)
             self._said = self._said[9:]
-            self._pidfd = os.pidfd_open(self.pid)  # our child: its pid is its own until it is waited for
+            try:
+                self._pidfd = os.pidfd_open(self.pid)  # our child: its pid is its own until it is waited for
+            except OSError as error:  # no descriptors left
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                self.pid = 0
+                self._said = marshal.dumps(("start", error.errno, str(error.strerror), 126))
+                return
             self._poller.watch(self._pidfd, select.POLLIN, lambda events: self._ended())
             if self._go >= 0:
                 try:  # noqa: SIM105 - contextlib would cost the zygote memory

@@ -16,8 +16,8 @@ import select
 import time
 
 from ..linux import syscalls
+from .poller import GONE, Poller
 from .sources import Sources
-from .streams import GONE, Poller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .plan import Plan
-    from .streams import Poller
+    from .poller import Poller
 
 _MOST_OUTPUT = 4096
 _KEPT = 5  # results in the state
@@ -76,7 +76,11 @@ class Health:
             self._next()
             return
         self._output, self._timed_out, self._check_began = b"", False, time.time()
-        self._source, end = os.pipe()
+        try:
+            self._source, end = os.pipe()
+        except OSError as error:  # no descriptors left; there may be some at the next check
+            self._conclude(-1, str(error).encode())
+            return
         os.set_blocking(self._source, False)
         self._poller.watch(self._source, select.POLLIN, lambda events: self._read())
         words = {
@@ -105,6 +109,8 @@ class Health:
             return False
         try:
             return record.read(folder).get("status") == "paused"
+        except OSError:
+            return False
         finally:
             os.close(folder)
 

@@ -24,8 +24,8 @@ from ..linux import network, nftables, syscalls
 from ..linux.network import Links
 from . import dns, forwarding, sources
 from .bridges import Bridge, Endpoint, Refused
+from .poller import Poller
 from .sources import Sources
-from .streams import Poller
 from .uplink import Helper, HostSide, Uplink
 
 TYPE_CHECKING = False

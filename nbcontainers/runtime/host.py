@@ -25,7 +25,8 @@ SUMMARIES: Mapping[str, str] = {
 }
 _ANSWERED = (
     "other identities are recorded and answered (chown, setuid, mknod …), not enforced: what another user may not do he can, "
-    "device nodes that are made are none, and /proc shows every process as root's"
+    "device nodes that are made are none, /proc/PID/status says that every process is root's, and so does a ps that reads that "
+    "('nbcontainers top' and the owner of /proc/PID tell whose it is), and no container can be in the pid namespace of another"
 )
 TIER = "NBCONTAINERS_TIER"
 _USERS: Mapping[str, str] = {"T0": "host", "T1": "range", "T2": "single", "T3": "single"}

@@ -23,7 +23,7 @@ from ..errors import HostError, LaunchError, NBContainersError
 from ..linux import smallfiles
 from ..oci.runtime import Mount, RuntimeSpec
 from ..results import ContainerState
-from . import launch, log, rundir, spawn, zygote
+from . import launch, log, rundir, shim, spawn, zygote
 from . import state as states
 from .attach import Attachment
 from .host import Host
@@ -121,7 +121,16 @@ class Runtime:
         control, stdio = self._send(plan, more)
         self._next = following
         try:
-            begin = _await_exec(control, plan)
+            try:
+                begin = _await_exec(control, plan)
+            except _Unheard:
+                if not self._was_lost(folder, state):
+                    raise
+                control.close()
+                if stdio is not None:
+                    stdio.close()
+                control, stdio = self._send(plan, more)
+                begin = _await_exec(control, plan)
         except BaseException:
             _abandon(control)
             if stdio is not None:
@@ -227,6 +236,17 @@ class Runtime:
                     if is_last:
                         raise
 
+    def _was_lost(self, folder: Path, state: ContainerState) -> bool:
+        """Whether a plan went with a zygote that was killed before anything of the container ran: no run of it is on disk,
+        and without that its first process does not execute the command.
+        """
+        with self._lock:
+            if self._zygote is not None and self._zygote.is_alive():
+                return False
+        with contextlib.suppress(NBContainersError):
+            return states.load_state(folder).started == state.started
+        return False
+
     def _forget_ended(self) -> None:
         """Hold no longer what has ended; looked for when twice as many are held as were left the last time."""
         with self._lock:
@@ -275,6 +295,12 @@ class _Zygote:
     def pid(self) -> int:
         return self._process.pid
 
+    def is_alive(self) -> bool:
+        """Whether it can fork a further shim. One that was killed has ended when it lets go of its socket."""
+        ended = select.poll()
+        ended.register(self._socket, 0)
+        return not ended.poll(0)
+
     def send(self, descriptors: list[int]) -> None:
         socket.send_fds(self._socket, [zygote.START], descriptors)
 
@@ -290,6 +316,10 @@ class _Zygote:
         """Close the socket only: the process is another's child."""
         self._socket.close()
         self._process.returncode = 0
+
+
+class _Unheard(LaunchError):
+    """Nothing was ever heard of the shim."""
 
 
 def _is_ready(near: socket.socket) -> bool:
@@ -314,7 +344,7 @@ def _await_exec(control: socket.socket, plan: Plan) -> int:
     control.settimeout(None)
     if not data:
         states.forget({"socket": plan["socket"], "cgroup_places": plan["cgroup_places"]})
-        raise LaunchError("its shim was killed while it started", stage="shim")
+        raise _Unheard("its shim was killed while it started", stage="shim")
     message: tuple[Any, ...] = marshal.loads(data)  # noqa: S302 - from our own shim, over a private socket
     if message[0] == "started":
         return int(message[2])
@@ -333,8 +363,9 @@ def _hint(stage: str, number: int) -> str:
 
 
 def _abandon(control: socket.socket) -> None:
-    """Let a container that is being started go, and wait until it is gone."""
+    """Call a container off that is being started, or has just been, and wait until it is gone."""
     with contextlib.suppress(OSError):
+        control.send(shim.CALLS_OFF)
         control.shutdown(socket.SHUT_WR)
     deadline = time.monotonic() + _PATIENCE_S
     poll = select.poll()

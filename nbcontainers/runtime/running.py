@@ -25,7 +25,7 @@ from ..events import Observer, Output
 from ..linux import cgroups, counters
 from ..linux.processes import ProcessTreeMeter
 from ..results import ContainerState, NetworkUse, Usage
-from . import log, pausing, processes, state
+from . import log, pausing, processes, shim, state
 from .attach import Attachment, last_records, read_log
 from .execution import Execution, ask
 
@@ -235,7 +235,7 @@ class Running:
         """Let a container of the foreground go on by itself, as one that was started detached."""
         if self._control is not None:
             with contextlib.suppress(OSError):
-                self._control.send(b"d")
+                self._control.send(shim.LEAVES)
             self.close()
             self._control = self._attachment = None
 

@@ -6,6 +6,7 @@ with its caller, unless that one said that he leaves it. Imports only what keeps
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .plan import Plan
-    from .streams import Poller
+    from .poller import Poller
 
 _CHUNK = 1 << 16
 _KILLED = 137
@@ -43,6 +44,8 @@ class Session:
         self._killed_before = groups.oom_kills(plan)
         given = caller.take()
         try:
+            if len(given) < sum(wish["stdio"]):  # the kernel leaves out those for which this process has no room
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             descriptors = iter(given)
             stdio = [next(descriptors) if is_given else -1 for is_given in wish["stdio"]]
             self._entered = Entered(poller, wished(plan, wish), container, (stdio[0], stdio[1], stdio[2]), self._tell)

@@ -18,16 +18,17 @@ import os
 import select
 import time
 
-from . import beforehand, birth, groups, happenings, init, processes, record, terminal
+from . import beforehand, birth, collapse, groups, happenings, init, processes, record, terminal
 from .birth import Failed
 from .door import Caller, Door
 from .health import Health
 from .identity.supervisor import Supervisor
 from .pipes import Pipes
 from .plug import Plug
+from .poller import Poller
 from .restarts import Restarts
 from .session import Session
-from .streams import Poller, Streams
+from .streams import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
 TAKEN = b"t"
+LEAVES, CALLS_OFF = b"d", b"k"
+"""What an engine says on the control socket: that it has no more to do with the container, and that it is not to be."""
 _WATCH_S = 0.1
 _ENDING_MS = 10_000  # how long a process may take from letting go of its namespaces to its end
 _PATIENCE_S = 10.0  # how long the shim of the last run may take to tidy up: its cgroups alone half of that
@@ -54,24 +57,24 @@ def main(plan: int, control: int, more: list[int], take: int) -> NoReturn:
             descriptors that ``plug`` knows.
         take: a pipe to the zygote, which is told that this process has work, and what the next one can make beforehand.
     """
+    shim = None
     try:
         work: Plan = marshal.loads(os.pread(plan, os.fstat(plan).st_size, 0))  # noqa: S302 - written by our own engine, in memory
-        os.write(take, TAKEN + beforehand.next_pattern(work))
+        try:  # noqa: SIM105 - contextlib would cost the zygote memory
+            os.write(take, TAKEN + beforehand.next_pattern(work))
+        except BrokenPipeError:
+            pass  # the zygote was killed meanwhile, which is nothing to this container
         os.close(take)
         stdio = -1 if work["detach"] else more.pop(0)
-        _Shim(work, plan, control, Plug(work, more)).run(stdio)
+        shim = _Shim(work, plan, control, Plug(work, more))
+        shim.run(stdio)
     except BaseException as error:
-        # A fault of ours. The container ends with this process, and the engine repairs its state.
-        os.write(control, marshal.dumps(("failed", "shim", 0, f"{type(error).__name__}: {error}{_place(error)}", 125)))
+        # A fault of ours, with which the container ends.
+        why = collapse.words(error)
+        if shim is None or not shim.collapse(why):
+            os.write(control, marshal.dumps(("failed", "shim", 0, why, 125)))
     finally:
         os._exit(1)
-
-
-def _place(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
 
 
 class _Shim:
@@ -279,14 +282,18 @@ class _Shim:
         self._kill()
 
     def _left(self, events: int) -> None:
-        """The engine let go of the container, or (with a byte) leaves it to itself."""
+        """The engine let go of the container, leaves it to itself (LEAVES), or does not want it after all (CALLS_OFF)."""
+        word = b""
         try:
-            if events & select.POLLIN and self.control.recv(1):
+            word = self.control.recv(1) if events & select.POLLIN else b""
+            if word == LEAVES:
                 self.plan["detach"] = True
                 self._record({"detached": True})
                 return
         except OSError:
             pass
+        if word == CALLS_OFF:
+            self.plan["detach"] = False
         self.poller.forget(self.control.fileno())
         if not self.plan["detach"] or not (self.begun or self.restarts.count):
             self.is_left = True
@@ -424,6 +431,15 @@ class _Shim:
         self._say(("failed", stage, number, message, code))
         self._tidy()
         os._exit(0)
+
+    def collapse(self, why: str) -> bool:
+        """End what runs, record why and say it; false where it had not come to a run."""
+        if not self.is_owner or not (self.begun or self.restarts.count):
+            return False
+        written = self.streams.written if self.streams else 0
+        end = collapse.end(self.plan, why, pid=self.pid, extra=self.extra, keep=self.control.fileno())
+        self._say(("exited", end, written))
+        return True
 
     def _record(self, what: dict[str, Any], *, whole: bool = False) -> None:
         """Change what state.json says; that of another shim is not touched."""

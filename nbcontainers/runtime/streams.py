@@ -17,10 +17,11 @@ import time
 
 from ..linux import smallfiles
 from . import frames, log, logfiles, record
+from .poller import GONE, Poller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    pass
 
 _CHUNK = 1 << 16
 _MOST_DRAINED = 1 << 10
@@ -32,54 +33,6 @@ _LAST_S = 5.0  # how long a client may take to read them at the end
 _MOST_INPUT = 1 << 16  # input that waits for the container; beyond it a client is not read
 NOTICE = 4  # to a client: JSON, where in the log its stream begins, and how much was written before
 REQUEST = 5  # from a client: "all" for what this run has written so far, else from now on
-GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
-
-
-class Poller:
-    """select.poll with a function for each descriptor, and for each instant to wait for."""
-
-    def __init__(self) -> None:
-        self._poll = select.poll()
-        # One each, in a list that lasts as long as the watch does.
-        self._handlers: dict[int, list[Callable[[int], object]]] = {}
-        self._timers: dict[object, tuple[float, Callable[[], object]]] = {}
-
-    def watch(self, descriptor: int, events: int, handler: Callable[[int], object]) -> None:
-        """Call the handler with what happened; again for a descriptor replaces events and handler."""
-        self._handlers.setdefault(descriptor, [handler])[0] = handler
-        self._poll.register(descriptor, events)
-
-    def forget(self, descriptor: int) -> None:
-        """Watch it no more (and need not have)."""
-        if self._handlers.pop(descriptor, None) is not None:
-            self._poll.unregister(descriptor)
-
-    def after(self, seconds: float, act: Callable[[], object]) -> object:
-        """Call ``act`` once, when the seconds are over; what is returned is for ``cancel``."""
-        timer = object()
-        self._timers[timer] = (time.monotonic() + seconds, act)
-        return timer
-
-    def cancel(self, timer: object) -> None:
-        """Call it no more (and need not have)."""
-        self._timers.pop(timer, None)
-
-    def turn(self) -> None:
-        """Wait once and call those concerned."""
-        left = None
-        if self._timers:
-            left = max(0.0, min(when for when, _ in self._timers.values()) - time.monotonic()) * 1000
-        happened = [(number, events, self._handlers.get(number)) for number, events in self._poll.poll(left)]
-        for descriptor, events, watch in happened:
-            # A handler that was called before may have closed it, and opened another file that has its number now.
-            if watch is not None and self._handlers.get(descriptor) is watch:
-                watch[0](events)
-        if self._timers:
-            now = time.monotonic()
-            for timer, (when, act) in list(self._timers.items()):
-                if when <= now and timer in self._timers:
-                    del self._timers[timer]
-                    act()
 
 
 class _Client:

@@ -65,9 +65,9 @@ def is_portable(name: bytes) -> bool:
     return text.startswith(_PORTABLE) and not text.startswith(_PRIVATE) and "=" not in text
 
 
-def read(descriptor: int) -> Attributes:
-    """The truth about an open file or folder."""
-    status = os.fstat(descriptor)
+def read(descriptor: int, status: os.stat_result | None = None) -> Attributes:
+    """The truth about an open file or folder, whose ``status`` may be known."""
+    status = status or os.fstat(descriptor)
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0
     found = Attributes(status.st_mode, status.st_uid, status.st_gid, size, status.st_mtime_ns)
     for name in os.listxattr(descriptor):

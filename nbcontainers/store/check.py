@@ -69,7 +69,7 @@ class _Check:
         self.layers = dict(_layers(store, self.documents))
 
     def run(self) -> Findings:
-        sizes = {digest: self.store.content.size(digest) for digest in _present(self.store)}
+        sizes = dict(_sizes(self.store))
         tags = tuple(self.store.images.tags)
         blobs = tuple(self._blobs(sizes))
         images, unopened = self._images({Digest(fault.name) for fault in blobs})
@@ -121,8 +121,16 @@ class _Check:
                 parts = iter([Fault(kind="tag" if missing else "image", name=name, problem=problem, images=(name,))])
                 if descriptor.digest in damaged or any(digest in error.message for digest in damaged):
                     continue  # told already, as what it hurts
-            faults |= {fault.name: fault for fault in parts}
+            wrong = {fault.name: fault for fault in parts}
+            if wrong and self._is_there(name, descriptor):
+                faults |= wrong
         return len(named), tuple(faults.values())
+
+    def _is_there(self, name: str, descriptor: Descriptor) -> bool:
+        """Whether an image has its name yet, or its row. Whoever removes it takes those away first, and its blobs then."""
+        if any(tag.descriptor == descriptor and tag.reference.familiar == name for tag in self.store.images.tags):
+            return True
+        return any(row.descriptor.digest == descriptor.digest for row in self.store.images.rows())
 
     def _parts(self, name: str, image: Image) -> Iterator[Fault]:
         for layer in image.layers:
@@ -140,12 +148,12 @@ class _Check:
 
         One that is gone is passed over by readers, and one that nobody names is what a killed process left for the collector.
         """
-        listed = {row.descriptor.digest for row in self.store.images.rows()}
         named: set[str] = set()
         for tag in self.store.images.tags:
-            with contextlib.suppress(IntegrityError):  # which is told of as what is damaged
+            with contextlib.suppress(NBContainersError):  # what is damaged or missing is told of as such
                 roots = garbage.Needed({tag.descriptor.digest})
                 named |= garbage.reachable(self.store.content, self.documents, roots).blobs
+        listed = {row.descriptor.digest for row in self.store.images.rows()}
         for row in self.documents.rows(self.store.content):
             if row.descriptor.digest in named - listed and self._opens(row.descriptor):
                 yield self._fault("index", row.descriptor.digest, "is missing in the index of images")
@@ -167,22 +175,30 @@ class _Check:
 def _problem(store: Store, chain: Digest) -> str:
     """What is wrong with an unpacked layer; nothing if nothing is."""
     folder = store.root / "layers" / chain.hex
-    if not unpacked.usable(folder):
-        return "was not brought to the disk before the machine stopped" if folder.exists() else ""
     try:
-        found = store.worker.verify(chain)
+        looked_at = folder.stat()
     except FileNotFoundError:
-        return "lacks its index or its files" if folder.exists() else ""
-    except (IntegrityError, OSError) as error:
-        return f"cannot be read: {error}"
-    if not found:
         return ""
-    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-    return f"{found[0][0]} {found[0][1]}{more}"
+    if not unpacked.usable(folder):
+        problem = "was not brought to the disk before the machine stopped"
+    else:
+        try:
+            found = store.worker.verify(chain)
+            more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+            problem = f"{found[0][0]} {found[0][1]}{more}" if found else ""
+        except FileNotFoundError:
+            problem = "lacks its index or its files"
+        except (IntegrityError, OSError) as error:
+            problem = f"cannot be read: {error}"
+    with contextlib.suppress(FileNotFoundError):
+        return problem if os.path.samestat(folder.stat(), looked_at) else ""
+    return ""  # it was thrown away meanwhile
 
 
-def _present(store: Store) -> list[Digest]:
-    return [digest for digest in store.content if store.content.has(digest)]
+def _sizes(store: Store) -> Iterator[tuple[Digest, int]]:
+    for digest in store.content:
+        with contextlib.suppress(NotFound):  # it was collected meanwhile
+            yield digest, store.content.size(digest)
 
 
 def _hash(path: Path, algorithm: str) -> str:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from ..errors import IntegrityError, NotFound
-from ..linux.smallfiles import write_all
 from ..oci.descriptor import Descriptor, Digest
-from .durable import saying_when_full, sync_folder
+from .durable import Stream, saying_when_full, sync_folder
 from .leases import Leases
 
 _ALGORITHMS = {"sha256": 64, "sha512": 128}
@@ -34,13 +33,14 @@ class Ingest:
         self._algorithm = algorithm
         self._limit = limit
         self._descriptor = -1
+        self._stream = Stream(-1)
         self.path = content.root / "ingest" / secrets.token_hex(16)
-        self.size = 0
 
     def __enter__(self) -> Self:
         with self._content.leases.shared(), saying_when_full(self.path):
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        self._stream = Stream(self._descriptor)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -61,8 +61,7 @@ class Ingest:
 
         """
         view = memoryview(data)
-        self.size += view.nbytes
-        if self._limit is not None and self.size > self._limit:
+        if self._limit is not None and self.size + view.nbytes > self._limit:
             raise IntegrityError(
                 f"a blob of more than {self._limit} bytes",
                 expected=str(self._limit),
@@ -70,7 +69,7 @@ class Ingest:
             )
         self._hash.update(view)
         with saying_when_full(self.path):
-            write_all(self._descriptor, view)
+            self._stream.write(view)
         return view.nbytes
 
     def begin_anew(self) -> None:
@@ -78,7 +77,12 @@ class Ingest:
         os.ftruncate(self._descriptor, 0)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         self._hash = hashlib.new(self._algorithm)
-        self.size = 0
+        self._stream = Stream(self._descriptor)
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are so far."""
+        return self._stream.size
 
     @property
     def digest(self) -> Digest:

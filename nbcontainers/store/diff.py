@@ -106,9 +106,9 @@ class _Writing:
                 if not names:
                     os.close(stack.pop()[0])
                     continue
-                name, status = names.pop()
+                name, entry = names.pop()
                 path = prefix + name
-                if stat.S_ISDIR(status.st_mode):
+                if entry.is_dir(follow_symlinks=False):
                     inside = os.open(name, FOLDER, dir_fd=folder)
                     stack.append((inside, path + b"/", []))
                     known = attributes.read(inside)
@@ -118,18 +118,23 @@ class _Writing:
                         self._remove(path + b"/", OPAQUE.encode(), path + b"/" + OPAQUE.encode())
                     stack[-1] = (inside, path + b"/", self._names(inside, path + b"/"))
                 else:
-                    self._file(folder, name, path, status)
+                    self._file(folder, name, path, entry)
         finally:
             for folder, _, _ in stack:
                 os.close(folder)
         return self._size
 
-    def _names(self, folder: int, prefix: bytes) -> list[tuple[bytes, os.stat_result]]:
-        """The names of a folder, the last one first. What was removed is written at once."""
+    def _names(self, folder: int, prefix: bytes) -> list[tuple[bytes, os.DirEntry[str]]]:
+        """The names of a folder, the last one first. What was removed is written at once.
+
+        The folder itself tells what is a file or a folder, which is opened anyway: only of the rest the status is asked here.
+        """
         names = []
-        for name in sorted(map(os.fsencode, os.listdir(folder))):
-            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if self._overlay and attributes.is_whiteout(status):
+        with os.scandir(folder) as entries:
+            found = sorted((os.fsencode(entry.name), entry) for entry in entries)  # no name is there twice
+        for name, entry in found:
+            is_plain = entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
+            if self._overlay and not is_plain and attributes.is_whiteout(entry.stat(follow_symlinks=False)):
                 self._remove(prefix, _PREFIX + name, prefix + name)
                 continue
             if self._overlay and name.startswith(_PREFIX):
@@ -139,7 +144,7 @@ class _Writing:
                 )
             if len(prefix) + len(name) > _LONGEST:
                 raise Conflict(f"a path of more than {_LONGEST} bytes cannot be in a layer")
-            names.append((name, status))
+            names.append((name, entry))
         names.reverse()
         return names
 
@@ -148,26 +153,34 @@ class _Writing:
         if self._index is not None:
             self._index.put(path, WHITEOUT)
 
-    def _file(self, folder: int, name: bytes, path: bytes, status: os.stat_result) -> None:
-        if stat.S_ISSOCK(status.st_mode):
-            return
-        if status.st_nlink > 1:
-            first = self._links.setdefault((status.st_dev, status.st_ino), path)
-            if first != path:
-                self._add(path, attributes.of(status, folder, name), link=first, kind=(tar.HARDLINK, _HARDLINK))
-                return
-        if stat.S_ISREG(status.st_mode):
+    def _file(self, folder: int, name: bytes, path: bytes, entry: os.DirEntry[str]) -> None:
+        if entry.is_file(follow_symlinks=False):
             body = os.open(name, _FILE, dir_fd=folder)
             try:
-                known = attributes.read(body)
-                self._clamp(known, body)
-                self._add(path, known, body=body)
+                status = os.fstat(body)
+                if not self._linked(folder, name, path, status):
+                    known = attributes.read(body, status)
+                    self._clamp(known, body)
+                    self._add(path, known, body=body)
             finally:
                 os.close(body)
+            return
+        status = entry.stat(follow_symlinks=False)
+        if stat.S_ISSOCK(status.st_mode) or self._linked(folder, name, path, status):
             return
         known = attributes.of(status, folder, name)
         self._clamp(known, name, folder)
         self._add(path, known, link=os.readlink(name, dir_fd=folder) if stat.S_ISLNK(status.st_mode) else b"")
+
+    def _linked(self, folder: int, name: bytes, path: bytes, status: os.stat_result) -> bool:
+        """Whether a file is another name of one that was written: then that is what is written."""
+        if status.st_nlink == 1:
+            return False
+        first = self._links.setdefault((status.st_dev, status.st_ino), path)
+        if first == path:
+            return False
+        self._add(path, attributes.of(status, folder, name), link=first, kind=(tar.HARDLINK, _HARDLINK))
+        return True
 
     def _clamp(self, known: Attributes, file: int | bytes, folder: int | None = None) -> None:
         if self._latest is None or known.mtime_ns <= self._latest:

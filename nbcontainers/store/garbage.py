@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from ..errors import IntegrityError, NBContainersError
+from ..errors import IntegrityError, NBContainersError, NotFound
 from ..oci.descriptor import CONFIG, DOCKER_CONFIG, INDEXES, Descriptor, Digest
 from ..oci.image import ImageConfig, Index, Manifest, chain_ids, parse
 from ..results import Collected
@@ -35,11 +35,12 @@ class Documents:
     indexes: dict[Digest, Index]
 
     def rows(self, content: Content) -> Iterator[Row]:
-        """The manifests of images, as the index lists them."""
+        """The manifests of images, as the index lists them; what was collected since they were read is left out."""
         for digest, manifest in self.manifests.items():
             if manifest.config.media_type in (CONFIG, DOCKER_CONFIG):
-                descriptor = Descriptor(media_type=manifest.media_type, digest=digest, size=content.size(digest))
-                yield Row(descriptor=descriptor, config=manifest.config.digest)
+                with contextlib.suppress(NotFound):
+                    descriptor = Descriptor(media_type=manifest.media_type, digest=digest, size=content.size(digest))
+                    yield Row(descriptor=descriptor, config=manifest.config.digest)
 
 
 @dataclass(frozen=True, slots=True)

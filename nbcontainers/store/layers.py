@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from . import tar
 from .apply import Limits, apply
 from .compression import MEDIA_TYPES, Compression, Compressor, Hasher
 from .diff import diff, export
+from .durable import Stream
 from .entries import Index
 
 __all__ = ["CommittedLayer", "Limits", "Packed", "apply", "diff", "export", "mistaken", "pack"]
@@ -82,15 +82,11 @@ def pack(
     The archive is hashed and compressed on two other threads while this one reads files. ``progress`` is called with the bytes of
     the archive so far.
     """
-    blob, size, done = hashlib.sha256(), 0, 0
+    blob, stream, done = hashlib.sha256(), Stream(target), 0
 
     def store(data: bytes) -> None:
-        nonlocal size
         blob.update(data)
-        size += len(data)
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(target, rest) :]
+        stream.write(data)
 
     with Hasher() as archive, Compressor(compression, store) as compressor:
 
@@ -106,5 +102,7 @@ def pack(
         writer.close()
         compressor.finish()
         diff_id = Digest(archive.finish())
-    descriptor = Descriptor(media_type=MEDIA_TYPES[compression], digest=Digest("sha256:" + blob.hexdigest()), size=size)
+    descriptor = Descriptor(
+        media_type=MEDIA_TYPES[compression], digest=Digest("sha256:" + blob.hexdigest()), size=stream.size
+    )
     return Packed(descriptor, diff_id, held)

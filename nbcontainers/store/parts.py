@@ -14,7 +14,7 @@ from typing import Self
 from ..errors import HostError, IntegrityError
 from ..oci.descriptor import Descriptor
 from .content import Content, Ingest
-from .durable import abandoned, saying_when_full
+from .durable import Stream, abandoned, saying_when_full
 
 FRESH = 86400.0  # seconds that a part waits for the next pull
 _FOLDER = "parts"
@@ -43,9 +43,11 @@ class Part(Ingest):
         try:
             if os.fstat(self._descriptor).st_size > self._most:
                 self.begin_anew()
+            size = 0
             while block := os.read(self._descriptor, _BLOCK):
                 self._hash.update(block)
-                self.size += len(block)
+                size += len(block)
+            self._stream = Stream(self._descriptor, size)
         except BaseException:
             self._close()
             raise

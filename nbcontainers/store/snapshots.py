@@ -168,7 +168,9 @@ class _Snapshots:
         """See ``Snapshotter.remove``."""
         snapshot = self._folder(key)
         if os.path.lexists(snapshot) and not _remove_untouched(snapshot):
-            self._worker.remove(Path(snapshot))
+            with self._content.leases.hold() as lease:  # a check tells from it that this is meant
+                lease.add(key)
+                self._worker.remove(Path(snapshot))
 
     def unpack(
         self, image: Image, on_event: Observer = ignore, *, limits: Limits | None = None, depth: int | None = None

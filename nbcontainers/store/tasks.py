@@ -371,13 +371,14 @@ def measure(work: Work, folders: list[str]) -> list[int]:
 def _taken(tree: Path) -> int:
     """The blocks of a tree's files, in bytes, a file with several names once; 0 where it is gone."""
     seen, size = set[tuple[int, int]](), 0
-    for _, _, names, folder in os.fwalk(tree):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if status.st_nlink == 1 or (status.st_dev, status.st_ino) not in seen:
-                    seen.add((status.st_dev, status.st_ino))
-                    size += status.st_blocks * 512
+    with contextlib.suppress(FileNotFoundError):  # the tree itself
+        for _, _, names, folder in os.fwalk(tree):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                    if status.st_nlink == 1 or (status.st_dev, status.st_ino) not in seen:
+                        seen.add((status.st_dev, status.st_ino))
+                        size += status.st_blocks * 512
     return size
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from nbcontainers import Container, Engine, IntegrityError, NBContainersError
 from nbcontainers.build import caches
+from nbcontainers.engine import upkeep
 from nbcontainers.events import Event, Warned
 from nbcontainers.oci.image import Image
 from nbcontainers.oci.reference import Reference
@@ -261,3 +262,13 @@ def test_folders_that_steps_share_go_with_the_whole_cache(engine: Engine) -> Non
     pruned = engine.prune(("cache",), all=True)
     assert (len(pruned.cache), pruned.size >= 100_000) == (1, True)
     assert use(engine)["Build Cache"].size == 0
+
+
+def test_what_went_while_a_check_looked_is_no_fault(engine: Engine) -> None:
+    """A container that was listed and has been removed is not told of; a folder without a state that stays is."""
+    image(engine, 1, "base")
+    made = [container(engine, "base", name=name) for name in ("gone", "spoilt")]
+    made[0].remove()
+    (engine.store.root / "containers" / made[1].id / "state.json").unlink()
+    (fault,) = upkeep.check(engine.store, made).faults
+    assert (fault.kind, fault.name) == ("container", made[1].id)

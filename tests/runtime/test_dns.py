@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbcontainers.runtime import dns
-from nbcontainers.runtime.streams import Poller
+from nbcontainers.runtime.poller import Poller
 
 DEAF = "127.7.7.7"  # where no name server is: an error comes back, and nobody reads it
 QUERY = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03WWW\x03net\x00\x00\x01\x00\x01"

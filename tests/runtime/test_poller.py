@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 
-from nbcontainers.runtime.streams import Poller
+from nbcontainers.runtime.poller import Poller
 
 
 def test_what_happened_to_a_file_is_not_told_of_the_next_with_its_number() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from nbcontainers.events import Event
 from nbcontainers.runtime.attach import Attachment
-from nbcontainers.runtime.streams import Poller, Streams
+from nbcontainers.runtime.poller import Poller
+from nbcontainers.runtime.streams import Streams
 
 from .conftest import text
 

@@ -12,6 +12,7 @@ import pytest
 from nbcontainers.errors import IntegrityError, NotFound
 from nbcontainers.oci.descriptor import Descriptor, Digest
 from nbcontainers.store.content import Content
+from nbcontainers.store.durable import Stream
 from nbcontainers.store.store import Store
 
 KIND = "application/octet-stream"
@@ -49,6 +50,28 @@ def test_a_blob_comes_in_pieces(store: Store) -> None:
         expected = Descriptor(media_type=KIND, digest=Digest.of(b"a" * 1000 + b"b" + b"c" * 10), size=1011)
         assert ingest.commit(KIND, expected) == expected
     assert store.content.has(expected.digest)
+
+
+def test_the_disk_may_begin_before_a_blob_ends(store: Store) -> None:
+    """A large blob is the bytes that were written, whether or not its file can be brought to a disk meanwhile."""
+    pieces = [bytes([number]) * (3 << 20) for number in range(7)]
+    with store.content.ingest() as ingest:
+        for piece in pieces:
+            ingest.write(piece)
+        assert ingest.size == 21 << 20
+        assert store.content.path(ingest.commit(KIND).digest).read_bytes() == b"".join(pieces)
+    ours, theirs = os.pipe()  # sync_file_range(2) refuses it, as a sandbox may refuse the call
+    read: list[bytes] = []
+    with open(ours, "rb") as reader:
+        thread = threading.Thread(target=lambda: read.append(reader.read()))
+        thread.start()
+        with open(theirs, "wb", buffering=0) as writer:
+            stream = Stream(writer.fileno())
+            for piece in pieces:
+                stream.write(piece)
+        thread.join()
+    assert read == [b"".join(pieces)]
+    assert stream.size == 21 << 20
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])

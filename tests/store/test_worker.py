@@ -362,3 +362,11 @@ def test_a_file_is_read_from_inside(worker: Worker, tree: Path) -> None:
         worker.read(root_of(tree), "/etc")
     with pytest.raises(Conflict):
         worker.read(root_of(tree), "/etc/passwd", limit=3)
+
+
+def test_what_is_measured_may_be_gone(worker: Worker, tmp_path: Path) -> None:
+    """Trees are as large as the blocks that they take; one that was removed meanwhile is 0, and harms no other."""
+    there = tmp_path / "store" / "there"
+    there.mkdir()
+    (there / "file").write_bytes(bytes(8192))
+    assert worker.measure(["gone", "there"]) == (0, (there / "file").stat().st_blocks * 512)

@@ -6,10 +6,13 @@ The zygote imports this module, so it imports only what is small.
 from __future__ import annotations
 
 import errno
+import os
 import resource
 
 RLIMIT_LOCKS = 10  # include/uapi/asm-generic/resource.h
 KEEP = 0xFFFFFFFF
+PEOPLE = "people"
+"""In the folder of a container that runs: a line for each identity in use there, its number, effective user and group."""
 _MOST = 1 << 16  # identities that one container may have used
 
 Ids = tuple[int, int, int, int]
@@ -25,29 +28,67 @@ KEPT = 2  # and they have
 class People:
     """The identities in use in one container, and who has which."""
 
-    def __init__(self, initial: Credentials) -> None:
-        self._known = [initial]
-        self._numbers = {initial: 0}
+    def __init__(self, initial: Credentials, listed: int) -> None:
+        """``listed`` is a descriptor of a file for those outside who want to know, too (see PEOPLE)."""
+        self._known: list[Credentials] = []
+        self._numbers: dict[Credentials, int] = {}
+        self._listed = listed
+        self._add(initial)
+
+    @property
+    def are_many(self) -> bool:
+        """Whether there has been anybody but the first one."""
+        return len(self._known) > 1
 
     def of(self, pid: int) -> Credentials:
         """Who a process or thread is; one that has set the limit itself is who the first process was."""
         number = resource.prlimit(pid, RLIMIT_LOCKS)[0]
         return self._known[number if 0 <= number < len(self._known) else 0]
 
+    def of_folder(self, folder: bytes) -> Credentials | None:
+        """Who the process is that a folder of /proc tells of; None where that is none of these people."""
+        number = number_in(folder)
+        return self._known[number] if 0 <= number < len(self._known) else None
+
     def become(self, pid: int, credentials: Credentials) -> None:
         """Make a process (with its threads, and those that it will fork) somebody."""
         number = self._numbers.get(credentials)
         if number is None:
-            number = len(self._known)
-            if number >= _MOST:
-                raise OSError(errno.EAGAIN, "too many identities")
-            self._known.append(credentials)
-            self._numbers[credentials] = number
+            number = self._add(credentials)
         resource.prlimit(pid, RLIMIT_LOCKS, (number, resource.prlimit(pid, RLIMIT_LOCKS)[1]))
+
+    def _add(self, credentials: Credentials) -> int:
+        number = len(self._known)
+        if number >= _MOST:
+            raise OSError(errno.EAGAIN, "too many identities")
+        self._known.append(credentials)
+        self._numbers[credentials] = number
+        try:  # noqa: SIM105 - contextlib would cost the zygote memory
+            os.write(self._listed, b"%d %d %d\n" % (number, credentials[0][1], credentials[1][1]))
+        except OSError:  # a full disk: those outside do not see this one
+            pass
+        return number
 
     def is_initial(self, credentials: Credentials) -> bool:
         """Whether this is who the container's first process was at its start."""
         return credentials is self._known[0]
+
+
+def number_in(folder: bytes) -> int:
+    """The number of the identity of the process that a folder of /proc tells of, -1 where it has none; see ``People``."""
+    with open(folder + b"/limits", "rb", buffering=0) as file:
+        word = (file.read(4096) or b"").partition(b"Max file locks")[2].split(None, 1)[0]
+    return int(word) if word.isdigit() else -1
+
+
+def effective(folder: str) -> dict[int, tuple[int, int]]:
+    """The effective user and group of each identity in use in the container that has this folder, by their numbers."""
+    try:
+        with open(f"{folder}/{PEOPLE}", "rb", buffering=0) as file:
+            rows = [line.split() for line in (file.read() or b"").splitlines()]
+    except FileNotFoundError:
+        return {}
+    return {int(row[0]): (int(row[1]), int(row[2])) for row in rows if len(row) == 3}
 
 
 def initial(uid: int, gid: int, groups: tuple[int, ...]) -> Credentials:

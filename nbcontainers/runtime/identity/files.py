@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .caller import Caller
     from .world import World
 
+_PROC = b"/proc/"
 _X86 = os.uname().machine == "x86_64"
 _MODE, _IDS, _LONG = struct.Struct("=I"), struct.Struct("=II"), struct.Struct("=q")
 # In struct stat; on x86-64 the number of links comes before the mode, elsewhere after it.
@@ -41,6 +42,32 @@ def find(world: World, place: Place) -> Record | None:
         return found
     inode = os.stat(place.path, follow_symlinks=place.follow).st_ino
     return world.ledger.find(inode, AT_FDCWD, place.path, follow=place.follow)
+
+
+def _look(world: World, place: Place) -> Record | None:
+    """The record of a file, or what stands for one: a process's files in /proc belong to who the supervisor says it is."""
+    found = find(world, place) if world.has_records else None
+    if found is not None:
+        return found
+    status = os.stat(place.path, follow_symlinks=place.follow)
+    return _of_process(world, place, status) if status.st_dev == world.processes else None
+
+
+def _of_process(world: World, place: Place, status: os.stat_result) -> Record | None:
+    flags = os.O_PATH | os.O_CLOEXEC | (0 if place.follow else os.O_NOFOLLOW)
+    descriptor = os.open(place.path, flags)
+    try:
+        path = os.readlink(b"self/fd/%d" % descriptor)
+    finally:
+        os.close(descriptor)
+    if not path.startswith(_PROC) or status.st_uid:  # a file that the kernel keeps from its process stays the kernel's
+        return None
+    folder = _PROC + path[len(_PROC) :].partition(b"/")[0]
+    # Who sees the whole host's /proc sees others' processes, too.
+    if not folder[len(_PROC) :].isdigit() or os.readlink(folder + b"/ns/user") != os.readlink(b"self/ns/user"):
+        return None
+    who = world.people.of_folder(folder)
+    return (who[0][1], who[1][1], status.st_mode, 0, 0) if who else None
 
 
 def keep(world: World, place: Place, status: os.stat_result, record: Record | None) -> None:
@@ -190,7 +217,7 @@ def statx(world: World, caller: Caller) -> None:
     """statx(2)."""
     directory, path, flags, mask, buffer = caller.args[:5]
     place = _at(caller, directory, path, flags)
-    record = find(world, place)
+    record = _look(world, place)
     if record is None:
         caller.listener.proceed(caller.call)
         return
@@ -206,7 +233,7 @@ def statx(world: World, caller: Caller) -> None:
 
 
 def _tell(world: World, caller: Caller, place: Place, buffer: int) -> None:
-    record = find(world, place)
+    record = _look(world, place)
     if record is None:
         caller.listener.proceed(caller.call)
         return

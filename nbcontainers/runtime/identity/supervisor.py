@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ..plan import Plan
-    from ..streams import Poller
+    from ..poller import Poller
     from .world import World
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
@@ -126,7 +126,7 @@ def _run(plan: Plan, pidfd: int, channel: int, report: int) -> NoReturn:
             os._exit(0)
         listener, who = came
         assert plan["identity"] is not None
-        here = world.World(plan["identity"], who)
+        here = world.World(plan["identity"], who, plan["folder"])
         # A container that shares another's user namespace was made from inside of that.
         syscalls.setns(pidfd, plan["flags"] & syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
         os.close(pidfd)
@@ -212,7 +212,7 @@ def _answer(
         return
     call, pid, number, *args = got
     handler, asks, of_files = handlers[number]
-    if of_files and not newcomers and not here.has_records:
+    if of_files and not (newcomers or here.people.are_many or here.has_records):
         listener.proceed(call)
         return
     caller = Caller(listener, call, pid, args, here.is_moved)

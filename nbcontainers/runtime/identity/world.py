@@ -6,27 +6,33 @@ import os
 
 from ...linux import recorded
 from . import credentials
-from .credentials import KEPT, Credentials, People
+from .credentials import KEPT, PEOPLE, Credentials, People
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .policy import IdentityPlan
 
 CAP_CHOWN, CAP_SETGID, CAP_SETUID, _CAP_SYS_ADMIN, CAP_MKNOD = 0, 6, 7, 21, 27
+_PROC_ROOT = 1  # include/linux/proc_ns.h, PROC_ROOT_INO
 _REAL = frozenset({(0, 0)})  # the owners that a single-id user namespace holds
 
 
 class World:
     """One container's; made where the host's files are still seen."""
 
-    def __init__(self, plan: IdentityPlan, first: Credentials) -> None:
-        self.people = People(first)
+    def __init__(self, plan: IdentityPlan, first: Credentials, folder: str) -> None:
+        try:
+            listed = os.open(f"{folder}/{PEOPLE}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        except OSError:  # on a full disk it runs all the same
+            listed = -1
+        self.people = People(first, listed)
         self.real = _REAL
         self.beside = os.open(os.path.dirname(plan["ledger"]), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.ledger = recorded.Ledger()
         for path in (*plan["ledgers"], plan["ledger"]):
             self.ledger.load(path)
         self.own_mount = 0
+        self.processes = 0
         self.held = plan["capabilities"]
         self.no_new_privs = plan["no_new_privs"]
         self.locks = plan["locks"]
@@ -61,6 +67,12 @@ class World:
     def settle(self) -> None:
         """Look around, once the container's root is the supervisor's."""
         self.own_mount = recorded.mount(b"/", follow=True)
+        try:
+            proc = os.stat(b"/proc")
+        except OSError:
+            return
+        if proc.st_ino == _PROC_ROOT:
+            self.processes = proc.st_dev
 
 
 def _effective(pid: int) -> int:

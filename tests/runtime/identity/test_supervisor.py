@@ -7,11 +7,13 @@ import os
 import stat
 from pathlib import Path
 
+from nbcontainers.engine import ps
 from nbcontainers.linux import recorded
-from nbcontainers.runtime import launch
+from nbcontainers.runtime import launch, pausing
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.host import Host
-from nbcontainers.runtime.identity import policy
+from nbcontainers.runtime.identity import credentials, policy
+from nbcontainers.runtime.running import Running
 from tests.runtime.conftest import Box
 from tests.waiting import PATIENCE_S, until
 
@@ -261,3 +263,41 @@ def test_nothing_is_left_of_it(box: Box) -> None:
 def test_it_is_out_of_reach(box: Box) -> None:
     """Nobody inside sees it or can signal it: it is in another pid namespace."""
     assert box.shell("cat /proc/[0-9]*/comm; kill -9 -1 2>/dev/null || echo here; id -u") == "sh\nhere\n0\n"
+
+
+def test_processes_belong_to_who_they_are(box: Box) -> None:
+    """To ps and to whoever looks at /proc/PID, by path and by descriptor; the files there that are the kernel's stay its own."""
+    out = box.shell("""
+        mkdir /tmp/own; chown 1000 /tmp/own
+        su ann -c 'sleep 60' > /dev/null & until ps -o user,comm | grep -q 'ann *sleep'; do sleep 0.05; done
+        ann=$(ps -o pid,user,comm | awk '$2 == "ann" && $3 == "sleep" { print $1 }')
+        stat -c %u:%g /proc/$ann /proc/$ann/cmdline /proc/1 /proc/1/status
+        cd /proc/$ann; stat -c %u . status; cd ..; stat -c %u $ann
+        exec 5< /proc/$ann; stat -Lc %u /proc/self/fd/5
+        kill $ann
+    """)
+    assert out.split() == ["1000:100", "1000:100", "0:0", "0:0", "1000", "1000", "1000", "1000"]
+
+
+def test_those_outside_see_who_processes_are(box: Box) -> None:
+    """Each identity that a container has in use is in its folder by number, which stands in the process's limits."""
+    running = box.start("sh", "-c", "su ann -c 'echo up; exec sleep 60' & wait", user="0:29")
+    until(lambda: "sleep" in _names(running))
+    people = credentials.effective(str(running.folder))
+    owners = {name: people[credentials.number_in(b"/proc/%d" % pid)] for pid, name in _processes(running)}
+    assert owners == {"sh": (0, 29), "sleep": (1000, 100)}
+    rows = ps.table([pid for pid, _ in _processes(running)], ["-o", "uid,gid,comm"], folder=str(running.folder)).rows
+    assert set(rows) == {("0", "29", "sh"), ("1000", "100", "sleep")}
+    running.signal(9)
+    assert running.wait(PATIENCE_S) == 137
+
+
+def _processes(running: Running) -> list[tuple[int, str]]:
+    found = []
+    for pid in pausing.members(running.state.pid):
+        found.append((pid, Path(f"/proc/{pid}/comm").read_text().strip()))
+    return found
+
+
+def _names(running: Running) -> set[str]:
+    return {name for _, name in _processes(running)}
