@@ -35,7 +35,7 @@ class BadExpansion(ValueError):
 class Expansion:
     """What a word became: as one text, and as the words it falls into at spaces that are not quoted.
 
-    ``unset`` are the variables that it names without an operator and that have no value.
+    ``unset`` are the variables that it names and that have no value, but for those with a default behind ``:-``.
     """
 
     text: str
@@ -199,13 +199,16 @@ class _Lexer:
         return self.text[begin : self.position]
 
     def plain(self, name: str, written: str) -> str:
-        """The value of a variable without operators; those without a value are noted."""
+        """The value of a variable without operators."""
+        value = self.value(name)
+        return value if value is not None else written if self.keep_unset else ""
+
+    def value(self, name: str) -> str | None:
+        """The value of a variable; that it has none is noted."""
         value = self.values.get(name)
-        if value is not None:
-            return value
-        if name not in _SPECIAL:
+        if value is None and name not in _SPECIAL:
             self.unset.add(name)
-        return written if self.keep_unset else ""
+        return value
 
     def dollar(self) -> str:
         self.next()
@@ -233,7 +236,7 @@ class _Lexer:
         if operator not in ("-+?" if colon else "-+?#%"):
             raise BadExpansion(f"{self.text!r} has {colon + operator!r} behind the name {name!r}", _OPERATORS)
         word, _ = self.until("}", operator in "#%")
-        value = self.values.get(name)
+        value = self.values.get(name) if colon + operator == ":-" else self.value(name)
         if value is None and self.keep_unset:
             return f"${{{name}{colon}{operator}{word}}}"
         return _operated(name, value, operator, colon, word)
@@ -244,7 +247,7 @@ class _Lexer:
             self.next()
         pattern, _ = self.until("/", True)
         replacement, _ = self.until("}", True)
-        value = self.values.get(name)
+        value = self.value(name)
         if value is None and self.keep_unset:
             return f"${{{name}/{pattern}/{replacement}}}"
         return _replace(_pattern(pattern, greedy=True), replacement, value or "", everywhere)

@@ -315,7 +315,7 @@ class _Planner:
             case ins.Arg(pairs=defaults):
                 lint.secrets(self.linter, "ARG", (name for name, _ in defaults), place)
             case ins.Cmd(command=command) | ins.Entrypoint(command=command):
-                if command.shell and command.words and not scope.config.shell:
+                if command.shell and not scope.config.shell:
                     keyword = instruction.text.split()[0].upper()
                     self.linter.report("JSONArgsRecommended", f"{keyword} is given to a shell", place)
 
