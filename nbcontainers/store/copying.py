@@ -106,7 +106,7 @@ class Copying:
             wanted.uid, wanted.gid = self._owner
         if self._mode is not None and not stat.S_ISLNK(wanted.mode):
             wanted.mode = self._mode(wanted.mode)
-        target = self._destination + (b"/" + relative if relative else b"")
+        target = self._destination.rstrip(b"/") + b"/" + relative if relative else self._destination
         self.count += bool(relative)
         if stat.S_ISDIR(wanted.mode):
             self._folder(target, wanted, is_top=not relative)
