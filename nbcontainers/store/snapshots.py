@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import Conflict, NotFound
+from ..errors import Conflict, HostError, NotFound
 from ..events import Observer, ignore
 from ..linux import mounts, smallfiles
 from ..oci.descriptor import Digest
@@ -168,8 +168,9 @@ class _Snapshots:
         """See ``Snapshotter.remove``."""
         snapshot = self._folder(key)
         if os.path.lexists(snapshot) and not _remove_untouched(snapshot):
-            with self._content.leases.hold() as lease:  # a check tells from it that this is meant
-                lease.add(key)
+            with contextlib.ExitStack() as named:
+                with contextlib.suppress(HostError):  # there is no room: all the more
+                    named.enter_context(self._content.leases.hold(key))  # a check tells from it that this is meant
                 self._worker.remove(Path(snapshot))
 
     def unpack(

@@ -190,13 +190,23 @@ with Engine(folder / "store") as engine:
     assert failures >= 2, failures
     assert engine.image("second")
     assert engine.check().faults == ()
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while file.write(b"x" * 4096): pass
+        except OSError:
+            pass
+    container.remove()
+    assert engine.containers(all=True) == ()
+    assert os.listdir(engine.store.root / "snapshots") == []
 print("whole")
 """
 
 
 @pytest.mark.parametrize("kind", ["build", "commit", "import"])
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, kind: str) -> None:
-    """ENOSPC at any point: an error with a hint, nothing tagged, the space given back, and with room enough it works."""
+    """ENOSPC at any point: an error with a hint, nothing tagged, the space given back; with room enough it works, and without any a
+    container can be removed.
+    """
     script = f'mount -t tmpfs -o size=4m none {tmp_path} && exec "$@"'
     mounted = ["unshare", "--map-root-user", "--user", "--mount", "sh", "-c", script, "sh"]
     if subprocess.run([*mounted, "true"], capture_output=True, check=False).returncode:
