@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,18 +17,26 @@ from nbcontainers.runtime.host import TIER
 from nbcontainers.store import unpacked
 from tests import debian
 
+SECRET = "what no layer holds"
 DOCKERFILE = """
+FROM debian:test AS wheels
+COPY ca.crt /etc/ssl/certs/ca-certificates.crt
+RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=token,required \
+    pip download --quiet --dest /wheels iniconfig && test "$(cat /run/secrets/token)" = "what no layer holds" && \
+    echo wheels made
 FROM debian:test
 COPY ca.crt /etc/ssl/certs/ca-certificates.crt
-RUN apt-get -o Acquire::Check-Valid-Until=false -o Acquire::Check-Date=false -qq update && \
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt,sharing=locked \
+    apt-get -o Acquire::Check-Valid-Until=false -o Acquire::Check-Date=false -qq update && \
     apt-get install -qq --yes --no-install-recommends openssh-client sudo >/dev/null
 RUN useradd --create-home ann && adduser --quiet --disabled-password --gecos Bob bob && groupadd --gid 777 crew && \
     usermod --append --groups crew ann && chown -R bob:crew /home/bob && chmod 2750 /home/bob
 RUN su - ann -c 'id; touch mine; mkdir deep; ln -s mine deep/link; stat -c %U:%G mine deep deep/link' && \
     echo 'ann ALL=(bob) NOPASSWD: ALL' > /etc/sudoers.d/ann && su ann -c 'sudo -u bob id -un' && \
     mkdir /srv/app && mknod /srv/app/disk b 8 1 && chgrp disk /srv/app/disk && tar -C /home -cf - . | tar -C /srv/app -xpf -
-RUN pip install --quiet --break-system-packages --root-user-action=ignore --no-cache-dir iniconfig && \
-    python3 -c 'import iniconfig; print(iniconfig.__name__)' && rm -rf /var/log /var/cache/* /var/lib/apt/lists/*
+RUN --mount=from=wheels,source=/wheels,target=/wheels \
+    pip install --quiet --break-system-packages --root-user-action=ignore --no-index --find-links /wheels iniconfig && \
+    python3 -c 'import iniconfig; print(iniconfig.__name__)' && rm -rf /var/log /var/cache/*
 COPY --chown=ann:crew ca.crt /srv/app/
 USER ann
 WORKDIR /srv/work
@@ -57,7 +66,8 @@ def single(tmp_path_factory: pytest.TempPathFactory, ingredients: Path) -> Itera
 def built(engine: Engine, ingredients: Path) -> tuple[Image, str]:
     debian.load(engine)
     events: list[Event] = []
-    result = engine.build(DOCKERFILE, context=ingredients, tag="made", on_event=events.append)
+    given = {"token": SECRET.encode()}
+    result = engine.build(DOCKERFILE, context=ingredients, tag="made", on_event=events.append, secrets=given)
     return result.image, b"".join(event.data for event in events if isinstance(event, Output)).decode()
 
 
@@ -78,13 +88,13 @@ def tree(engine: Engine, image: Image) -> dict[str, tuple[object, ...]]:
 
 @pytest.mark.slow
 def test_debian_builds_with_a_single_id(single: tuple[Engine, Image, str]) -> None:
-    """apt, dpkg, useradd, chown, su, sudo, mknod, tar and pip do what they do, and verify it."""
+    """apt, dpkg, useradd, chown, su, sudo, mknod, tar and pip do what they do, and verify it; what is mounted for them stays out."""
     engine, image, printed = single
     lines = printed.splitlines()
     for line in (
         "uid=1000(ann) gid=1000(ann) groups=1000(ann),777(crew)",
         *["ann:ann"] * 3,
-        *("bob", "iniconfig", "ann", "ann:crew", "root:shadow", "root:_ssh"),
+        *("wheels made", "bob", "iniconfig", "ann", "ann:crew", "root:shadow", "root:_ssh"),
     ):
         assert line in lines, printed[-3000:]
     found = tree(engine, image)
@@ -93,6 +103,11 @@ def test_debian_builds_with_a_single_id(single: tuple[Engine, Image, str]) -> No
     assert found["/srv/app/disk"][:4] == ("device", "0o644", 0, 6)
     assert found["/usr/bin/sudo"][:4] == ("file", "0o4755", 0, 0)
     assert found["/usr/bin/ssh-agent"][1] == "0o2755"
+    mounted = ("/wheels/", "/run/secrets/", "/var/lib/apt/lists/")
+    assert not [path for path in found if path.startswith(mounted) and not path.endswith(("/lock", "/partial"))]
+    secret = hashlib.sha256(SECRET.encode()).digest()
+    for chain in image.chain_ids:
+        assert secret not in (engine.store.root / "layers" / chain.hex / "index").read_bytes()
 
 
 @pytest.mark.slow
