@@ -274,7 +274,7 @@ def test_processes_belong_to_who_they_are(box: Box) -> None:
         stat -c %u:%g /proc/$ann /proc/$ann/cmdline /proc/1 /proc/1/status
         cd /proc/$ann; stat -c %u . status; cd ..; stat -c %u $ann
         exec 5< /proc/$ann; stat -Lc %u /proc/self/fd/5
-        kill $ann
+        kill $!
     """)
     assert out.split() == ["1000:100", "1000:100", "0:0", "0:0", "1000", "1000", "1000", "1000"]
 
