@@ -144,10 +144,16 @@ def test_a_plan_that_went_with_its_zygote_is_sent_again(box: Box, run_dir: Path)
         zygote = runtime.zygote_pid()
         assert zygote is not None
         until(lambda: len(list(processes.tree(zygote))) >= 2)
-        everybody = list(processes.tree(zygote))
-        for pid in everybody:
-            os.kill(pid, signal.SIGSTOP)
-        until(lambda: all("T (stopped)" in Path(f"/proc/{pid}/status").read_text() for pid in everybody))
+        everybody: list[int] = []
+
+        def stand_still() -> bool:
+            """All that are there now: the shim of the container that has ended may be gone the moment after."""
+            everybody[:] = processes.tree(zygote)
+            for pid in everybody:
+                os.kill(pid, signal.SIGSTOP)
+            return all("T (stopped)" in Path(f"/proc/{pid}/status").read_text() for pid in everybody)
+
+        until(stand_still)
         send = runtime._send
 
         def send_and_kill(*words: object) -> object:
