@@ -39,6 +39,8 @@ def test_files_go_to_a_folder_as_the_callers(engine: Engine, tmp_path: Path) -> 
     assert not made.stored
     assert engine.images() == before
     tool, kept = tmp_path / "out/bin/tool", tmp_path / "out/etc/kept"
+    assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o444  # made by COPY, with the mode of its --chmod
+    kept.parent.chmod(0o755)
     assert (tool.read_text(), kept.read_text()) == ("x\n", "y\n")
     assert stat.S_IMODE(tool.stat().st_mode) == 0o755
     assert (kept.stat().st_uid, stat.S_IMODE(kept.stat().st_mode)) == (os.getuid(), 0o444)

@@ -342,6 +342,8 @@ def test_owner_and_mode_can_be_chosen(worker: Worker, tree: Path, sent: Path) ->
     worker.do(
         filling.copy(root_of(tree), rows, "/opt", directory=True, chown="ann", chmod="640"), on_event=events.append
     )
+    assert stat.S_IMODE((tree / "opt").stat().st_mode) == 0o640  # made for them, with the same mode
+    (tree / "opt").chmod(0o755)
     if os.geteuid() == 0:
         made = (tree / "opt/prog").stat()
         assert (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode)) == (12, 34, 0o640)
