@@ -120,11 +120,7 @@ def test_an_interrupt_storm_in_a_pull_leaves_nothing(tmp_path: Path, slow: str, 
     ):
         until(lambda: program.poll() is not None or any(path.stat().st_size for path in _coming(store)))
         assert program.poll() is None, (tmp_path / "said").read_text()
-        deadline = time.monotonic() + PATIENCE_S
-        while program.poll() is None and time.monotonic() < deadline:
-            program.send_signal(signal.SIGINT)
-            time.sleep(0.003)
-        assert program.poll() is not None
+        _storm(program)
     with Engine(store) as engine:
         until(lambda: not left_running(mark))
         assert (engine.images(), engine.containers(all=True)) == ((), ())
@@ -133,6 +129,15 @@ def test_an_interrupt_storm_in_a_pull_leaves_nothing(tmp_path: Path, slow: str, 
         assert engine.check().faults == ()
         assert [path for path in (store / "blobs").rglob("*") if path.is_file()] == []
         assert _coming(store) == []
+
+
+def _storm(program: subprocess.Popen[bytes]) -> None:
+    """Interrupt a program again and again, until it has ended."""
+    deadline = time.monotonic() + PATIENCE_S
+    while program.poll() is None and time.monotonic() < deadline:
+        program.send_signal(signal.SIGINT)
+        time.sleep(0.003)
+    assert program.poll() is not None
 
 
 def _coming(store: Path) -> list[Path]:
@@ -162,11 +167,7 @@ def test_an_interrupt_storm_leaves_nothing(root: Path, words: list[str], after: 
         program.stdin.write(given)
         program.stdin.close()
         time.sleep(after)
-        deadline = time.monotonic() + PATIENCE_S
-        while program.poll() is None and time.monotonic() < deadline:
-            program.send_signal(signal.SIGINT)
-            time.sleep(0.003)
-        assert program.poll() is not None
+        _storm(program)
     with Engine(root) as engine:
         until(lambda: not left_running(mark))
         until(lambda: [one.name for one in engine.containers()] == ["host"])
