@@ -45,7 +45,7 @@ class Listener:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self._answer = bytearray(_ANSWER.size)
-        try:  # noqa: SIM105 - contextlib would cost the zygote memory
+        try:
             fcntl.ioctl(descriptor, _SET_FLAGS, _SYNC_WAKE_UP)
         except OSError:
             pass  # an older kernel: slower, no other difference

@@ -116,7 +116,7 @@ def rehearse() -> None:
 def prepare(pattern: Pattern) -> None:
     """Have the process of a container wait; where there can be none, it is made when it is wanted, and says why not."""
     global _spare
-    try:  # noqa: SIM105 - contextlib would cost the zygote memory
+    try:
         _spare = Spare(pattern)
     except OSError:
         pass

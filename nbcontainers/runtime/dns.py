@@ -131,7 +131,7 @@ class Resolver:
             return
 
         def answer(data: bytes) -> None:
-            try:  # noqa: SIM105 - contextlib would cost the holder memory
+            try:
                 udp.sendto(data, peer)
             except OSError:
                 pass  # it has gone

@@ -159,7 +159,7 @@ class Door:
 
 
 def _remove(path: str) -> None:
-    try:  # noqa: SIM105 - contextlib would cost the zygote memory
+    try:
         os.unlink(path)
     except OSError:
         pass

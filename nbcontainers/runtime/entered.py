@@ -120,7 +120,7 @@ class Entered:
                 return
             self._poller.watch(self._pidfd, select.POLLIN, lambda events: self._ended())
             if self._go >= 0:
-                try:  # noqa: SIM105 - contextlib would cost the zygote memory
+                try:
                     os.write(self._go, b"gg")
                 except BrokenPipeError:
                     pass  # something killed it, or all of the container ends: its status says so next

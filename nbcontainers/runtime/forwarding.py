@@ -76,7 +76,7 @@ def end(carrier: _socket.socket) -> None:
 
 
 def _close(descriptor: int) -> None:
-    try:  # noqa: SIM105 - contextlib would cost memory
+    try:
         os.close(descriptor)
     except OSError:
         pass  # the one by which the folder was read
@@ -213,7 +213,7 @@ class _Pipe:
     def __init__(self) -> None:
         self._out = self._in = -1
         self._out, self._in = os.pipe()
-        try:  # noqa: SIM105 - contextlib would cost memory
+        try:
             fcntl.fcntl(self._in, _F_SETPIPE_SZ, _CHUNK)
         except OSError:
             pass  # the user has many pipes: a small one does, too
@@ -242,7 +242,7 @@ class _Pipe:
                     return
             if self.ended:
                 self.done = True
-                try:  # noqa: SIM105
+                try:
                     target.shutdown(_socket.SHUT_WR)
                 except OSError:
                     pass
@@ -286,7 +286,7 @@ class _Datagrams:
         if onward is None:
             return
         self._senders[peer] = (onward, time.monotonic())
-        try:  # noqa: SIM105
+        try:
             onward.send(data)
         except OSError:
             pass  # datagrams may be lost

@@ -144,7 +144,7 @@ def _empty(directory: str) -> None:
         if not left:
             break
         for word in left:
-            try:  # noqa: SIM105 - contextlib would cost the zygote memory
+            try:
                 os.kill(int(word), signal.SIGKILL)
             except ProcessLookupError:
                 pass

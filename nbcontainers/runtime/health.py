@@ -173,7 +173,7 @@ class Health:
         self._next()
 
     def _write(self) -> None:
-        try:  # noqa: SIM105 - contextlib would cost the zygote memory
+        try:
             self._put({"health": self._health})
         except OSError:
             pass

@@ -174,7 +174,7 @@ class Holder:
     def _listen(self, path: str) -> _socket.socket:
         listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         os.umask(0o177)
-        try:  # noqa: SIM105 - contextlib would cost the holder memory
+        try:
             os.unlink(path)  # of a holder that was killed
         except OSError:
             pass
@@ -256,7 +256,7 @@ class Holder:
         finally:
             for one in received:
                 os.close(one)
-        try:  # noqa: SIM105 - contextlib would cost the holder memory
+        try:
             connection.send(marshal.dumps(answer), _socket.MSG_NOSIGNAL)
         except OSError:
             pass

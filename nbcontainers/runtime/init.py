@@ -300,7 +300,7 @@ def raise_loopback() -> None:
     control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
     request = bytearray(b"lo".ljust(40, b"\0"))  # struct ifreq
     request[16:18] = _IFF_UP.to_bytes(2, sys.byteorder)  # the others are not ours to change
-    try:  # noqa: SIM105 - contextlib would cost the zygote memory
+    try:
         fcntl.ioctl(control.fileno(), _SIOCSIFFLAGS, request)
     except PermissionError:
         pass  # which the host's notes tell

@@ -37,7 +37,7 @@ class Pipes:
 
     def tell(self) -> None:
         """Let init go on. One that is gone has said why in its report, which is read next."""
-        try:  # noqa: SIM105 - contextlib would cost the zygote memory
+        try:
             os.write(self.go, b"g")
         except BrokenPipeError:
             pass

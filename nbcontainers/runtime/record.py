@@ -123,7 +123,7 @@ def _put(folder: int, name: str, text: bytes, flags: int) -> None:
 
 
 def _remove(folder: int, name: str) -> None:
-    try:  # noqa: SIM105 - contextlib would cost the zygote memory
+    try:
         os.unlink(name, dir_fd=folder)
     except FileNotFoundError:
         pass

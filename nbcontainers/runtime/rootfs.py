@@ -261,7 +261,7 @@ def _fill_dev(mount: int, bind_devices: bool, folders: list[str]) -> None:
     for link, name in DEVICE_LINKS:
         os.symlink(link, name, dir_fd=mount)
     for name in folders:
-        try:  # noqa: SIM105 - contextlib would cost the zygote memory
+        try:
             os.mkdir(name, 0o755, dir_fd=mount)
         except (FileExistsError, FileNotFoundError):
             pass  # one below another of them: it is looked for when its turn comes
@@ -313,7 +313,7 @@ def make_devices(root: int, devices: list[tuple[str, int, int, int, int, int]]) 
         parent = inside.make_target(root, folder, True) if folder else os.dup(root)
         try:
             held = syscalls.openat2(parent, ".", FOLDER, resolve=STRICT)
-            try:  # noqa: SIM105 - contextlib would cost the zygote memory
+            try:
                 os.mknod(name, mode, os.makedev(major, minor), dir_fd=held)
             except FileExistsError:
                 pass  # what it is will show

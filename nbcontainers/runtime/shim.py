@@ -60,7 +60,7 @@ def main(plan: int, control: int, more: list[int], take: int) -> NoReturn:
     shim = None
     try:
         work: Plan = marshal.loads(os.pread(plan, os.fstat(plan).st_size, 0))  # noqa: S302 - written by our own engine, in memory
-        try:  # noqa: SIM105 - contextlib would cost the zygote memory
+        try:
             os.write(take, TAKEN + beforehand.next_pattern(work))
         except BrokenPipeError:
             pass  # the zygote was killed meanwhile, which is nothing to this container
@@ -360,7 +360,7 @@ class _Shim:
         if pause is None or self.is_left:
             self._finish(*self.last)
         waits = {"status": "restarting", "pid": 0, "finished": self.last[2]}
-        try:  # noqa: SIM105 - contextlib would cost the zygote memory
+        try:
             self._record({**waits, "exit_code": code, "out_of_memory": self.out_of_memory})
         except OSError:
             pass
@@ -401,7 +401,7 @@ class _Shim:
         message = ("exited", end, self.streams.written)
         if is_removed:
             self._say(message)
-        try:  # noqa: SIM105 - contextlib would cost the zygote memory
+        try:
             self._record(end)
         except OSError:
             pass  # the disk is worse than full: whoever reads the state repairs it, and the engine is told
@@ -452,7 +452,7 @@ class _Shim:
 
     def _say(self, message: tuple[Any, ...]) -> None:
         """Tell the engine, if it is still there."""
-        try:  # noqa: SIM105 - contextlib would cost the zygote memory
+        try:
             self.control.send(marshal.dumps(message), _socket.MSG_NOSIGNAL | _socket.MSG_DONTWAIT)
         except OSError:
             pass

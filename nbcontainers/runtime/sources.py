@@ -35,7 +35,7 @@ def keep(links: Links) -> nftables.Table:
     except BaseException:
         table.close()
         raise
-    try:  # noqa: SIM105 - contextlib would cost the holder memory
+    try:
         links.deliver_marked(_MARK, _TABLE, int(_socket.AF_INET6))
     except OSError:
         pass  # this host has no IPv6

@@ -244,7 +244,7 @@ class Streams:
             if any(client.needs(begin + size) for client in self._clients.values()):
                 self._hold(True)
                 return
-            try:  # noqa: SIM105 - contextlib would cost the zygote memory
+            try:
                 os.unlink(logfiles.path(self._path, begin))
             except FileNotFoundError:
                 pass

@@ -63,7 +63,7 @@ class People:
             raise OSError(errno.EAGAIN, "too many identities")
         self._known.append(credentials)
         self._numbers[credentials] = number
-        try:  # noqa: SIM105 - contextlib would cost the zygote memory
+        try:
             os.write(self._listed, b"%d %d %d\n" % (number, credentials[0][1], credentials[1][1]))
         except OSError:  # a full disk: those outside do not see this one
             pass
