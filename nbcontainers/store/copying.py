@@ -15,9 +15,9 @@ from ..errors import Conflict, NotFound
 from ..linux import syscalls
 from . import attributes, merged, modes, transfer, unarchive
 from .attributes import Attributes, Owners
+from .lookups import INSIDE, text
 from .picking import Picking
 
-_INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 _MOST_LINKS = 40  # as many as the kernel follows
 
@@ -73,7 +73,7 @@ class Copying:
     def is_folder(self) -> bool:
         """True if the destination is a folder of the tree."""
         try:
-            os.close(syscalls.openat2(self._root, self._destination, _FOLDER, resolve=_INSIDE))
+            os.close(syscalls.openat2(self._root, self._destination, _FOLDER, resolve=INSIDE))
         except FileNotFoundError:
             return False
         except NotADirectoryError:
@@ -120,7 +120,7 @@ class Copying:
             first = self._links.setdefault((inode.st_dev, inode.st_ino), target)
             if first != target:
                 before, _, linked = first.rpartition(b"/")
-                there = syscalls.openat2(self._root, before or b"/", _FOLDER, resolve=_INSIDE)
+                there = syscalls.openat2(self._root, before or b"/", _FOLDER, resolve=INSIDE)
                 try:
                     os.link(linked, base, src_dir_fd=there, dst_dir_fd=here, follow_symlinks=False)
                 finally:
@@ -139,7 +139,7 @@ class Copying:
                 made = True
             if not made and not is_top and not stat.S_ISDIR(os.stat(base, dir_fd=here, follow_symlinks=False).st_mode):
                 raise Conflict(
-                    f"{_text(target)} is no folder, and a folder should be copied to it",
+                    f"{text(target)} is no folder, and a folder should be copied to it",
                     hint="it is a file or a link to a folder: name what it leads to, or remove it first",
                 )
         os.close(self._opened(target))  # if it is one, though the destination itself may be a link to it
@@ -177,7 +177,7 @@ class Copying:
                     os.mkdir(name, 0o700, dir_fd=here)
                 except FileExistsError:  # a link to nothing
                     raise Conflict(
-                        f"{_text(path)} leads through a link to nothing", hint="remove it, or name another destination"
+                        f"{text(path)} leads through a link to nothing", hint="remove it, or name another destination"
                     ) from None
                 inside = os.open(name, merged.FOLDER, dir_fd=here)
             finally:
@@ -191,9 +191,9 @@ class Copying:
 
     def _opened(self, path: bytes) -> int:
         try:
-            return syscalls.openat2(self._root, path, _FOLDER, resolve=_INSIDE)
+            return syscalls.openat2(self._root, path, _FOLDER, resolve=INSIDE)
         except NotADirectoryError:
-            raise Conflict(f"{_text(path)} is no folder", hint="remove the file first, or copy elsewhere") from None
+            raise Conflict(f"{text(path)} is no folder", hint="remove the file first, or copy elsewhere") from None
 
     def _clear(self, here: int, base: bytes, target: bytes) -> None:
         try:
@@ -202,7 +202,7 @@ class Copying:
             return
         except (IsADirectoryError, PermissionError):  # POSIX's and Linux's answers for a folder
             raise Conflict(
-                f"{_text(target)} is a folder, and a file should replace it", hint="remove it first, or copy elsewhere"
+                f"{text(target)} is a folder, and a file should replace it", hint="remove it first, or copy elsewhere"
             ) from None
 
 
@@ -211,7 +211,7 @@ def from_host(copying: Copying, source: bytes, relative: bytes) -> None:
     try:
         status = os.lstat(source)
     except (FileNotFoundError, NotADirectoryError):
-        raise NotFound(f"no such file to copy: {_text(source)}", hint="it was there when the build began") from None
+        raise NotFound(f"no such file to copy: {text(source)}", hint="it was there when the build began") from None
     known = attributes.of(status, -1, source)
     copying.put(-1, source, Attributes(known.mode, 0, 0, 0, known.mtime_ns, known.major, known.minor), relative, status)
 
@@ -226,7 +226,7 @@ def from_tree(copying: Copying, tree: int, sources: list[bytes], *, directory: b
     for path in found:
         base = path.rpartition(b"/")[2]
         try:
-            folder = syscalls.openat2(tree, path or b"/", _FOLDER, resolve=_INSIDE)
+            folder = syscalls.openat2(tree, path or b"/", _FOLDER, resolve=INSIDE)
         except NotADirectoryError:
             _one(copying, tree, path, base if into else b"")
             continue
@@ -238,7 +238,7 @@ def from_tree(copying: Copying, tree: int, sources: list[bytes], *, directory: b
 def fill(tree: int, path: bytes, place: int) -> Owners:
     """Copy a folder of a tree, itself and all that is in it, over an open, empty one; nothing where the tree has no such folder."""
     try:
-        folder = syscalls.openat2(tree, path, _FOLDER, resolve=_INSIDE)
+        folder = syscalls.openat2(tree, path, _FOLDER, resolve=INSIDE)
     except (FileNotFoundError, NotADirectoryError):
         return Owners()
     with merged.Folder((folder,)) as opened, contextlib.closing(Copying(place, b"/", None, "")) as target:
@@ -272,7 +272,7 @@ def _one(copying: Copying, tree: int, path: bytes, relative: bytes) -> None:
     """Copy the file that a path means, through links of the tree."""
     for _ in range(40):
         above, _, base = path.rpartition(b"/")
-        folder = syscalls.openat2(tree, above or b"/", _FOLDER, resolve=_INSIDE)
+        folder = syscalls.openat2(tree, above or b"/", _FOLDER, resolve=INSIDE)
         try:
             status = os.stat(base, dir_fd=folder, follow_symlinks=False)
             if not stat.S_ISLNK(status.st_mode):
@@ -282,7 +282,7 @@ def _one(copying: Copying, tree: int, path: bytes, relative: bytes) -> None:
         finally:
             os.close(folder)
         path = target if target.startswith(b"/") else above + b"/" + target
-    raise NotFound(f"links go in a circle: {_text(path)}")
+    raise NotFound(f"links go in a circle: {text(path)}")
 
 
 def _matches(tree: int, pattern: bytes) -> list[bytes]:
@@ -292,14 +292,14 @@ def _matches(tree: int, pattern: bytes) -> list[bytes]:
         paths = [path + b"/" + name for path in paths for name in _names(tree, path, part)]
     for path in paths.copy():
         try:
-            os.close(syscalls.openat2(tree, path or b"/", os.O_PATH, resolve=_INSIDE))
+            os.close(syscalls.openat2(tree, path or b"/", os.O_PATH, resolve=INSIDE))
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise
             paths.remove(path)
     if not paths:
         raise NotFound(
-            f"no such file to copy: {_text(pattern)}", hint="the path is looked up in the stage or image of --from"
+            f"no such file to copy: {text(pattern)}", hint="the path is looked up in the stage or image of --from"
         )
     return paths
 
@@ -311,42 +311,12 @@ def _names(tree: int, path: bytes, part: bytes) -> Iterator[bytes]:
     # Go's patterns are those of fnmatch but for [^…] and the backslash.
     words = re.sub(rb"\\(.)", lambda found: b"[" + found[1] + b"]", part).replace(b"[^", b"[!")
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        folder = syscalls.openat2(tree, path or b"/", _FOLDER, resolve=_INSIDE)
+        folder = syscalls.openat2(tree, path or b"/", _FOLDER, resolve=INSIDE)
         try:
             names = sorted(map(os.fsencode, os.listdir(folder)))
         finally:
             os.close(folder)
         yield from (name for name in names if fnmatch.fnmatchcase(name, words))
-
-
-def read(tree: int, path: bytes, limit: int) -> bytes:
-    """The content of a regular file of a tree: NotFound, or Conflict if it is none or is longer than ``limit``."""
-    try:
-        opened = syscalls.openat2(tree, path, os.O_RDONLY | os.O_NONBLOCK, resolve=_INSIDE)
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            raise
-        raise NotFound(f"no such file in the tree: {_text(path)}") from None
-    try:
-        if not stat.S_ISREG(os.fstat(opened).st_mode):
-            raise Conflict(f"{_text(path)} is no regular file")
-        data = b""
-        while len(data) <= limit and (piece := os.read(opened, limit + 1 - len(data))):
-            data += piece
-    finally:
-        os.close(opened)
-    if len(data) > limit:
-        raise Conflict(f"{_text(path)} is longer than {limit} bytes")
-    return data
-
-
-def lookup(tree: int, word: str) -> tuple[int, int]:
-    """The ids of ``name|uid[:group|gid]`` by the tree's own /etc/passwd and /etc/group."""
-    user, colon, group = word.partition(":")
-    uid, gid = _user(tree, user) if user else (0, 0)
-    if colon and group:
-        gid = int(group) if group.isdecimal() else _line(tree, b"/etc/group", group, "group")[0]
-    return uid, gid
 
 
 def _real(tree: int, path: bytes) -> bytes:
@@ -358,7 +328,7 @@ def _real(tree: int, path: bytes) -> bytes:
             done = done.rpartition(b"/")[0]
             continue
         try:
-            folder = syscalls.openat2(tree, done or b"/", _FOLDER, resolve=_INSIDE)
+            folder = syscalls.openat2(tree, done or b"/", _FOLDER, resolve=INSIDE)
         except (FileNotFoundError, NotADirectoryError):
             done += b"/" + part
             continue
@@ -371,53 +341,7 @@ def _real(tree: int, path: bytes) -> bytes:
             os.close(folder)
         followed += 1
         if followed > _MOST_LINKS:
-            raise Conflict(f"links go in a circle: {_text(path)}", hint="remove them, or name another destination")
+            raise Conflict(f"links go in a circle: {text(path)}", hint="remove them, or name another destination")
         done = b"" if target.startswith(b"/") else done
         left += [part for part in reversed(target.split(b"/")) if part not in (b"", b".")]
     return done
-
-
-def owner(tree: int, word: str, unknown: set[str]) -> tuple[int, int]:
-    """The ids as COPY --chown has them: a name that the tree's files do not have is root, as BuildKit has it, and is told."""
-    user, colon, group = word.partition(":")
-    uid, gid = _named(tree, b"/etc/passwd", user, "user", unknown) or (0, 0)
-    if colon:  # an unknown group is the user's
-        (gid,) = _named(tree, b"/etc/group", group, "group", unknown) or (gid,)
-    return uid, gid
-
-
-def _named(tree: int, path: bytes, word: str, what: str, unknown: set[str]) -> list[int]:
-    """The ids of one word of --chown; none for a name that is not there. Nothing is 0, and what no int32 holds is a name."""
-    if word in ("", "root") or (re.fullmatch(r"[+-]?[0-9]+", word) and -(1 << 31) <= int(word) < 1 << 31):
-        number = int(word) if word not in ("", "root") else 0
-        return [number] * (2 if what == "user" else 1)
-    try:
-        return _line(tree, path, word, what)
-    except NotFound:
-        read(tree, path, 16 << 20)  # without the file it is an error
-        unknown.add(f"{what} {word!r}")
-        return []
-
-
-def _user(tree: int, word: str) -> tuple[int, int]:
-    if word.isdecimal():
-        return int(word), int(word)
-    found = _line(tree, b"/etc/passwd", word, "user")
-    return found[0], found[1]
-
-
-def _line(tree: int, path: bytes, name: str, what: str) -> list[int]:
-    try:
-        lines = read(tree, path, 16 << 20).decode(errors="surrogateescape").splitlines()
-    except NotFound:
-        lines = []
-    for line in lines:
-        fields = line.split(":")
-        if fields[0] == name and len(fields) > 3 - (what == "group"):
-            with contextlib.suppress(ValueError):
-                return [int(field) for field in fields[2 : 3 if what == "group" else 4]]
-    raise NotFound(f"no {what} {name!r} in the tree's {_text(path)}", hint="give its number, or make it before")
-
-
-def _text(path: bytes) -> str:
-    return repr(os.fsdecode(path))

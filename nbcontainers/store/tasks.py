@@ -24,6 +24,7 @@ from . import (
     compression,
     copying,
     layers,
+    lookups,
     removal,
     stubs,
     tar,
@@ -192,7 +193,7 @@ def copy(
     root = work.view(rootfs, write=True)
     with work.beside(rootfs) as beside:
         unknown = set[str]()
-        owner = copying.owner(root, chown, unknown) if chown else (0, 0)
+        owner = lookups.owner(root, chown, unknown) if chown else (0, 0)
         with contextlib.closing(copying.Copying(root, os.fsencode(destination), owner, mode, beside)) as target:
             into = directory or target.is_folder()
             for source, relative in rows:
@@ -232,7 +233,7 @@ def copy_from(
     tree, root = work.view(from_rootfs), work.view(rootfs, write=True)
     with work.beside(rootfs) as beside:
         unknown = set[str]()
-        owner = copying.owner(root, chown, unknown) if chown else None
+        owner = lookups.owner(root, chown, unknown) if chown else None
         with contextlib.closing(copying.Copying(root, os.fsencode(destination), owner, mode, beside)) as target:
             names = [os.fsencode(source) for source in sources]
             try:
@@ -281,7 +282,7 @@ def clear_stubs(work: Work, key: str, parents: list[str], copied: bool, destinat
 
 def read(work: Work, rootfs: list[dict[str, Any]], path: str, limit: int) -> bytes:
     """See ``Worker.read``."""
-    return copying.read(work.view(rootfs), os.fsencode(path), limit)
+    return lookups.read(work.view(rootfs), os.fsencode(path), limit)
 
 
 def content(work: Work, chain: str, path: str, limit: int) -> bytes:
@@ -291,7 +292,7 @@ def content(work: Work, chain: str, path: str, limit: int) -> bytes:
 
 def lookup(work: Work, rootfs: list[dict[str, Any]], word: str) -> tuple[int, int]:
     """See ``Worker.lookup``."""
-    return copying.lookup(work.view(rootfs), word)
+    return lookups.lookup(work.view(rootfs), word)
 
 
 def export(work: Work, rootfs: list[dict[str, Any]], descriptor: int) -> None:

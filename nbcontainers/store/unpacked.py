@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import IntegrityError, NotFound
 from ..linux import smallfiles
 from ..oci.descriptor import Digest
-from . import copying
+from . import lookups
 from .entries import Index
 from .merged import FOLDER
 
@@ -91,7 +91,7 @@ def content(root: Path, chain: Digest, path: str, *, limit: int) -> bytes:
     except FileNotFoundError:
         raise NotFound(f"no unpacked layer {chain.short}", hint="unpack its image first") from None
     try:
-        return copying.read(tree, os.fsencode(path), limit)
+        return lookups.read(tree, os.fsencode(path), limit)
     finally:
         os.close(tree)
 
