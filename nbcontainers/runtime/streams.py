@@ -17,6 +17,7 @@ import time
 
 from ..linux import smallfiles
 from . import frames, log, logfiles, record
+from .client import Client
 from .poller import GONE, Poller
 
 TYPE_CHECKING = False
@@ -28,34 +29,10 @@ _MOST_DRAINED = 1 << 10
 _PIECES = (
     4  # of a file of the log: what is read at once may be more than a small one holds, as records take more than lines
 )
-_MOST_KEPT = 1 << 20  # bytes that a full disk did not take, for a client that is slower than the container
 _LAST_S = 5.0  # how long a client may take to read them at the end
 _MOST_INPUT = 1 << 16  # input that waits for the container; beyond it a client is not read
 NOTICE = 4  # to a client: JSON, where in the log its stream begins, and how much was written before
 REQUEST = 5  # from a client: "all" for what this run has written so far, else from now on
-
-
-class _Client:
-    def __init__(self, socket: _socket.socket, behind: int) -> None:
-        self.socket = socket
-        self.reader = frames.Reader()
-        self.pending = b""  # the rest of a frame that was begun
-        self.begun = -1  # where in the log that one is; -1 when there is none, or it is not there
-        self.behind = behind  # from where in the log it is still to be served; -1 when it is up to date
-        self.wants_output = True
-        self.kept = b""  # frames of what the log did not take, and of what came after them
-        self.until = 0  # what the log has from here on is among them
-
-    def needs(self, end: int) -> bool:
-        """Whether it has not got all that the log has up to there: a frame that is cut off is read there from its beginning."""
-        return 0 <= self.behind < end or 0 <= self.begun < end
-
-    def keep(self, frame: bytes, end: int) -> None:
-        """Hold a frame that comes after all that the log has up to ``end``; no more than fits."""
-        if not self.kept:
-            self.until = end
-        if len(self.kept) + len(frame) <= _MOST_KEPT:
-            self.kept += frame
 
 
 class Streams:
@@ -72,7 +49,7 @@ class Streams:
         self._outputs: dict[
             int, tuple[int, bytes]
         ] = {}  # descriptor: stream, bytes of a character that has not come whole
-        self._clients: dict[int, _Client] = {}
+        self._clients: dict[int, Client] = {}
         self._stdin = -1
         self._input = b""
         self._input_ends = False
@@ -129,7 +106,7 @@ class Streams:
     def attach(self, socket: _socket.socket, *, from_begin: bool) -> None:
         """Serve a client; one that has not asked for anything yet (``from_begin`` false) gets nothing before it does."""
         socket.setblocking(False)
-        client = _Client(socket, self.begin if from_begin and self._end > self.begin else -1)
+        client = Client(socket, self.begin if from_begin and self._end > self.begin else -1)
         client.wants_output = from_begin
         self._clients[socket.fileno()] = client
         self._watch(client)
@@ -158,7 +135,7 @@ class Streams:
                 self._serve_last(client, deadline)
             self._drop(client)
 
-    def _serve_last(self, client: _Client, deadline: float) -> None:
+    def _serve_last(self, client: Client, deadline: float) -> None:
         poll = select.poll()
         number = client.socket.fileno()
         if number >= 0:
@@ -261,7 +238,7 @@ class Streams:
         events = 0 if self._is_held else select.POLLIN
         self._poller.watch(descriptor, events, lambda happened: self._take(descriptor))
 
-    def _send(self, client: _Client, data: bytes, begin: int) -> None:
+    def _send(self, client: Client, data: bytes, begin: int) -> None:
         """Send what the socket takes and keep the rest until it takes more; ``begin`` is where in the log it is (-1: it is not)."""
         try:
             sent = client.socket.send(data, _socket.MSG_NOSIGNAL)
@@ -274,7 +251,7 @@ class Streams:
         client.begun = begin if client.pending else -1
         self._watch(client)
 
-    def _serve(self, client: _Client) -> None:
+    def _serve(self, client: Client) -> None:
         """Send a client what it lacks, as far as its socket takes it."""
         while client.socket.fileno() in self._clients:
             if client.pending:
@@ -291,7 +268,7 @@ class Streams:
             if self._is_held:
                 self._trim()
 
-    def _catch_up(self, client: _Client) -> None:
+    def _catch_up(self, client: Client) -> None:
         """The next piece of the log, as one frame of one stream."""
         client.behind = start = max(client.behind, self._old[0][0] if self._old else self._base)
         piece = self._pread(client.behind)
@@ -323,13 +300,13 @@ class Streams:
                     return os.pread(file.fileno(), min(_CHUNK, begin + size - offset), offset - begin)
         return os.pread(self._log, _CHUNK, offset - self._base)
 
-    def _watch(self, client: _Client) -> None:
+    def _watch(self, client: Client) -> None:
         events = select.POLLIN if len(self._input) < _MOST_INPUT else 0
         if client.pending or client.behind >= 0 or client.kept:
             events |= select.POLLOUT
         self._poller.watch(client.socket.fileno(), events, lambda happened: self._attend(client, happened))
 
-    def _attend(self, client: _Client, events: int) -> None:
+    def _attend(self, client: Client, events: int) -> None:
         if events & select.POLLOUT:
             self._serve(client)
         if events & select.POLLIN and client.socket.fileno() in self._clients:
@@ -346,7 +323,7 @@ class Streams:
         elif events & GONE:
             self._drop(client)
 
-    def _obey(self, client: _Client, stream: int, body: bytes) -> None:
+    def _obey(self, client: Client, stream: int, body: bytes) -> None:
         if stream == REQUEST:
             begin, written = (self.begin, self._before) if body == b"all" else (self._end, self.written)
             client.wants_output = True
@@ -397,7 +374,7 @@ class Streams:
             self._poller.forget(descriptor)
             os.close(descriptor)
 
-    def _drop(self, client: _Client) -> None:
+    def _drop(self, client: Client) -> None:
         number = client.socket.fileno()
         if self._clients.pop(number, None) is not None:
             self._poller.forget(number)

@@ -64,7 +64,7 @@ def test_it_imports_little() -> None:
     loaded = set(done.stdout.split())
     assert not loaded & HEAVY
     ours = {name.removeprefix("nbcontainers.") for name in loaded if name.startswith("nbcontainers.")}
-    streams = {"door", "frames", "log", "logfiles", "poller", "session", "streams", "terminal"}
+    streams = {"client", "door", "frames", "log", "logfiles", "poller", "session", "streams", "terminal"}
     life = {
         "beforehand",
         "birth",
