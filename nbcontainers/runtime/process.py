@@ -241,8 +241,11 @@ class Runtime:
         and without that its first process does not execute the command.
         """
         with self._lock:
-            if self._zygote is not None and self._zygote.is_alive():
-                return False
+            if self._zygote is not None:
+                if self._zygote.is_alive():
+                    return False
+                self._zygote.close()  # its last shim may still hold the socket for a moment, and another plan would go with it
+                self._zygote = None
         with contextlib.suppress(NBContainersError):
             return states.load_state(folder).started == state.started
         return False
@@ -296,10 +299,8 @@ class _Zygote:
         return self._process.pid
 
     def is_alive(self) -> bool:
-        """Whether it can fork a further shim. One that was killed has ended when it lets go of its socket."""
-        ended = select.poll()
-        ended.register(self._socket, 0)
-        return not ended.poll(0)
+        """Whether it can fork a further shim. Its end is what kills the shim that waits, so it is there to be seen by then."""
+        return self._process.poll() is None
 
     def send(self, descriptors: list[int]) -> None:
         socket.send_fds(self._socket, [zygote.START], descriptors)

@@ -280,7 +280,10 @@ class Running:
             if message[0] == "exited":
                 _, self._end, self._written = message
                 self._exit_code = self._end["exit_code"]
-            else:  # the shim was killed: reading the state repairs it
+            else:  # the shim was killed: reading the state repairs it, once it is not there any more
+                extra = state.load_extra(self.folder)
+                with contextlib.suppress(TimeoutError):
+                    _wait_for_process(extra.get("shim", 0), extra.get("shim_start", 0), time.monotonic() + state.GONE_S)
                 found = self.state.exit_code
                 self._exit_code = 137 if found is None else found
 
