@@ -20,10 +20,11 @@ from ..store.store import Store
 from . import interrupts
 from .context import Context
 from .earlier import UNASKED, Earlier, Step
-from .execute import Executor, Settings, Tree
+from .execute import Executor, Settings
 from .history import dated, instant
 from .inputs import Inputs, Sources
 from .jobs import MADE, Jobs, Task, Work
+from .layers import Tree
 from .plan import Network, Plan, plan
 from .reasons import Account, account
 from .records import Made, Records
