@@ -25,9 +25,10 @@ from .history import dated, instant
 from .inputs import Inputs, Sources
 from .jobs import MADE, Jobs, Task, Work
 from .layers import Tree
-from .plan import Network, Plan, plan
+from .plan import Plan, plan
 from .reasons import Account, account
 from .records import Made, Records
+from .runs import Network
 from .sharing import Place, Shared, Sharing, bring
 from .source import did_you_mean
 from .steps import Configure, Copy, Node, Run, Source, cache_key
