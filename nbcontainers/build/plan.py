@@ -128,6 +128,7 @@ def plan(
         Warned(message=one.message, hint=one.hint, line=one.range.line, rule=one.rule)
         for one in sorted(linter.found, key=lambda finding: finding.range.line)
     ]
+    warnings += planner.warnings
     unused = sorted(set(given) - known.used - {name for proxy in PROXIES for name in (proxy, proxy.lower())})
     unused = [name for name in unused if name not in _SILENT]
     if unused:

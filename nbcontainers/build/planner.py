@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
+from ..events import Warned
 from ..oci.descriptor import Platform
 from ..oci.image import ImageConfig
 from . import copies, lint, mounts, runs
@@ -42,6 +43,7 @@ class Planner:
         self.ends: dict[int, int] = {}
         self.scopes: dict[int, Scope] = {}
         self.bases: dict[int, ImageConfig | None] = {}
+        self.warnings: list[Warned] = []
 
     def add(self, stage: str, written: ins.Instruction, step: Step, created_by: str, **links: int | None) -> int:
         """Put a node behind the others; its index."""
@@ -152,6 +154,10 @@ class Planner:
                 if command.shell and not scope.config.shell:
                     keyword = instruction.text.split()[0].upper()
                     self.linter.report("JSONArgsRecommended", f"{keyword} is given to a shell", place)
+
+            case ins.Onbuild(fault=fault) if fault:
+                message = f"the ONBUILD will be an error of every build that begins with this image: {fault}"
+                self.warnings.append(Warned(message=message, line=place.line))
 
     def origin(self, stage: Stage, name: str, at: ins.Instruction) -> tuple[int | None, str | None]:
         """What a name stands for beside a stage: the node whose tree it is, or the name of a context that is a folder."""
