@@ -19,7 +19,7 @@ from ..oci.image import Image
 from ..oci.reference import Reference
 from ..oci.runtime import RuntimeSpec
 from ..results import Change, ContainerState, Network, ProcessList, Usage
-from . import connecting, entering, inspect, networking, policies, sharing, userns
+from . import connecting, entering, inspect, networking, policies, sharing, userns, whereabouts
 from . import volumes as volumes_
 from .asked import Asked
 from .names import ContainerNames
@@ -474,7 +474,8 @@ class Container:
         connection = networking.load(self._folder)
         networks = self._runtime.networks(self._store.root)
         settings = connecting.describe(connection, state, NetworkFiles(self._store.root), networks)
-        found = inspect.container(state, self.spec, self.asked, self._folder, connection, settings)
+        placed = whereabouts.container(self._store, self._folder, state, self.asked.host_config)
+        found = inspect.container(state, self.spec, self.asked, self._folder, connection, settings, placed)
         if size:
             from . import room
 

@@ -30,7 +30,7 @@ from ..results import (
     StoreCheck,
     VolumeState,
 )
-from . import building, connecting, inspect, networks, selection, volumes
+from . import building, connecting, inspect, networks, selection, volumes, whereabouts
 from . import options as words
 from .container import LIVE, Container
 from .exchange import Exchange
@@ -250,7 +250,7 @@ class Engine(Exchange):
         tags = sorted(name.familiar for name in names if name.tag)
         digests = {f"{name.familiar_name}@{self.store.images.tags.read(name).descriptor.digest}" for name in names}
         tagged = max((tag.tagged for tag in self.store.images.tags if tag.reference in names), default=0)
-        return inspect.image(subject, tags, sorted(digests), tagged)
+        return inspect.image(subject, tags, sorted(digests), whereabouts.image(self.store, subject), tagged)
 
     def save(
         self,
