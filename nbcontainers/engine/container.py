@@ -29,8 +29,9 @@ from .publish import Port
 
 if TYPE_CHECKING:
     from ..runtime.execution import Execution
+    from ..runtime.meters import Meter
     from ..runtime.process import Runtime
-    from ..runtime.running import Meter, Running
+    from ..runtime.running import Running
     from ..store.store import Store
     from . import carriage
 
