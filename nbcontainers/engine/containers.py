@@ -12,8 +12,9 @@ from ..oci.image import Image
 from ..oci.reference import Reference
 from ..results import ContainerState, Happening
 from . import options as words
-from .container import LIVE, Container
+from .container import Container
 from .images import Images
+from .life import LIVE
 
 if TYPE_CHECKING:
     from ..store.compression import Compression

@@ -19,7 +19,8 @@ from ..store.store import Store
 from . import devices, limits, mounts, networking, policies, profiles, requests, security, sharing, userns, volumes
 from . import options as words
 from .asked import Asked
-from .container import Container, signal_number
+from .container import Container
+from .life import signal_number
 from .mounts import MountPoint
 from .names import ContainerNames
 from .networks import NetworkFiles
