@@ -12,7 +12,7 @@ from ..events import Output
 from ..oci.image import Image
 from ..oci.reference import Reference
 from ..results import Change, ProcessList, Usage
-from . import connecting, inspect, networking, userns
+from . import connecting, exhaustion, inspect, networking, userns
 from .life import Life
 from .networks import NetworkFiles
 from .publish import Port
@@ -58,7 +58,7 @@ class Container(Life):
         """
         from ..runtime import running
 
-        return running.logs(self._folder, follow=follow, tail=tail, since=since, until=until)
+        return exhaustion.each(running.logs(self._folder, follow=follow, tail=tail, since=since, until=until))
 
     def usage(self) -> Usage:
         """One sample of what it uses: Conflict if it does not run."""

@@ -11,6 +11,7 @@ from ..events import Observer, ignore
 from ..oci.image import Image
 from ..oci.reference import Reference
 from ..results import ContainerState, Happening
+from . import exhaustion
 from . import options as words
 from .container import Container
 from .images import Images
@@ -143,7 +144,7 @@ class Containers(Images):
         """
         from . import happened
 
-        return happened.read(self.store.root, filters, since=since, until=until)
+        return exhaustion.each(happened.read(self.store.root, filters, since=since, until=until))
 
     def _every(self) -> tuple[Container, ...]:
         """All containers, also those whose state cannot be read."""

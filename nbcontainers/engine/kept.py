@@ -10,6 +10,7 @@ from ..linux import smallfiles
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
 from .asked import Asked
+from .exhaustion import Telling
 from .names import ContainerNames
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 
 
-class Kept:
+class Kept(Telling):
     """What is on disk of one container, and who is known here to run it."""
 
     def __init__(self, store: Store, names: ContainerNames, runtime: Runtime, identifier: str) -> None:

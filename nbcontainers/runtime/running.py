@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Protocol
 
 from ..errors import Conflict, Detached, NotFound
 from ..events import Observer, Output
-from ..linux import cgroups, counters
+from ..linux import cgroups, counters, smallfiles
 from ..linux.processes import ProcessTreeMeter
 from ..results import ContainerState, NetworkUse, Usage
 from . import log, pausing, processes, shim, state
@@ -308,9 +308,12 @@ class Running:
         except ProcessLookupError:
             raise _is_not_running(found) from None
         # The descriptor holds one process for good; only now its time says that it is the right one.
-        if processes.start_time(found.pid) != start:
+        try:
+            if processes.start_time(found.pid) != start:
+                raise _is_not_running(found)
+        except BaseException:
             os.close(pidfd)
-            raise _is_not_running(found)
+            raise
         return pidfd
 
 
@@ -349,6 +352,8 @@ class _TreeMeter(ProcessTreeMeter):
             with open(f"/proc/{self._network}/net/dev", "rb") as file:
                 return counters.network(file.read())
         except OSError as error:
+            if error.errno in smallfiles.NO_ROOM:
+                raise
             raise NotFound(f"process {self._network} is gone") from error
 
 
