@@ -78,7 +78,8 @@ class Execution:
             try:
                 self._socket.connect(path)
                 sent = socket.send_fds(self._socket, [message], far) if far else self._socket.send(message)
-                self._socket.sendall(message[sent:])
+                if sent < len(message):  # else the command may be over by now, and nobody be there to send nothing to
+                    self._socket.sendall(message[sent:])
             except OSError as error:
                 raise Conflict(f"the container's shim does not answer: {error.strerror}") from error
             self._socket.settimeout(_START_S)
