@@ -5,7 +5,11 @@ The zygote imports this module, so it imports only what is small.
 
 from __future__ import annotations
 
+import errno
 import os
+
+NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE))
+"""What open(2) answers where there is no descriptor left: it says nothing of the file, which is not to pass for gone."""
 
 
 def read(path: str) -> bytes:

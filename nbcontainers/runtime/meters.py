@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ..errors import NotFound
-from ..linux import counters
+from ..linux import counters, smallfiles
 from ..linux.cgroups import Hierarchy
 from ..linux.processes import ProcessTreeMeter
 from ..results import NetworkUse, Usage
@@ -57,6 +57,8 @@ class _TreeMeter(ProcessTreeMeter):
             with open(f"/proc/{self._network}/net/dev", "rb") as file:
                 return counters.network(file.read())
         except OSError as error:
+            if error.errno in smallfiles.NO_ROOM:
+                raise
             raise NotFound(f"process {self._network} is gone") from error
 
 

@@ -304,9 +304,12 @@ class Running:
         except ProcessLookupError:
             raise _is_not_running(found) from None
         # The descriptor holds one process for good; only now its time says that it is the right one.
-        if processes.start_time(found.pid) != start:
+        try:
+            if processes.start_time(found.pid) != start:
+                raise _is_not_running(found)
+        except BaseException:
             os.close(pidfd)
-            raise _is_not_running(found)
+            raise
         return pidfd
 
 

@@ -127,7 +127,7 @@ def end(pid: int, start: int) -> None:
         return
     try:
         pidfd = os.pidfd_open(pid)
-    except OSError:
+    except ProcessLookupError:
         return
     try:
         if processes.start_time(pid) != start:
