@@ -102,6 +102,8 @@ def _pattern(line: str) -> Pattern:
     if not path:
         raise ValueError("'!' without a pattern")
     path = posixpath.normpath(path.replace("//", "/"))
+    if exception and path == "/":
+        raise ValueError(f"{word!r} takes the context itself in again, which is always in")
     if len(path) > 1:
         path = path.removeprefix("/")
     compiled(path)

@@ -44,7 +44,7 @@ def test_the_last_pattern_that_matches_decides(text: str, ignored: list[str], ke
     assert [path for path in kept if patterns.ignores(path)] == []
 
 
-@pytest.mark.parametrize("line", ["!", "[a", "[b-a]", "a\\"])
+@pytest.mark.parametrize("line", ["!", "!/..", "[a", "[b-a]", "a\\"])
 def test_a_line_that_is_no_pattern_is_named(line: str) -> None:
     """The error says which line."""
     with pytest.raises(ValueError, match=r"^line 2: "):
