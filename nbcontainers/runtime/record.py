@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from _json import encode_basestring_ascii, make_encoder, make_scanner
 
 from ..linux import smallfiles
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 NAME = "state.json"
+BEGIN, END = "begin", "end"  # the first key and the last: when the text was written, twice
 OTHERS = ("name", "restart")  # what an engine may change while a shim has the container
 
 
@@ -57,7 +59,7 @@ def read(folder: int) -> dict[str, Any]:
         )
     except (ValueError, StopIteration):
         return {}
-    return value if isinstance(value, dict) else {}
+    return {key: value[key] for key in value if key not in {BEGIN, END}} if isinstance(value, dict) else {}
 
 
 def lock(folder: str) -> int:
@@ -77,14 +79,18 @@ def lock(folder: str) -> int:
 def write(folder: int, value: dict[str, Any]) -> None:
     """Replace state.json in the folder, which the caller has locked; a reader sees the old text or the new one.
 
-    On a full disk the new text is written over the old one, whose block is there: a reader who does not lock can then see half
-    of it, and looks again (see ``state``).
+    The new text is written over the old one where the container is removed at its end, for nobody wants it after the machine
+    has stopped (that promise costs a file and a wait for the disk each time), and on a full disk, where the old one's block is
+    there: a reader who does not lock can then see half of it, as begin and end tell him, and looks again (see ``state``).
     """
     new = f".{NAME}.{os.getpid()}"
-    text = to_json(value).encode() + b"\n"
+    now = time.time_ns()
+    text = to_json({BEGIN: now, **value, END: now}).encode() + b"\n"
+    if value.get("auto_remove") and _write_over(folder, text):
+        return
     try:
         try:
-            _put(folder, new, text, os.O_CREAT | os.O_TRUNC)
+            _put(folder, new, text)
             os.rename(new, NAME, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             _remove(folder, new)
@@ -92,7 +98,7 @@ def write(folder: int, value: dict[str, Any]) -> None:
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        _put(folder, NAME, text, 0)
+        _write_over(folder, text)
 
 
 def change(path: str, what: dict[str, Any], extra: dict[str, Any], *, whole: bool) -> None:
@@ -113,13 +119,26 @@ def change(path: str, what: dict[str, Any], extra: dict[str, Any], *, whole: boo
         os.close(folder)
 
 
-def _put(folder: int, name: str, text: bytes, flags: int) -> None:
-    descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC | flags, 0o644, dir_fd=folder)
+def _put(folder: int, name: str, text: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    descriptor = os.open(name, flags, 0o644, dir_fd=folder)
     try:
         smallfiles.write_all(descriptor, text)
-        os.ftruncate(descriptor, len(text))
     finally:
         os.close(descriptor)
+
+
+def _write_over(folder: int, text: bytes) -> bool:
+    """Write over the text that is there, if there is one: in one system call, so that who is killed leaves one or the other."""
+    try:
+        descriptor = os.open(NAME, os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    try:
+        smallfiles.write_all(descriptor, text.ljust(os.fstat(descriptor).st_size))
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _remove(folder: int, name: str) -> None:

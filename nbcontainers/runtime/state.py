@@ -180,7 +180,7 @@ def forget(extra: dict[str, Any]) -> None:
 def _read(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
     try:
         return _parse(folder)
-    except IntegrityError:  # a writer on a full disk may be in the middle of it
+    except IntegrityError:  # someone may be in the middle of writing it: see record.write
         descriptor = record.lock(str(folder))
         try:
             return _parse(folder)
@@ -196,6 +196,8 @@ def _parse(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
         raise NotFound(f"no such container: {folder.name}", hint="nbcontainers ps -a lists those there are") from None
     try:
         data = json.loads(text)
+        if data.get(record.BEGIN) != data.get(record.END):
+            raise ValueError("half of it is of another time")
         missing = _REQUIRED - data.keys()
         if missing:
             raise KeyError(min(missing))

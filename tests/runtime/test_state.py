@@ -53,21 +53,39 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["state.json"]
 
 
-def test_a_reader_never_sees_half_a_state(tmp_path: Path) -> None:
-    """While one writes again and again, others read whole states."""
-    state.save_state(tmp_path, STATE)
+@pytest.mark.parametrize("auto_remove", [False, True])
+def test_a_reader_never_sees_half_a_state(tmp_path: Path, auto_remove: bool) -> None:
+    """While one writes again and again, others read whole states: also where the new text is written over the old one."""
+    begin = replace(STATE, auto_remove=auto_remove, exit_code=7, name="7" * 500)
+    state.save_state(tmp_path, begin)
+    file = os.stat(tmp_path / "state.json").st_ino
     done = threading.Event()
 
     def write() -> None:
-        for number in range(200):
-            state.save_state(tmp_path, replace(STATE, name=str(number) * 500))
-        done.set()
+        try:
+            for number in range(1000):
+                state.save_state(tmp_path, replace(begin, exit_code=number % 13, name=str(number % 13) * 500))
+        finally:
+            done.set()
 
     writer = threading.Thread(target=write)
     writer.start()
     while not done.is_set():
-        assert state.load_state(tmp_path).id == "c1"
+        found = state.load_state(tmp_path)
+        assert found.name == str(found.exit_code) * 500
     writer.join()
+    assert os.stat(tmp_path / "state.json").st_ino == file or not auto_remove
+    assert os.listdir(tmp_path) == ["state.json"]
+
+
+def test_a_state_of_two_times_is_none(tmp_path: Path) -> None:
+    """The begin of one text and the end of another may well be JSON together."""
+    state.save_state(tmp_path, STATE)
+    path = tmp_path / "state.json"
+    text = json.loads(path.read_text())
+    path.write_text(json.dumps({**text, "begin": text["begin"] + 1}))
+    with pytest.raises(IntegrityError, match="of another time"):
+        state.load_state(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"id": 1}', '"x"', '{"runtime": 1}'])
