@@ -20,6 +20,7 @@ A message says what was wanted and what was got, in lower case; a hint says what
 from __future__ import annotations
 
 import errno
+import os
 
 
 class NBContainersError(Exception):
@@ -116,10 +117,7 @@ def exhausted(error: BaseException) -> HostError | None:
         return None
     if error.errno == errno.ENFILE:
         return HostError("this host has too many files open", hint="'sysctl fs.file-max' says how many may be")
-    import resource
-
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return HostError(
-        f"this process has too many files open: its limit is {most}",
+    return HostError(  # nothing is imported here: that would take a descriptor
+        f"this process has too many files open: its limit is {os.sysconf('SC_OPEN_MAX')}",
         hint="'ulimit -n' raises it for what is started next, resource.setrlimit(resource.RLIMIT_NOFILE, …) in a notebook",
     )

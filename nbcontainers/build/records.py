@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import IntegrityError
+from ..linux.smallfiles import NO_ROOM
 from ..oci.descriptor import Descriptor, Digest
 from ..store.durable import saying_when_full
 from ..store.garbage import Needed
@@ -113,5 +114,9 @@ def _read(path: Path) -> Made | None:
             chain_id=Digest(data["chain_id"]),
             created=str(data["created"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, IntegrityError):
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        return None
+    except (ValueError, KeyError, TypeError, IntegrityError):
         return None

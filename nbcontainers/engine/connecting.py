@@ -15,7 +15,7 @@ from ..runtime.networks import Networks
 from ..runtime.process import Runtime
 from . import networking as files_of
 from . import networks as definitions
-from . import whereabouts
+from . import networkwords, whereabouts
 from .networking import Networking, Place
 from .networks import NetworkFiles
 from .publish import Port
@@ -36,7 +36,7 @@ def connect(
     files_of.require_bridge(networking, state.name)
     if any(one.network == network.name for one in networking.places):
         raise Conflict(f"container {state.name} is on network {network.name} already")
-    place = files_of.check(place, files)
+    place = networkwords.check(place, files)
     if state.pid:
         with _reached(holder) as connection:
             made = connection.ask("connect", state.id, files_of.wanted(place, files))

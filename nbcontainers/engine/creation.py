@@ -16,10 +16,24 @@ from ..runtime import defaults, launch, namefiles
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..store.store import Store
-from . import devices, limits, mounts, networking, policies, profiles, requests, security, sharing, userns, volumes
+from . import (
+    devices,
+    limits,
+    mounts,
+    networking,
+    networkwords,
+    policies,
+    profiles,
+    requests,
+    security,
+    sharing,
+    userns,
+    volumes,
+)
 from . import options as words
 from .asked import Asked
-from .container import Container, signal_number
+from .container import Container
+from .life import signal_number
 from .mounts import MountPoint
 from .names import ContainerNames
 from .networks import NetworkFiles
@@ -48,7 +62,7 @@ def create(
         userns.require(store.root, modes.userns.word, host)
     elif modes.userns.user and not options.get("user"):
         options = {**options, "user": modes.userns.user}
-    connection = networking.read(
+    connection = networkwords.read(
         options, config.config.exposed_ports, files=NetworkFiles(store.root), names=names, host=host
     )
     points = volumes.combined(

@@ -1,17 +1,15 @@
-"""How one container is connected: what docker's words ask for, kept in its folder, and what that comes to at each start."""
+"""How one container is connected: what is kept of that in its folder, and what it comes to at each start."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import ipaddress
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import Conflict, NBContainersError, NotFound
 from ..linux import smallfiles, syscalls
@@ -21,20 +19,16 @@ from ..runtime import state as states
 from ..runtime.namefiles import Names, NetworkKind
 from . import networks as definitions
 from . import publish
-from .networks import DEFAULT, NetworkFiles
-from .options import RunOptions
+from .networks import NetworkFiles
 from .publish import Publication
 
 if TYPE_CHECKING:
     from ..runtime.bridges import Wanted
-    from ..runtime.host import Host
     from ..runtime.networks import Networks
     from .names import ContainerNames
 
 FILE = "network.json"
 HOST_GATEWAY = "host-gateway"
-_MAC = re.compile(r"[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}")
-_ON_NETWORKS = ("network_alias", "ip", "ip6", "mac_address")
 
 
 class PlaceSettings(TypedDict, total=False):
@@ -106,54 +100,6 @@ def load(folder: Path) -> Networking:
     )
 
 
-def read(
-    options: RunOptions, exposed: Sequence[str], *, files: NetworkFiles, names: ContainerNames, host: Host
-) -> Networking:
-    """What the words of ``docker run`` ask for; ``exposed`` are the ports that the image names.
-
-    Raises:
-        NBContainersError: words that mean nothing, or contradict each other.
-        NotFound: there is no such network or container.
-    """
-    given = options.get("network") or _default(host)
-    words = [given] if isinstance(given, str) else list(given)
-    places = [_place(word) for word in words]
-    mode = places[0].network
-    known = Names(
-        hosts=tuple(_host(word) for word in options.get("add_host", ())),
-        servers=tuple(_server(word) for word in options.get("dns", ())),
-        search=tuple(options.get("dns_search", ())),
-        options=tuple(options.get("dns_option", ())),
-    )
-    publications = [one for word in options.get("publish", ()) for one in publish.parse(word)]
-    if options.get("publish_all", False):
-        named = {(one.port, one.protocol) for one in publications}
-        for word in dict.fromkeys((*exposed, *options.get("expose", ()))):
-            publications += [one for one in publish.exposed(word) if (one.port, one.protocol) not in named]
-    else:
-        for word in options.get("expose", ()):
-            publish.exposed(word)  # it only informs, as in Docker; but it must mean something
-    if mode in ("none", "host") or mode.startswith("container:"):
-        _refuse_on_networks(mode, len(places), options)
-        if mode == "none" and publications:
-            raise NBContainersError("published ports without a network", hint="leave out --network none, or -p")
-        if mode.startswith("container:"):
-            _refuse_shared(options, publications)
-            mode = "container:" + names.find(mode.removeprefix("container:"))
-        return Networking(mode=mode, publications=tuple(publications), names=known)
-    first = dataclasses.replace(
-        places[0],
-        aliases=(*places[0].aliases, *options.get("network_alias", ())),
-        ip=options.get("ip") or places[0].ip,
-        ip6=options.get("ip6") or places[0].ip6,
-        mac=_mac(options.get("mac_address") or places[0].mac),
-    )
-    checked = tuple(check(place, files) for place in (first, *places[1:]))
-    if len({place.network for place in checked}) < len(checked):
-        raise NBContainersError("one network twice", hint="name each network once")
-    return Networking(mode="bridge", places=checked, publications=tuple(publications), names=known)
-
-
 def place(network: str, settings: PlaceSettings) -> Place:
     """A place from what ``connect`` was given."""
     return Place(
@@ -162,20 +108,6 @@ def place(network: str, settings: PlaceSettings) -> Place:
         ip=settings.get("ip", ""),
         ip6=settings.get("ip6", ""),
         mac=settings.get("mac_address", ""),
-    )
-
-
-def check(place: Place, files: NetworkFiles) -> Place:
-    """A place with the network's whole name and addresses that can be there."""
-    network = files.find(place.network)
-    if network.driver != "bridge":
-        raise NBContainersError(f"the network {network.name!r} beside another", hint="it stands alone")
-    return dataclasses.replace(
-        place,
-        network=network.name,
-        ip=definitions.check_address(network, place.ip, 4) if place.ip else "",
-        ip6=definitions.check_address(network, place.ip6, 6) if place.ip6 else "",
-        mac=_mac(place.mac),
     )
 
 
@@ -326,80 +258,6 @@ def _with_gateway(known: Names, places: Sequence[Mapping[str, Any]], about: Mapp
         raise NBContainersError(f"{HOST_GATEWAY}: this host cannot be reached from its networks: {why}")
     hosts = tuple((name, doors[0] if address == HOST_GATEWAY else address) for name, address in known.hosts)
     return dataclasses.replace(known, hosts=hosts)
-
-
-def _default(host: Host) -> str:
-    """The network of who names none."""
-    return DEFAULT if host.allows("container networks") else "none"
-
-
-def _place(word: str) -> Place:
-    """A word of ``--network``: a name, or ``name=NAME,alias=…,ip=…``."""
-    if "=" not in word:
-        return Place(network=DEFAULT if word == "default" else word)
-    values: dict[str, Any] = {"aliases": ()}
-    for part in word.split(","):
-        key, _, value = part.partition("=")
-        match key:
-            case "name":
-                values["network"] = value
-            case "alias":
-                values["aliases"] = (*values["aliases"], value)
-            case "ip" | "ip6":
-                values[key] = value
-            case "mac-address":
-                values["mac"] = value
-            case _:
-                hint = "wanted: name, alias, ip, ip6, mac-address"
-                raise NBContainersError(f"unknown part {key!r} of the network {word!r}", hint=hint)
-    if not values.get("network"):
-        raise NBContainersError(f"a network without a name: {word!r}", hint="write name=NAME,alias=…")
-    return Place(**values)
-
-
-def _refuse_on_networks(mode: str, count: int, options: Mapping[str, Any]) -> None:
-    if count > 1:
-        raise NBContainersError(f"the network {mode!r} beside another", hint="it stands alone")
-    for key in _ON_NETWORKS:
-        if options.get(key):
-            word = "--" + key.replace("_", "-")
-            raise NBContainersError(f"{word} with the network {mode!r}", hint="it is for bridge networks")
-
-
-def _refuse_shared(options: Mapping[str, Any], publications: Sequence[Publication]) -> None:
-    """What belongs to the container whose network is shared."""
-    shared: tuple[Literal["hostname", "add_host", "dns", "dns_search", "dns_option"], ...]
-    shared = ("hostname", "add_host", "dns", "dns_search", "dns_option")
-    for key in shared:
-        if options.get(key):
-            raise NBContainersError(
-                f"--{key.replace('_', '-')} in another container's network", hint="give it to that container"
-            )
-    if publications:
-        raise NBContainersError("published ports in another container's network", hint="publish them there")
-
-
-def _host(word: str) -> tuple[str, str]:
-    """``NAME:ADDRESS`` or ``NAME=ADDRESS`` of ``--add-host``."""
-    match = re.fullmatch(r"([^:=\s]+)[:=](\S+)", word)
-    address = match[2].strip("[]") if match else ""
-    with contextlib.suppress(ValueError):
-        if match and (address == HOST_GATEWAY or ipaddress.ip_address(address)):
-            return match[1], address
-    raise NBContainersError(f"not a host: {word!r}", hint=f"write NAME:ADDRESS, or NAME:{HOST_GATEWAY}")
-
-
-def _server(word: str) -> str:
-    try:
-        return str(ipaddress.ip_address(word))
-    except ValueError:
-        raise NBContainersError(f"not the address of a name server: {word!r}", hint="such as 9.9.9.9") from None
-
-
-def _mac(word: str) -> str:
-    if word and not _MAC.fullmatch(word):
-        raise NBContainersError(f"not a MAC address for one interface: {word!r}", hint="such as 02:42:ac:11:00:02")
-    return word.lower()
 
 
 def require_bridge(networking: Networking, name: str) -> None:

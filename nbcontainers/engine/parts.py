@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from .exhaustion import Telling
 from .names import ContainerNames
 from .networks import NetworkFiles
 
@@ -26,7 +27,7 @@ def _held(root: Path) -> Needed:
     return upkeep.held(root) | records.kept(root)
 
 
-class Parts:
+class Parts(Telling):
     """The parts of one engine."""
 
     def __init__(self, root: str | Path | None = None) -> None:
@@ -61,7 +62,7 @@ class Parts:
 
     @functools.cached_property
     def _names(self) -> ContainerNames:
-        return ContainerNames(self.store.root)
+        return ContainerNames(self.store.root, self.store.rubbish)
 
     @functools.cached_property
     def _network_files(self) -> NetworkFiles:

@@ -41,7 +41,7 @@ def held(root: Path) -> Needed:
     """What the containers of a store's folder stand on, for the collector: images by ID, and layers."""
     images, layers = set[str](), set[str]()
     for container in _folders(root):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             images.add(str(json.loads((container / "state.json").read_bytes())["image_id"]))
         layers.update(parents(root, container.name))
     return Needed(images, layers)
@@ -55,7 +55,7 @@ def parents(root: Path, key: str) -> tuple[str, ...]:
     """The layers that a snapshot was made on."""
     try:
         return tuple(json.loads((root / "snapshots" / key / "about").read_bytes())["parents"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return ()
 
 
@@ -63,7 +63,7 @@ def _standing(store: Store, containers: Iterable[Container]) -> dict[Digest, boo
     """The layers below containers; true where one of these runs."""
     found: dict[Digest, bool] = {}
     for container in containers:
-        with contextlib.suppress(NBContainersError):
+        with contextlib.suppress(NotFound, IntegrityError):
             runs = container.state.status in LIVE
             for chain in parents(store.root, container.id):
                 found[Digest(chain)] = found.get(Digest(chain), False) or runs

@@ -3,67 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
 
-from ..errors import NBContainersError, exhausted
+from ..errors import NBContainersError
+from .calm import Interrupted, calm, told
 
 if TYPE_CHECKING:
     from argparse import Namespace
-
-
-P = ParamSpec("P")
-
-
-class Interrupted(KeyboardInterrupt):
-    """The interrupt button was pressed; it is told in one line, and the cells that wait do not run."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"\x1b[33m{self}\x1b[0m"]
-
-
-def calm(error: NBContainersError, dockerfile: str = "", *, seen: bool = False) -> NBContainersError:
-    """The error, to be raised: the cell fails, and shows what an error says in place of a Python traceback.
-
-    For a build that is the Dockerfile's lines and the end of the output as well, unless the reader has ``seen`` them.
-    """
-    from ..cli import text
-
-    short = f"{type(error).__name__}: {text.printable(error.message)}"
-    name, colon, rest = (short if seen else text.failure(error, dockerfile)).partition(":")
-    lines = [f"\x1b[1;31m{name}\x1b[0m{colon}{rest}"]
-    error._render_traceback_ = lambda: lines  # type: ignore[method-assign]
-    return error
-
-
-def told(magic: Callable[P, None]) -> Callable[P, None]:
-    """A magic whose errors and interrupts are shown calmly, and that prints help where help was asked for."""
-
-    @functools.wraps(magic)
-    def guarded(*words: P.args, **named: P.kwargs) -> None:
-        from ..cli.parser import HelpAsked
-
-        try:
-            magic(*words, **named)
-        except HelpAsked as asked:
-            print(asked.message)
-        except NBContainersError as error:
-            if "_render_traceback_" in vars(error):
-                raise
-            raise calm(error) from None
-        except OSError as error:
-            if (full := exhausted(error)) is None:
-                raise
-            raise calm(full) from None
-        except Interrupted:
-            raise
-        except KeyboardInterrupt:
-            raise Interrupted(f"{magic.__name__} was stopped") from None
-
-    return guarded
 
 
 @magics_class

@@ -81,7 +81,7 @@ def run(
     Raises:
         Interrupted: the interrupt button was pressed; the container has been stopped.
     """
-    from .magics import Interrupted
+    from .calm import Interrupted
 
     began = time.monotonic()
     container = engine.run(image, *command, detach=detach, on_event=CellConsole().transfers(errors=True), **options)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from ..errors import NotFound
 from ..results import Usage
+from .smallfiles import NO_ROOM
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -114,7 +115,9 @@ def _stat(pid: int, proc: str) -> list[bytes]:
     """The fields behind the command of /proc/PID/stat (a command may hold blanks and parentheses); empty where it is gone."""
     try:
         return _read(f"{proc}/{pid}/stat").rpartition(b")")[2].split()
-    except OSError:
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
         return []
 
 

@@ -5,7 +5,11 @@ The zygote imports this module, so it imports only what is small.
 
 from __future__ import annotations
 
+import errno
 import os
+
+NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE))
+"""What open(2) answers where there is no descriptor left: it says nothing of the file, which is not to pass for gone."""
 
 
 def read(path: str) -> bytes:
@@ -34,15 +38,3 @@ def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
     rest = memoryview(data).cast("B")
     while rest:
         rest = rest[os.write(descriptor, rest) :]
-
-
-def remove_folder(path: str) -> None:
-    """Remove a folder with what is in it, which as a rule is files only; as much of it as can be."""
-    try:
-        for name in os.listdir(path):
-            os.unlink(f"{path}/{name}")
-        os.rmdir(path)
-    except OSError:
-        import shutil
-
-        shutil.rmtree(path, ignore_errors=True)

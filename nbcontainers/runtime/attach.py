@@ -229,7 +229,12 @@ def _open_at(path: Path, begin: int) -> tuple[BinaryIO, int, bool]:
             if path.exists() or logfiles.older(str(path.parent), path.name) != old:
                 continue  # it was removed, or got its other name, just now
             raise
-        if logfiles.older(str(path.parent), path.name) == old:
+        try:
+            is_last = logfiles.older(str(path.parent), path.name) == old
+        except BaseException:
+            file.close()
+            raise
+        if is_last:
             return file, logfiles.end(old), True
         file.close()  # another file was begun meanwhile
 

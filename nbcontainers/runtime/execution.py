@@ -70,7 +70,7 @@ class Execution:
         far: list[int] = []
         try:
             if not wish["terminal"] and not wish["detach"]:
-                far = self._make_pipes(stdin)
+                self._make_pipes(stdin, far)
             given = {"stdio": [stdin and bool(far), bool(far), bool(far)]}
             message = frames.frame(door.CONTROL, marshal.dumps({**wish, **given}))
             if len(message) > frames.LONGEST:
@@ -78,7 +78,8 @@ class Execution:
             try:
                 self._socket.connect(path)
                 sent = socket.send_fds(self._socket, [message], far) if far else self._socket.send(message)
-                self._socket.sendall(message[sent:])
+                if sent < len(message):  # else the command may be over by now, and nobody be there to send nothing to
+                    self._socket.sendall(message[sent:])
             except OSError as error:
                 raise Conflict(f"the container's shim does not answer: {error.strerror}") from error
             self._socket.settimeout(_START_S)
@@ -94,6 +95,10 @@ class Execution:
                 ) from None
             self._socket.settimeout(None)
             self._begin(self._messages.pop(0) if self._messages else ("gone",))
+            if (
+                wish["terminal"] and not wish["detach"] and self._terminal < 0
+            ):  # the kernel leaves out what there is no room for
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         except BaseException:
             self.close()
             raise
@@ -221,11 +226,11 @@ class Execution:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        if "_socket" in vars(self):  # there may have been no descriptor for it
+            self.close()
 
-    def _make_pipes(self, stdin: bool) -> list[int]:
-        """Make the pipes, keep the near ends, and return the far ones in the order of the standard streams."""
-        far = []
+    def _make_pipes(self, stdin: bool, far: list[int]) -> None:
+        """Make the pipes, keep the near ends, and add the far ones in the order of the standard streams."""
         if stdin:
             end, self._near["stdin"] = os.pipe()
             os.set_blocking(self._near["stdin"], False)
@@ -233,7 +238,6 @@ class Execution:
         for name in ("stdout", "stderr"):
             self._near[name], end = os.pipe()
             far.append(end)
-        return far
 
     def _begin(self, message: tuple[Any, ...]) -> None:
         if message[0] == "started":

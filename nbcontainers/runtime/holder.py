@@ -24,9 +24,10 @@ from ..linux import network, nftables, syscalls
 from ..linux.network import Links
 from . import dns, forwarding, sources
 from .bridges import Bridge, Endpoint, Refused
+from .ground import Ground
 from .poller import Poller
+from .resident import Resident
 from .sources import Sources
-from .uplink import Helper, HostSide, Uplink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,99 +78,22 @@ def main() -> NoReturn:
         os._exit(1)
 
 
-class _Container:
-    """A container that has places on networks here, for as long as its connection lasts."""
-
-    def __init__(self, identifier: str, names: list[str], guest: dns.Guest) -> None:
-        self.id = identifier
-        self.names = names
-        self.guest = guest
-        self.endpoints: list[Endpoint] = []
-        self.namespace = -1
-        self.interfaces: list[str] = []  # our ends
-        self.dns: list[_socket.socket] = []
-        self.carrier: _socket.socket | None = None  # the lifeline of the process that carries its ports
-
-
 class Holder:
     """The networks and those on them."""
 
     def __init__(self, settings: dict[str, Any], begin: _socket.socket) -> None:
         self.poller = Poller()
         self.resolver = dns.Resolver(self.poller)
-        self.uplink = Uplink()
         self.bridges: dict[str, Bridge] = {}
-        self.containers: dict[int, _Container] = {}  # by the descriptor of the connection
+        self.containers: dict[int, Resident] = {}  # by the descriptor of the connection
         self.connections: dict[int, _socket.socket] = {}
         self.numbers = iter(range(1, 1 << 62))
         self.settings = settings
-        host = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        side = self._prepare_way_out()
-        userns = syscalls.CLONE_NEWUSER if settings["userns"] else 0
-        syscalls.unshare(syscalls.CLONE_NEWNET | userns)
-        if userns:  # our engine writes the maps
-            begin.send(marshal.dumps(("unshared", os.getpid())))
-            begin.recv(16)
-        self.userns = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC) if userns else -1
-        self.own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        self.links = Links()
-        self.links.set_up(self.links.index("lo"))
-        self.table: nftables.Table | None = None
-        try:
-            self.table = nftables.Table("nbc", [("forward", "filter"), ("prerouting", "nat"), ("postrouting", "nat")])
-        except OSError as error:
-            self.uplink.why_not = f"the kernel has no packet filter for us (nf_tables): {error.strerror}"
+        self.ground = Ground(settings, begin)
         self.sources: nftables.Table | None = None
-        if side is not None:
-            self._connect(side, host)
-        os.close(host)
-        if not self.uplink.how:
-            self._stop_forwarding()
         self.listener = self._listen(settings["socket"])
         self.idle: object = None  # the timer of the end
         self.hurries = False
-
-    def _prepare_way_out(self) -> HostSide | Helper | None:
-        """What has to be made in the host's network."""
-        name, path = self.settings["uplink"]
-        try:
-            if name == "kernel":
-                return HostSide(self.settings["tag"])
-            if name:
-                return Helper(name, path, self.settings["userns"])
-            self.uplink.why_not = path
-        except OSError as error:
-            self.uplink.why_not = f"the host's network refused a way out: {error.strerror}"
-        return None
-
-    def _connect(self, side: HostSide | Helper, host: int) -> None:
-        """Join our namespace to the host's, and pass packets on; without a packet filter there is no way out."""
-        try:
-            if self.table is None:
-                side.close() if isinstance(side, HostSide) else side.dismiss()
-                return
-            if isinstance(side, HostSide):
-                side.connect(self.links, self.own, self.uplink, host)
-            else:
-                side.connect(self.links, self.uplink)
-            if self.uplink.how:
-                self.table.add("postrouting", [*nftables.goes_to("up0"), nftables.masquerade()])
-                network.set_parameter("ipv4/ip_forward", "1")
-                if os.path.exists("/proc/sys/net/ipv6"):
-                    network.set_parameter("ipv6/conf/all/forwarding", "1")
-        except OSError as error:
-            self.uplink.how, self.uplink.why_not = "", f"no way out could be made: {error}"
-
-    def _stop_forwarding(self) -> None:
-        """Without a way out nothing is to be passed on, which a new namespace may do because the host does (devconf_inherit_init_net)."""
-        for path in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
-            try:
-                network.set_parameter(path, "0")
-            except FileNotFoundError:
-                pass
-            except OSError:
-                if self.table is None:  # whose rules would keep networks apart
-                    raise
 
     def _listen(self, path: str) -> _socket.socket:
         listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
@@ -220,8 +144,13 @@ class Holder:
         self.poller.cancel(self.idle)
         connection = _socket.socket(fileno=descriptor)
         self.connections[descriptor] = connection
-        about = {"how": self.uplink.how, "why_not": self.uplink.why_not, "host": self.uplink.host, "pid": os.getpid()}
-        given = [self.userns] if self.userns >= 0 else []
+        about = {
+            "how": self.ground.uplink.how,
+            "why_not": self.ground.uplink.why_not,
+            "host": self.ground.uplink.host,
+            "pid": os.getpid(),
+        }
+        given = [self.ground.userns] if self.ground.userns >= 0 else []
         rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, one.to_bytes(_INT, "little")) for one in given]
         try:
             connection.sendmsg([marshal.dumps(about)], rights)
@@ -276,9 +205,7 @@ class Holder:
         """Give a container its places on networks, and publish its ports by the sockets that came along."""
         if any(one.id == identifier for one in self.containers.values()):
             raise Refused("the container is on its networks already")
-        container = _Container(identifier, names, dns.Guest(lambda n, k: None, lambda a: "", servers))
-        container.guest.lookup = lambda name, size: self._look_up(container, name, size)
-        container.guest.reverse = lambda address: self._look_back(container, address)
+        container = Resident(identifier, names, servers)
         try:
             for one in wanted:
                 container.endpoints.append(self._bridge(one).join(identifier, names, one))
@@ -286,7 +213,7 @@ class Holder:
             self._free(container)
             raise
         self.containers[descriptor] = container
-        self._update(container)
+        container.update()
         if ports:
             self._carry(container, received, ports)
         return [endpoint.describe() for endpoint in container.endpoints]
@@ -298,7 +225,9 @@ class Holder:
         container.namespace = os.dup(received[0])
         for number, endpoint in enumerate(container.endpoints):
             self._plug(container, endpoint, f"eth{number}")
-        network.within(container.namespace, self.own, lambda: self._settle(container, container.endpoints))
+        network.within(
+            container.namespace, self.ground.own, lambda: container.settle(container.endpoints, self.resolver)
+        )
 
     def _do_connect(self, descriptor: int, received: list[int], identifier: str, wanted: Wanted) -> dict[str, object]:
         """Give a running container a place on one more network."""
@@ -311,12 +240,14 @@ class Holder:
             if container.namespace >= 0:
                 name = next(name for number in range(1 << 16) if (name := f"eth{number}") not in used)
                 self._plug(container, endpoint, name)
-                network.within(container.namespace, self.own, lambda: self._settle(container, [endpoint]))
+                network.within(
+                    container.namespace, self.ground.own, lambda: container.settle([endpoint], self.resolver)
+                )
         except BaseException:
             endpoint.bridge.leave(endpoint)
             raise
         container.endpoints.append(endpoint)
-        self._update(container)
+        container.update()
         return endpoint.describe()
 
     def _do_disconnect(self, descriptor: int, received: list[int], identifier: str, network_id: str) -> None:
@@ -325,10 +256,10 @@ class Holder:
         for endpoint in container.endpoints:
             if endpoint.bridge.definition["id"] == network_id:
                 if endpoint.interface and container.namespace >= 0:
-                    network.within(container.namespace, self.own, functools.partial(_remove, endpoint.interface))
+                    network.within(container.namespace, self.ground.own, functools.partial(_remove, endpoint.interface))
                 endpoint.bridge.leave(endpoint)
                 container.endpoints.remove(endpoint)
-                self._update(container)
+                container.update()
                 return
         raise Refused("the container is not on that network")
 
@@ -353,48 +284,22 @@ class Holder:
         known = self.bridges.get(definition["id"])
         if known is None:
             for other in [one for one in self.bridges.values() if not one.endpoints]:  # of networks that may be no more
-                self.links.remove(other.interface)
+                self.ground.links.remove(other.interface)
                 del self.bridges[other.definition["id"]]
-            known = self.bridges[definition["id"]] = Bridge(definition, self.links, self.table, self.uplink.host)
+            known = self.bridges[definition["id"]] = Bridge(
+                definition, self.ground.links, self.ground.table, self.ground.uplink.host
+            )
         return known
 
-    def _plug(self, container: _Container, endpoint: Endpoint, interface: str) -> None:
+    def _plug(self, container: Resident, endpoint: Endpoint, interface: str) -> None:
         ours = f"v{next(self.numbers)}"
         mac = bytes.fromhex(endpoint.mac.replace(":", ""))
         mtu = endpoint.bridge.definition["mtu"]
-        self.links.add_veth(ours, interface, container.namespace, master=endpoint.bridge.index, mac=mac, mtu=mtu)
+        self.ground.links.add_veth(ours, interface, container.namespace, master=endpoint.bridge.index, mac=mac, mtu=mtu)
         container.interfaces.append(ours)
         endpoint.interface = interface
 
-    def _settle(self, container: _Container, fresh: list[Endpoint]) -> None:
-        """Inside the container's namespace: addresses, routes, and the sockets by which it asks for names."""
-        links = Links()
-        try:
-            if not container.dns:
-                links.set_up(links.index("lo"))
-            for endpoint in fresh:
-                index = links.index(endpoint.interface)
-                for family, subnet in endpoint.bridge.subnets.items():
-                    links.add_address(index, endpoint.addresses[family], subnet["prefix"])
-                links.set_up(index)
-            for family in (4, 6):
-                ways = [e for e in container.endpoints if not e.bridge.definition["internal"] and family in e.addresses]
-                if not ways:
-                    ways = [e for e in fresh if not e.bridge.definition["internal"] and family in e.addresses]
-                if ways and ways[0] in fresh:
-                    links.add_route(links.index(ways[0].interface), ways[0].bridge.subnets[family]["gateway"])
-        finally:
-            links.close()
-        if not container.dns:
-            udp = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
-            tcp = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
-            container.dns = [udp, tcp]
-            udp.bind((dns.ADDRESS, dns.PORT))
-            tcp.bind((dns.ADDRESS, dns.PORT))
-            tcp.listen(16)
-            self.resolver.serve(udp, tcp, container.guest)
-
-    def _unplug(self, container: _Container) -> None:
+    def _unplug(self, container: Resident) -> None:
         """What a container that has ended, or is started anew, leaves."""
         self.resolver.leave(container.guest, *container.dns)
         container.dns = []
@@ -409,9 +314,9 @@ class Holder:
 
     def _remove(self, interfaces: list[str]) -> None:
         for name in interfaces:
-            self.links.remove(name)
+            self.ground.links.remove(name)
 
-    def _carry(self, container: _Container, received: list[int], ports: list[tuple[str, int]]) -> None:
+    def _carry(self, container: Resident, received: list[int], ports: list[tuple[str, int]]) -> None:
         """Fork the process that carries what comes to published ports."""
         ways = [e for e in container.endpoints if not e.bridge.definition["internal"]]
         if not ways:
@@ -425,7 +330,7 @@ class Holder:
         """Whether who comes to a published port can be seen inside by his own address."""
         if self.sources is None:
             try:
-                self.sources = sources.keep(self.links)
+                self.sources = sources.keep(self.ground.links)
             except OSError:
                 return False
         return True
@@ -441,35 +346,17 @@ class Holder:
         if not self.connections:
             self._rest()
 
-    def _free(self, container: _Container) -> None:
+    def _free(self, container: Resident) -> None:
         for endpoint in container.endpoints:
             endpoint.bridge.leave(endpoint)
         if container.carrier is not None:
             forwarding.end(container.carrier)
 
-    def _update(self, container: _Container) -> None:
-        """Only who has a way out may have the world's names looked up."""
-        container.guest.goes_out = any(not e.bridge.definition["internal"] for e in container.endpoints)
-
-    def _container(self, identifier: str) -> _Container:
+    def _container(self, identifier: str) -> Resident:
         for container in self.containers.values():
             if container.id == identifier:
                 return container
         raise Refused("the container is on no network that is held here")
-
-    def _look_up(self, container: _Container, name: str, size: int) -> list[bytes] | None:
-        found = [one for endpoint in container.endpoints for one in endpoint.bridge.named(name)]
-        if not found:
-            return None
-        addresses = [network.pack(address)[0] for one in found for address in one.addresses.values()]
-        return [address for address in addresses if len(address) == size]
-
-    def _look_back(self, container: _Container, address: str) -> str:
-        for endpoint in container.endpoints:
-            for one in endpoint.bridge.endpoints:
-                if address in one.addresses.values():
-                    return f"{one.names[0]}.{endpoint.bridge.definition['name']}"
-        return ""
 
 
 def _remove(interface: str) -> None:

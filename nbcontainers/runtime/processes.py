@@ -19,9 +19,15 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 def start_time(pid: int) -> int:
     """When a process began, in clock ticks since the host's boot; 0 where there is none, or only its zombie.
 
-    With the pid it names one process for good: a pid comes again, but not with its time. Source: proc_pid_stat(5).
+    With the pid it names one process for good: a pid comes again, but not with its time. OSError where this process has no
+    descriptor left to ask with. Source: proc_pid_stat(5).
     """
-    fields = _stat(pid)
+    try:
+        fields = _fields(smallfiles.read(f"/proc/{pid}/stat"))
+    except OSError as error:
+        if error.errno in smallfiles.NO_ROOM:  # whoever is alive must not pass for dead
+            raise
+        return 0
     return 0 if not fields or fields[0] in b"ZX" else int(fields[19])
 
 
@@ -62,9 +68,8 @@ def memory(roots: list[int], limit: int = 0) -> int:
     return cheap if cheap <= limit else sum(map(proportional, pids))
 
 
-def _stat(pid: int) -> list[bytes]:
+def _fields(text: bytes) -> list[bytes]:
     """The fields of /proc/PID/stat from the third on; the second, in brackets, may hold anything."""
-    text = _read(f"/proc/{pid}/stat")
     return text[text.rindex(b")") + 2 :].split() if text else []
 
 

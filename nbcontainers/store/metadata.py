@@ -44,6 +44,11 @@ class Row:
     config: Digest
 
 
+_AT_ONCE = (
+    3  # files that SQLite has open for a transaction: the index, its journal, and the folder of both for an instant
+)
+
+
 class Metadata:
     """The index of one store; ``scan`` reads the rows from the blobs when there is no whole index."""
 
@@ -111,7 +116,9 @@ class Metadata:
             if code == sqlite3.SQLITE_FULL:
                 raise full(self._path) from error
             if code == sqlite3.SQLITE_CANTOPEN and self._path.exists():
-                os.close(os.open(self._path, os.O_RDWR))  # raises with the reason, which SQLite keeps to itself
+                with contextlib.ExitStack() as held:  # raises with the reason, which SQLite keeps to itself
+                    for _ in range(_AT_ONCE):
+                        held.callback(os.close, os.open(self._path, os.O_RDWR))
             raise
 
     def _rebuild(self) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import Conflict, NBContainersError, NotFound
+from ..linux.smallfiles import NO_ROOM
 from .durable import locked, saying_when_full
 from .worker import Worker
 
@@ -101,7 +102,9 @@ class Volumes:
                 labels=about.get("labels") or {},
                 anonymous=bool(about.get("anonymous")),
             )
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError) as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise
             raise NotFound(f"no such volume: {name!r}", hint="'nbcontainers volume ls' lists them") from None
 
     def list(self) -> tuple[Volume, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -90,6 +91,101 @@ def test_a_program_with_few_descriptors_left(engine: Engine, tmp_path: Path, wor
         timeout=300,
     )
     assert done.stdout.startswith("whole"), done.stdout + done.stderr
+
+
+# The same for a program that calls the library: a fresh engine each, so that whatever is made or imported first is met, too.
+CALLS = """
+import os, resource, sys
+from nbcontainers import Engine, HostError
+root = sys.argv[1]
+CALLS = {
+    "run": lambda engine: engine.run("toolbox", "true", network="none", rm=True).wait(60),
+    "build": lambda engine: engine.build("FROM toolbox\\nRUN true\\n", no_cache=True, tag="few"),
+    "exec": lambda engine: engine.container("stays").exec("true").attach(),
+    "restart": lambda engine: engine.container("stays").restart(0),
+    "usage": lambda engine: engine.container("stays").usage(),
+    "inspect": lambda engine: engine.container("stays").inspect(size=True),
+    "logs": lambda engine: list(engine.container("stays").logs()),
+    "events": lambda engine: list(engine.events(since=0, until=1)),
+    "commit": lambda engine: engine.commit("stays", "few"),
+    "volume": lambda engine: (engine.create_volume("few"), engine.remove_volume("few")),
+    "prune": lambda engine: engine.prune(),
+    "check": lambda engine: engine.check(),
+    "host": lambda engine: engine.host(),
+}
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+for name, call in CALLS.items():
+    with Engine(root) as engine:
+        engine.store
+        failures, begin = 0, len(os.listdir("/proc/self/fd"))
+        for room in range(64):
+            held = [os.open("/dev/null", os.O_RDONLY)]
+            while held[-1] < 100:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (held[-1] + 1 + room, hard))
+            try:
+                call(engine)
+                failed = False
+            except HostError as error:
+                assert "too many files open" in error.message and "ulimit -n" in error.hint, (name, room, error)
+                failed = True
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            for descriptor in held:
+                os.close(descriptor)
+            assert len(os.listdir("/proc/self/fd")) <= begin + 6, (name, room)  # what it has of its zygote and its worker
+            failures += failed
+            if not failed:
+                break
+        assert failures and not failed, (name, failures)
+        assert engine.container("stays").state.status == "running", (name, engine.container("stays").state)
+with Engine(root) as engine:
+    engine.container("stays").remove(force=True)
+    assert engine.containers(all=True) == ()
+    engine.prune(["images", "cache"])
+    assert engine.check().faults == ()
+    left = [path.name for name in ("ingest", "leases", "snapshots", "containers") for path in (engine.store.root / name).iterdir()]
+    assert left == [], left
+print("whole")
+"""
+
+
+def test_a_call_with_few_descriptors_left(engine: Engine) -> None:
+    """EMFILE at any point of any call: one HostError with a hint; nothing is lost, and no container passes for dead."""
+    engine.run("toolbox", "sleep", "1000", name="stays", network="none", init=True, detach=True)
+    done = subprocess.run(
+        [sys.executable, "-c", CALLS, str(engine.store.root)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+        timeout=300,
+    )
+    assert done.stdout.startswith("whole"), done.stdout + done.stderr
+
+
+BLIND = """
+import os, resource, subprocess
+from nbcontainers.runtime import processes, state
+child = subprocess.Popen(["sleep", "1000"])
+begun = processes.start_time(child.pid)
+resource.setrlimit(resource.RLIMIT_NOFILE, (os.open("/dev/null", os.O_RDONLY), 64))
+for ask in (processes.start_time, lambda pid: state.is_alive(pid, begun), lambda pid: state.end(pid, begun)):
+    try:
+        print(ask(child.pid))
+    except OSError as error:
+        print(os.strerror(error.errno))
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+print(child.poll(), state.is_alive(child.pid, begun))
+child.kill()
+child.wait()
+"""
+
+
+def test_who_cannot_look_does_not_take_a_process_for_dead() -> None:
+    """Without a descriptor to read its start time with, another thread's container would be noted as killed."""
+    done = subprocess.run([sys.executable, "-c", BLIND], capture_output=True, text=True, cwd=ROOT, check=True)
+    full = os.strerror(errno.EMFILE)
+    assert done.stdout.splitlines() == [full, full, full, "None True"]
 
 
 # What a container may use up, in Python: it says "flooding" once it has, and goes on.

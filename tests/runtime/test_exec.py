@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import select
+import socket
 import subprocess
 import sys
 import textwrap
@@ -274,6 +276,21 @@ def test_a_process_inside_cannot_look_at_one_that_enters(box: Box, running: Runn
     events: list[Event] = []
     watch.attach(events.append)
     assert text(events, "stdout") == ""
+
+
+def test_a_command_that_is_over_before_its_engine_looks(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its shim has hung up by then; the answers are there all the same."""
+
+    def send(connection: socket.socket, *words: Any) -> int:
+        sent = send_fds(connection, *words)
+        poll = select.poll()
+        poll.register(connection, select.POLLHUP)
+        assert poll.poll(PATIENCE_S * 1000)
+        return sent
+
+    send_fds = socket.send_fds
+    monkeypatch.setattr(socket, "send_fds", send)
+    assert run(running, "echo", "quick") == (0, "quick\n", "")
 
 
 def test_the_working_directory_lies_inside(box: Box, running: Running) -> None:

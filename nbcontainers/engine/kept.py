@@ -1,0 +1,86 @@
+"""A container as it is kept: what its folder says of it."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import TYPE_CHECKING
+
+from ..linux import smallfiles
+from ..oci.runtime import RuntimeSpec
+from ..results import ContainerState
+from .asked import Asked
+from .exhaustion import Telling
+from .names import ContainerNames
+
+if TYPE_CHECKING:
+    from ..runtime.process import Runtime
+    from ..runtime.running import Running
+    from ..store.store import Store
+
+CONFIG = "config.json"
+
+
+class Kept(Telling):
+    """What is on disk of one container, and who is known here to run it."""
+
+    def __init__(self, store: Store, names: ContainerNames, runtime: Runtime, identifier: str) -> None:
+        self.id = identifier
+        self.last_state: ContainerState | None = None
+        self._store = store
+        self._names = names
+        self._runtime = runtime
+        self._folder = names.folder(identifier)
+        self._started: Running | None = None
+
+    def __repr__(self) -> str:
+        return f"<Container {self.name} ({self.id[:12]})>"
+
+    @property
+    def state(self) -> ContainerState:
+        """What is on disk of it, repaired where it cannot be true any more: NotFound once it is removed."""
+        from ..runtime import state
+
+        self.last_state = state.load_state(self._folder)
+        return self.last_state
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return (self.last_state or self.state).name
+
+    @functools.cached_property
+    def spec(self) -> RuntimeSpec:
+        """The runtime specification that it was made with."""
+        return RuntimeSpec.from_json(json.loads((self._folder / CONFIG).read_bytes()))
+
+    @functools.cached_property
+    def asked(self) -> Asked:
+        """What was asked for when it was made, beside what the specification says."""
+        return Asked.load(self._folder)
+
+    def write(self, spec: RuntimeSpec, state: ContainerState) -> None:
+        """Write what the container is, once, when it is made: its config.json, then the state that makes it one."""
+        from ..runtime import state as states
+
+        smallfiles.write(f"{self._folder}/{CONFIG}", spec.to_text().encode())
+        states.new_state(self._folder, state)
+        self.last_state = state
+        self._happen("create")
+        self.spec = spec  # the very object: a system call policy is compiled once for each
+
+    @property
+    def _running(self) -> Running:
+        return self._started or self._runtime.open(self._folder)
+
+    def _happen(self, action: str, **attributes: str) -> None:
+        """Note for ``Engine.events`` what happened to it."""
+        from ..runtime import happenings
+
+        state = self.last_state
+        subject = (
+            {"id": self.id, "labels": state.labels, "image": state.image, "name": state.name}
+            if state
+            else {"id": self.id}
+        )
+        happenings.note(str(self._store.root / happenings.NAME), "container", action, subject, attributes)

@@ -1,0 +1,75 @@
+"""A container that has places on the networks of a holder: its interfaces and addresses inside, and the names that it may ask for.
+
+Imports only what keeps a holder small.
+"""
+
+from __future__ import annotations
+
+import _socket
+
+from ..linux import network
+from ..linux.network import Links
+from . import dns
+from .bridges import Endpoint
+
+
+class Resident:
+    """A container that has places on networks here, for as long as its connection lasts."""
+
+    def __init__(self, identifier: str, names: list[str], servers: list[str]) -> None:
+        self.id = identifier
+        self.names = names
+        self.guest = dns.Guest(self.look_up, self.look_back, servers)
+        self.endpoints: list[Endpoint] = []
+        self.namespace = -1
+        self.interfaces: list[str] = []  # our ends
+        self.dns: list[_socket.socket] = []
+        self.carrier: _socket.socket | None = None  # the lifeline of the process that carries its ports
+
+    def settle(self, fresh: list[Endpoint], resolver: dns.Resolver) -> None:
+        """Inside the container's namespace: addresses, routes, and the sockets by which it asks for names."""
+        links = Links()
+        try:
+            if not self.dns:
+                links.set_up(links.index("lo"))
+            for endpoint in fresh:
+                index = links.index(endpoint.interface)
+                for family, subnet in endpoint.bridge.subnets.items():
+                    links.add_address(index, endpoint.addresses[family], subnet["prefix"])
+                links.set_up(index)
+            for family in (4, 6):
+                ways = [e for e in self.endpoints if not e.bridge.definition["internal"] and family in e.addresses]
+                if not ways:
+                    ways = [e for e in fresh if not e.bridge.definition["internal"] and family in e.addresses]
+                if ways and ways[0] in fresh:
+                    links.add_route(links.index(ways[0].interface), ways[0].bridge.subnets[family]["gateway"])
+        finally:
+            links.close()
+        if not self.dns:
+            udp = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+            tcp = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+            self.dns = [udp, tcp]
+            udp.bind((dns.ADDRESS, dns.PORT))
+            tcp.bind((dns.ADDRESS, dns.PORT))
+            tcp.listen(16)
+            resolver.serve(udp, tcp, self.guest)
+
+    def update(self) -> None:
+        """Only who has a way out may have the world's names looked up."""
+        self.guest.goes_out = any(not e.bridge.definition["internal"] for e in self.endpoints)
+
+    def look_up(self, name: str, size: int) -> list[bytes] | None:
+        """The addresses of ``size`` bytes that a name has on its networks; None if nobody there is called that."""
+        found = [one for endpoint in self.endpoints for one in endpoint.bridge.named(name)]
+        if not found:
+            return None
+        addresses = [network.pack(address)[0] for one in found for address in one.addresses.values()]
+        return [address for address in addresses if len(address) == size]
+
+    def look_back(self, address: str) -> str:
+        """The name of the one who has an address on its networks, with the network's; empty if nobody has."""
+        for endpoint in self.endpoints:
+            for one in endpoint.bridge.endpoints:
+                if address in one.addresses.values():
+                    return f"{one.names[0]}.{endpoint.bridge.definition['name']}"
+        return ""
