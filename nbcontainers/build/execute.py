@@ -8,77 +8,36 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from ..errors import BuildError, Conflict, DockerfileError, IntegrityError, LaunchError, NBContainersError, NotFound
-from ..events import Event, Observer, Output
+from ..errors import Conflict, DockerfileError, IntegrityError, NBContainersError, NotFound
+from ..events import Observer
 from ..linux import capabilities
-from ..oci.descriptor import CONFIG, MANIFEST, Descriptor, Digest, Platform
-from ..oci.image import Image, ImageConfig, Manifest, chain_ids
+from ..oci.descriptor import Descriptor
 from ..oci.runtime import Mount, Rlimit, RuntimeSpec
-from ..results import ContainerState
-from ..runtime import defaults, namefiles
+from ..runtime import defaults
 from ..runtime.host import Host
 from ..runtime.process import Runtime
-from ..runtime.running import Running
-from ..store import filling, stopping
+from ..store import filling
 from ..store.filling import Call
 from ..store.leases import Lease
 from ..store.store import Store
-from .context import Context, clean
+from . import commands, puts
+from .context import Context
 from .history import instant
-from .ignore import Ignore
-from .inputs import EMPTY, Inputs
+from .inputs import Inputs
+from .layers import Tree
 from .records import Made
 from .showing import Offers, Showing
 from .steps import Copy, Node, Run
-from .wildcards import has_wildcards
 
-HOSTNAME = "buildkitsandbox"
-OUTPUT_KEPT = 64 << 10
 # An image that lacks these gets them with its first RUN, and keeps them: so BuildKit has it.
 _KEPT = frozenset({"/dev", "/proc", "/sys"})
 
 Making = tuple[Made, Callable[[], None]]
 """A layer that was made, on which others can stand at once, and what then brings its blob to the disk: that takes longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """A tree of files as the layers it is made of, from the base up."""
-
-    layers: tuple[Descriptor, ...] = ()
-    diff_ids: tuple[Digest, ...] = ()
-    chain: tuple[Digest, ...] = ()
-
-    @classmethod
-    def of(cls, image: Image) -> Tree:
-        """An image's."""
-        return cls(image.layers, image.config.diff_ids, image.chain_ids)
-
-    @property
-    def chain_id(self) -> Digest:
-        """What names the tree; a name of its own for the empty one."""
-        return self.chain[-1] if self.chain else EMPTY
-
-    def with_layer(self, made: Made) -> Tree:
-        """The tree with one more layer."""
-        diff_ids = (*self.diff_ids, made.diff_id)
-        chain = (*self.chain, chain_ids((self.chain[-1], made.diff_id))[-1] if self.chain else made.diff_id)
-        return Tree((*self.layers, made.descriptor), diff_ids, chain)
-
-    def image(self) -> Image:
-        """The tree as an image that no store has: for whoever unpacks its layers."""
-        nothing = Descriptor(media_type=CONFIG, digest=EMPTY, size=0)
-        return Image(
-            reference=None,
-            descriptor=Descriptor(media_type=MANIFEST, digest=EMPTY, size=0),
-            manifest=Manifest(config=nothing, layers=self.layers),
-            config=ImageConfig(platform=Platform.host(), diff_ids=self.diff_ids),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,16 +155,16 @@ class Executor:
                     host=self.host,
                     env=(*step.env, *step.proxies, *shown.env),
                     cwd=step.workdir,
-                    hostname=HOSTNAME,
+                    hostname=commands.HOSTNAME,
                     network="none" if step.network == "none" else "host",
-                    mounts=(*_mounts(files, step), *self.memory(), *shown.mounts),
+                    mounts=(*commands.mounts(files, step), *self.memory(), *shown.mounts),
                     rlimits=self.settings.rlimits,
                     capabilities=capabilities.ALL if step.insecure else capabilities.DOCKER,
                 )
                 if step.insecure:
                     assert self.settings.insecure is not None
                     spec = self.settings.insecure(spec)
-                self.command(node, step, spec, rootfs, folder, _Tail(number, on_event))
+                commands.run(self.runtime, self.host, node, step, spec, rootfs, folder, commands.Tail(number, on_event))
             copied = self.store.snapshots.name == "copy"
             destinations = _stubs([mount.destination for mount in spec.mounts])
             stubs = filling.clear_stubs(key, below.chain, destinations, copied=copied)
@@ -228,41 +187,6 @@ class Executor:
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
-    def command(
-        self, node: Node, step: Run, spec: RuntimeSpec, rootfs: tuple[Mount, ...], folder: Path, tail: _Tail
-    ) -> None:
-        """Run a container to its end, which is to be good."""
-        state = ContainerState(
-            id=self.runtime.new_id(),
-            name="",
-            image="",
-            image_id="",
-            command=step.args,
-            status="creating",
-            created=time.time(),
-            tier=self.host.tier,
-        )
-        try:
-            running = self.runtime.start(folder, spec, rootfs, state=state, user=step.user)
-        except LaunchError as error:
-            message = f"{node.title!r} could not be started: {error.message}"
-            code, hint = error.exit_code, error.hint or _launch_hint(step, error)
-            raise BuildError(
-                message, step=node.title, lines=node.lines, exit_code=code, output=b"", hint=hint
-            ) from error
-        code = _attended(running, tail)
-        if code:
-            ended = running.state
-            why = ", for memory ran out" if ended.out_of_memory else f": {ended.error}" if ended.error else ""
-            raise BuildError(
-                f"{node.title!r} ended with exit code {code}{why}",
-                step=node.title,
-                lines=node.lines,
-                exit_code=code,
-                output=tail.bytes(),
-                hint=_exit_hint(code) if not ended.error else "build again: it was not the command's own doing",
-            )
-
     # COPY, ADD and WORKDIR -----------------------------------------------------------------------------------------------
 
     def copy(
@@ -279,161 +203,14 @@ class Executor:
         origin = self.snapshot(trees[node.origin], on_event) if node.origin is not None else contextlib.nullcontext()
         with self.snapshot(below, on_event) as (key, mounts), origin as other, self.folder(key, "files") as scratch:
             try:
-                calls = _calls_from(step, mounts, other[1]) if other is not None else []
-                calls += _calls_in(step, mounts, contexts.get(step.context), inputs, scratch)
+                calls = puts.from_tree(step, mounts, other[1]) if other is not None else []
+                calls += puts.from_context(step, mounts, contexts.get(step.context), inputs, scratch)
                 return self.commit(key, step.epoch, calls, on_event)
             except (NotFound, Conflict, IntegrityError) as error:
                 raise DockerfileError(f"{node.place}: {error.message}", lines=node.lines, hint=error.hint) from error
-
-
-def _calls_in(
-    step: Copy, mounts: tuple[Mount, ...], context: Context | None, inputs: Inputs, scratch: Path
-) -> list[Call]:
-    """What puts in files of the context, what was fetched, and documents; with none of them, the folder itself."""
-    groups: list[tuple[bool, bool, list[tuple[str, str]]]] = []
-    if context is not None:
-        groups += [(one.folder, step.unpack, context.rows(one)) for one in inputs.selected]
-    for fetch in inputs.fetches:
-        found = fetch()
-        rows = _tree(found.path) if found.path.is_dir() else [(str(found.path), found.name)]
-        groups.append((found.path.is_dir(), step.unpack_remotes, rows))
-    groups += [(False, False, [(_document(scratch, name, text), name)]) for name, text in step.documents]
-    if not (step.sources or step.documents or step.remotes):
-        groups = [(True, False, [])]
-    empty = scratch / "empty"
-    empty.mkdir()
-    return [
-        filling.copy(
-            mounts,
-            # The destination itself is no copy of a folder: what is in that goes into it.
-            [(str(empty), ""), *rows] if folder else rows,
-            step.destination,
-            directory=folder or step.destination.endswith("/"),
-            chown=step.owner or None,
-            chmod=step.mode,
-            unpack=unpack and not folder,
-        )
-        for folder, unpack, rows in groups
-    ]
-
-
-def _calls_from(step: Copy, mounts: tuple[Mount, ...], theirs: tuple[Mount, ...]) -> list[Call]:
-    """What puts in files of another tree."""
-    calls = []
-    for source in step.sources:
-        place, include = source, Ignore()
-        if step.parents:
-            above, pivot, rest = source.partition("/./")
-            place, include = clean(above if pivot else ""), Ignore.of([clean(rest if pivot else source) or "**"])
-        calls.append(
-            filling.copy_from(
-                mounts,
-                theirs,
-                [f"/{place}"],
-                step.destination,
-                directory=step.destination.endswith("/"),
-                chown=step.owner or None,
-                chmod=step.mode,
-                include=include.rules,
-                exclude=Ignore.of(step.exclude).rules,
-                must_match=not has_wildcards(source),
-                may_miss=f"{source!r} matches nothing there" if has_wildcards(source) else "",
-            )
-        )
-    return calls
-
-
-class _Tail:
-    """Tells the observer what a step prints, and keeps the end of it."""
-
-    def __init__(self, number: int, on_event: Observer) -> None:
-        self._number = number
-        self._on_event = on_event
-        self._kept = bytearray()
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Output):
-            self._kept += event.data
-            del self._kept[:-OUTPUT_KEPT]
-            event = replace(event, step=self._number)
-        self._on_event(event)
-
-    def bytes(self) -> bytes:
-        return bytes(self._kept)
-
-
-def _attended(running: Running, tail: _Tail) -> int:
-    """The exit code of a container, once it has ended; whatever ends this ends the container too."""
-    try:
-        with stopping.ended_by(running.hang_up):
-            code = running.attach(tail)
-        stopping.check()
-        return code
-    except BaseException:
-        running.hang_up()
-        with contextlib.suppress(NBContainersError, TimeoutError):
-            running.wait(10)
-        raise
-    finally:
-        running.close()
 
 
 def _stubs(destinations: Sequence[str]) -> list[str]:
     """Of the places where something was mounted those that were made in the tree itself, and are to go: no mount lies above."""
     above = {f"{place}/" for place in destinations}
     return [one for one in destinations if one not in _KEPT and not any(one.startswith(place) for place in above)]
-
-
-def _document(folder: Path, name: str, text: str) -> str:
-    """A document of the Dockerfile as a file."""
-    path = folder / secrets.token_hex(8)
-    path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    path.chmod(0o644)
-    return str(path)
-
-
-def _mounts(folder: Path, step: Run) -> tuple[Mount, ...]:
-    """What a command sees of this host: its name servers, names, and the script of a heredoc."""
-    network: Literal["none", "host"] = "none" if step.network == "none" else "host"
-    written = namefiles.write(folder, HOSTNAME, network, read_only=True)
-    found = [mount for mount in written if mount.destination != "/etc/hostname"]  # BuildKit shows none
-    if step.hosts:
-        with (folder / "hosts").open("a") as file:
-            file.writelines(f"{line}\n" for line in step.hosts)
-    if step.document is not None:
-        name, text = step.document
-        pipes = folder / "pipes"
-        pipes.mkdir(mode=0o755)
-        (pipes / name).write_bytes(text.encode("utf-8", "surrogateescape"))
-        (pipes / name).chmod(0o755)
-        found.append(Mount(destination="/dev/pipes", type="bind", source=str(pipes), options=("bind", "ro")))
-    return tuple(found)
-
-
-def _tree(folder: Path) -> list[tuple[str, str]]:
-    """Everything below a folder of this host, a folder before what is in it."""
-    found: list[tuple[str, str]] = []
-    for above, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted((*folders, *files)):
-            path = f"{above}/{name}"
-            found.append((path, os.path.relpath(path, folder)))
-    return sorted(found, key=lambda row: row[1].split("/"))
-
-
-def _launch_hint(step: Run, error: LaunchError) -> str:
-    if error.exit_code != 127:
-        return ""
-    return f"is there a {step.args[0]} in the image? FROM scratch has no files at all"
-
-
-def _exit_hint(code: int) -> str:
-    match code:
-        case 126:
-            return "126: the shell found the command and could not execute it"
-        case 127:
-            return "127: the shell did not find the command"
-        case 137:
-            return "137: the command was killed, as when memory runs out"
-        case _:
-            return "its output says why"

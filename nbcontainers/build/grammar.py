@@ -29,7 +29,8 @@ FLAGS: dict[str, dict[str, _Kind]] = {
         "retries": "text",
     },
 }
-_STAGE = re.compile(r"[a-z][a-z0-9-_.]*")
+# BuildKit takes a stage's name for a context's too, which is that of an image.
+_STAGE = re.compile(r"[a-z][a-z0-9]*(([._]|__|-+)[a-z0-9]+)*")
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
@@ -41,33 +42,43 @@ def read(syntax: Syntax) -> tuple[ins.Instruction, ...]:
 
 def instruction(line: Line, escape: str) -> ins.Instruction:
     """One instruction of one line."""
-    keyword = line.keyword.text.upper()
-    reader = _READERS.get(keyword)
-    if reader is None:
-        raise wrong(
-            f"unknown instruction {line.keyword.text!r}",
-            line.place(line.keyword),
-            hint=did_you_mean(line.keyword.text, _READERS),
-        )
     try:
-        return reader(_Reading(line, escape, keyword))
+        return _read(line, escape)
     except NotStrings as error:
         raise wrong(
-            f"{keyword} has a JSON array with {error} in it",
+            f"{line.keyword.text.upper()} has a JSON array with {error} in it",
             line.range,
             hint="every element is a string in double quotes",
         ) from error
 
 
+def _read(line: Line, escape: str) -> ins.Instruction:
+    """The same, with NotStrings for a JSON array that has something else."""
+    keyword = line.keyword.text.upper()
+    reader = _READERS.get(keyword)
+    if reader is None:
+        raise wrong(
+            f"unknown instruction {line.keyword.text!r}",
+            line.range,
+            hint=did_you_mean(line.keyword.text, _READERS),
+        )
+    return reader(_Reading(line, escape, keyword))
+
+
 def trigger(text: str, escape: str, place: Range) -> ins.Instruction:
     """The instruction of an ONBUILD, read when a build begins with its image; its place is that of the FROM."""
+    line = _trigger_line(text, escape, place)
+    try:
+        return replace(instruction(line, escape), range=place)
+    except DockerfileError as error:
+        raise wrong(f"ONBUILD {unplaced(error)}", place, hint=error.hint) from error
+
+
+def _trigger_line(text: str, escape: str, place: Range) -> Line:
     syntax = parse(text if escape == "\\" else f"# escape={escape}\n{text}")
     if len(syntax.lines) != 1:
         raise wrong(f"ONBUILD has {len(syntax.lines)} instructions behind it: {text!r}", place, hint="it takes one")
-    try:
-        return replace(instruction(syntax.lines[0], syntax.escape), range=place)
-    except DockerfileError as error:
-        raise wrong(f"ONBUILD {unplaced(error)}", place, hint=error.hint) from error
+    return syntax.lines[0]
 
 
 def duration(text: str) -> int:
@@ -180,7 +191,8 @@ def _from(at: _Reading) -> ins.From:
     name = words[2].lower()
     if not _STAGE.fullmatch(name):
         raise at.fail(
-            f"names the stage {words[2]!r}", "a name begins with a letter and has letters, digits, '-', '_' and '.'"
+            f"names the stage {words[2]!r}",
+            "a name begins with a letter and has letters and digits, with '-', '.', '_' or '__' between them",
         )
     return ins.From(text=at.text, range=at.range, image=words[0], stage=name, platform=platform)
 
@@ -325,8 +337,22 @@ def _onbuild(at: _Reading) -> ins.Onbuild:
     if inner in ("ONBUILD", "FROM", "MAINTAINER"):
         raise at.fail(f"has {inner} behind it", "ONBUILD, FROM and MAINTAINER cannot be triggers")
     text = at.rest + "".join(f"\n{document.content}{document.name}" for document in at.line.heredocs)
-    trigger(text, at.escape, at.range)
-    return ins.Onbuild(text=at.text, range=at.range, trigger=text)
+    return ins.Onbuild(text=at.text, range=at.range, trigger=text, fault=_fault(text, at))
+
+
+def _fault(text: str, at: _Reading) -> str:
+    """What is wrong with a trigger, in words: an error only of builds that begin with the image, but for what BuildKit minds at once.
+
+    That is DockerfileError for the pairs of ENV and LABEL, NotStrings for a JSON array.
+    """
+    line = _trigger_line(text, at.escape, at.range)
+    try:
+        _read(line, at.escape)
+    except DockerfileError as error:
+        if line.keyword.text.upper() in ("ENV", "LABEL") and line.rest and not line.flags:
+            raise wrong(f"ONBUILD {unplaced(error)}", at.range, hint=error.hint) from error
+        return unplaced(error)
+    return ""
 
 
 _READERS: dict[str, Callable[[_Reading], ins.Instruction]] = {

@@ -201,9 +201,13 @@ class Healthcheck(Written):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Onbuild(Written):
-    """An instruction that is executed when another build begins with the image; ``trigger`` is its text, heredocs included."""
+    """An instruction that is executed when another build begins with the image; ``trigger`` is its text, heredocs included.
+
+    ``fault`` says what will be wrong with it then; it is empty where nothing is.
+    """
 
     trigger: str
+    fault: str = ""
 
 
 Instruction = (

@@ -116,8 +116,11 @@ class Linter:
 
 def check_text(linter: Linter, text: str, syntax: Syntax, read: Sequence[ins.Instruction]) -> None:
     """Report what can be seen without knowing any image or argument."""
-    for line in syntax.empty_continuations:
-        linter.report("NoEmptyContinuation", "an empty line inside an instruction", Range(line, 1, line, 1))
+    for first, *more in syntax.empty_continuations:
+        message = "an empty line inside an instruction"
+        if more:
+            message = f"empty lines inside an instruction: {', '.join(map(str, (first, *more)))}"
+        linter.report("NoEmptyContinuation", message, Range(first, 1, first, 1))
     begun = next((index for index, one in enumerate(read) if isinstance(one, ins.From)), 0)
     _casing(linter, read[begun:])
     names: set[str] = set()

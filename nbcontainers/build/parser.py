@@ -15,7 +15,8 @@ from .words import NotStrings, Word, flags, json_array
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
 _DIRECTIVES = frozenset({"syntax", "escape", "check"})
 _HEREDOC = re.compile(r"(\d*)<<(-?)([^<]*)")
-_LOOSE = re.compile(r"<<[\t\n\v\f\r ]+")  # BuildKit takes the spaces away, whatever the words around them
+_LOOSE = re.compile(r"<<[\t\n\v\f\r ]+")
+_HELD = "\0"  # for spaces behind <<: BuildKit lets the word go on there, and a "-" behind them belongs to the name
 _KEYWORD_END = re.compile(r"[\t\v\f\r ]")
 _TABS = re.compile(r"^\t+", re.MULTILINE)
 
@@ -68,12 +69,12 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Syntax:
-    """A parsed Dockerfile: its lines, its escape character, its directives, and where a continuation has an empty line."""
+    """A parsed Dockerfile: its lines, its escape character, its directives, and the empty lines in each instruction that has some."""
 
     lines: tuple[Line, ...]
     escape: str
     directives: tuple[tuple[str, str], ...]
-    empty_continuations: tuple[int, ...]
+    empty_continuations: tuple[tuple[int, ...], ...]
 
 
 def parse(text: str) -> Syntax:
@@ -110,7 +111,7 @@ class _Parser:
         self.number = 0
         self.escape = "\\"
         self.directives: dict[str, str] = {}
-        self.empty: list[int] = []
+        self.empty: list[tuple[int, ...]] = []
 
     def parse(self) -> Syntax:
         found: list[Line] = []
@@ -163,11 +164,12 @@ class _Parser:
         text, goes_on = self.continued(stripped)
         parts, starts, places = [text], [0], [(first, len(line) - len(stripped) + 1)]
         length = len(text)
+        empty: list[int] = []
         while goes_on and self.number < len(self.lines):
             line = self.next()
             stripped = line.lstrip(SPACE)
             if not stripped:
-                self.empty.append(self.number)
+                empty.append(self.number)
             if not stripped or stripped[0] == "#":
                 continue
             text, goes_on = self.continued(line)
@@ -175,6 +177,8 @@ class _Parser:
             starts.append(length)
             places.append((self.number, 1))
             length += len(text)
+        if empty:
+            self.empty.append(tuple(empty))
         last = self.lines[self.number - 1].rstrip("\r")
         return Span("".join(parts), tuple(starts), tuple(places), Range(*places[0], self.number, len(last) + 1))
 
@@ -215,8 +219,10 @@ class _Parser:
             return ()
         try:
             # BuildKit takes the whole line, with quotes and escapes in place, and knows only the backslash here.
-            words = expand(_LOOSE.sub("<<", span.text), {}, keep_quotes=True, keep_escapes=True, keep_unset=True).words
-            names = [found for word in words if (found := heredoc_name(word))]
+            words = expand(
+                _LOOSE.sub("<<" + _HELD, span.text), {}, keep_quotes=True, keep_escapes=True, keep_unset=True
+            ).words
+            names = [found for word in words if (found := heredoc_name(word.replace(_HELD, " ")))]
         except BadExpansion:
             return ()
         return tuple(self.document(span, *name) for name in names)

@@ -17,7 +17,7 @@ from ..events import Observer, Warned
 from ..oci.descriptor import DOCKER_LAYER_GZIP, LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, Descriptor, Digest
 from ..oci.image import Manifest
 from ..store.store import Store
-from .execute import Tree
+from .layers import Tree
 from .records import Made
 
 CONFIG_TYPE = "application/vnd.nbcontainers.buildcache.v1+json"

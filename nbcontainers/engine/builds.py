@@ -48,7 +48,7 @@ class Builds(Images):
             DockerfileError: the text cannot be built; ``lines`` says where.
             BuildError: a RUN failed; it has the step, its lines, the exit code and the end of the output.
         """
-        from ..build import solver
+        from ..build import whole
         from ..build.execute import Settings
         from ..build.sharing import Sharing
         from . import caching, outputs
@@ -76,7 +76,7 @@ class Builds(Images):
             caching.opened(self.store, caches, on_event) as places,
         ):
             sharing = Sharing(places, inline=any(goal.kind == "inline" for goal in goals))
-            result = solver.build(  # what is built is not collected before it is tagged: for that is the lease
+            result = whole.build(  # what is built is not collected before it is tagged: for that is the lease
                 prepared.text,
                 store=self.store,
                 runtime=self._runtime,

@@ -15,7 +15,7 @@ from ..runtime.networks import Networks
 from ..runtime.process import Runtime
 from . import networking as files_of
 from . import networks as definitions
-from . import networkwords
+from . import networkwords, whereabouts
 from .networking import Networking, Place
 from .networks import NetworkFiles
 from .publish import Port
@@ -105,9 +105,11 @@ def describe(networking: Networking, state: ContainerState, files: NetworkFiles,
     if networking.mode in ("none", "host"):
         networks[networking.mode] = _endpoint(files.find(networking.mode), Place(network=networking.mode), None)
     default = networks.get(definitions.DEFAULT, {})  # which Docker tells of a second time
-    first = {key: default.get(key, "") for key in ("Gateway", "IPAddress", "MacAddress")}
+    words = ("EndpointID", "Gateway", "IPAddress", "IPv6Gateway", "GlobalIPv6Address", "MacAddress")
+    first = {key: default.get(key, "") for key in words}
+    first |= {key: default.get(key, 0) for key in ("IPPrefixLen", "GlobalIPv6PrefixLen")}
     ports = bindings(state.ports) if state.pid else {}
-    return {"Ports": ports, **first, "IPPrefixLen": default.get("IPPrefixLen", 0), "Networks": networks}
+    return {**whereabouts.sandbox(state.pid), "Ports": ports, **first, "Networks": networks}
 
 
 def bindings(ports: Sequence[Port]) -> dict[str, list[dict[str, str]]]:

@@ -12,13 +12,13 @@ from ..events import Output
 from ..oci.image import Image
 from ..oci.reference import Reference
 from ..results import Change, ProcessList, Usage
-from . import connecting, exhaustion, inspect, networking, userns
+from . import connecting, exhaustion, inspect, networking, userns, whereabouts
 from .life import Life
 from .networks import NetworkFiles
 from .publish import Port
 
 if TYPE_CHECKING:
-    from ..runtime.running import Meter
+    from ..runtime.meters import Meter
     from . import carriage
 
 
@@ -129,7 +129,8 @@ class Container(Life):
         connection = networking.load(self._folder)
         networks = self._runtime.networks(self._store.root)
         settings = connecting.describe(connection, state, NetworkFiles(self._store.root), networks)
-        found = inspect.container(state, self.spec, self.asked, self._folder, connection, settings)
+        placed = whereabouts.container(self._store, self._folder, state, self.asked.host_config)
+        found = inspect.container(state, self.spec, self.asked, self._folder, connection, settings, placed)
         if size:
             from . import room
 

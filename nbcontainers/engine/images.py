@@ -15,7 +15,7 @@ from ..oci.descriptor import Descriptor, Digest
 from ..oci.image import History, Image
 from ..oci.reference import Reference
 from ..results import ImageDiff, LayerStack, Pruned
-from . import inspect
+from . import inspect, whereabouts
 from .exchange import Exchange
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Images(Exchange):
         tags = sorted(name.familiar for name in names if name.tag)
         digests = {f"{name.familiar_name}@{self.store.images.tags.read(name).descriptor.digest}" for name in names}
         tagged = max((tag.tagged for tag in self.store.images.tags if tag.reference in names), default=0)
-        return inspect.image(subject, tags, sorted(digests), tagged)
+        return inspect.image(subject, tags, sorted(digests), whereabouts.image(self.store, subject), tagged)
 
     def save(
         self,

@@ -1,9 +1,9 @@
-"""What ``inspect`` prints: Docker's JSON keys for what we know, and no key for what we do not."""
+"""What ``inspect`` prints: Docker's JSON keys for what we know, and no key for what we do not (docs/inspect.md says which, and why)."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,16 @@ from .connecting import bindings
 from .mounts import MountPoint
 from .networking import Networking
 
+_UNSET = {
+    **dict.fromkeys(("User", "WorkingDir"), ""),
+    **dict.fromkeys(("Env", "Cmd", "Entrypoint", "ExposedPorts", "Volumes", "OnBuild", "Labels")),
+}
 
-def image(subject: Image, tags: Sequence[str], digests: Sequence[str], tagged: float = 0.0) -> dict[str, Any]:
-    """An image, with the familiar names that it goes by: those with a tag, and those with a digest.
+
+def image(
+    subject: Image, tags: Sequence[str], digests: Sequence[str], placed: Mapping[str, Any], tagged: float = 0.0
+) -> dict[str, Any]:
+    """An image, with the familiar names that it goes by (those with a tag, and those with a digest), and where it lies.
 
     Source: Docker Engine API 1.45, ImageInspect.
     """
@@ -28,7 +35,7 @@ def image(subject: Image, tags: Sequence[str], digests: Sequence[str], tagged: f
         "RepoDigests": list(digests),
         "Created": subject.config.created,
         "Author": subject.config.author,
-        "Config": subject.config.config.to_json(),
+        "Config": {**_UNSET, **subject.config.config.to_json()},
         "Architecture": subject.config.platform.architecture,
         "Variant": subject.config.platform.variant,
         "Os": subject.config.platform.os,
@@ -39,7 +46,8 @@ def image(subject: Image, tags: Sequence[str], digests: Sequence[str], tagged: f
         "Comment": subject.config.history[-1].comment if subject.config.history else "",
         "DockerVersion": "",
         "VirtualSize": subject.size,
-        "GraphDriver": {"Name": "overlay", "Data": {"Layers": [chain.hex for chain in subject.chain_ids]}},
+        "Annotations": dict(subject.manifest.annotations) or None,
+        **placed,
         "Metadata": {"LastTagTime": moment(tagged)},
     }
 
@@ -50,9 +58,10 @@ def container(
     asked: Asked,
     folder: Path,
     connection: Networking,
-    settings: dict[str, Any],
+    settings: Mapping[str, Any],
+    placed: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """A container, with its NetworkSettings. Source: Docker Engine API 1.45, ContainerInspectResponse."""
+    """A container, with its NetworkSettings and where it lies. Source: Docker Engine API 1.45, ContainerInspectResponse."""
     process = spec.process
     return {
         "Id": state.id,
@@ -78,6 +87,8 @@ def container(
         "Platform": "linux",
         "Image": state.image_id,
         "LogPath": str(folder / "log"),
+        "AppArmorProfile": process.apparmor_profile,
+        **placed,
         "HostConfig": {
             "RestartPolicy": {"Name": state.restart[0], "MaximumRetryCount": state.restart[1]},
             "LogConfig": {
@@ -114,7 +125,11 @@ def container(
             **asked.config,
             "WorkingDir": process.cwd,
             "Labels": dict(state.labels),
+            "AttachStdin": state.interactive and not state.detached,
+            "AttachStdout": not state.detached,
+            "AttachStderr": not state.detached,
             "OpenStdin": state.interactive,
+            "StdinOnce": state.interactive and not state.detached,
             "Tty": process.terminal,
         },
         "NetworkSettings": settings,

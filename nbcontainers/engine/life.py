@@ -271,15 +271,13 @@ class Life(Kept):
 
     def _remove(self, state: ContainerState, *, volumes: bool) -> None:
         """Remove it, which has ended."""
-        from ..runtime import state as states
-
         points = self.asked.mounts if volumes else ()
         self._names.departed.append(state)  # before it is gone: who watches it finds out how it ended
         if self._started is not None:
             self._started.close()
             self._started = None
         self._store.snapshots.remove(self.id)
-        states.remove(self._folder)
+        self._store.rubbish.take(str(self._folder))
         self._names.release(self.id, state.name)
         userns.release(self._store.root, self.id)
         volumes_.forget(self._store, self._names, points)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..errors import Conflict, NotFound
 from ..results import ContainerState
+from ..store.rubbish import Rubbish
 from . import options
 
 DEPARTED = 32  # containers that are remembered when they are gone
@@ -37,10 +38,11 @@ class ContainerNames:
     ``departed`` are the last states of those that this process has removed, the latest last: nothing on disk tells of them.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, rubbish: Rubbish) -> None:
         self.departed: deque[ContainerState] = deque(maxlen=DEPARTED)
         self.folders = root / "containers"
         self._names = root / "names"
+        self._rubbish = rubbish
         self.folders.mkdir(exist_ok=True)
         self._names.mkdir(exist_ok=True)
 
@@ -72,7 +74,7 @@ class ContainerNames:
         link = f"{self._names}/{name}"
         with contextlib.suppress(FileNotFoundError):
             if os.readlink(link) == container:
-                os.unlink(link)
+                self._rubbish.take(link)
 
     def find(self, word: str) -> str:
         """The ID of the container that a name, an ID or the beginning of an ID stands for.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import NBContainersError
+from ..linux import capabilities
 from ..oci.descriptor import Platform
 from ..oci.image import ContainerConfig
 from ..oci.resources import Resources
@@ -21,8 +22,8 @@ def host_config(options: RunOptions, modes: Modes) -> dict[str, Any]:
     return {
         "Binds": list(options.get("volumes", ())) or None,
         "VolumesFrom": list(options.get("volumes_from", ())) or None,
-        "CapAdd": list(options.get("cap_add", ())) or None,
-        "CapDrop": list(options.get("cap_drop", ())) or None,
+        "CapAdd": list(map(_capability, options.get("cap_add", ()))) or None,
+        "CapDrop": list(map(_capability, options.get("cap_drop", ()))) or None,
         "GroupAdd": list(options.get("group_add", ())) or None,
         "CgroupnsMode": modes.cgroupns,
         "CgroupParent": options.get("cgroup_parent") or "",
@@ -31,17 +32,22 @@ def host_config(options: RunOptions, modes: Modes) -> dict[str, Any]:
         "UTSMode": modes.uts,
         "UsernsMode": modes.userns.word,
         "Privileged": options.get("privileged", False),
+        "PublishAllPorts": options.get("publish_all", False),
         "SecurityOpt": list(options.get("security_opt", ())) or None,
         "OomScoreAdj": options.get("oom_score_adj") or 0,
         "ShmSize": words.size(options.get("shm_size") or 64 << 20),
         "Sysctls": words.pairs(options.get("sysctl", ()), "kernel parameter") or None,
         "Annotations": words.pairs(options.get("annotation", ()), "annotation") or None,
         "Ulimits": [_ulimit(entry) for entry in rlimits(options.get("ulimit", ()))] or None,
-        "Devices": list(options.get("device", ())) or None,
+        "Devices": list(options.get("device", ())),
         "DeviceCgroupRules": list(options.get("device_cgroup_rule", ())) or None,
         "Runtime": "nbcontainers",
         "Isolation": "",
     }
+
+
+def _capability(word: str) -> str:
+    return "ALL" if word.strip().upper() == "ALL" else capabilities.parse(word)
 
 
 def _ulimit(entry: Rlimit) -> dict[str, Any]:

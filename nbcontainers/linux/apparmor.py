@@ -1,6 +1,6 @@
 """AppArmor as far as containers need it: whether it is active, and which profiles are loaded.
 
-Source: Documentation/admin-guide/LSM/apparmor.rst; the change itself is made at exec, by ``runtime.init.confine``.
+Source: Documentation/admin-guide/LSM/apparmor.rst; the change itself is made at exec, by ``runtime.becoming.confine``.
 """
 
 from __future__ import annotations

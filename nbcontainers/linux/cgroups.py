@@ -1,7 +1,6 @@
 """One cgroup per container behind one interface, on cgroup v1, v2 and hybrids of both.
 
-``detect`` finds, by trying, in which directories this process can make groups: below its *own* cgroup in each hierarchy, so that
-what limits this process (a pod, a batch job, a service) limits its containers too. ``Hierarchy.plan`` then says with plain
+``hierarchies.detect`` finds, by trying, in which directories this process can make groups. ``Hierarchy.plan`` then says with plain
 strings what has to be made and written, so that the process that starts a container needs no more than mkdir, open and write.
 
 What kernels demand, and so what is done here:
@@ -51,8 +50,7 @@ _LIMITS = {
     "cpuset": "choice of processors",
     "io": "block io limit",
 }
-_OWN_WORDS = {"blkio": "io"}  # what v1 calls it, and v2
-_SWAP = {"memory.memsw.limit_in_bytes", "memory.swap.max"}
+SWAP = {"memory.memsw.limit_in_bytes", "memory.swap.max"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +115,7 @@ class Hierarchy:
             directory = self._directory(controller, name)
             directories[directory] = None
             for file, text in self._writes(controller, limits):
-                if self.swap or file not in _SWAP:
+                if self.swap or file not in SWAP:
                     writes.append((f"{directory}/{file}", text))
         oom = ""
         if "memory" in self.controllers:
@@ -138,7 +136,7 @@ class Hierarchy:
         """What holds a group to its device rules where there is no v1 controller that takes them."""
         if "devices" not in self.controllers or "devices" in self.parents:
             return None
-        return self._directory("devices", name), _device_program(tuple(limits.devices))
+        return self._directory("devices", name), device_program(tuple(limits.devices))
 
     def change(
         self, name: str, limits: Resources, places: Sequence[str]
@@ -166,7 +164,7 @@ class Hierarchy:
                     (file, text or groups.read(f"{directory}/{file}") or groups.read(f"{above}/{file}"))
                     for file, text in words.items()
                 )
-            yield directory, tuple((file, text) for file, text in writes if self.swap or file not in _SWAP)
+            yield directory, tuple((file, text) for file, text in writes if self.swap or file not in SWAP)
 
     def below(self, parent: str) -> tuple[Hierarchy, tuple[str, ...]]:
         """(where groups are made below another one, the directories that were made for that now, outer ones first).
@@ -194,9 +192,9 @@ class Hierarchy:
                         os.mkdir(place, 0o755)
                         made.append(place)
                     if controller == "cpuset":
-                        _fill_cpuset(place)
+                        groups.fill_cpuset(place)
                     elif controller == UNIFIED:
-                        enabled = _switch_on(place, {})
+                        enabled = groups.switch_on(place, {}, V2)
                         controllers -= {word for word in V2 if word not in self.parents} - enabled
             except OSError as error:
                 for directory in reversed(made):
@@ -332,13 +330,6 @@ class Hierarchy:
         return there
 
 
-def _fill_cpuset(directory: str) -> None:
-    """A new v1 cpuset is empty, and then nobody can join it or a group below it."""
-    for name in ("cpuset.cpus", "cpuset.mems"):
-        if not groups.read(f"{directory}/{name}"):
-            groups.write(f"{directory}/{name}", groups.read(f"{os.path.dirname(directory)}/{name}"))
-
-
 def explain(path: str, text: str, error: OSError) -> NBContainersError:
     """The error to raise where the kernel refused a write of a plan: what was asked, why not, and what to do."""
     file = os.path.basename(path)
@@ -356,134 +347,7 @@ def explain(path: str, text: str, error: OSError) -> NBContainersError:
     return NBContainersError(f"the kernel refused to set {file} to {text!r}: {error.strerror}", hint=hint)
 
 
-def detect(root: str = "/sys/fs/cgroup", proc: str = "/proc/self") -> Hierarchy:
-    """Find by trying where this process can make groups; each try is taken back, but for v2 controllers switched on.
-
-    ``root`` is above all mounts of cgroup file systems, and ``proc`` holds this process's ``cgroup`` and ``mountinfo``.
-    """
-    parents: dict[str, str] = {}
-    tops: dict[str, str] = {}
-    refusals: dict[str, str] = {}
-    controllers: set[str] = set()
-    swap = False
-    for controller, (top, own) in _own(root, proc).items():
-        directory, enabled = own, {controller}
-        try:
-            if controller == UNIFIED:
-                directory, enabled = _v2_place(own, top, refusals)
-            with _trial(directory) as trial:
-                if controller == "devices":
-                    for file, text in rules.DEVICES:
-                        groups.write(f"{trial}/{file}", text)
-                names = {f"{place}/{file}" for place in (trial, directory) for file in _SWAP}
-                swap |= "memory" in enabled and any(map(os.path.exists, names))
-        except OSError as error:
-            why = f"no group can be made in {directory}: {error.strerror}"
-            refusals.update(dict.fromkeys(V2 if controller == UNIFIED else [controller], why))
-            continue
-        parents[controller] = directory
-        tops[controller] = top
-        controllers |= enabled
-    version: Version = "none"
-    if set(parents) == {UNIFIED}:
-        version = "v2"
-    elif parents:
-        version = "hybrid" if UNIFIED in parents else "v1"
-    if "devices" not in controllers and UNIFIED in parents:
-        try:
-            with _trial(parents[UNIFIED]) as trial:
-                devicefilter.attach(trial, _device_program(()))
-            controllers.add("devices")
-        except OSError as error:
-            refusals["devices"] = f"cgroup v2 filters devices by a program, which the kernel refuses: {error.strerror}"
-    kept = {key: why for key, why in refusals.items() if key not in controllers}
-    return Hierarchy(
-        version=version, controllers=frozenset(controllers), parents=parents, refusals=kept, swap=swap, tops=tops
-    )
-
-
 @functools.lru_cache(maxsize=16)
-def _device_program(own: tuple[DeviceRule, ...]) -> bytes:
+def device_program(own: tuple[DeviceRule, ...]) -> bytes:
+    """Docker's device rules and a container's own, compiled for cgroup v2."""
     return devicefilter.program(rules.device_rules(Resources(devices=own)))
-
-
-@contextlib.contextmanager
-def _trial(directory: str) -> Iterator[str]:
-    path = f"{directory}/{PREFIX}trial-{os.getpid()}-{time.monotonic_ns()}"
-    os.mkdir(path, 0o755)
-    try:
-        yield path
-    finally:
-        os.rmdir(path)
-
-
-def _v2_place(own: str, top: str, refusals: dict[str, str]) -> tuple[str, set[str]]:
-    """Where groups with controllers can be made, and which: our own cgroup or one above it, else our own without any."""
-    place, enabled = own, _switch_on(own, refusals)
-    while not enabled and place != top and not _limited(place):
-        place = os.path.dirname(place)
-        try:
-            enabled = _switch_on(place, {})
-        except OSError:  # not ours to write in, and what is above it is not either
-            break
-    return (place, enabled) if enabled else (own, set())
-
-
-def _limited(directory: str) -> bool:
-    """Whether a container would get more memory or processor time by not being below this group.
-
-    Counts of processes do not matter: systemd gives every service and scope one, and the slices above hold another.
-    """
-    words = {
-        name: groups.read(f"{directory}/{name}") for name in ("memory.max", "memory.high", "cpu.max", "cpuset.cpus")
-    }
-    return any(text and not text.startswith("max") for text in words.values())
-
-
-def _switch_on(directory: str, refusals: dict[str, str]) -> set[str]:
-    """The v2 controllers that groups below the directory have, after switching on what can be."""
-    if not os.access(f"{directory}/cgroup.procs", os.W_OK):
-        # Whoever moves a process writes there, too: it is above both the old place and the new one.
-        raise PermissionError(errno.EACCES, "its cgroup.procs is not writable")
-    enabled = set(groups.read(f"{directory}/cgroup.subtree_control").split())
-    for controller in groups.read(f"{directory}/cgroup.controllers").split():
-        if controller in enabled or controller not in V2:
-            continue
-        try:
-            groups.write(f"{directory}/cgroup.subtree_control", f"+{controller}")
-            enabled.add(controller)
-        except OSError as error:
-            why = f"{directory}/cgroup.subtree_control: {error.strerror}"
-            if error.errno == errno.EBUSY:
-                why = f"{directory} holds processes, so cgroup v2 limits no group below it"
-            refusals[controller] = why
-    return enabled & set(V2)
-
-
-def _canonical(controller: str) -> str:
-    return _OWN_WORDS.get(controller, controller)
-
-
-def _own(root: str, proc: str) -> Mapping[str, tuple[str, str]]:
-    """Per v1 controller and for the v2 tree, as far as it is mounted and there: its top, and our own cgroup's directory."""
-    own: dict[str, str] = {}
-    for line in groups.read(f"{proc}/cgroup").splitlines():
-        _, names, path = line.split(":", 2)
-        own.update(dict.fromkeys(map(_canonical, names.split(",")) if names else [UNIFIED], path))
-    found: dict[str, tuple[str, str]] = {}
-    for line in groups.read(f"{proc}/mountinfo").splitlines():
-        fields, _, rest = line.partition(" - ")
-        kind, _, options = rest.split(" ", 2)
-        top, point = fields.split(" ")[3:5]
-        if kind not in {"cgroup", "cgroup2"} or not f"{point}/".startswith(f"{root}/"):
-            continue
-        words = [UNIFIED] if kind == "cgroup2" else map(_canonical, options.rpartition(" ")[2].split(","))
-        for name in words:
-            # Without a cgroup namespace a container's mount shows a part of the tree, and the path is the whole one.
-            place = own.get(name, "") if name == UNIFIED or name in V1 else ""
-            if not place or not f"{place}/".startswith(f"{top.rstrip('/')}/"):
-                continue
-            directory = point + place[len(top.rstrip("/")) :].rstrip("/")
-            if os.path.isdir(directory):
-                found.setdefault(name, (point, directory))
-    return found

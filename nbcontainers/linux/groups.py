@@ -10,7 +10,7 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..errors import Conflict, HostError
 
@@ -99,6 +99,36 @@ def remove(directory: str) -> bool:
                 return False
             raise
     return True
+
+
+def fill_cpuset(directory: str) -> None:
+    """A new v1 cpuset is empty, and then nobody can join it or a group below it."""
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        if not read(f"{directory}/{name}"):
+            write(f"{directory}/{name}", read(f"{os.path.dirname(directory)}/{name}"))
+
+
+def switch_on(directory: str, refusals: dict[str, str], wanted: Collection[str]) -> set[str]:
+    """Those of the ``wanted`` v2 controllers that groups below the directory have, after switching on what can be.
+
+    ``refusals`` gets why another cannot.
+    """
+    if not os.access(f"{directory}/cgroup.procs", os.W_OK):
+        # Whoever moves a process writes there, too: it is above both the old place and the new one.
+        raise PermissionError(errno.EACCES, "its cgroup.procs is not writable")
+    enabled = set(read(f"{directory}/cgroup.subtree_control").split())
+    for controller in read(f"{directory}/cgroup.controllers").split():
+        if controller in enabled or controller not in wanted:
+            continue
+        try:
+            write(f"{directory}/cgroup.subtree_control", f"+{controller}")
+            enabled.add(controller)
+        except OSError as error:
+            why = f"{directory}/cgroup.subtree_control: {error.strerror}"
+            if error.errno == errno.EBUSY:
+                why = f"{directory} holds processes, so cgroup v2 limits no group below it"
+            refusals[controller] = why
+    return enabled & set(wanted)
 
 
 def read(path: str) -> str:

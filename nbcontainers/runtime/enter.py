@@ -19,7 +19,7 @@ import sys
 
 from ..linux import syscalls
 from ..linux.syscalls import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS
-from . import groups, init, remapped
+from . import becoming, groups, init, remapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,15 +113,15 @@ def _become(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, chann
             _read_nothing(stdio)
         os.close(root)
         stage = "user"
-        uid, gid, groups, home = init.identify(plan)
+        uid, gid, groups, home = becoming.identify(plan)
         stage = "identity"
-        init.own_streams(uid, gid)
+        becoming.own_streams(uid, gid)
         if not plan["no_new_privs"]:
             stage = "seccomp"
             init.guard(plan, channel, (uid, gid, groups))
         stage = "identity"
-        init.bound(plan["capabilities"])
-        init.become(plan, uid, gid, groups)
+        becoming.bound(plan["capabilities"])
+        becoming.become(plan, uid, gid, groups)
         stage = "working directory"
         os.chdir(plan["cwd"])
         os.getcwd()  # refuses a directory that does not lie below the root (CVE-2024-21626)
@@ -134,7 +134,7 @@ def _become(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, chann
         stage = "parent"
         init.tie_to_shim(go)
         stage = "exec"
-        init.execute(plan, home, report)
+        becoming.execute(plan, home, report)
     except BaseException as error:
         init.tell(report, stage, error)
     finally:

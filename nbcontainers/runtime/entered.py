@@ -13,7 +13,7 @@ import select
 import sys
 
 from ..linux import syscalls
-from . import enter, init, remapped, terminal
+from . import becoming, enter, remapped, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Entered:
         os.close(self._report)
         self._report = -1
         self._said = self._said.removeprefix(terminal.TERMINAL) if self._terminal else self._said
-        if self._said == init.EXECUTES:
+        if self._said == becoming.EXECUTES:
             self._tell(("started", self.pid), self._terminal)
             self._let_go_of_terminal()
         elif not self.pid:
@@ -146,7 +146,7 @@ class Entered:
         self._close_go()
         code = os.waitstatus_to_exitcode(status)
         code = 128 - code if code < 0 else code
-        if self._said == init.EXECUTES:
+        if self._said == becoming.EXECUTES:
             self._is_over = True
             self._tell(("exited", code), [])
         else:
@@ -155,7 +155,7 @@ class Entered:
     def _fail(self, code: int) -> None:
         self._close_go()
         self._let_go_of_terminal()
-        told = self._said.removeprefix(init.EXECUTES)
+        told = self._said.removeprefix(becoming.EXECUTES)
         words = f"the command was ended (status {code}) before it ran"
         message = marshal.loads(told) if told else ("start", 0, words, 125)  # noqa: S302 - written by our own child
         self._is_over = True

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import HostError
-from ..linux import capabilities, cgroups, idmap, mapping
+from ..linux import capabilities, cgroups, hierarchies, idmap, mapping
 from ..linux.idmap import Identity
 from ..results import Check, HostReport
 from . import spawn
@@ -174,7 +174,7 @@ def _probe(wanted: str, users: str) -> Host:
     refused = _try_range(ranged) if "user namespace" in holds else "no user namespace"
     tier = _chosen(wanted, users, _possible(holds, ranged=not refused))
     userns = tier != "T0"
-    hierarchy = cgroups.detect()
+    hierarchy = hierarchies.detect()
     return Host(
         tier=tier,
         # Without namespaces the store does what it can as who we are.

@@ -8,25 +8,20 @@ exec happened. Imports only what keeps the zygote small, and nothing once the ro
 from __future__ import annotations
 
 import _socket
-import errno
 import fcntl
 import marshal
 import os
 import resource
 import select
-import stat
 import sys
 
-from ..linux import recorded, syscalls
+from ..linux import syscalls
 from ..linux.syscalls import (
-    PR_CAP_AMBIENT,
-    PR_CAP_AMBIENT_CLEAR_ALL,
-    PR_CAPBSET_DROP,
     PR_SET_DUMPABLE,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
 )
-from . import remapped, rootfs, terminal, user
+from . import becoming, remapped, rootfs, terminal
 from .identity import supervisor
 
 TYPE_CHECKING = False
@@ -40,16 +35,9 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
-EXECUTES = b"x"
 READY = b"r"
-_DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # include/uapi/linux/sockios.h, if.h
-_MOST_USERS = 1 << 24  # bytes of a passwd or group file: some 200,000 people
 _HIGH = 200  # above every descriptor that a shim has open
-
-
-class Refused(Exception):
-    """The command cannot be run: its text is Docker's, its second argument the exit code."""
 
 
 def run(
@@ -133,10 +121,10 @@ def run(
         if shelf >= 0:
             os.close(shelf)
         at("user")
-        uid, gid, groups, home = identify(plan)
+        uid, gid, groups, home = becoming.identify(plan)
         at("working directory")
         os.umask(0o022)
-        make_directory(plan["cwd"], uid, gid, is_recorded=plan["identity"] is not None)
+        becoming.make_directory(plan["cwd"], uid, gid, is_recorded=plan["identity"] is not None)
         if plan["readonly_root"]:
             at("read-only root")
             rootfs.freeze_root(root)
@@ -144,7 +132,7 @@ def run(
         if null >= 0:
             os.close(null)
         at("identity")
-        own_streams(uid, gid)
+        becoming.own_streams(uid, gid)
         if not plan["no_new_privs"]:
             at("seccomp")  # without no_new_privs the kernel wants CAP_SYS_ADMIN for a filter: before they are dropped
             guard(plan, channel, (uid, gid, groups))
@@ -153,7 +141,7 @@ def run(
             # Who is in its pid namespace already and holds as much as it will hold could trace it once it holds no more, and
             # write to its shim through the report pipe.
             syscalls.prctl(PR_SET_DUMPABLE, 0)
-        become(plan, uid, gid, groups)
+        becoming.become(plan, uid, gid, groups)
         at("working directory")
         os.chdir(plan["cwd"])
         os.getcwd()  # refuses a directory that does not lie below the root (CVE-2024-21626)
@@ -166,7 +154,7 @@ def run(
         at("parent")
         tie_to_shim(go)
         at("exec")
-        execute(plan, home, report)
+        becoming.execute(plan, home, report)
     except BaseException as error:
         tell(report, stage, error)
     finally:
@@ -180,7 +168,7 @@ def prepare(pattern: Pattern, at: Callable[[str], None]) -> tuple[int, int]:
     if pattern["loopback"]:
         raise_loopback()
     at("identity")
-    bound(pattern["capabilities"])
+    becoming.bound(pattern["capabilities"])
     return made
 
 
@@ -213,7 +201,7 @@ def wait(pattern: Pattern, end: int) -> NoReturn:
 def tell(report: int, stage: str, error: BaseException) -> None:
     """Say through the report pipe at which stage what went wrong."""
     number, code, words = 0, 125, str(error) or type(error).__name__
-    if isinstance(error, Refused):
+    if isinstance(error, becoming.Refused):
         words, code = error.args
     elif isinstance(error, OSError) and error.errno:
         number = error.errno
@@ -224,7 +212,7 @@ def tell(report: int, stage: str, error: BaseException) -> None:
 
 def cause(report: bytes, ended_by: str, code: int, out_of_memory: bool) -> tuple[str, int, str, int]:
     """Why a report says that there was no exec: (stage, errno, message, exit code). What ended the process is its shim's to know."""
-    told = report.removeprefix(EXECUTES)
+    told = report.removeprefix(becoming.EXECUTES)
     if told:
         found: tuple[str, int, str, int] = marshal.loads(told)  # noqa: S302 - written by our own init
         return found
@@ -315,146 +303,3 @@ def limit(plan: Plan) -> None:
         os.close(descriptor)
     for number, soft, hard in plan["rlimits"]:
         resource.setrlimit(number, (soft, hard))
-
-
-def identify(plan: Plan) -> tuple[int, int, list[int], str]:
-    """(uid, gid, groups, home): those of the user word, else the plan's ids with the home that passwd has for them."""
-    passwd, group = _content("/etc/passwd"), _content("/etc/group")
-    if plan["user"]:
-        uid, gid, groups, home = user.look_up(plan["user"], passwd, group)
-    else:
-        uid, gid, groups = plan["ids"]
-        home = user.look_up(str(uid), passwd, b"")[3]
-    return uid, gid, user.with_groups(groups, plan["groups"], group), home
-
-
-def _content(path: str) -> bytes:
-    """A file of the image, empty where there is none; never a pipe or a device, which could hold a start up for ever."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
-        return b""
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            return b""
-        if status.st_size > _MOST_USERS:
-            raise Refused(
-                f"the image's {path} has {status.st_size} bytes, more than the {_MOST_USERS} that are read of it", 125
-            )
-        parts = []
-        while part := os.read(descriptor, 1 << 16):
-            parts.append(part)
-        return b"".join(parts)
-    finally:
-        os.close(descriptor)
-
-
-def make_directory(path: str, uid: int, gid: int, *, is_recorded: bool) -> None:
-    """Make the working directory where it is missing, owned by the user (or recorded as his), as Docker does."""
-    walked = ""
-    for name in path.split("/"):
-        walked += "/" + name if name else ""
-        if not walked or os.path.isdir(walked):
-            continue
-        os.mkdir(walked, 0o755)
-        if not is_recorded:
-            os.chown(walked, uid, gid)
-        elif (uid, gid) != (0, 0):
-            os.setxattr(walked, recorded.NAME, recorded.text((uid, gid, stat.S_IFDIR | 0o755, 0, 0)))
-
-
-def own_streams(uid: int, gid: int) -> None:
-    """Let the user open /dev/stdout again: a pipe or terminal belongs to its maker. The ids may be none of this namespace:
-    then so be it.
-    """
-    if not uid:
-        return
-    for number in range(3):
-        if stat.S_ISFIFO(os.fstat(number).st_mode) or os.isatty(number):
-            try:
-                os.fchown(number, uid, -1 if os.isatty(number) else gid)  # a terminal's group is tty
-            except OSError as error:
-                if error.errno != errno.EINVAL:
-                    raise
-
-
-def bound(capabilities: int) -> None:
-    """Let no program that is executed gain others than these."""
-    for number in range(64):
-        if not capabilities >> number & 1:
-            try:
-                syscalls.prctl(PR_CAPBSET_DROP, number)
-            except OSError as error:
-                if error.errno == errno.EINVAL:  # the first number that this kernel does not know
-                    break
-                raise
-
-
-def become(plan: Plan, uid: int, gid: int, groups: list[int]) -> None:
-    """Take on the ids and the capabilities, once ``bound``: a user other than root holds none, as in Docker."""
-    syscalls.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-    held = plan["capabilities"] if uid == 0 else 0
-    if plan["identity"] is not None:  # who this is stands in the supervisor's books
-        syscalls.capset(held, held, 0)
-        return
-    try:
-        if plan["sets_groups"]:
-            os.setgroups(groups)
-        os.setresgid(gid, gid, gid)
-        os.setresuid(uid, uid, uid)
-    except OSError as error:
-        if error.errno == errno.EINVAL and plan["uid_map"]:
-            words = f"user {uid}:{gid} cannot be taken on: the user namespace of this host's tier maps root only"
-            raise Refused(words, 125) from error
-        raise
-    syscalls.capset(held, held, 0)
-
-
-def confine(profile: str) -> None:
-    """Have the next exec change to an AppArmor profile; only a process itself can ask for that, and with the ids that it has then.
-
-    Source: Documentation/admin-guide/LSM/apparmor.rst, apparmor(7); proc_pid_attr(5).
-    """
-    for path in ("/proc/self/attr/apparmor/exec", "/proc/self/attr/exec"):
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
-        try:
-            os.write(descriptor, f"exec {profile}".encode())
-        except OSError as error:
-            raise Refused(f"AppArmor profile {profile!r}: {error.strerror}", 125) from error
-        finally:
-            os.close(descriptor)
-        return
-    raise Refused(f"AppArmor profile {profile!r}: /proc/self/attr is not there", 125)
-
-
-def execute(plan: Plan, home: str, report: int) -> NoReturn:
-    """Find the command as Docker does (a name without a slash along PATH) and become it."""
-    env = plan["env"]
-    env.setdefault(b"HOME", os.fsencode(home))
-    args = plan["args"]
-    if plan["apparmor"]:
-        confine(plan["apparmor"])
-    path = args[0] if b"/" in args[0] else _along_path(args[0], env.get(b"PATH", _DEFAULT_PATH))
-    os.write(report, EXECUTES)
-    try:
-        os.execve(path, args, env)
-    except OSError as error:
-        missing = error.errno in {errno.ENOENT, errno.ENOTDIR}
-        words = f'exec: "{os.fsdecode(args[0])}": {(error.strerror or "").lower()}'
-        raise Refused(words, 127 if missing else 126) from error
-
-
-def _along_path(name: bytes, path: bytes) -> bytes:
-    for folder in path.split(b":"):
-        candidate = (folder or b".") + b"/" + name
-        try:
-            found = os.stat(candidate)
-        except OSError:
-            continue
-        if stat.S_ISREG(found.st_mode) and os.access(candidate, os.X_OK):
-            return candidate
-    raise Refused(f'exec: "{os.fsdecode(name)}": executable file not found in $PATH', 127)

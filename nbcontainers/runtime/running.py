@@ -16,16 +16,15 @@ import signal as signals
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from ..errors import Conflict, Detached, NotFound
 from ..events import Observer, Output
-from ..linux import cgroups, counters, smallfiles
-from ..linux.processes import ProcessTreeMeter
-from ..results import ContainerState, NetworkUse, Usage
-from . import log, pausing, processes, shim, state
+from ..linux import cgroups
+from ..results import ContainerState, Usage
+from . import log, meters, pausing, processes, shim, state
 from .attach import Attachment, last_records, read_log
 from .execution import Execution, ask
 
@@ -191,7 +190,7 @@ class Running:
         state.end(extra.get("shim", 0), extra.get("shim_start", 0))
         return self.wait(_PATIENCE_S)
 
-    def meter(self) -> Meter:
+    def meter(self) -> meters.Meter:
         """A meter for many samples; close it. Its samples raise NotFound once the container has ended.
 
         Raises:
@@ -201,10 +200,7 @@ class Running:
         if found.status not in {"running", "paused"}:
             raise _is_not_running(found)
         try:
-            own = found.pid if _has_own_network(found.pid) else 0
-            if extra.get("cgroup_directories"):
-                return self._hierarchy.meter(extra["cgroup"], directories=extra["cgroup_places"], pid=own)
-            return _TreeMeter(found.pid, extra.get("limits") or {}, network=own)
+            return meters.meter(found.pid, extra, self._hierarchy)
         except NotFound:  # it ended just now
             raise _is_not_running(found) from None
 
@@ -315,55 +311,6 @@ class Running:
             os.close(pidfd)
             raise
         return pidfd
-
-
-class Meter(Protocol):
-    """Gives samples of what a container uses, and keeps open between them what that needs."""
-
-    def sample(self) -> Usage:
-        """One sample, now."""
-
-    def close(self) -> None:
-        """Let go of what is open."""
-
-
-class _TreeMeter(ProcessTreeMeter):
-    """Counts over the container's processes; knows the limits that no kernel holds it to."""
-
-    def __init__(self, pid: int, limits: Mapping[str, Any], *, network: int) -> None:
-        super().__init__(pid)
-        self._limits = limits
-        self._network = network
-
-    def sample(self) -> Usage:
-        """One sample, with the limits."""
-        return dataclasses.replace(
-            super().sample(),
-            cpu_limit=self._limits.get("cpus"),
-            memory_limit=self._limits.get("memory"),
-            processes_limit=self._limits.get("pids"),
-            network=self._interfaces(),
-        )
-
-    def _interfaces(self) -> tuple[NetworkUse, ...] | None:
-        if not self._network:
-            return None
-        try:
-            with open(f"/proc/{self._network}/net/dev", "rb") as file:
-                return counters.network(file.read())
-        except OSError as error:
-            if error.errno in smallfiles.NO_ROOM:
-                raise
-            raise NotFound(f"process {self._network} is gone") from error
-
-
-def _has_own_network(pid: int) -> bool:
-    try:
-        return os.stat(f"/proc/{pid}/ns/net").st_ino != os.stat("/proc/self/ns/net").st_ino
-    except PermissionError:  # who may not look at its namespaces knows that they are not his own
-        return True
-    except OSError as error:
-        raise NotFound(f"process {pid} is gone") from error
 
 
 def logs(

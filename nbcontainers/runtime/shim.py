@@ -18,7 +18,7 @@ import os
 import select
 import time
 
-from . import beforehand, birth, collapse, groups, happenings, init, processes, record, terminal
+from . import becoming, beforehand, birth, collapse, groups, happenings, init, processes, record, terminal
 from .birth import Failed
 from .door import Caller, Door
 from .health import Health
@@ -248,7 +248,7 @@ class _Shim:
             self.poller.forget(self.report_end)
             os.close(self.report_end)
             self.report_end = -1
-            if self.report == init.EXECUTES:
+            if self.report == becoming.EXECUTES:
                 self._executes()
 
     def _open_terminal(self, descriptor: int) -> None:

@@ -76,18 +76,6 @@ def new_state(folder: Path, state: ContainerState) -> None:
         os.close(descriptor)
 
 
-def remove(folder: Path) -> None:
-    """Remove a container's folder, as much of it as can be; a shim that is about to write to it finds it gone."""
-    try:
-        descriptor = record.lock(str(folder))
-    except FileNotFoundError:
-        return
-    try:
-        smallfiles.remove_folder(str(folder))
-    finally:
-        os.close(descriptor)
-
-
 def save_state(folder: Path, state: ContainerState) -> None:
     """Write state.json, whole or not at all; what the shim noted under ``runtime`` stays."""
     descriptor = record.lock(str(folder))

@@ -15,11 +15,10 @@ from ..errors import Conflict, NotFound
 from ..linux import syscalls
 from . import attributes, merged, modes, transfer, unarchive
 from .attributes import Attributes, Owners
-from .lookups import INSIDE, text
+from .lookups import INSIDE, real, text
 from .picking import Picking
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
-_MOST_LINKS = 40  # as many as the kernel follows
 
 
 class Copying:
@@ -38,7 +37,7 @@ class Copying:
         self, root: int, destination: bytes, owner: tuple[int, int] | None, mode: str, beside: int = -1
     ) -> None:
         self._root = root
-        self._destination = b"/" + _real(root, destination).strip(b"/")
+        self._destination = b"/" + real(root, destination).strip(b"/")
         self._owner = owner
         self._mode = modes.parse(mode) if mode else None
         # Folders that are made on the way have it too, by BuildKit's umask, where it is a number and so says what they are to be.
@@ -317,31 +316,3 @@ def _names(tree: int, path: bytes, part: bytes) -> Iterator[bytes]:
         finally:
             os.close(folder)
         yield from (name for name in names if fnmatch.fnmatchcase(name, words))
-
-
-def _real(tree: int, path: bytes) -> bytes:
-    """A path with every link in it followed inside the tree, the last one too; what is not there yet stays as it is written."""
-    done, left, followed = b"", [part for part in reversed(path.split(b"/")) if part not in (b"", b".")], 0
-    while left:
-        part = left.pop()
-        if part == b"..":
-            done = done.rpartition(b"/")[0]
-            continue
-        try:
-            folder = syscalls.openat2(tree, done or b"/", _FOLDER, resolve=INSIDE)
-        except (FileNotFoundError, NotADirectoryError):
-            done += b"/" + part
-            continue
-        try:
-            target = os.readlink(part, dir_fd=folder)
-        except OSError:  # no link, or nothing
-            done += b"/" + part
-            continue
-        finally:
-            os.close(folder)
-        followed += 1
-        if followed > _MOST_LINKS:
-            raise Conflict(f"links go in a circle: {text(path)}", hint="remove them, or name another destination")
-        done = b"" if target.startswith(b"/") else done
-        left += [part for part in reversed(target.split(b"/")) if part not in (b"", b".")]
-    return done

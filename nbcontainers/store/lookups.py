@@ -1,4 +1,4 @@
-"""What a tree's own files say: their content, and the ids of the names in its /etc/passwd and /etc/group."""
+"""What a tree's own files say: where a path leads, their content, and the ids of the names in its /etc/passwd and /etc/group."""
 
 from __future__ import annotations
 
@@ -12,6 +12,36 @@ from ..errors import Conflict, NotFound
 from ..linux import syscalls
 
 INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY
+_MOST_LINKS = 40  # as many as the kernel follows
+
+
+def real(tree: int, path: bytes) -> bytes:
+    """A path with every link in it followed inside the tree, the last one too; what is not there yet stays as it is written."""
+    done, left, followed = b"", [part for part in reversed(path.split(b"/")) if part not in (b"", b".")], 0
+    while left:
+        part = left.pop()
+        if part == b"..":
+            done = done.rpartition(b"/")[0]
+            continue
+        try:
+            folder = syscalls.openat2(tree, done or b"/", _FOLDER, resolve=INSIDE)
+        except (FileNotFoundError, NotADirectoryError):
+            done += b"/" + part
+            continue
+        try:
+            target = os.readlink(part, dir_fd=folder)
+        except OSError:  # no link, or nothing
+            done += b"/" + part
+            continue
+        finally:
+            os.close(folder)
+        followed += 1
+        if followed > _MOST_LINKS:
+            raise Conflict(f"links go in a circle: {text(path)}", hint="remove them, or name another destination")
+        done = b"" if target.startswith(b"/") else done
+        left += [part for part in reversed(target.split(b"/")) if part not in (b"", b".")]
+    return done
 
 
 def read(tree: int, path: bytes, limit: int) -> bytes:

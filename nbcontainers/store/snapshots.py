@@ -27,6 +27,7 @@ from .content import Content
 from .durable import saying_when_full
 from .filling import Call
 from .layers import CommittedLayer, Limits
+from .rubbish import Rubbish
 from .worker import Adopt, Worker
 
 _ABOUT = "about"  # the file that says what a snapshot was made from; the last one that ``prepare`` writes
@@ -94,11 +95,12 @@ class _Snapshots:
     name: str
     _copied: bool
 
-    def __init__(self, root: Path, content: Content, worker: Worker) -> None:
+    def __init__(self, root: Path, content: Content, worker: Worker, rubbish: Rubbish) -> None:
         self._root = root
         self._layers = f"{root}/layers"
         self._content = content
         self._worker = worker
+        self._rubbish = rubbish
 
     def prepare(self, key: str, parents: Sequence[Digest], *, volatile: bool = False) -> tuple[Mount, ...]:
         """See ``Snapshotter.prepare``."""
@@ -167,7 +169,10 @@ class _Snapshots:
     def remove(self, key: str) -> None:
         """See ``Snapshotter.remove``."""
         snapshot = self._folder(key)
-        if os.path.lexists(snapshot) and not _remove_untouched(snapshot):
+        with contextlib.suppress(OSError):
+            os.rmdir(f"{snapshot}/upper")  # nothing was written in it
+            self._rubbish.take(snapshot)
+        if os.path.lexists(snapshot):
             with contextlib.ExitStack() as named:
                 with contextlib.suppress(HostError):  # there is no room: all the more
                     named.enter_context(self._content.leases.hold(key))  # a check tells from it that this is meant
@@ -212,20 +217,6 @@ class _Snapshots:
         return f"{self._layers}/{chain.hex}/fs"
 
 
-def _remove_untouched(snapshot: str) -> bool:
-    """Remove a snapshot in which nothing was written; one in which something was stays, for the worker."""
-    try:
-        os.rmdir(f"{snapshot}/upper")
-        with contextlib.suppress(FileNotFoundError):  # made by the first mount of an overlay
-            os.rmdir(f"{snapshot}/work/work")
-        os.rmdir(f"{snapshot}/work")
-        os.unlink(f"{snapshot}/{_ABOUT}")
-        os.rmdir(snapshot)
-    except OSError:
-        return False
-    return True
-
-
 class OverlaySnapshots(_Snapshots):
     """Snapshots as upper directories of overlays; without parents, the bare folder."""
 
@@ -266,7 +257,7 @@ class CopySnapshots(_Snapshots):
         return (mounts.bind(f"{snapshot}/upper"),)
 
 
-def choose(root: Path, content: Content, worker: Worker) -> Snapshotter:
+def choose(root: Path, content: Content, worker: Worker, rubbish: Rubbish) -> Snapshotter:
     """The way that this host and the store's disk allow: found by trying once, and remembered until kernel, disk or user change."""
     told = root / "overlay.json"
     status = os.stat(root)
@@ -274,9 +265,9 @@ def choose(root: Path, content: Content, worker: Worker) -> Snapshotter:
     with contextlib.suppress(OSError, ValueError, KeyError):
         known = json.loads(told.read_text())
         if known["about"] == about:
-            return (OverlaySnapshots if not known["why"] else CopySnapshots)(root, content, worker)
+            return (OverlaySnapshots if not known["why"] else CopySnapshots)(root, content, worker, rubbish)
     why = worker.probe_overlay(root / "ingest")
     scratch = root / "ingest" / f"overlay-{os.getpid()}"
     scratch.write_text(json.dumps({"about": about, "why": why}))
     scratch.rename(told)
-    return (OverlaySnapshots if not why else CopySnapshots)(root, content, worker)
+    return (OverlaySnapshots if not why else CopySnapshots)(root, content, worker, rubbish)

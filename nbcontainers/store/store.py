@@ -19,6 +19,7 @@ from .content import Content
 from .durable import replace, saying_when_full
 from .images import Images
 from .leases import Lease, Leases
+from .rubbish import Rubbish
 from .snapshots import Snapshotter
 from .volumes import Volumes
 from .worker import Worker
@@ -63,6 +64,7 @@ class Store:
         self.content = Content(self.root, self.leases)
         self.images = Images(self.root, self.content, self.leases, discard=self._discard, held=self.held)
         self.worker = Worker(self.root, identity)
+        self.rubbish = Rubbish(self.root, self._discard)
         self.volumes = Volumes(self.root, self.worker)
         self._mutex = threading.Lock()
         self._snapshots: Snapshotter | None = None
@@ -72,7 +74,7 @@ class Store:
         """Trees to write in, made in the way that the host and the disk allow, which is found when it is first asked for."""
         with self._mutex:
             if self._snapshots is None:
-                self._snapshots = snapshots.choose(self.root, self.content, self.worker)
+                self._snapshots = snapshots.choose(self.root, self.content, self.worker, self.rubbish)
             return self._snapshots
 
     def lease(self, *names: str) -> contextlib.AbstractContextManager[Lease]:
@@ -101,7 +103,8 @@ class Store:
             self.worker.remove(path)
 
     def close(self) -> None:
-        """End the worker's process, if there is one; the store can be used again."""
+        """Remove what was thrown away, and end the worker's process, if there is one; the store can be used again."""
+        self.rubbish.close()
         self.worker.close()
 
     def __enter__(self) -> Self:

@@ -14,6 +14,7 @@ from ..errors import IntegrityError, NBContainersError
 from ..linux import syscalls
 from . import compression, removal, tar, transfer
 from .attributes import Attributes, Owners
+from .lookups import real
 from .merged import FOLDER
 
 _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
@@ -152,17 +153,15 @@ def _write(file: int, piece: memoryview, offset: int) -> None:
 
 
 def _parent(folder: int, path: bytes) -> int:
-    """A descriptor of a folder below; those that no entry spoke of are made."""
+    """A descriptor of a folder below; those that no entry spoke of are made, also where links lead to nothing."""
     try:
         return syscalls.openat2(folder, path or b"/", FOLDER & ~os.O_NOFOLLOW, resolve=_INSIDE)
     except FileNotFoundError:
-        above, _, base = path.rpartition(b"/")
+        above, _, base = real(folder, path).rpartition(b"/")
         here = _parent(folder, above)
         try:
             os.mkdir(base, 0o755, dir_fd=here)
             return os.open(base, FOLDER, dir_fd=here)
-        except FileExistsError:
-            raise IntegrityError(f"an archive with an entry below a link to nothing: {os.fsdecode(path)!r}") from None
         finally:
             os.close(here)
     except OSError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nbcontainers.build import solver
+from nbcontainers.build import whole
 from nbcontainers.build.context import Context
 from nbcontainers.errors import HostError, NotFound
 from nbcontainers.events import Event, Observer, Output, StepFinished
@@ -47,7 +47,7 @@ class Builder:
         """Build with the context folder; the events are kept."""
         self.events.clear()
         opened = Context.open(self.context, digests=self.store.root / "cache" / "digests")
-        return solver.build(
+        return whole.build(
             dockerfile,
             store=self.store,
             runtime=self.runtime,

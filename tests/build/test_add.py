@@ -93,7 +93,7 @@ def test_unpack_says_whether(shared: Builder, web: Server, tmp_path: Path) -> No
 
 
 def test_an_archive_never_leads_out(builder: Builder) -> None:
-    """Its links are resolved inside the destination, and a name with ``..`` is refused."""
+    """Its links are resolved inside the destination, where what they lead to is made, and a name with ``..`` is refused."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         link = tarfile.TarInfo("away")
@@ -101,10 +101,9 @@ def test_an_archive_never_leads_out(builder: Builder) -> None:
         archive.addfile(link)
         archive.addfile(tarfile.TarInfo("away/evil"))
     (builder.context / "x.tar").write_bytes(stream.getvalue())
-    with pytest.raises(DockerfileError, match="line 2"):
-        builder.build("FROM busybox\nADD x.tar /o/\n")
-    builder.build("FROM busybox\nRUN mkdir -p /o/etc\nADD x.tar /o/\nRUN ls /o/etc; ls /etc\n")
-    assert builder.output.split().count("evil") == 1
+    for made in ("true", "mkdir -p /o/etc"):
+        builder.build(f"FROM busybox\nRUN {made}\nADD x.tar /o/\nRUN ls /o/etc; ls /etc\n")
+        assert builder.output.split().count("evil") == 1
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("../evil"))

@@ -109,3 +109,10 @@ def test_names_are_suggested() -> None:
     assert found == ["the variable $VERSOIN has no value here (did you mean $VERSION?)"]
     found = [one.message for one in linted("ARG TAG=x\nFROM debian:${TGA}stable\n").findings]
     assert any("did you mean TAG?" in message for message in found)
+
+
+def test_empty_lines_of_one_instruction_are_one_finding() -> None:
+    """It stands at the first of them and names all."""
+    (finding,) = linted("FROM scratch\nRUN a \\\n\n  b \\\n\n  c\n").findings
+    assert (finding.rule, finding.range.line) == ("NoEmptyContinuation", 3)
+    assert finding.message == "empty lines inside an instruction: 3, 5"

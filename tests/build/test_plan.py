@@ -112,3 +112,15 @@ def test_another_platform_is_refused_with_the_reason(platform: str) -> None:
 def test_stage_names_do_not_care_for_case() -> None:
     """Nor do references to them."""
     assert len(planned("FROM scratch AS Base\nFROM BASE\nCOPY --from=bAsE a b\n").nodes) == 2
+
+
+def test_a_trigger_is_an_error_where_it_is_executed() -> None:
+    """A wrong ONBUILD is told when its image is built, and stops the builds that begin with that image, at their FROM."""
+    wrong = "FROM scratch AS base\nRUN a\nONBUILD COPY x\n"
+    (told,) = planned(wrong).warnings
+    assert (told.line, told.message.rpartition("error of ")[2]) == (
+        3,
+        "every build that begins with this image: COPY has only 'x'",
+    )
+    with pytest.raises(DockerfileError, match="line 4: ONBUILD COPY has only 'x'"):
+        planned(f"{wrong}FROM base\nRUN b\n")

@@ -181,6 +181,6 @@ def test_lint_needs_no_images(engine: Engine, folder: Path) -> None:
 
 def test_what_speaks_to_registries_is_loaded_for_them_only() -> None:
     """A build that asks none does not wait for it."""
-    code = "import sys; import nbcontainers.build.solver, nbcontainers.engine.caching; print('httpx' in sys.modules)"
+    code = "import sys; import nbcontainers.build.whole, nbcontainers.engine.caching; print('httpx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

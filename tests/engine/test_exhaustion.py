@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from nbcontainers import Engine
-from nbcontainers.linux import cgroups
+from nbcontainers.linux import hierarchies
 from tests.engine.networked import until
 
 ROOT = Path(__file__).parents[2]
@@ -232,7 +232,7 @@ def test_a_container_that_uses_up_what_it_can(engine: Engine, flood: str) -> Non
         assert container.exec("true").attach() == 0
     identifier = container.id
     container.remove(force=True)
-    hierarchy = cgroups.detect()
+    hierarchy = hierarchies.detect()
     until(lambda: not list(hierarchy.directories(identifier)))
     assert engine.containers(all=True) == ()
 

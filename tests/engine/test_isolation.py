@@ -281,7 +281,7 @@ def test_inspect_shows_what_was_asked_for(engine: Engine) -> None:
         "HostConfig"
     ]
     assert (host["IpcMode"], host["ShmSize"], host["Annotations"]) == ("shareable", 1 << 20, {"a": "b"})
-    assert (host["Memory"], host["CpuShares"], host["CapAdd"]) == (64 << 20, 100, ["NET_ADMIN"])
+    assert (host["Memory"], host["CpuShares"], host["CapAdd"]) == (64 << 20, 100, ["CAP_NET_ADMIN"])
     assert host["SecurityOpt"] == ["no-new-privileges"]
     words = {"expose": ["91/udp"], "volumes": ["/own"], "ulimit": ["nofile=100:200", "core=0"], "health_cmd": "true"}
     found = engine.create("toolbox", "true", **words).inspect()

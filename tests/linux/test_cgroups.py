@@ -18,13 +18,13 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.errors import Conflict, NBContainersError, NotFound
-from nbcontainers.linux import cgroups, devicefilter, groups
+from nbcontainers.linux import cgroups, devicefilter, groups, hierarchies
 from nbcontainers.linux.cgroups import Hierarchy
 from nbcontainers.oci.resources import Resources
 from tests.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parents[2]
-HOST = cgroups.detect()
+HOST = hierarchies.detect()
 NAME = f"test-{os.getpid()}"
 MIB = 1 << 20
 
@@ -393,7 +393,7 @@ def test_a_name_that_is_a_path_is_refused() -> None:
 
 def test_nothing_is_left_of_a_detection() -> None:
     """Each try is taken back, and a second one finds the same."""
-    assert cgroups.detect() == HOST
+    assert hierarchies.detect() == HOST
     assert not [
         entry for path in HOST.parents.values() for entry in os.listdir(path) if f"trial-{os.getpid()}" in entry
     ]
@@ -420,9 +420,9 @@ def test_who_may_make_no_group_is_told_which_limits_do_not_hold() -> None:
         pytest.skip("needs a Python that other users can run")
     code = """
 import json
-from nbcontainers.linux import cgroups
+from nbcontainers.linux import hierarchies
 from nbcontainers.oci.resources import Resources
-found = cgroups.detect()
+found = hierarchies.detect()
 plan = found.plan("x", Resources(memory=1 << 26, pids=5, cpu_quota=5000), devices=False)
 print(json.dumps([found.version, sorted(found.controllers), plan.directories, plan.writes, plan.unenforced, plan.oom_file]))
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nbcontainers.linux import cgroups, groups, limits
+from nbcontainers.linux import cgroups, groups, hierarchies, limits
 from nbcontainers.linux.meter import Meter
 from nbcontainers.oci.resources import Resources
 
@@ -46,7 +46,7 @@ def v2_files(own: str, **changed: str) -> dict[str, str]:
 def found(tree: Path) -> cgroups.Hierarchy:
     mounts = tree / "proc/mountinfo"
     mounts.write_text(mounts.read_text().replace("{root}", str(tree / "sys")))
-    return cgroups.detect(root=str(tree / "sys"), proc=str(tree / "proc"))
+    return hierarchies.detect(root=str(tree / "sys"), proc=str(tree / "proc"))
 
 
 def test_a_delegated_scope_limits_everything(write_tree) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from nbcontainers.linux import cgroups, devicefilter, groups, limits
+from nbcontainers.linux import cgroups, devicefilter, groups, hierarchies, limits
 from nbcontainers.oci.resources import DeviceRule, Resources
 
-HOST = cgroups.detect()
+HOST = hierarchies.detect()
 NONE = (DeviceRule(allow=False),)
 # Opens that need nothing but the right: null, zero, full, kmsg (1:11); reading, writing, both, and making a node.
 _TRIES = """

@@ -14,7 +14,7 @@ from ...oci.descriptor import CONFIG, DOCKER_CONFIG, Descriptor, Digest, Platfor
 from ...oci.image import Image, Index
 from ...oci.reference import Reference
 from .. import garbage
-from ..images import pick
+from ..catalogue import pick
 from ..store import Store
 from . import documents, download
 from .documents import Document

@@ -1,3 +1,3 @@
 FROM scratch
 RUN x
-ONBUILD COPY x
+ONBUILD ENV x

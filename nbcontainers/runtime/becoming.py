@@ -1,0 +1,171 @@
+"""From the container's root to its command: whose it is, where it begins, what it may gain, and exec.
+
+Imports only what keeps the zygote small, and nothing once the root has changed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from ..linux import recorded, syscalls
+from ..linux.syscalls import PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAPBSET_DROP
+from . import user
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from .plan import Plan
+
+EXECUTES = b"x"
+_DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_MOST_USERS = 1 << 24  # bytes of a passwd or group file: some 200,000 people
+
+
+class Refused(Exception):
+    """The command cannot be run: its text is Docker's, its second argument the exit code."""
+
+
+def identify(plan: Plan) -> tuple[int, int, list[int], str]:
+    """(uid, gid, groups, home): those of the user word, else the plan's ids with the home that passwd has for them."""
+    passwd, group = _content("/etc/passwd"), _content("/etc/group")
+    if plan["user"]:
+        uid, gid, groups, home = user.look_up(plan["user"], passwd, group)
+    else:
+        uid, gid, groups = plan["ids"]
+        home = user.look_up(str(uid), passwd, b"")[3]
+    return uid, gid, user.with_groups(groups, plan["groups"], group), home
+
+
+def _content(path: str) -> bytes:
+    """A file of the image, empty where there is none; never a pipe or a device, which could hold a start up for ever."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return b""
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return b""
+        if status.st_size > _MOST_USERS:
+            raise Refused(
+                f"the image's {path} has {status.st_size} bytes, more than the {_MOST_USERS} that are read of it", 125
+            )
+        parts = []
+        while part := os.read(descriptor, 1 << 16):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(path: str, uid: int, gid: int, *, is_recorded: bool) -> None:
+    """Make the working directory where it is missing, owned by the user (or recorded as his), as Docker does."""
+    walked = ""
+    for name in path.split("/"):
+        walked += "/" + name if name else ""
+        if not walked or os.path.isdir(walked):
+            continue
+        os.mkdir(walked, 0o755)
+        if not is_recorded:
+            os.chown(walked, uid, gid)
+        elif (uid, gid) != (0, 0):
+            os.setxattr(walked, recorded.NAME, recorded.text((uid, gid, stat.S_IFDIR | 0o755, 0, 0)))
+
+
+def own_streams(uid: int, gid: int) -> None:
+    """Let the user open /dev/stdout again: a pipe or terminal belongs to its maker. The ids may be none of this namespace:
+    then so be it.
+    """
+    if not uid:
+        return
+    for number in range(3):
+        if stat.S_ISFIFO(os.fstat(number).st_mode) or os.isatty(number):
+            try:
+                os.fchown(number, uid, -1 if os.isatty(number) else gid)  # a terminal's group is tty
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+
+
+def bound(capabilities: int) -> None:
+    """Let no program that is executed gain others than these."""
+    for number in range(64):
+        if not capabilities >> number & 1:
+            try:
+                syscalls.prctl(PR_CAPBSET_DROP, number)
+            except OSError as error:
+                if error.errno == errno.EINVAL:  # the first number that this kernel does not know
+                    break
+                raise
+
+
+def become(plan: Plan, uid: int, gid: int, groups: list[int]) -> None:
+    """Take on the ids and the capabilities, once ``bound``: a user other than root holds none, as in Docker."""
+    syscalls.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    held = plan["capabilities"] if uid == 0 else 0
+    if plan["identity"] is not None:  # who this is stands in the supervisor's books
+        syscalls.capset(held, held, 0)
+        return
+    try:
+        if plan["sets_groups"]:
+            os.setgroups(groups)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    except OSError as error:
+        if error.errno == errno.EINVAL and plan["uid_map"]:
+            words = f"user {uid}:{gid} cannot be taken on: the user namespace of this host's tier maps root only"
+            raise Refused(words, 125) from error
+        raise
+    syscalls.capset(held, held, 0)
+
+
+def confine(profile: str) -> None:
+    """Have the next exec change to an AppArmor profile; only a process itself can ask for that, and with the ids that it has then.
+
+    Source: Documentation/admin-guide/LSM/apparmor.rst, apparmor(7); proc_pid_attr(5).
+    """
+    for path in ("/proc/self/attr/apparmor/exec", "/proc/self/attr/exec"):
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            os.write(descriptor, f"exec {profile}".encode())
+        except OSError as error:
+            raise Refused(f"AppArmor profile {profile!r}: {error.strerror}", 125) from error
+        finally:
+            os.close(descriptor)
+        return
+    raise Refused(f"AppArmor profile {profile!r}: /proc/self/attr is not there", 125)
+
+
+def execute(plan: Plan, home: str, report: int) -> NoReturn:
+    """Find the command as Docker does (a name without a slash along PATH) and become it."""
+    env = plan["env"]
+    env.setdefault(b"HOME", os.fsencode(home))
+    args = plan["args"]
+    if plan["apparmor"]:
+        confine(plan["apparmor"])
+    path = args[0] if b"/" in args[0] else _along_path(args[0], env.get(b"PATH", _DEFAULT_PATH))
+    os.write(report, EXECUTES)
+    try:
+        os.execve(path, args, env)
+    except OSError as error:
+        missing = error.errno in {errno.ENOENT, errno.ENOTDIR}
+        words = f'exec: "{os.fsdecode(args[0])}": {(error.strerror or "").lower()}'
+        raise Refused(words, 127 if missing else 126) from error
+
+
+def _along_path(name: bytes, path: bytes) -> bytes:
+    for folder in path.split(b":"):
+        candidate = (folder or b".") + b"/" + name
+        try:
+            found = os.stat(candidate)
+        except OSError:
+            continue
+        if stat.S_ISREG(found.st_mode) and os.access(candidate, os.X_OK):
+            return candidate
+    raise Refused(f'exec: "{os.fsdecode(name)}": executable file not found in $PATH', 127)

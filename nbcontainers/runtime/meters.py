@@ -1,0 +1,71 @@
+"""What measures a container while it runs: its cgroups, or its processes where it has none."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ..errors import NotFound
+from ..linux import counters, smallfiles
+from ..linux.cgroups import Hierarchy
+from ..linux.processes import ProcessTreeMeter
+from ..results import NetworkUse, Usage
+
+
+class Meter(Protocol):
+    """Gives samples of what a container uses, and keeps open between them what that needs."""
+
+    def sample(self) -> Usage:
+        """One sample, now."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
+
+
+def meter(pid: int, extra: Mapping[str, Any], hierarchy: Hierarchy) -> Meter:
+    """What measures the container whose first process has a pid; ``extra`` is what its shim noted. NotFound if it is gone."""
+    own = pid if _has_own_network(pid) else 0
+    if extra.get("cgroup_directories"):
+        return hierarchy.meter(extra["cgroup"], directories=extra["cgroup_places"], pid=own)
+    return _TreeMeter(pid, extra.get("limits") or {}, network=own)
+
+
+class _TreeMeter(ProcessTreeMeter):
+    """Counts over the container's processes; knows the limits that no kernel holds it to."""
+
+    def __init__(self, pid: int, limits: Mapping[str, Any], *, network: int) -> None:
+        super().__init__(pid)
+        self._limits = limits
+        self._network = network
+
+    def sample(self) -> Usage:
+        """One sample, with the limits."""
+        return dataclasses.replace(
+            super().sample(),
+            cpu_limit=self._limits.get("cpus"),
+            memory_limit=self._limits.get("memory"),
+            processes_limit=self._limits.get("pids"),
+            network=self._interfaces(),
+        )
+
+    def _interfaces(self) -> tuple[NetworkUse, ...] | None:
+        if not self._network:
+            return None
+        try:
+            with open(f"/proc/{self._network}/net/dev", "rb") as file:
+                return counters.network(file.read())
+        except OSError as error:
+            if error.errno in smallfiles.NO_ROOM:
+                raise
+            raise NotFound(f"process {self._network} is gone") from error
+
+
+def _has_own_network(pid: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino != os.stat("/proc/self/ns/net").st_ino
+    except PermissionError:  # who may not look at its namespaces knows that they are not his own
+        return True
+    except OSError as error:
+        raise NotFound(f"process {pid} is gone") from error

@@ -1,0 +1,85 @@
+"""What is thrown away: gone at once, removed soon."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from nbcontainers.store import garbage
+from nbcontainers.store.rubbish import Rubbish
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A store's folder, with two folders in it of which somebody wants to be rid."""
+    (tmp_path / "trash").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / name / "below").mkdir(parents=True)
+        (tmp_path / name / "below" / "file").touch()
+    return tmp_path
+
+
+def test_what_is_taken_is_gone_at_once_and_removed_by_the_end(root: Path) -> None:
+    """Nobody waits for the removal but who closes; it can be used again after that."""
+    rubbish = Rubbish(root, garbage.discard)
+    for name in ("one", "two"):
+        rubbish.take(str(root / name))
+        assert not (root / name).exists()
+        rubbish.take(str(root / name))  # it is not there any more
+        rubbish.close()
+        assert os.listdir(root / "trash") == []
+    rubbish.close()
+
+
+def test_what_a_removal_leaves_is_tried_again(root: Path) -> None:
+    """Somebody who had the folder open put another file into it."""
+    seen = []
+
+    def discard(path: Path) -> None:
+        seen.append(path)
+        if len(seen) == 1:
+            raise OSError(39, "Directory not empty")
+        garbage.discard(path)
+
+    rubbish = Rubbish(root, discard)
+    rubbish.take(str(root / "one"))
+    rubbish.close()
+    assert len(seen) == 2
+    assert os.listdir(root / "trash") == []
+
+
+def test_without_a_way_to_the_trash_it_is_removed_where_it_is(root: Path) -> None:
+    """And whoever throws it away waits for that."""
+    (root / "trash").rmdir()
+    (root / "trash").touch()
+    Rubbish(root, garbage.discard).take(str(root / "one"))
+    assert not (root / "one").exists()
+
+
+def test_a_forked_process_empties_the_trash_too(root: Path) -> None:
+    """It has no thread of its parent's, and needs none."""
+    rubbish = Rubbish(root, garbage.discard)
+    rubbish.take(str(root / "one"))
+    pid = os.fork()
+    if pid == 0:
+        rubbish.take(str(root / "two"))
+        rubbish.close()
+        os._exit(len(list((root / "trash").glob("*/below"))))
+    rubbish.close()
+    assert os.waitpid(pid, 0)[1] == 0
+    assert os.listdir(root / "trash") == []
+
+
+def test_several_may_remove_the_same(root: Path) -> None:
+    """A collector empties the trash of everybody; nobody stumbles over what another has removed."""
+    for number in range(20):
+        tree = root / "one" / str(number)
+        for name in ("a/b/c", "d/e", "f"):
+            (tree / name).mkdir(parents=True)
+            (tree / name / "file").touch()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(garbage.discard, [tree] * 4))
+        assert os.listdir(root / "one") == ["below"]
