@@ -18,12 +18,12 @@ import os
 import select
 import time
 
-from . import becoming, beforehand, birth, collapse, groups, happenings, init, processes, record, terminal
+from . import beforehand, collapse, groups, happenings, processes, record
 from .birth import Failed
 from .door import Caller, Door
+from .firstprocess import FirstProcess
 from .health import Health
 from .identity.supervisor import Supervisor
-from .pipes import Pipes
 from .plug import Plug
 from .poller import Poller
 from .restarts import Restarts
@@ -32,18 +32,14 @@ from .streams import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
     from typing import Any, NoReturn
 
     from .plan import Plan
-else:
-    import _signal as signal  # the other one imports enum and collections, which cost memory
 
 TAKEN = b"t"
 LEAVES, CALLS_OFF = b"d", b"k"
 """What an engine says on the control socket: that it has no more to do with the container, and that it is not to be."""
 _WATCH_S = 0.1
-_ENDING_MS = 10_000  # how long a process may take from letting go of its namespaces to its end
 _PATIENCE_S = 10.0  # how long the shim of the last run may take to tidy up: its cgroups alone half of that
 
 
@@ -85,18 +81,11 @@ class _Shim:
         self.control = _socket.socket(fileno=control)
         self.poller = Poller()
         self.restarts = Restarts(plan["restart"])
-        self.pid = 0
-        self.pidfd = -1
-        self.mounts = -1  # its mount namespace, which thereby outlives it: see _unmount
-        self.started = 0.0
-        self.begun = False  # exec has happened
+        self.streams = Streams(self.poller, plan["log"], plan["log_options"])
+        self.first = FirstProcess(plan, self.poller, self.streams, self._executes, self._ended)
         self.is_owner = False  # no other shim has this container: its state may be written
         self.out_of_memory = False
         self.ended_by = ""
-        self.report = b""
-        self.report_end = -1
-        self.terminal = -1
-        self.pipes: Pipes | None = None
         self.watch: object = None  # the timer of the next look at its memory
         self.limit: object = None  # the timer of the end of its time
         self.waiting: object = None  # the timer of the next start, between two
@@ -105,12 +94,10 @@ class _Shim:
         self.door: Door | None = None
         self.health: Health | None = None
         self.supervisor = Supervisor(self._unanswered)
-        self.streams: Streams | None = None
         self.extra: dict[str, Any] = {}
 
     def run(self, stdio: int) -> NoReturn:
         """Start, serve, finish."""
-        self.streams = Streams(self.poller, self.plan["log"], self.plan["log_options"])
         if not self.streams.own(_PATIENCE_S):
             self._fail("start", errno.EBUSY, "the container runs already", 125)
         self.is_owner = True
@@ -122,14 +109,13 @@ class _Shim:
         most = self.plan["output_limit"]
         while True:
             self.poller.turn()
-            if most and self.begun and self.streams.written > most:
+            if most and self.first.begun and self.streams.written > most:
                 self._end_for(f"ended for it wrote more than its limit of {most} bytes")
 
     def _start(self) -> None:
         """One run, the first or a further one."""
         self.waiting = None
-        self.begun = self.out_of_memory = False
-        self.report = b""
+        self.out_of_memory = False
         try:
             self._launch()
         except Failed as failure:
@@ -138,29 +124,12 @@ class _Shim:
             self._fail("shim", error.errno or 0, str(error), 125)
 
     def _launch(self) -> None:
-        plan = self.plan
-        assert self.streams is not None
-        pipes = Pipes(plan)
-        if plan["identity"] is not None:
-            self.supervisor.open()
-        self.pid, self.pidfd, self.mounts = birth.bear(plan, self.text, pipes, self.supervisor.channel, self.plug)
-        if plan["identity"] is not None:
-            self.supervisor.start(self.poller, plan, self.pidfd, pipes.report_end)
-        pipes.close_far()
-        self.poller.watch(self.pidfd, select.POLLIN, lambda events: self._ended())
-        self.report_end = pipes.report
-        self.poller.watch(pipes.report, select.POLLIN, lambda events: self._reported())
-        for number, descriptor in enumerate(pipes.outputs, 1):
-            self.streams.read(descriptor, number)
-        if pipes.input >= 0:
-            self.streams.feed(pipes.input)
-        self.pipes = pipes
-        pipes.tell()
+        plan, first = self.plan, self.first
+        first.bear(self.text, self.supervisor, self.plug)
         try:
-            self.plug.attach(self.pid)
-            self.started = time.time()
+            self.plug.attach(first.pid)
             self.extra = {
-                "start": processes.start_time(self.pid),
+                "start": processes.start_time(first.pid),
                 "shim": os.getpid(),
                 "shim_start": beforehand.born(),
                 "socket": plan["socket"],
@@ -171,22 +140,16 @@ class _Shim:
                 "cgroup_shelves": plan["cgroup_shelves"],
                 "limits": plan["limits"],
             }
-            running = {"status": "running", "pid": self.pid, "started": self.started, "restarts": self.restarts.count}
+            running = {"status": "running", "pid": first.pid, "started": first.started, "restarts": self.restarts.count}
             self._record({**self.plan["state"], **running}, whole=True)
             self._settle()
-            pipes.tell()
+            first.go_on()
         except OSError as error:
-            if self._is_over(error):
+            if first.has_ended(error):
                 return  # init ended first and has said why; it only was not to be found any more
             raise Failed("record", error.errno, str(error), 125) from error
         if self.door is None:
             self.door = Door(self.poller, plan["socket"], attach=self._attach, obey=self._obey)
-
-    def _is_over(self, error: OSError) -> bool:
-        """Whether the run has ended. A process lets go of its namespaces, and of what /proc has of it, before it counts as ended."""
-        ends = select.poll()
-        ends.register(self.pidfd, select.POLLIN)
-        return bool(ends.poll(_ENDING_MS if str(error.filename).startswith("/proc/") else 0))
 
     def _settle(self) -> None:
         """Go on once the networks are there; the container ends with the process that holds them."""
@@ -208,20 +171,18 @@ class _Shim:
         self.plug.leave()
 
     def _attach(self, guest: _socket.socket) -> None:
-        assert self.streams is not None
         self.streams.attach(guest, from_begin=False)
 
     def _obey(self, caller: Caller, wish: dict[str, Any]) -> None:
         """Do what somebody at the socket wants."""
         match wish["do"]:
             case "exec":
-                if self.pidfd < 0 or not self.begun:
+                if self.first.pidfd < 0 or not self.first.begun:
                     caller.answer(("failed", "start", errno.ESRCH, "the container is not running", 126))
                 else:
                     Session(self.poller, self.plan, self._inside(), caller, wish)
             case "resize":
-                if self.terminal >= 0:
-                    terminal.resize(self.terminal, wish["rows"], wish["columns"])
+                self.first.resize(wish["rows"], wish["columns"])
                 caller.answer(("done",))
             case "stop":  # a person wants it ended, and it shall not be started again
                 self.restarts.give_up()
@@ -232,39 +193,12 @@ class _Shim:
                 self.restarts.change(wish["policy"])
                 caller.answer(("done",))
 
-    def _reported(self) -> None:
-        """Init said something: the byte ``x`` and then the end is exec; anything else says why there was none."""
-        if self.plan["terminal"]:
-            data, descriptors = terminal.receive(self.report_end)
-            if descriptors:
-                self._open_terminal(descriptors[0])
-                data = data.removeprefix(terminal.TERMINAL)
-                if not data:
-                    return
-        else:
-            data = os.read(self.report_end, 1 << 16)
-        self.report += data
-        if not data:
-            self.poller.forget(self.report_end)
-            os.close(self.report_end)
-            self.report_end = -1
-            if self.report == becoming.EXECUTES:
-                self._executes()
-
-    def _open_terminal(self, descriptor: int) -> None:
-        assert self.streams is not None
-        self.terminal = descriptor
-        os.set_inheritable(descriptor, False)
-        self.streams.read(os.dup(descriptor), 1)
-        self.streams.feed(os.dup(descriptor))
-
     def _executes(self) -> None:
         """The command runs."""
-        self.begun = True
         if self.plan["health"] is not None:
             self.health = Health(self.poller, self.plan, self._inside(), put=self._record, happen=self._happen)
         if not self.restarts.count:
-            self._say(("started", self.pid, self.streams.begin if self.streams else 0))
+            self._say(("started", self.first.pid, self.streams.begin))
         if self.plan["time_limit"]:
             why = f"ended for it ran longer than its limit of {self.plan['time_limit']:g} seconds"
             self.limit = self.poller.after(self.plan["time_limit"], lambda: self._end_for(why))
@@ -274,12 +208,12 @@ class _Shim:
 
     def _inside(self) -> tuple[int, int, int]:
         """What it takes to enter the container."""
-        return self.pid, self.pidfd, self.supervisor.channel
+        return self.first.pid, self.first.pidfd, self.supervisor.channel
 
     def _unanswered(self) -> None:
         """The supervisor of identities is gone: without its answers nothing inside can go on."""
         self.ended_by = self.ended_by or "the process that answers for its identities was killed"
-        self._kill()
+        self.first.kill()
 
     def _left(self, events: int) -> None:
         """The engine let go of the container, leaves it to itself (LEAVES), or does not want it after all (CALLS_OFF)."""
@@ -295,27 +229,18 @@ class _Shim:
         if word == CALLS_OFF:
             self.plan["detach"] = False
         self.poller.forget(self.control.fileno())
-        if not self.plan["detach"] or not (self.begun or self.restarts.count):
+        if not self.plan["detach"] or not (self.first.begun or self.restarts.count):
             self.is_left = True
             self.restarts.give_up()
             self.ended_by = self.ended_by or "ended with the engine that ran it"
-            self._kill()
+            self.first.kill()
             if self.waiting is not None:
                 self._finish(*self.last)
 
-    def _kill(self) -> None:
-        if self.pidfd < 0:
-            return
-        try:
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-        except OSError as error:
-            if error.errno != errno.ESRCH:
-                raise
-
     def _end_for(self, why: str) -> None:
-        if not self.ended_by and self.pidfd >= 0:
+        if not self.ended_by and self.first.pidfd >= 0:
             self.ended_by = why
-            self._kill()
+            self.first.kill()
 
     def _watch_memory(self) -> None:
         limit = self.plan["watched_memory"]
@@ -323,40 +248,31 @@ class _Shim:
         ours = [child for child in processes.children(os.getpid()) if child != self.supervisor.pid]
         if not self.out_of_memory and processes.memory(ours, limit) > limit:
             self.out_of_memory = True
-            self._kill()
+            self.first.kill()
         self.watch = self.poller.after(_WATCH_S, self._watch_memory)
 
     def _ended(self) -> None:
         """The run is over: record it, and either say it and tidy up, or wait for the next one."""
         self.poller.cancel(self.limit)
-        _, status = os.waitpid(self.pid, 0)
+        code = self.first.wait()
         self.supervisor.end()
-        self.poller.forget(self.pidfd)
-        os.close(self.pidfd)
-        self.pid = self.pidfd = -1
-        code = os.waitstatus_to_exitcode(status)
-        code = 128 - code if code < 0 else code
-        while self.report_end >= 0:  # its other end died with the container
-            self._reported()
-        if self.pipes is not None:
-            self.pipes.close()
+        self.first.hear_out()
         self.poller.cancel(self.watch)
         if self.health is not None:
             self.health.close()
             self.health = None
         self.out_of_memory = self.out_of_memory or groups.oom_kills(self.plan) > 0
-        if not self.begun:
-            self._fail(*init.cause(self.report, self.ended_by, code, self.out_of_memory))
-        assert self.streams is not None
+        if not self.first.begun:
+            self._fail(*self.first.cause(self.ended_by, code, self.out_of_memory))
         if self.plan["shares_pids"]:
             groups.kill(self.plan)
         self.streams.drain()
-        self._close_terminal()
+        self.first.close_terminal()
         self.last = (code, self.out_of_memory, time.time())
         if self.out_of_memory:
             self._happen("oom")
         self._happen("die", exitCode=str(code))
-        pause = self.restarts.pause(code, self.last[2] - self.started)
+        pause = self.restarts.pause(code, self.last[2] - self.first.started)
         if pause is None or self.is_left:
             self._finish(*self.last)
         waits = {"status": "restarting", "pid": 0, "finished": self.last[2]}
@@ -364,27 +280,13 @@ class _Shim:
             self._record({**waits, "exit_code": code, "out_of_memory": self.out_of_memory})
         except OSError:
             pass
-        self._unmount()
+        self.first.unmount()
         groups.remove(self.plan)
         self.streams.begin_anew()
         self.waiting = self.poller.after(pause, self._start)
 
-    def _unmount(self) -> None:
-        """Let go of the container's mounts, which have waited for that: the kernel takes milliseconds to take them apart, and who
-        waits for a container's end would wait for them too if they went with its last process.
-        """
-        if self.mounts >= 0:
-            os.close(self.mounts)
-            self.mounts = -1
-
-    def _close_terminal(self) -> None:
-        if self.terminal >= 0:
-            os.close(self.terminal)
-            self.terminal = -1
-
     def _finish(self, code: int, out_of_memory: bool, finished: float, why: str = "") -> NoReturn:
         """The last run is over: record it, say it, and only then tidy up. An engine that will remove it at once is told first."""
-        assert self.streams is not None
         self.poller.cancel(self.waiting)
         self.streams.dismiss()
         self._leave_networks()
@@ -407,22 +309,22 @@ class _Shim:
             pass  # the disk is worse than full: whoever reads the state repairs it, and the engine is told
         if not is_removed:
             if not self.plan["state"]["auto_remove"]:  # else nobody mounts its root again
-                self._unmount()
+                self.first.unmount()
             self._say(message)
         self._tidy()
         os._exit(0)
 
     def _fail(self, stage: str, number: int, message: str, code: int) -> NoReturn:
         """Leave nothing of a run that did not come to be, and say why."""
-        if self.pid > 0:
-            self._kill()
-            os.waitpid(self.pid, 0)
+        if self.first.pid > 0:
+            self.first.kill()
+            self.first.wait()
         beforehand.drop()
         self.supervisor.end()
         if self.restarts.count:  # it ran before: it is one that has ended
             self._finish(code, self.out_of_memory, time.time(), f"{stage}: {message}")
         self._leave_networks()
-        self._unmount()
+        self.first.unmount()
         try:
             failed = {"status": "created", "exit_code": code, "error": f"{stage}: {message}"}
             self._record({**self.plan["state"], **failed}, whole=True)
@@ -434,11 +336,10 @@ class _Shim:
 
     def collapse(self, why: str) -> bool:
         """End what runs, record why and say it; false where it had not come to a run."""
-        if not self.is_owner or not (self.begun or self.restarts.count):
+        if not self.is_owner or not (self.first.begun or self.restarts.count):
             return False
-        written = self.streams.written if self.streams else 0
-        end = collapse.end(self.plan, why, pid=self.pid, extra=self.extra, keep=self.control.fileno())
-        self._say(("exited", end, written))
+        end = collapse.end(self.plan, why, pid=self.first.pid, extra=self.extra, keep=self.control.fileno())
+        self._say(("exited", end, self.streams.written))
         return True
 
     def _record(self, what: dict[str, Any], *, whole: bool = False) -> None:
@@ -460,7 +361,7 @@ class _Shim:
     def _tidy(self) -> None:
         """Take away socket, mounts and cgroups."""
         self.control.close()
-        self._unmount()
+        self.first.unmount()
         if self.door is not None:
             self.door.close()
         if self.is_owner:

@@ -1,0 +1,167 @@
+"""The first process of a container, from its birth to its end, and what its shim has open for it.
+
+Imports only what keeps the zygote small.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+
+from . import becoming, birth, init, terminal
+from .pipes import Pipes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+
+    from .identity.supervisor import Supervisor
+    from .plan import Plan
+    from .plug import Plug
+    from .poller import Poller
+    from .streams import Streams
+else:
+    import _signal as signal  # the other one imports enum and collections, which cost memory
+
+_ENDING_MS = 10_000  # how long a process may take from letting go of its namespaces to its end
+
+
+class FirstProcess:
+    """One at a time: a container that is started again has another.
+
+    ``pid`` and ``pidfd`` are below 1 and -1 while there is none; ``started`` is when the last one was, in seconds since the
+    epoch; ``begun`` says whether it has executed the command.
+    """
+
+    def __init__(
+        self, plan: Plan, poller: Poller, streams: Streams, executes: Callable[[], None], ended: Callable[[], None]
+    ) -> None:
+        self.pid = 0
+        self.pidfd = -1
+        self.started = 0.0
+        self.begun = False
+        self._plan = plan
+        self._poller = poller
+        self._streams = streams
+        self._executes = executes
+        self._ended = ended
+        self._mounts = -1  # its mount namespace, which thereby outlives it: see unmount
+        self._report = b""
+        self._report_end = -1
+        self._terminal = -1
+        self._pipes: Pipes | None = None
+
+    def bear(self, text: int, supervisor: Supervisor, plug: Plug) -> None:
+        """Make it, as far as it comes before ``go_on``; ``text`` is a descriptor of the plan, as it came. Failed, or OSError, if not."""
+        plan = self._plan
+        self.begun = False
+        self._report = b""
+        pipes = Pipes(plan)
+        if plan["identity"] is not None:
+            supervisor.open()
+        self.pid, self.pidfd, self._mounts = birth.bear(plan, text, pipes, supervisor.channel, plug)
+        if plan["identity"] is not None:
+            supervisor.start(self._poller, plan, self.pidfd, pipes.report_end)
+        pipes.close_far()
+        self._poller.watch(self.pidfd, select.POLLIN, lambda events: self._ended())
+        self._report_end = pipes.report
+        self._poller.watch(pipes.report, select.POLLIN, lambda events: self._reported())
+        for number, descriptor in enumerate(pipes.outputs, 1):
+            self._streams.read(descriptor, number)
+        if pipes.input >= 0:
+            self._streams.feed(pipes.input)
+        self._pipes = pipes
+        self.go_on()
+        self.started = time.time()
+
+    def go_on(self) -> None:
+        """Let it come to the next thing that it waits for."""
+        if self._pipes is not None:
+            self._pipes.tell()
+
+    def has_ended(self, error: OSError) -> bool:
+        """Whether it has, as an error lets one think. A process lets go of its namespaces, and of what /proc has of it, before it
+        counts as ended.
+        """
+        ends = select.poll()
+        ends.register(self.pidfd, select.POLLIN)
+        return bool(ends.poll(_ENDING_MS if str(error.filename).startswith("/proc/") else 0))
+
+    def kill(self) -> None:
+        """End it, if it is there."""
+        if self.pidfd < 0:
+            return
+        try:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        except OSError as error:
+            if error.errno != errno.ESRCH:
+                raise
+
+    def wait(self) -> int:
+        """Wait for its end, and return its exit code: 128 and the signal's number where a signal ended it."""
+        _, status = os.waitpid(self.pid, 0)
+        self._poller.forget(self.pidfd)
+        os.close(self.pidfd)
+        self.pid = self.pidfd = -1
+        code = os.waitstatus_to_exitcode(status)
+        return 128 - code if code < 0 else code
+
+    def hear_out(self) -> None:
+        """Read the rest of what it reported, once nobody else can report any more."""
+        while self._report_end >= 0:
+            self._reported()
+        if self._pipes is not None:
+            self._pipes.close()
+            self._pipes = None
+
+    def cause(self, ended_by: str, code: int, out_of_memory: bool) -> tuple[str, int, str, int]:
+        """Why it never executed the command; see ``init.cause``."""
+        return init.cause(self._report, ended_by, code, out_of_memory)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Say how large the window of its terminal is, if it has one."""
+        if self._terminal >= 0:
+            terminal.resize(self._terminal, rows, columns)
+
+    def close_terminal(self) -> None:
+        """Let go of its terminal."""
+        if self._terminal >= 0:
+            os.close(self._terminal)
+            self._terminal = -1
+
+    def unmount(self) -> None:
+        """Let go of its mounts, which have waited for that: the kernel takes milliseconds to take them apart, and who waits for a
+        container's end would wait for them too if they went with its last process.
+        """
+        if self._mounts >= 0:
+            os.close(self._mounts)
+            self._mounts = -1
+
+    def _reported(self) -> None:
+        """It said something: the byte ``x`` and then the end is exec; anything else says why there was none."""
+        if self._plan["terminal"]:
+            data, descriptors = terminal.receive(self._report_end)
+            if descriptors:
+                self._open_terminal(descriptors[0])
+                data = data.removeprefix(terminal.TERMINAL)
+                if not data:
+                    return
+        else:
+            data = os.read(self._report_end, 1 << 16)
+        self._report += data
+        if not data:
+            self._poller.forget(self._report_end)
+            os.close(self._report_end)
+            self._report_end = -1
+            if self._report == becoming.EXECUTES:
+                self.begun = True
+                self._executes()
+
+    def _open_terminal(self, descriptor: int) -> None:
+        self._terminal = descriptor
+        os.set_inheritable(descriptor, False)
+        self._streams.read(os.dup(descriptor), 1)
+        self._streams.feed(os.dup(descriptor))
