@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
+from operator import ne
 from typing import TYPE_CHECKING
 
 from ..oci.image import Image, ImageConfig
@@ -55,13 +57,13 @@ def shared_layers(before: Image, after: Image) -> int:
     return next((number for number, (a, b) in enumerate(pairs) if a != b), min(len(before.layers), len(after.layers)))
 
 
-def file_changes(base: Iterable[Index], before: Iterable[Index], after: Iterable[Index]) -> tuple[FileChange, ...]:
+def file_changes(base: Iterable[Index], before: Sequence[Index], after: Sequence[Index]) -> tuple[FileChange, ...]:
     """The files that differ between two trees on a common base, each given as layers from the bottom up; sorted by path."""
     old, new, paths = trees(base, before, after)
     return changes(old, new, paths)
 
 
-def trees(base: Iterable[Index], before: Iterable[Index], after: Iterable[Index]) -> tuple[Tree, Tree, set[str]]:
+def trees(base: Iterable[Index], before: Sequence[Index], after: Sequence[Index]) -> tuple[Tree, Tree, set[str]]:
     """Two trees on a common base, each given as layers from the bottom up, and the paths that differ."""
     old = Tree()
     for layer in base:
@@ -69,13 +71,17 @@ def trees(base: Iterable[Index], before: Iterable[Index], after: Iterable[Index]
     new = old.copy()
     # What the layers above a base touch is little, and all that has to be compared; without a base it is everything.
     touched: set[str] | None = set() if old.records else None
-    for tree, layers in ((old, before), (new, after)):
-        for layer in layers:
-            tree.apply(layer, touched)
+    for layer in before:
+        old.apply(layer, touched)
+    if touched is None and len(before) == len(after) == 1 and (same := old.remade(before[0], after[0])):
+        new, touched = same
+    else:
+        for layer in after:
+            new.apply(layer, touched)
     was, now = old.records.get, new.records.get
     if touched is not None:
         return old, new, {path for path in touched if was(path) != now(path)}
-    differ = {path for path, record in new.records.items() if was(path) != record}
+    differ = set(compress(new.records, map(ne, new.records.values(), map(was, new.records))))
     added = sum(path not in old.records for path in differ)
     if len(old.records) + added > len(new.records):
         differ |= old.records.keys() - new.records.keys()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nbcontainers.analysis.difference import file_changes, setting_changes, settings
 from nbcontainers.oci.descriptor import Platform
@@ -119,3 +121,36 @@ def test_every_setting_of_an_image_is_compared() -> None:
     found = settings(ImageConfig(platform=Platform(architecture="amd64"), config=everything))
     keys = {key.partition(".")[0] for key in found}
     assert keys == set(everything.to_json()) | {"Platform"}
+
+
+@given(st.data())
+def test_two_builds_of_a_layer_are_compared_row_by_row(data: st.DataObject) -> None:
+    """Where both have the same paths, the short way finds what the long one does: also of hard links, and of what was read from disk."""
+    rows = data.draw(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=60, unique=False))
+    paths = [f"/{number // 9}/{letter}{number}" for number, letter in enumerate(rows)]
+
+    def layer() -> Index:
+        made = Index()
+        for number, path in enumerate(paths):
+            kind = data.draw(st.sampled_from(["file", "file", "file", "hardlink", "symlink", "directory"]))
+            link = data.draw(st.sampled_from(paths)) if kind in ("hardlink", "symlink") else ""
+            digest = f"sha256:{data.draw(st.sampled_from('ab')) * 64}" if kind == "file" else ""
+            made.add(
+                Entry(
+                    path=path,
+                    kind=kind,
+                    size=number,
+                    mode=data.draw(st.sampled_from([0o644, 0o755])),
+                    digest=digest,
+                    link=link,
+                )
+            )
+        return made
+
+    before, after = layer(), layer()
+    apart = Index(paths[::-1], after.records[::-1], after.links)
+    expected = file_changes([], [before], [apart])  # in another order nothing is short
+    for one, other in ((before, after), (Index.from_bytes(before.to_bytes()), Index.from_bytes(after.to_bytes()))):
+        assert file_changes([], [one], [other]) == expected
+    twice = Index([*paths, paths[0]], [*after.records, before.records[0]], {**after.links, **before.links})
+    assert file_changes([], [twice], [twice]) == ()
