@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
-from ..errors import Conflict
+from ..errors import Conflict, HostError, NotFound
 from ..events import Output
 from ..oci.image import Image
 from ..oci.reference import Reference
@@ -107,10 +107,14 @@ class Container(Life):
 
         state = self.state
         is_apart = bool(state.pid) and userns.is_mapped(self.spec, self._runtime.host)
-        with (
-            userns.worker(self._store, self.spec) if is_apart else contextlib.nullcontext(self._store.worker) as worker
-        ):
-            yield carriage.Tree(worker, self._store.snapshots.mounts(self.id), state)
+        worker = userns.worker(self._store, self.spec) if is_apart else contextlib.nullcontext(self._store.worker)
+        try:
+            with worker as opened:
+                yield carriage.Tree(opened, self._store.snapshots.mounts(self.id), state)
+        except HostError as error:  # an overlay of what is not there any more
+            if self._is_gone:
+                raise NotFound(f"container {state.name} was removed meanwhile") from error
+            raise
 
     def export(self, stream: IO[bytes]) -> None:
         """Write its whole file system to a stream as a tar archive."""

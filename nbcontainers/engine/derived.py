@@ -96,6 +96,9 @@ def _still(runtime: Runtime, folder: Path, state: ContainerState, on_event: Obse
     hierarchy = runtime.host.hierarchy
     try:
         hierarchy.freeze(state.id, directories=directories)
+    except NotFound:  # it has ended meanwhile
+        yield
+        return
     except NBContainersError as error:
         on_event(Warned(message=f"the container goes on while it is committed: {error.message}", hint=error.hint))
         yield
@@ -103,7 +106,8 @@ def _still(runtime: Runtime, folder: Path, state: ContainerState, on_event: Obse
     try:
         yield
     finally:
-        hierarchy.thaw(state.id, directories=directories)
+        with contextlib.suppress(NotFound):
+            hierarchy.thaw(state.id, directories=directories)
 
 
 def import_(

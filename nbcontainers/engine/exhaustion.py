@@ -1,11 +1,11 @@
-"""Descriptors that have run out: any call may meet that, so it is told in one place, at the door of the library."""
+"""Errors of the kernel that any call may meet, told in one place, at the door of the library: no descriptor is left, say."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
 from types import FunctionType
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from ..errors import exhausted
 
@@ -16,8 +16,12 @@ R = TypeVar("R")
 class Telling:
     """Raises, from whatever is public of its subclasses, a HostError with a hint where the kernel has no descriptor left to give.
 
-    Every other error passes as it is. What happened first is the new error's cause.
+    Every other error passes as it is, but for those that a subclass explains. What happened first is the new error's cause.
     """
+
+    def _explained(self, error: OSError) -> Exception | None:
+        """What an error means; None where it says all that there is."""
+        return exhausted(error)
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -38,7 +42,8 @@ def _telling(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*words, **named)
         except OSError as error:
-            raise _told(error)  # noqa: B904 - which has its cause
+            subject: Any = words[0]
+            raise _told(error, subject._explained)  # noqa: B904 - which has its cause
 
     return called
 
@@ -48,12 +53,12 @@ def each(items: Iterator[R]) -> Iterator[R]:
     try:
         yield from items
     except OSError as error:
-        raise _told(error)  # noqa: B904 - which has its cause
+        raise _told(error, exhausted)  # noqa: B904 - which has its cause
 
 
-def _told(error: OSError) -> Exception:
+def _told(error: OSError, explained: Callable[[OSError], Exception | None]) -> Exception:
     """What is to be raised. No variable of a frame of its traceback holds it: with that cycle it would keep open what they had."""
-    told = exhausted(error)
+    told = explained(error)
     if told is None:
         return error
     told.__cause__ = error

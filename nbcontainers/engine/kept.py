@@ -6,6 +6,7 @@ import functools
 import json
 from typing import TYPE_CHECKING
 
+from ..errors import NotFound
 from ..linux import smallfiles
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
@@ -33,6 +34,18 @@ class Kept(Telling):
         self._folder = names.folder(identifier)
         self._started: Running | None = None
 
+    def _explained(self, error: OSError) -> Exception | None:
+        """A file of its own that is not there: somebody has removed it, or is about to (its tree goes first, then its folder)."""
+        if isinstance(error, FileNotFoundError) and self._is_gone:
+            return NotFound(
+                f"container {self.last_state.name if self.last_state else self.id[:12]} was removed meanwhile"
+            )
+        return super()._explained(error)
+
+    @property
+    def _is_gone(self) -> bool:
+        return not (self._folder.exists() and (self._store.root / "snapshots" / self.id / "upper").exists())
+
     def __repr__(self) -> str:
         return f"<Container {self.name} ({self.id[:12]})>"
 
@@ -52,7 +65,11 @@ class Kept(Telling):
     @functools.cached_property
     def spec(self) -> RuntimeSpec:
         """The runtime specification that it was made with."""
-        return RuntimeSpec.from_json(json.loads((self._folder / CONFIG).read_bytes()))
+        try:
+            return RuntimeSpec.from_json(json.loads((self._folder / CONFIG).read_bytes()))
+        except (FileNotFoundError, ValueError):
+            self.state  # noqa: B018 - NotFound, while it is being made and its name is known already
+            raise
 
     @functools.cached_property
     def asked(self) -> Asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal as signals
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -241,7 +242,7 @@ class Life(Kept):
             updating.apply(host, state, states.load_extra(self._folder), now)
             updating.tell(self._folder, spec, self.id, host)
         self.spec = spec
-        new = self._folder / f".{CONFIG}"
+        new = self._folder / f".{CONFIG}.{secrets.token_hex(8)}"  # somebody else may change it at the same time
         new.write_text(self.spec.to_text())
         new.rename(self._folder / CONFIG)
 

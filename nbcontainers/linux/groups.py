@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Collection, Sequence
 
-from ..errors import Conflict, HostError
+from ..errors import Conflict, HostError, NotFound
 
 
 def processes(directories: Sequence[str]) -> tuple[int, ...]:
@@ -27,8 +27,18 @@ def processes(directories: Sequence[str]) -> tuple[int, ...]:
 def freeze(directories: Sequence[str], *, frozen: bool) -> None:
     """Stop every process where it stands, or let them go on; returns when it is so.
 
-    HostError where neither the v2 tree nor a v1 freezer is among the directories, or where the kernel takes too long.
+    HostError where neither the v2 tree nor a v1 freezer is among the directories, or where the kernel takes too long; NotFound
+    where they are removed meanwhile.
     """
+    try:
+        _freeze(directories, frozen)
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ENODEV}:
+            raise
+        raise NotFound("the cgroup is gone") from error
+
+
+def _freeze(directories: Sequence[str], frozen: bool) -> None:
     for directory in directories:
         if os.path.exists(f"{directory}/cgroup.freeze"):
             write(f"{directory}/cgroup.freeze", "1" if frozen else "0")
@@ -44,6 +54,7 @@ def _wait(path: str, line: str, timeout: float = 5.0) -> None:
     deadline = time.monotonic() + timeout
     pause = 0.0005
     while line not in read(path).splitlines():
+        os.stat(path)  # or FileNotFoundError: nothing will be said there any more
         if time.monotonic() > deadline:
             raise HostError(f"the kernel was asked for {line!r} in {path}, and it did not come in {timeout:g} s")
         time.sleep(pause)

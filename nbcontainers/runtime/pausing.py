@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import Conflict, HostError
+from ..errors import Conflict, HostError, NotFound
 from ..linux import groups
 from . import processes, record, state
 
@@ -47,9 +47,13 @@ def pause(folder: Path) -> str:
     if found.status != "running":
         raise Conflict(f"container {found.name or found.id} is {found.status}, not running")
     extra = state.load_extra(folder)
-    how = _freeze(found.pid, extra, frozen=True)
+    try:
+        how = _freeze(found.pid, extra, frozen=True)
+    except NotFound:
+        raise Conflict(f"container {found.name or found.id} ended meanwhile") from None
     if not _note(folder, "paused", found.pid):
-        _freeze(found.pid, extra, frozen=False)
+        with contextlib.suppress(NotFound):
+            _freeze(found.pid, extra, frozen=False)
         raise Conflict(f"container {found.name or found.id} ended meanwhile")
     return how
 
@@ -59,7 +63,8 @@ def unpause(folder: Path) -> None:
     found = state.load_state(folder)
     if found.status != "paused":
         raise Conflict(f"container {found.name or found.id} is not paused")
-    _freeze(found.pid, state.load_extra(folder), frozen=False)
+    with contextlib.suppress(NotFound):  # it has ended meanwhile
+        _freeze(found.pid, state.load_extra(folder), frozen=False)
     _note(folder, "running", found.pid)
 
 
@@ -116,7 +121,10 @@ def _states(pid: int) -> set[str]:
 
 def _note(folder: Path, status: str, pid: int) -> bool:
     """Write the status, if it is still the same run; the shim writes what comes after."""
-    descriptor = record.lock(str(folder))
+    try:
+        descriptor = record.lock(str(folder))
+    except FileNotFoundError:
+        return False
     try:
         known = record.read(descriptor)
         if known.get("pid") != pid or not processes.start_time(pid):

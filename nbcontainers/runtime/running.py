@@ -31,6 +31,10 @@ from .execution import Execution, ask
 _PATIENCE_S = 15.0  # how long a shim may take to tell of an end
 
 
+class _StartedAgain(Conflict):
+    """What was waited for has ended, and another run of the container goes on."""
+
+
 class Running:
     """A container that was started, by whomever."""
 
@@ -89,7 +93,10 @@ class Running:
             return code
         attachment = self._connect()
         try:
-            attachment.request(all_of_it=from_begin)
+            try:
+                attachment.request(all_of_it=from_begin)
+            except OSError as error:
+                raise _is_not_running(self.state) from error
             attachment.follow(on_event, stdin, detach_keys)
             code = self.wait()
             attachment.complete(on_event, state.load_extra(self.folder).get("written"))
@@ -98,13 +105,19 @@ class Running:
         return code
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit code, once the container has ended.
+        """The exit code, once the container has ended; where it was started again meanwhile, that of the run that ends it.
 
         Raises:
             TimeoutError: it has not ended after ``timeout`` seconds.
             Conflict: it was never started.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            with contextlib.suppress(_StartedAgain):
+                return self._wait_for_run(deadline)
+
+    def _wait_for_run(self, deadline: float | None) -> int:
+        """The exit code of the run that is now: _StartedAgain where that of another one would be told."""
         if self._control is not None:
             while self._exit_code is None:
                 _wait_for(self._control.fileno(), deadline, "the container")
@@ -114,6 +127,9 @@ class Running:
         _wait_for_process(extra.get("shim", 0), extra.get("shim_start", 0), deadline)
         found = self.state
         if found.exit_code is None:
+            after = state.load_extra(self.folder)
+            if found.status in {"running", "paused", "restarting"} and after.get("shim") != extra.get("shim"):
+                raise _StartedAgain(f"container {found.name or found.id} was started again meanwhile")
             raise Conflict(f"container {found.name or found.id} is {found.status}, it has not been started")
         return found.exit_code
 
@@ -162,15 +178,17 @@ class Running:
         try:
             self.signal(number)
             try:
-                return self.wait(timeout)
+                return self._wait_for_run(time.monotonic() + timeout)
             except TimeoutError:
                 self.signal(signals.SIGKILL)
+        except _StartedAgain:  # by somebody who wants it to run
+            raise
         except Conflict:  # it ended by itself, a moment ago if the state does not tell yet
             found = self.state
             if found.exit_code is None and found.status not in {"running", "restarting"}:
                 raise
         try:
-            return self.wait(_PATIENCE_S)
+            return self._wait_for_run(time.monotonic() + _PATIENCE_S)
         except TimeoutError:
             return self._end_without_shim()
 

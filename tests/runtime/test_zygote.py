@@ -66,9 +66,11 @@ def test_it_imports_little() -> None:
     ours = {name.removeprefix("nbcontainers.") for name in loaded if name.startswith("nbcontainers.")}
     streams = {"client", "door", "frames", "log", "logfiles", "poller", "session", "streams", "terminal"}
     life = {
+        "becoming",
         "beforehand",
         "birth",
         "collapse",
+        "firstprocess",
         "groups",
         "pipes",
         "happenings",
