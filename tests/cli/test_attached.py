@@ -163,3 +163,19 @@ def signalled(store: Path, number: int, script: str) -> tuple[int, str]:
         program.send_signal(number)
         said += program.stdout.read()
         return program.wait(PATIENCE_S), said.decode()
+
+
+def test_an_interrupt_before_it_has_begun() -> None:
+    """While its modules are still being read: 130, and no traceback."""
+    code = """
+import sys
+class Pressed:
+    def find_spec(self, name, *rest):
+        if name == "nbcontainers.engine":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Pressed())
+from nbcontainers.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
