@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, TextIO
 
-from ..errors import NBContainersError
+from ..errors import NBContainersError, NotFound
 from ..events import Event, Observer, Output
 
 
@@ -76,12 +76,13 @@ class Console:
         return self.out.fileno()
 
 
-def each(names: Iterable[str], console: Console, act: Callable[[str], object]) -> int:
+def each(names: Iterable[str], console: Console, act: Callable[[str], object], *, missing_ok: bool = False) -> int:
     """Do something with each name and print what it says it did, or the name.
 
-    The errors of some are told and do not keep the others from it; the code is then 1.
+    The errors of some are told and do not keep the others from it; the code is then 1. With ``missing_ok`` what is not there is
+    told, and is no error: so ``rm -f`` can be said again.
     """
-    failed = 0
+    failed = False
     for name in names:
         try:
             said = act(name)
@@ -89,8 +90,8 @@ def each(names: Iterable[str], console: Console, act: Callable[[str], object]) -
                 console.print(line)
         except NBContainersError as error:
             console.note(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), style="red")
-            failed = 1
-    return failed
+            failed |= not (missing_ok and isinstance(error, NotFound))
+    return int(failed)
 
 
 @contextlib.contextmanager

@@ -126,14 +126,21 @@ def logs(engine: Engine, values: Namespace, console: Console) -> int:
 
 
 def inspect(engine: Engine, values: Namespace, console: Console) -> int:
-    """All that is known of containers and images, as one JSON list."""
-    found = [inspected(engine, word, values.type, size=values.size) for word in values.name]
+    """All that is known of containers and images, as one JSON list; what is not there is told after it."""
+    found, missing = list[dict[str, Any]](), list[str]()
+    for word in values.name:
+        try:
+            found.append(inspected(engine, word, values.type, size=values.size))
+        except NotFound as error:
+            missing.append(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
     if values.format and values.format != "json":
         for item in found:
             console.print(form.fields(item, values.format))
     else:
         console.print(json.dumps(found, indent=4, ensure_ascii=False))
-    return 0
+    for sentence in missing:
+        console.note(sentence, style="red")
+    return 1 if missing else 0
 
 
 def inspected(engine: Engine, word: str, kind: str | None, *, size: bool) -> dict[str, Any]:

@@ -81,6 +81,7 @@ def rmi(engine: Engine, values: Namespace, console: Console) -> int:
         values.image,
         console,
         lambda name: engine.remove_image(name, force=values.force, prune=not values.no_prune),
+        missing_ok=values.force,
     )
 
 

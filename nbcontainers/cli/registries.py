@@ -8,7 +8,7 @@ from argparse import Namespace
 from typing import NoReturn
 
 from ..engine import Engine
-from ..errors import NBContainersError
+from ..errors import NBContainersError, NotFound
 from ..events import Event, Warned
 from ..oci.reference import Reference
 from . import format as form
@@ -149,8 +149,11 @@ def _no_password() -> NoReturn:
 
 
 def logout(engine: Engine, values: Namespace, console: Console) -> int:
-    """Forget what is kept for a registry."""
-    console.print(f"Removing login credentials for {engine.logout(values.server or '')}")
+    """Forget what is kept for a registry; nothing is no error."""
+    try:
+        console.print(f"Removing login credentials for {engine.logout(values.server or '')}")
+    except NotFound as error:
+        console.note(error.message)
     return 0
 
 

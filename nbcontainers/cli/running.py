@@ -125,6 +125,7 @@ def rm(engine: Engine, values: Namespace, console: Console) -> int:
         values.container,
         console,
         lambda word: engine.container(word).remove(force=values.force, volumes=values.volumes),
+        missing_ok=values.force,
     )
 
 

@@ -193,7 +193,7 @@ class Images(Catalogue):
         raise NotFound(f"no such image: {name}")
 
     def _sweep(self, keep: garbage.Needed, only: Image) -> Collected:
-        """Remove those parts of an image that nothing else needs; nothing, where that cannot be told."""
+        """Remove those parts of an image that nothing else needs, not even an image without a name; nothing, where that cannot be told."""
         candidates: set[str] = {
             only.descriptor.digest,
             only.id,
@@ -210,7 +210,8 @@ class Images(Catalogue):
                     candidates |= {digest, *entries}
                     for manifest in filter(None, map(found.manifests.get, entries)):
                         candidates |= {manifest.config.digest, *(layer.digest for layer in manifest.layers)}
-            reachable = self._reachable(found, keep)
+            others = {row.descriptor.digest for row in self._rows("sha256:")} - candidates
+            reachable = self._reachable(found, keep | garbage.Needed(others))
             return garbage.sweep(
                 self._root, self._content, found, reachable, only=candidates, forget=self._metadata.remove
             )

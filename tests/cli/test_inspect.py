@@ -164,6 +164,23 @@ def test_an_images_settings_are_there_if_they_are_empty(engine: Engine) -> None:
     assert all(map(os.path.isdir, tops))
 
 
+def test_what_is_there_is_shown_though_others_are_not(engine: Engine) -> None:
+    """As Docker does: the list has those that were found, the others are told, and the code says that something was missing."""
+    told = said(engine, "inspect nosuch app", code=1)
+    listed, _, errors = told.partition("\nerror: ")
+    assert [item["RepoTags"] for item in json.loads(listed)] == [["app:latest"]]
+    assert "'nosuch'" in errors
+    assert said(engine, "inspect nosuch", code=1).startswith("[]\n")
+    assert said(engine, "inspect --format {{.Os}} nosuch app", code=1).startswith("linux\n")
+
+
+def test_forcing_away_what_is_not_there_is_no_error(engine: Engine) -> None:
+    """A script can say rm -f and rmi -f again; without -f it is told that there is nothing."""
+    for verb in ("rm", "rmi"):
+        assert said(engine, f"{verb} -f nosuch") == ""
+        assert "nosuch" in said(engine, f"{verb} nosuch", code=1)
+
+
 @pytest.mark.peer("docker")
 def test_dockers_values_are_ours(engine: Engine) -> None:
     """dockerd knows no key but those of the list, and says the same of the same words but where the page says otherwise."""

@@ -373,6 +373,19 @@ def test_unpacked_layers_go_with_their_image(store: Store) -> None:
     assert os.listdir(store.root / "layers") == []
 
 
+def test_removing_an_image_leaves_one_without_a_name_whole(store: Store) -> None:
+    """What an image without a name shares with the one that goes stays, until that goes, too."""
+    with store.lease():
+        unnamed, named = random_image(store, 1, shared=1), random_image(store, 2, shared=1)
+        assert unnamed.layers[0] == named.layers[0]
+        store.images.tag(named, Reference.parse("app"))
+    assert f"Deleted: {named.id}" in store.images.remove("app")
+    validate(store, store.images.resolve(unnamed.id.short))
+    assert not store.content.has(named.layers[1].digest)
+    store.images.remove(unnamed.id.short)
+    assert not store.content.has(unnamed.layers[0].digest)
+
+
 def test_by_its_id_an_image_goes_with_all_names_of_one_repository(store: Store) -> None:
     """An ID takes all names of one repository along; with names in several it is refused unless forced."""
     image_id = tag(store, 1, "a:1", "a:2")
