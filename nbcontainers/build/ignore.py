@@ -74,7 +74,8 @@ class Ignore:
         """
         ignored, matched = False, []
         for pattern, above in zip(self.patterns, parent, strict=True):
-            here = above or bool(pattern.expression.fullmatch(path))
+            # One that would change nothing is not asked, and so says nothing of what is below either: moby has it so.
+            here = above or (pattern.exception == ignored and bool(pattern.expression.fullmatch(path)))
             matched.append(here)
             if here:
                 ignored = not pattern.exception
@@ -101,6 +102,8 @@ def _pattern(line: str) -> Pattern:
     if not path:
         raise ValueError("'!' without a pattern")
     path = posixpath.normpath(path.replace("//", "/"))
+    if exception and path == "/":
+        raise ValueError(f"{word!r} takes the context itself in again, which is always in")
     if len(path) > 1:
         path = path.removeprefix("/")
     compiled(path)
@@ -125,6 +128,8 @@ def _compatible(one: Iterable[str], other: Iterable[str]) -> bool:
 
 def _expression(pattern: str) -> re.Pattern[str]:
     expression, position, end = "", 0, len(pattern)
+    if pattern.startswith("**") and pattern[2:3] != "/" and not re.search(r"[*?\\[\]]", pattern[2:]):
+        return re.compile(".*" + re.escape(pattern[2:]), re.DOTALL)  # the end of a path, in the middle of a name too
     while position < end:
         sign = pattern[position]
         position += 1

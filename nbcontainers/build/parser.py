@@ -92,10 +92,11 @@ def heredoc_name(word: str) -> tuple[str, bool, bool] | None:
     found = _HEREDOC.fullmatch(word)
     if not found or not found[3]:
         return None
-    plain = expand(found[3], {}, keep_unset=True)
+    written = found[3].removeprefix("\ufeff")  # Go's scanner passes over one
+    plain = expand(written, {}, keep_unset=True)
     if len(plain.words) != 1:
         return None
-    raw = expand(found[3], {}, keep_unset=True, keep_quotes=True)
+    raw = expand(written, {}, keep_unset=True, keep_quotes=True)
     name = plain.words[0]
     quoted = sum(map(name.count, "'\"")) != sum(map(raw.words[0].count, "'\""))
     return name, found[2] == "-", not quoted

@@ -21,6 +21,8 @@ from ..store.garbage import Needed
 from ..store.leases import Lease
 from ..store.store import Store
 
+_DEFINED = "defined"  # an empty file
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
@@ -70,6 +72,17 @@ class Records:
             except BaseException:
                 scratch.unlink(missing_ok=True)
                 raise
+
+    @property
+    def has_defined(self) -> bool:
+        """Whether there may be records under keys of what is written (see ``definitions``)."""
+        return (self._folder / _DEFINED).exists()
+
+    def keep_defined(self, key: Digest, made: Made) -> None:
+        """Remember under a key of what is written what a step made."""
+        with saying_when_full(self._folder):
+            (self._folder / _DEFINED).touch()
+        self.keep(key, made)
 
 
 def kept(root: Path) -> Needed:

@@ -62,9 +62,10 @@ class Place(Protocol):
 class Sharing:
     """What a build takes from caches elsewhere, and what it has for them: the records of all steps by their nodes' indexes."""
 
-    def __init__(self, places: Sequence[Place] = (), *, inline: bool = False) -> None:
-        """``inline`` puts the records of the image's own layers into it."""
+    def __init__(self, places: Sequence[Place] = (), *, inline: bool = False, leaves: bool = False) -> None:
+        """``inline`` puts the records of the image's own layers into it; ``leaves`` where they go elsewhere too."""
         self.inline = inline
+        self.is_asked = bool(places) or inline or leaves
         self.all: dict[int, Shared] = {}
         self.own: tuple[int, ...] = ()  # those whose layers are the image's
         self._places = tuple(places)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, assert_never
@@ -15,6 +15,7 @@ from ..oci import image as oci
 from ..oci.descriptor import CONFIG, MANIFEST, Descriptor, Digest
 from ..results import BuildStep
 from ..store.store import Store
+from .definitions import definitions, needs, spared
 from .earlier import UNASKED, Earlier, Step
 from .execute import Executor
 from .history import dated, instant
@@ -71,10 +72,26 @@ class Solver:
         counted = (index for index, node in enumerate(made.nodes) if not isinstance(node.step, Configure))
         self.numbers = {index: number for number, index in enumerate(counted, 1)}
         self.begun: dict[int, float] = {}
+        is_asked = sharing.is_asked or records.has_defined
+        self.defined = definitions(made, sources, uncached) if is_asked else {}
+        self.known = {index: found for index in self.defined if (found := self.defined_elsewhere(index))}
+        self.spared = set(spared(made, self.known)) if self.known else set[int]()
+        self.driven: dict[
+            int, int
+        ] = {}  # spared nodes that are made after all, and the node in whose task that happens
+        self.reviver: int | None = None
+
+    def defined_elsewhere(self, index: int) -> Made | tuple[Place, Shared] | None:
+        """What a cache has of a node that takes from other stages, by what is written: those stages need not be made."""
+        node = self.plan.nodes[index]
+        if set(node.inputs) <= {node.parent}:
+            return None
+        return self.records.find(self.defined[index]) or next(iter(self.sharing.find([self.defined[index]])), None)
 
     def solve(self) -> None:
         """Find or make the trees of all nodes; the first error is raised, and told of its step, the others as cancelled."""
-        jobs = Jobs(self.step, [node.inputs for node in self.plan.nodes], self.on_event)
+        every = range(len(self.plan.nodes))
+        jobs = Jobs(self.step, [() if index in self.spared else self.needs(index) for index in every], self.on_event)
         try:
             jobs.run()
         except Exception:
@@ -84,8 +101,15 @@ class Solver:
                     self.on_event(StepStopped(number=self.numbers[index], seconds=seconds, cancelled=cancelled))
             raise
 
+    def needs(self, index: int) -> tuple[int, ...]:
+        """The nodes whose trees one needs."""
+        return needs(self.plan, index, self.known)
+
     def step(self, index: int) -> Task:
         """Find or make the tree of one node."""
+        if index in self.spared:
+            self.spare(index)
+            return
         node = self.plan.nodes[index]
         below = self.trees[node.parent] if node.parent is not None else Tree()
         if isinstance(node.step, Configure):
@@ -124,6 +148,53 @@ class Solver:
             yield partial(self.landed, index)
             self.making = {key: node for key, node in self.making.items() if node != index}
 
+    def spare(self, index: int) -> None:
+        """Tell that a node is not needed: what another took from it is in a cache."""
+        node = self.plan.nodes[index]
+        if isinstance(node.step, Configure):
+            return
+        number, total = self.numbers[index], len(self.numbers)
+        self.on_event(StepStarted(number=number, total=total, text=node.title, stage=node.stage, lines=node.lines))
+        self.on_event(StepFinished(number=number, cached=True, seconds=0.0, layer=None, reason=""))
+        self.steps[index] = BuildStep(
+            text=node.title, stage=node.stage, lines=node.lines, cached=True, seconds=0.0, layer=None, reason=""
+        )
+
+    def revive(self, index: int) -> Generator[Work | int, Any, None]:
+        """Make what a node takes from after all, for the cache that had it was of no use.
+
+        One node's task at a time does that, for itself and for what it makes; while it waits for another's step it lets others do so.
+        """
+        owner = self.driven.get(index, index)
+        while True:
+            while self.reviver not in (None, owner):
+                yield self.reviver
+            missing = min(self.below(index) - self.trees.keys(), default=None)
+            if missing is None:
+                break
+            if missing not in self.spared:
+                self.reviver = None
+                yield self.driven.get(missing, missing)
+                continue
+            self.reviver = owner
+            self.spared.discard(missing)
+            self.driven[missing] = owner
+            task, answer = self.step(missing), None
+            with contextlib.suppress(StopIteration):
+                while True:
+                    wish = task.send(answer)
+                    answer = None if isinstance(wish, str) else (yield wish)
+        self.reviver = None if owner == index else owner
+
+    def below(self, index: int) -> set[int]:
+        """All nodes that one stands on and takes from."""
+        found, left = set[int](), [index]
+        while left:
+            new = set(self.needs(left.pop())) - found
+            found |= new
+            left += new
+        return found
+
     def landed(self, index: int, tell: Observer = ignore) -> None:
         """Bring what a step made to the disk, and remember it."""
         if (landing := self.landing.pop(index, None)) is not None:
@@ -139,6 +210,16 @@ class Solver:
         """The layer of a RUN, COPY or WORKDIR, whether it was in the cache, and why it was made anew."""
         node = self.plan.nodes[index]
         step = node.step
+        if index in self.known:
+            known, key = self.known[index], self.defined[index]
+            self.earlier.steps[number] = Step(node.stage, node.title, key)
+            found = known if isinstance(known, Made) else (yield partial(self.brought, *known, below, number))
+            if found:
+                self.records.keep_defined(key, found)
+                self.note(index, (key,), found)
+                return found, True, ""
+            del self.known[index]
+            yield from self.revive(index)
         trees = {other: self.trees[other] for other in node.inputs}
         chains = {other: tree.chain for other, tree in trees.items()}
 
@@ -153,7 +234,7 @@ class Solver:
         if may_find and keys[0] in self.making:
             yield self.making[keys[0]]
         if may_find and (found := self.records.find(keys[0])):
-            self.sharing.note(index, keys, found)
+            self.note(index, keys, found)
             return found, True, ""
         if isinstance(step, Copy) and node.origin is not None:
             same = self.sources.same(step, self.trees[node.origin].chain)
@@ -163,19 +244,20 @@ class Solver:
             if may_find and same and (found := self.records.find(keys[1])):
                 self.records.keep(keys[0], found)
                 self.earlier.made(keys[0], self.account(node, base, inputs))
-                self.sharing.note(index, keys, found)
+                self.note(index, keys, found)
                 return found, True, ""
         for place, shared in self.sharing.find(keys) if may_find else ():
             found = yield partial(self.brought, place, shared, below, number)
             if found:
                 for key in keys:
                     self.records.keep(key, found)
-                self.sharing.note(index, keys, found)
+                self.note(index, keys, found)
                 self.earlier.made(keys[0], self.account(node, base, inputs))
                 return found, True, ""
         account = self.account(node, base, inputs)
         reason = self.why(node, account, number, keys[0]) if may_find else UNASKED
-        self.making |= dict.fromkeys(keys, index)
+        if index not in self.driven:  # nobody waits for what is made within another's task
+            self.making |= dict.fromkeys(keys, index)
 
         def make(tell: Observer) -> Made:
             contexts, told = self.sources.contexts, _of_step(number, tell)
@@ -197,9 +279,14 @@ class Solver:
             return made
 
         layer: Made = yield make
-        self.sharing.note(index, keys, layer)
+        self.note(index, keys, layer)
         self.anew.add(index)
         return layer, False, reason
+
+    def note(self, index: int, keys: Sequence[Digest], made: Made) -> None:
+        """Keep what a step made for caches elsewhere, under the key of what is written too."""
+        defined = [self.defined[index]] if index in self.defined else []
+        self.sharing.note(index, list(dict.fromkeys((*keys, *defined))), made)
 
     def brought(self, place: Place, shared: Shared, below: Tree, number: int, tell: Observer) -> Made | None:
         """What another cache has for a step."""

@@ -75,7 +75,7 @@ class Builds(Images):
             building.prepared(self.store, dockerfile, context, named, on_event) as prepared,
             caching.opened(self.store, caches, on_event) as places,
         ):
-            sharing = Sharing(places, inline=any(goal.kind == "inline" for goal in goals))
+            sharing = Sharing(places, inline=any(goal.kind == "inline" for goal in goals), leaves=bool(goals))
             result = whole.build(  # what is built is not collected before it is tagged: for that is the lease
                 prepared.text,
                 store=self.store,

@@ -328,16 +328,17 @@ def build(record: Record) -> str:
 
 def _steps(record: Record) -> Html:
     signs = {"running": ("…", "d"), "done": ("✓", "g"), "cached": ("✓", "d"), "failed": ("✕", "r")}
-    signs["cancelled"] = ("–", "d")
+    signs |= {"cancelled": ("–", "d"), "stopped": ("–", "d")}
     rows = []
     for step in sorted(record.steps.values(), key=lambda one: one.number):
         sign, mood = signs[step.state]
         text = code(shortened(step.text, 160), class_="d" if step.state == "cached" else None)
-        if step.tail and step.state in ("running", "done"):
+        if step.tail and step.state in ("running", "done", "stopped"):
             text = h("details", h("summary", text), output(step.tail.runs()))
         if step.reason:
             text = join((text, h("div", rebuilt(step.reason), class_="d")))
-        time = h("span", step.state, class_="d") if step.state in ("cached", "cancelled") else f"{step.seconds:.2f} s"
+        told = step.state in ("cached", "cancelled", "stopped")
+        time = h("span", step.state, class_="d") if told else f"{step.seconds:.2f} s"
         rows.append((h("span", sign, class_=mood), step.number, text, time))
     return table([("State", "k"), ("No.", "n"), ("Step", "long"), ("Time", "n")], rows)
 

@@ -47,7 +47,7 @@ class Step:
     text: str
     stage: str
     lines: tuple[int, int]
-    state: Literal["running", "done", "cached", "failed", "cancelled"] = "running"
+    state: Literal["running", "done", "cached", "failed", "cancelled", "stopped"] = "running"
     began: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
     reason: str = ""
@@ -194,7 +194,8 @@ class Record:
         self.phase, self.seconds = phase, time.monotonic() - self._began
         for step in self.steps.values():
             if step.state == "running":
-                step.state, step.seconds = "failed", time.monotonic() - step.began
+                step.state = "stopped" if phase == "stopped" else "failed"
+                step.seconds = time.monotonic() - step.began
                 self._moved = True
 
     def changed(self) -> tuple[bool, set[int]]:

@@ -1,7 +1,8 @@
 """Which paths below a folder are meant: patterns that take in and patterns that leave out, as ``.dockerignore`` has them.
 
 A rule is a regular expression for a whole relative path, and whether it is an exception; what it says of a folder holds for
-all below it, and the last rule that matches decides.
+all below it, and the last rule that matches decides. A rule that would change nothing is not asked, and so says nothing of what
+is below either.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class _Rules:
         above = self._states.get(path.rpartition(b"/")[0], self._states[b""])
         text, matched, state = os.fsdecode(path), False, []
         for (expression, exception), inherited in zip(self.rules, above, strict=True):
-            here = inherited or expression.fullmatch(text) is not None
+            here = inherited or (exception == matched and expression.fullmatch(text) is not None)
             state.append(here)
             if here:
                 matched = not exception

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.browser.lab import KERNEL
+from tests.machine import mounts
+from tests.waiting import HICCUP_S, clock
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
 
@@ -104,6 +110,67 @@ def test_a_failed_build_and_a_live_run_look_calm(notebook):
         notebook.theme(theme)
         notebook.settle()
         notebook.shot(f"calm-{theme.lower()}", ".jp-Notebook")
+
+
+BUILD = """%%dockerfile
+FROM toolbox
+RUN echo finished > /first # {word}
+RUN {command} # {word}
+"""
+
+
+def test_the_interrupt_button_stops_a_build(notebook):
+    """Pressed in the toolbar: the cell is over within a second, nothing is left, finished steps are in the cache; all that is said."""
+    word = f"halted-{os.getpid()}-{time.monotonic_ns()}"
+    sleeps = f"echo waiting for {word}; sleep 1000"
+    notebook.open(
+        "%load_ext nbcontainers\n%nbc toolbox",
+        BUILD.format(word=word, command=sleeps),
+        BUILD.format(word=word, command="true"),
+    )
+    page = notebook.page
+
+    def start(cell: int) -> None:
+        page.evaluate("n => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = n; }", cell)
+        page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-cell'); }")
+
+    start(0)
+    page.wait_for_function(KERNEL)
+    store, before = notebook.lab.folder.parent / "store", mounts()
+    start(1)
+    expect(page.get_by_role("group", name="Output of the step").last).to_contain_text("waiting for")
+    assert left_running(word)
+    begun = clock()
+    page.get_by_role("button", name="Interrupt the kernel").click()
+    notebook.done(2)
+    assert clock() - begun < 1 + HICCUP_S
+    assert left_running(word) == []
+    left = [path for name in ("snapshots", "containers", "ingest", "leases") for path in (store / name).iterdir()]
+    assert left == []
+    assert mounts() <= before
+    build = page.locator(".nbc-build").last
+    expect(build.get_by_role("status").first).to_have_text("stopped")
+    expect(build.get_by_role("button", name="Step 3: RUN")).to_have_accessible_name(re.compile(", stopped"))
+    expect(page.get_by_text("the build was stopped; what it had finished is in the cache")).to_be_visible()
+    assert page.get_by_text("Traceback").count() == 0
+    notebook.look("build-stopped", ".nbc-build")
+    notebook.shot("build-stopped-page", ".jp-Notebook")
+    start(2)
+    notebook.done(3)
+    page.get_by_role("button", name="Show the steps").click()
+    expect(page.get_by_role("button", name="Step 2: RUN").last).to_have_accessible_name(re.compile(", cached"))
+
+
+def left_running(word: str) -> list[str]:
+    """The containers' commands with this word in them."""
+    found = []
+    for place in Path("/proc").iterdir():
+        if place.name.isdecimal():
+            with contextlib.suppress(OSError):
+                words = (place / "cmdline").read_bytes()
+                if word.encode() in words and words.startswith(b"/bin/sh"):
+                    found.append(place.name)
+    return found
 
 
 def test_the_interrupt_button_stops_a_run(notebook):

@@ -28,6 +28,11 @@ CASES = [
     ("#a\n a ", ["a"], ["#a"]),
     ("\ufeffa\r\n", ["a"], []),
     ("a+b(c)|d", ["a+b(c)|d"], ["aab"]),
+    ("**b", ["b", "ab", "x/a b", "b/x"], ["bx"]),
+    ("**b*", ["b", "bx", "x/bx"], ["ab", "x/ab"]),
+    ("a/**b", ["a/b", "a/x/b"], ["a/xb"]),
+    ("x/y\n!x", ["x/y"], ["x", "x/z"]),
+    ("x\nx/y\n!x/y", ["x", "x/z"], ["x/y", "x/y/z"]),
 ]
 
 
@@ -39,7 +44,7 @@ def test_the_last_pattern_that_matches_decides(text: str, ignored: list[str], ke
     assert [path for path in kept if patterns.ignores(path)] == []
 
 
-@pytest.mark.parametrize("line", ["!", "[a", "[b-a]", "a\\"])
+@pytest.mark.parametrize("line", ["!", "!/..", "[a", "[b-a]", "a\\"])
 def test_a_line_that_is_no_pattern_is_named(line: str) -> None:
     """The error says which line."""
     with pytest.raises(ValueError, match=r"^line 2: "):

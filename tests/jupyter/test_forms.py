@@ -190,6 +190,19 @@ def test_steps_that_went_on_at_once_stand_in_their_order() -> None:
     assert "[2/4] RUN 2   cancelled" in record.text()
 
 
+def test_a_stopped_build_has_no_failed_step() -> None:
+    """Who pressed the button is not told of a failure: the step that ran was stopped, with what it had said."""
+    record = Record("", "FROM a\nRUN b\n")
+    record.take(StepStarted(number=1, total=1, text="RUN b", stage="", lines=(2, 2)))
+    record.take(Output(data=b"so far\n", step=1))
+    record.stop()
+    assert [step["state"] for step in record.steps_json()] == ["stopped"]
+    assert "[1/1] RUN b   stopped" in record.text()
+    drawn = str(forms.build(record))
+    assert "so far" in drawn
+    assert "✕" not in drawn
+
+
 def test_a_finished_build_shows_its_layers() -> None:
     """And folds its steps away."""
     text = read(forms.build(finished_build()))

@@ -178,26 +178,25 @@ function stepRow() {
       clock.textContent = seconds((performance.now() - step.began) / 1000);
     },
     draw(step, tail, phase) {
-      const { state } = step;
-      const stuck = state === "running" && phase !== "running"; // it was running when the build was stopped
-      element.className = stuck ? "stopped" : state;
-      sign.replaceChildren(...{ done: [icon("check")], failed: [icon("cross")], cancelled: [icon("cross")], cached: [icon("again")], running: [h("span.spinner")] }[stuck ? "failed" : state]);
+      const state = step.state === "running" && phase !== "running" ? "stopped" : step.state; // the kernel was gone before it could say so
+      element.className = state;
+      sign.replaceChildren(...{ done: [icon("check")], failed: [icon("cross")], cancelled: [icon("cross")], stopped: [icon("cross")], cached: [icon("again")], running: [h("span.spinner")] }[state]);
       number.textContent = `${step.number}`;
       tag.textContent = step.stage || "";
-      if (state === "running" && !stuck) this.time(step);
-      else clock.textContent = state === "cached" || state === "cancelled" ? state : seconds(step.seconds);
+      if (state === "running") this.time(step);
+      else clock.textContent = ["cached", "cancelled", "stopped"].includes(state) ? state : seconds(step.seconds);
       why.hidden = !step.reason;
       why.textContent = step.reason || "";
       const has = tail && tail.lines.length;
       twist.style.visibility = has ? "" : "hidden";
       if (!shown) head.append(sign, number, (shown = instruction(step.text)), tag, clock, twist);
-      head.setAttribute("aria-label", `Step ${step.number}: ${step.text}, ${stuck ? "stopped" : state}${has ? ", with output" : ""}`);
+      head.setAttribute("aria-label", `Step ${step.number}: ${step.text}, ${state}${has ? ", with output" : ""}`);
       head.disabled = !has;
       if (!has) return;
       const low = text.scrollHeight - text.scrollTop - text.clientHeight < 24;
       text.replaceChildren(tail.dropped ? h("span.dim", {}, `… ${plural(tail.dropped, "line")} before\n`) : "", ...output(tail.lines).filter((part) => part !== null));
       if (low) text.scrollTop = text.scrollHeight;
-      if (!chosen) open(state === "running");
+      if (!chosen) open(state === "running" || state === "stopped");
     },
   };
 }

@@ -98,13 +98,27 @@ def test_an_empty_store_finds_every_step(make: Make, base: str, registry: Regist
     assert second.check().faults == ()
 
 
-def test_the_least_cache_has_the_images_own_layers(make: Make, base: str, tmp_path: Path) -> None:
-    """What another stage made is made again; with the same files in it, what follows is found."""
+def test_the_least_cache_spares_other_stages(make: Make, base: str, tmp_path: Path) -> None:
+    """What the image took from another stage is found by how that is written: nothing of it is made or fetched."""
     text = TEXT.format(base=base)
-    make().build(text, cache_to=[f"type=local,dest={tmp_path}/cache,tag=least"])
+    built = make().build(text, cache_to=[f"type=local,dest={tmp_path}/cache,tag=least"])
+    there, second = f"type=local,src={tmp_path}/cache,tag=least", make()
     events: list[Event] = []
-    make().build(text, cache_from=[f"type=local,src={tmp_path}/cache,tag=least"], on_event=events.append)
-    assert cached(events) == [True, False, True, True, True, True, True]
+    found = second.build(text, cache_from=[there], on_event=events.append)
+    assert cached(events) == [True] * 7
+    assert not [event for event in events if isinstance(event, Output)]
+    assert found.image.config.diff_ids == built.image.config.diff_ids
+    assert all(step.cached for step in second.build(text).steps), "its own cache knows it now"
+    assert second.check().faults == ()
+    events.clear()
+    third = make()
+    third.build(text.replace("echo tool ", "echo tool; echo tool "), cache_from=[there], on_event=events.append)
+    assert cached(events) == [True, False, True, True, True, True, True], (
+        "the stage is written otherwise; its files are the same"
+    )
+    events.clear()
+    make().build(text, cache_from=[there], no_cache_filter=["tool"], on_event=events.append)
+    assert cached(events)[1] is False
 
 
 def test_an_image_brings_its_own_cache(make: Make, base: str, registry: Registry) -> None:
@@ -188,6 +202,36 @@ def test_what_is_not_as_it_says_is_made_instead(
     assert cached(events)[1] is False
     assert "is of no use for this step" in warnings(events)[0]
     assert second.build(text).image.id == built.image.id
+
+
+@pytest.mark.parametrize("change", [other_bytes, gone])
+def test_a_spared_stage_is_made_where_the_cache_is_of_no_use(
+    make: Make, base: str, tmp_path: Path, change: Callable[[dict[str, object], Path], None]
+) -> None:
+    """Only then, and once, though two steps take from it at the same time."""
+    text = f"""FROM {base} AS tool
+RUN echo made
+RUN echo tool > /tool
+FROM {base} AS one
+RUN --mount=from=tool,target=/t read word < /t/tool; echo $word > /one
+FROM {base} AS two
+COPY --from=tool /tool /two
+FROM {base}
+COPY --from=one /one /one
+COPY --from=two /two /two
+RUN read word < /one; echo $word; read word < /two; echo $word
+"""
+    place = f"{tmp_path}/cache"
+    make().build(text, cache_to=[f"type=local,dest={place}"])
+    make().build(text, cache_to=[f"type=local,dest={place}/max,mode=max"])
+    for folder in (place, f"{place}/max"):
+        poisoned(Path(folder), change)
+        events: list[Event] = []
+        made = make().build(text, cache_from=[f"type=local,src={folder}"], on_event=events.append)
+        printed = b"".join(event.data for event in events if isinstance(event, Output))
+        assert printed == b"made\ntool\ntool\n"
+        assert "is of no use for this step" in warnings(events)[0]
+        assert len(made.steps) == 11
 
 
 def test_a_cache_that_is_not_there_is_a_warning(make: Make, base: str, registry: Registry, tmp_path: Path) -> None:
