@@ -6,6 +6,7 @@ import contextlib
 import os
 import posixpath
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, BinaryIO
 
@@ -15,6 +16,8 @@ from ..results import ContainerState
 from ..store import carrying
 from ..store.worker import Worker
 
+_BEGINS_S = 10.0  # a busy host's patience for a start
+_LOOK_AGAIN_S = 0.002
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -32,14 +35,28 @@ class Tree:
         if not self._state.pid:
             yield None
             return
-        try:
-            root = os.open(f"/proc/{self._state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise Conflict(f"container {self._state.name} ended meanwhile: {error.strerror}") from error
+        root = self._opened()
         try:
             yield root
         finally:
             os.close(root)
+
+    def _opened(self) -> int:
+        """That descriptor. Between its birth and its own root a process has this host's, which nobody means by the container."""
+        deadline = time.monotonic() + _BEGINS_S
+        while True:
+            try:
+                root = os.open(f"/proc/{self._state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError as error:
+                raise Conflict(f"container {self._state.name} ended meanwhile: {error.strerror}") from error
+            if not os.path.samestat(os.fstat(root), os.stat("/")):
+                return root
+            os.close(root)
+            if time.monotonic() > deadline:
+                raise Conflict(
+                    f"container {self._state.name} has not begun yet", hint="its start takes long: try again"
+                )
+            time.sleep(_LOOK_AGAIN_S)
 
     def kind(self, path: str, *, follow: bool) -> str:
         """What a path in it is; see ``carrying.kind``."""

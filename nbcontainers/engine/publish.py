@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -197,7 +197,13 @@ def _holder(one: Publication, others: Sequence[ContainerState]) -> str:
                     inodes.add(f"socket:[{row[9]}]")
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            folder = f"/proc/{pid}/fd"
-            if any(os.readlink(f"{folder}/{number}") in inodes for number in os.listdir(folder)):
+            if inodes & set(_links(f"/proc/{pid}/fd")):
                 return f"another program: {Path(f'/proc/{pid}/comm').read_text().strip()} (process {pid})"
     return "another program"
+
+
+def _links(folder: str) -> Iterator[str]:
+    """What the links in a folder of /proc say; one that is gone meanwhile, as that of the listing itself, is passed over."""
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            yield os.readlink(f"{folder}/{name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers import Engine
-from nbcontainers.engine import Container
+from nbcontainers.engine import Container, carriage
 from nbcontainers.errors import Conflict, HostError, LaunchError, NBContainersError, NotFound
 from nbcontainers.runtime import processes
 from nbcontainers.runtime import state as states
@@ -160,3 +161,19 @@ def test_a_name_whose_container_is_being_made(root: Path) -> None:
         for call in (lambda one: one.kill("TERM"), lambda one: one.stop(), lambda one: one.start()):
             with pytest.raises(NBContainersError, match="no such container"):
                 call(engine.container("early"))
+
+
+def test_a_container_that_is_starting_has_no_tree_of_the_host(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first process is known before it has left this host's root, from and into which nothing is copied."""
+    monkeypatch.setattr(carriage, "_BEGINS_S", 0.0)
+    with Engine(root) as engine, open(os.devnull, "r+b", buffering=0) as null:
+        container = engine.create("toolbox", "true", network="none")
+        early = dataclasses.replace(container.state, pid=os.getpid())  # a process that has the host's root
+        tree = carriage.Tree(engine.store.worker, engine.store.snapshots.mounts(container.id), early)
+        for call in (
+            lambda: carriage.fetch(tree, "/etc", null, follow=False, owners=False),
+            lambda: carriage.bring(tree, __file__, "/tmp", follow=False, owners=False),
+        ):
+            with pytest.raises(Conflict, match="has not begun yet"):
+                call()
+        container.remove()
