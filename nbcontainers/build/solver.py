@@ -76,9 +76,7 @@ class Solver:
         self.defined = definitions(made, sources, uncached) if is_asked else {}
         self.known = {index: found for index in self.defined if (found := self.defined_elsewhere(index))}
         self.spared = set(spared(made, self.known)) if self.known else set[int]()
-        self.driven: dict[
-            int, int
-        ] = {}  # spared nodes that are made after all, and the node in whose task that happens
+        self.driven: dict[int, int] = {}  # spared nodes that are made after all, each with the node whose task makes it
         self.reviver: int | None = None
 
     def defined_elsewhere(self, index: int) -> Made | tuple[Place, Shared] | None:
