@@ -22,9 +22,7 @@ from .options import RunOptions
 if TYPE_CHECKING:
     from ..runtime.execution import Execution
 
-INTERRUPT_GRACE = (
-    0.5  # seconds that an interrupted container has to end by itself: a notebook's cell should stop within one
-)
+INTERRUPT_GRACE = 0.5  # seconds that an interrupted container has to end by itself: a cell should stop within one
 STOP_TIMEOUT = 10.0  # seconds, as Docker has it
 LIVE = ("running", "paused", "restarting")
 
