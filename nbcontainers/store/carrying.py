@@ -107,6 +107,10 @@ def place(root: int, folder: str, stream: BinaryIO, *, owners: bool, keeper: Own
                 _dress(here, base, header, owners=owners, keeper=keeper)
                 if header.type == tar.DIRECTORY:
                     late.append((b"/".join(parts), header))
+            except (FileExistsError, FileNotFoundError) as error:  # it was seen to be otherwise a moment before
+                raise Conflict(
+                    f"{os.fsdecode(header.name)!r} was changed by somebody else while it was copied", hint="copy it again"
+                ) from error
             finally:
                 os.close(here)
         for path, header in reversed(late):  # what was put into a folder changed its time
@@ -213,7 +217,11 @@ def _make(into: int, here: int, base: bytes, header: Header, body: tar.Body) -> 
         case tar.SYMLINK:
             os.symlink(header.link, base, dir_fd=here)
         case tar.HARDLINK:
-            target = syscalls.openat2(into, header.link, os.O_PATH | os.O_NOFOLLOW, resolve=_STRICT)
+            try:
+                target = syscalls.openat2(into, header.link, os.O_PATH | os.O_NOFOLLOW, resolve=_STRICT)
+            except OSError as error:
+                words = f"cannot write {shown!r}, a hard link to {os.fsdecode(header.link)!r}: {error.strerror}"
+                raise NBContainersError(words, hint="an archive has the file before its links") from error
             try:
                 os.link(f"/proc/self/fd/{target}", base, dst_dir_fd=here, follow_symlinks=True)
             finally:

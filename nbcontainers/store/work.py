@@ -98,6 +98,10 @@ class Work:
         It hangs over a folder meanwhile: on a mount that hangs nowhere openat2 answers EAGAIN to every "..", for ever.
         """
         with contextlib.ExitStack() as held:
+            if tree.upper:  # which the kernel wants in one mount at a time, and does not always refuse in a second one
+                alone = os.open(os.path.dirname(tree.upper), FOLDER)
+                held.callback(os.close, alone)
+                fcntl.flock(alone, fcntl.LOCK_EX)
             folder = str(held.enter_context(self.scratch()))
             try:
                 written = mounts.overlay(tree.lower, tree.upper, tree.work, volatile=tree.volatile)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tarfile
+import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -134,3 +137,40 @@ def test_archives(container: Container, tmp_path: Path) -> None:
 def test_the_rules_are_dockers(source: str, found: str, target: str, there: str, expected: tuple[str, str]) -> None:
     """What is there already decides."""
     assert arranged(source, found, target, there, "/d") == expected
+
+
+def test_who_copies_what_another_copies_too_is_told(container: Container, tmp_path: Path) -> None:
+    """One of them may lose; the file is there, whole, with what one of them brought."""
+    sources = [tmp_path / name for name in ("one", "two", "three")]
+    for source in sources:
+        source.write_text(source.name)
+    done: list[str] = []
+
+    def copy(source: Path) -> None:
+        for _ in range(20):
+            try:
+                container.bring(str(source), "/tmp/same")
+                done.append(source.name)
+            except Conflict as error:
+                assert "by somebody else" in error.message
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(copy, sources))
+    assert done
+    container.bring(str(sources[0]), "/tmp/same")
+    container.fetch("/tmp/same", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_text() == "one"
+
+
+def test_a_hard_link_to_nothing_is_told(container: Container) -> None:
+    """An archive that is unpacked into a container may be of anybody's making."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.LNKTYPE, "nothing"
+        archive.addfile(link)
+    with tempfile.TemporaryFile() as file:
+        file.write(stream.getvalue())
+        file.seek(0)
+        with pytest.raises(NBContainersError, match="a hard link to 'nothing'"):
+            container.bring(file, "/tmp")
