@@ -109,7 +109,8 @@ def place(root: int, folder: str, stream: BinaryIO, *, owners: bool, keeper: Own
                     late.append((b"/".join(parts), header))
             except (FileExistsError, FileNotFoundError) as error:  # it was seen to be otherwise a moment before
                 raise Conflict(
-                    f"{os.fsdecode(header.name)!r} was changed by somebody else while it was copied", hint="copy it again"
+                    f"{os.fsdecode(header.name)!r} was changed by somebody else while it was copied",
+                    hint="copy it again",
                 ) from error
             finally:
                 os.close(here)

@@ -8,8 +8,9 @@ those that ask, to a supervisor beside the shim (``supervisor``), which answers 
   at fork and keeps it at exec, so it can neither be lost nor go to the wrong process (``credentials``);
 - whose a file is: an extended attribute of the file, or a ledger (``linux.recorded``), which the store brings out into layers.
 
-It cannot hold where the kernel tells of ids in passing: in ``/proc/PID/status`` (so ``ps`` of procps names one user for all), in messages with SCM_CREDENTIALS, in ``si_uid`` of a signal; nor where the kernel asks who somebody
-is before it lets him: every user inside may read and signal what any other may.
+It cannot hold where the kernel tells of ids in passing: in ``/proc/PID/status`` (so ``ps`` of procps names one user for all), in
+messages with SCM_CREDENTIALS, in ``si_uid`` of a signal; nor where the kernel asks who somebody is before it lets him: every user
+inside may read and signal what any other may.
 
 Nothing is protected by it: to the kernel every process is the one user, who can read and write everything inside. The
 supervisor is in the container's own namespaces and can do no more than the container's root.
