@@ -99,10 +99,10 @@ def _told(found: Image) -> str:
 
 
 TYPES: tuple[tuple[str, str, Callable[..., Bundle]], ...] = (
-    ("nbcontainers.results", "LayerStack", layer_stack),
-    ("nbcontainers.results", "ImageDiff", image_diff),
-    ("nbcontainers.results", "HostReport", host_report),
-    ("nbcontainers.results", "BuildResult", build_result),
+    ("nbcontainers.results.images", "LayerStack", layer_stack),
+    ("nbcontainers.results.images", "ImageDiff", image_diff),
+    ("nbcontainers.results.hosts", "HostReport", host_report),
+    ("nbcontainers.results.builds", "BuildResult", build_result),
     ("nbcontainers.oci.image", "Image", image),
 )
 

@@ -52,7 +52,7 @@ def test_the_dockerfile_and_the_context_may_be_standard_input(
 def test_an_error_shows_the_lines_with_a_mark(engine: Engine, folder: Path) -> None:
     """Those at fault, and those around them; then what to do."""
     told = said(engine, "build -f bad .", code=1)
-    assert "> 3 | COPYY a.txt \\\n  4 |   /\n  5 | LABEL a=b\n" in told
+    assert "> 3 | COPYY a.txt \\\n> 4 |   /\n  5 | LABEL a=b\n" in told
     assert "error: line" in told
     assert "did you mean COPY?" in told
     assert "no Dockerfile at nothing" in said(engine, "build -f nothing .", code=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import re
 from html.parser import HTMLParser
 
@@ -10,7 +11,7 @@ import pytest
 
 from nbcontainers.errors import BuildError
 from nbcontainers.events import Output, StepFinished, StepStarted, StepStopped, Warned
-from nbcontainers.jupyter import forms, html
+from nbcontainers.jupyter import forms, html, show
 from nbcontainers.jupyter.progress import Record
 from nbcontainers.results import Check, HostReport
 from tests.jupyter import samples
@@ -216,3 +217,9 @@ def test_markup_is_made_by_hand_only_where_it_says_so() -> None:
     made = html.h("td", "a < b", html.h("b", "&"), title='"')
     assert made == '<td title="&quot;">a &lt; b<b>&amp;</b></td>'
     assert html.h("p", None, 3, hidden=None) == "<p>3</p>"
+
+
+def test_what_shows_itself_is_registered_where_it_is_defined() -> None:
+    """By name, so that nothing is imported for it: a type that moves takes its registration along."""
+    for module, name, _ in show.TYPES:
+        assert getattr(importlib.import_module(module), name).__module__ == module
