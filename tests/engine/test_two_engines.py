@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import random
@@ -29,7 +30,8 @@ def kill(container: Container) -> None:
     """End its shim, if it has one."""
     extra = states.load_extra(container._folder)
     if extra.get("shim") and processes.start_time(extra["shim"]) == extra["shim_start"]:
-        os.kill(extra["shim"], 9)
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself just now
+            os.kill(extra["shim"], 9)
 
 
 DEEDS: dict[str, Callable[[Engine, str], object]] = {
