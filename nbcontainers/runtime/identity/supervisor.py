@@ -9,7 +9,6 @@ from __future__ import annotations
 import _socket
 import marshal
 import os
-import resource
 import select
 
 from ...linux import notify, syscalls
@@ -41,7 +40,7 @@ _ASKING = {
     "setns",
     "getsockopt",
 }
-_LOW, _HIGH = 3, 200
+_LOW = 3
 
 
 def join(channel: int, program: bytes, ids: tuple[int, int, list[int]]) -> None:
@@ -117,7 +116,7 @@ class Supervisor:
 def _run(plan: Plan, pidfd: int, channel: int, report: int) -> NoReturn:
     try:
         syscalls.set_name("nbc-identity")
-        pidfd, channel, report = _keep_only(pidfd, channel, report)
+        _keep_only(pidfd, channel, report)
         os.umask(0)
         proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         end = _socket.socket(fileno=channel)
@@ -147,18 +146,17 @@ def _run(plan: Plan, pidfd: int, channel: int, report: int) -> NoReturn:
     _serve(here, end, listener, who, handlers)
 
 
-def _keep_only(*descriptors: int) -> list[int]:
-    """Close everything but these, and return their new numbers."""
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    above = _HIGH if most < 0 else max(max(descriptors) + 1, min(_HIGH, most - len(descriptors)))
-    high = [os.dup2(number, above + place, inheritable=False) for place, number in enumerate(descriptors)]
-    syscalls.close_range(0, above - 1)
-    syscalls.close_range(above + len(high))
+def _keep_only(*descriptors: int) -> None:
+    """Close everything but these, which are none of the standard streams: those are /dev/null from here on."""
+    first = 0
+    for descriptor in sorted(descriptors):
+        if first < descriptor:
+            syscalls.close_range(first, descriptor - 1)
+        first = descriptor + 1
+    syscalls.close_range(first)
     null = os.open(os.devnull, os.O_RDWR)
-    for number in range(_LOW):
-        if number != null:
-            os.dup2(null, number)
-    return high
+    for number in range(null + 1, _LOW):
+        os.dup2(null, number)
 
 
 def _arrival(end: _socket.socket) -> tuple[int, Credentials] | None:
