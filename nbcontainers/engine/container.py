@@ -70,7 +70,7 @@ class Container(Life):
 
     def changes(self) -> tuple[Change, ...]:
         """The paths that it changed on top of its image, sorted; what was made only to be mounted on is none of them."""
-        self.state  # noqa: B018 - NotFound, if it is no more
+        self._require()
         changes = self._store.snapshots.changes(self.id)
         stubs = {mount.destination for mount in self.spec.mounts}
         real = [change for change in changes if change.path not in stubs]
@@ -118,7 +118,7 @@ class Container(Life):
 
     def export(self, stream: IO[bytes]) -> None:
         """Write its whole file system to a stream as a tar archive."""
-        self.state  # noqa: B018 - NotFound, if it is no more
+        self._require()
         self._store.worker.export(self._store.snapshots.mounts(self.id), stream.fileno())
 
     def commit(self, reference: Reference | None = None, **options: Any) -> Image:

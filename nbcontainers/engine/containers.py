@@ -77,7 +77,7 @@ class Containers(Images):
         from . import census
 
         chosen = census.Census.parse(filters, self.container, self.image)
-        all = all or chosen.looks_everywhere  # noqa: A001 - docker's word
+        every = all or chosen.looks_everywhere
         found = []
         for identifier in self._names.ids():
             container = Container(self.store, self._names, self._runtime, identifier)
@@ -85,7 +85,7 @@ class Containers(Images):
                 state = container.state
                 if state.auto_remove and state.status == "exited":
                     container.remove()
-                elif (all or state.status in LIVE) and chosen.holds(container, state):
+                elif (every or state.status in LIVE) and chosen.holds(container, state):
                     found.append((state.created, container))
         return tuple(container for _, container in sorted(found, key=lambda pair: pair[0], reverse=True))
 

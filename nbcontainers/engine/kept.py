@@ -57,6 +57,10 @@ class Kept(Telling):
         self.last_state = state.load_state(self._folder)
         return self.last_state
 
+    def _require(self) -> None:
+        """NotFound if it is no more, or is not one yet."""
+        _ = self.state
+
     @property
     def name(self) -> str:
         """What it is called."""
@@ -68,7 +72,7 @@ class Kept(Telling):
         try:
             return RuntimeSpec.from_json(json.loads((self._folder / CONFIG).read_bytes()))
         except (FileNotFoundError, ValueError):
-            self.state  # noqa: B018 - NotFound, while it is being made and its name is known already
+            self._require()  # while it is being made, its name is known already
             raise
 
     @functools.cached_property

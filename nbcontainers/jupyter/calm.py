@@ -28,7 +28,7 @@ def calm(error: NBContainersError, dockerfile: str = "", *, seen: bool = False) 
     short = f"{type(error).__name__}: {text.printable(error.message)}"
     name, colon, rest = (short if seen else text.failure(error, dockerfile)).partition(":")
     lines = [f"\x1b[1;31m{name}\x1b[0m{colon}{rest}"]
-    error._render_traceback_ = lambda: lines  # type: ignore[method-assign]
+    error._render_traceback_ = lambda: lines  # type: ignore[method-assign]  # IPython asks each error for its own
     return error
 
 

@@ -16,12 +16,17 @@ def read(path: str) -> bytes:
     """What a file holds."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        parts = []
-        while part := os.read(descriptor, 1 << 16):
-            parts.append(part)
-        return b"".join(parts)
+        return read_all(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_all(descriptor: int) -> bytes:
+    """What an open file holds, from where it stands."""
+    parts = []
+    while part := os.read(descriptor, 1 << 16):
+        parts.append(part)
+    return b"".join(parts)
 
 
 def write(path: str, data: bytes, *, new: bool = False) -> None:

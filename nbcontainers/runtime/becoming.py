@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 
-from ..linux import recorded, syscalls
+from ..linux import recorded, smallfiles, syscalls
 from ..linux.syscalls import PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAPBSET_DROP
 from . import user
 
@@ -53,10 +53,7 @@ def _content(path: str) -> bytes:
             raise Refused(
                 f"the image's {path} has {status.st_size} bytes, more than the {_MOST_USERS} that are read of it", 125
             )
-        parts = []
-        while part := os.read(descriptor, 1 << 16):
-            parts.append(part)
-        return b"".join(parts)
+        return smallfiles.read_all(descriptor)
     finally:
         os.close(descriptor)
 

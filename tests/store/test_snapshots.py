@@ -63,7 +63,8 @@ def shots(request: pytest.FixtureRequest, opened: tuple[Store, Worker]) -> Snaps
     store, worker = opened
     if request.param is OverlaySnapshots and (why := worker.probe_overlay(store.root)):
         pytest.skip(f"no overlay here: {why}")
-    return request.param(store.root, store.content, worker, store.rubbish)  # type: ignore[no-any-return]
+    made: Snapshotter = request.param(store.root, store.content, worker, store.rubbish)
+    return made
 
 
 @pytest.fixture
