@@ -96,8 +96,8 @@ class Room:
         self._settle = settle
 
     def empty(self) -> None:
-        """Remove what is there, and let the disk come to rest."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Put away what is there, and let the disk come to rest."""
+        tree.put_aside(self.folder, self.folder.parent)
         self.folder.mkdir()
         self._settle()
 

@@ -14,6 +14,7 @@ from nbcontainers import Engine
 from nbcontainers.oci.descriptor import Digest
 
 from .image import NAME, Base
+from .tree import put_aside
 
 # As those of the peers, which have no network either.
 LIMITS: dict[str, Any] = {"memory": "64m", "cpus": 1.0, "pids_limit": 64, "network": "none"}
@@ -52,10 +53,8 @@ class Ours(AbstractContextManager["Ours"]):
         return config
 
     def forget_layer(self, chain_id: Digest) -> None:
-        """Throw away an unpacked layer, as if it had never been."""
-        forgotten = self.folder / f"forgotten-{secrets.token_hex(8)}"
-        (self.engine.store.root / "layers" / chain_id.hex).rename(forgotten)  # its worker may be settling it yet
-        shutil.rmtree(forgotten)
+        """Put away an unpacked layer, as if it had never been."""
+        put_aside(self.engine.store.root / "layers" / chain_id.hex, self.folder)
 
 
 class Committer:

@@ -168,8 +168,8 @@ class _Room:
         self.folder = folder
 
     def empty(self, session: Session) -> None:
-        """Remove what the last sample left."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Put away what the last sample left."""
+        tree.put_aside(self.folder, self.folder.parent)
         self.folder.mkdir()
         _settled(session)
 
@@ -199,8 +199,12 @@ def _settled(session: Session) -> None:
 
 
 def _forget(ours: Ours, *names: str) -> None:
-    """Remove images with all that only they need, also from the disk."""
+    """Remove images with all that only they need; unpacked layers are put away."""
     for name in names:
+        gone = ours.engine.image(name)
+        others = {chain for image in ours.engine.images() if image.id != gone.id for chain in image.chain_ids}
+        for chain in set(gone.chain_ids) - others:
+            ours.forget_layer(chain)
         ours.engine.remove_image(name)
 
 
