@@ -63,7 +63,7 @@ def unpack(work: Work, blob: str, diff_id: str, chain: str, parents: list[str], 
             if found != diff_id:
                 raise layers.mistaken(os.path.basename(blob), Digest(diff_id), found)
             work.warn(lost)
-            work.publish(folder, chain, diff_id, index, sum(entry.size for entry in index))
+            work.publish(folder, chain, diff_id, index, index.size)
 
 
 def commit(

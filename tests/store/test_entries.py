@@ -31,7 +31,7 @@ def test_an_index_is_read_as_it_was_written(rows: tuple[Entry, ...]) -> None:
     """Every field of every kind, names that are no text too."""
     made = index(*rows)
     assert tuple(Index.from_bytes(made.to_bytes())) == rows
-    assert len(made) == len(rows)
+    assert (len(made), made.size) == (len(rows), sum(row.size for row in rows))
 
 
 def test_records_differ_if_anything_but_the_path_does() -> None:
