@@ -38,7 +38,11 @@ def images(engine: Engine, values: Namespace, console: Console) -> int:
             console.print(str(identifier) if values.no_trunc else identifier.short)
         return 0
     columns = (*COLUMNS[:2], ("DIGEST", "Digest"), *COLUMNS[2:]) if values.digests else COLUMNS
-    content = form.rows([image_row(image, truncate=not values.no_trunc) for image in found], values.format, columns)
+    rows = [image_row(image, truncate=not values.no_trunc) for image in found]
+    if values.digests or values.format:
+        for row, image in zip(rows, found, strict=True):
+            row["Digest"] = str(engine.named_digest(image))
+    content = form.rows(rows, values.format, columns)
     if content:
         console.print(content)
     return 0

@@ -99,6 +99,13 @@ class Images(Exchange):
             self._happen("delete", image)
         return done
 
+    def named_digest(self, image: Image) -> Digest:
+        """The digest that an image's name stands for: that of the index which it was chosen from, where it was one of several."""
+        with contextlib.suppress(NotFound):  # another process may have taken the name away
+            if image.reference:
+                return self.store.images.tags.read(image.reference).descriptor.digest
+        return image.descriptor.digest
+
     def inspect_image(self, name: str | Image) -> dict[str, Any]:
         """All that is known of an image, by Docker's keys."""
         subject = self.store.images.resolve(name) if isinstance(name, str) else name

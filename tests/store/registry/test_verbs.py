@@ -94,6 +94,7 @@ def test_one_platform_is_pushed(engine: Engine, registry: Registry) -> None:
         _, top = several(engine.store, name, Platform.host(), foreign)
     assert run(engine, "push", name)[0] == 0
     assert Digest.of(answered(registry.host, "/v2/several/manifests/1")[1]) == top.digest
+    assert run(engine, "images", "--format", "{{.Digest}}")[1] == [top.digest]
     assert run(engine, "push", "--platform", "linux/s390x", name)[0] == 0
     chosen = engine.variant(name, "linux/s390x").descriptor.digest
     assert Digest.of(answered(registry.host, "/v2/several/manifests/1")[1]) == chosen
