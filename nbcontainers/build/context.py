@@ -107,18 +107,11 @@ class Context:
         """
         path, left_out = clean(source), Ignore.of(exclude).rules
         if has_wildcards(path):
-            return tuple(self._selected(name, self.resolve(name), (), left_out) for name in self._matching(path))
-        try:
-            real = self.resolve(path)
-            self._lstat(real)
-        except (FileNotFoundError, NotADirectoryError):
-            raise self._missing(source, path) from None
-        if not self._included(real):
-            raise NotFound(
-                f"{source!r} is left out of the context by .dockerignore",
-                hint=f"add the line !{real} to .dockerignore",
-            )
-        return (self._selected(path, real, (), left_out),)
+            above = re.split(r"[*?\[]", path)[0].rpartition("/")[0]
+            if above:  # a folder that is named has to be there, though what is looked for in it may be missing
+                self._found(above, above, folder=True)
+            return tuple(self._selected(name, self._found(name, name), (), left_out) for name in self._matching(path))
+        return (self._selected(path, self._found(source, path), (), left_out),)
 
     def select_parents(self, source: str, exclude: Sequence[str] = ()) -> tuple[Selected, ...]:
         """What a source of COPY --parents names, as parts of the folder from which on its own folders are kept.
@@ -139,6 +132,20 @@ class Context:
         if not found and not has_wildcards(source):
             raise self._missing(source, clean(source))
         return tuple(found)
+
+    def _found(self, source: str, path: str, *, folder: bool = False) -> str:
+        """The path with its links followed: NotFound where it is not there, or ignored."""
+        try:
+            real = self.resolve(path)
+            self._lstat(f"{real}/." if folder else real)
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._missing(source, path) from None
+        if not self._included(real):
+            raise NotFound(
+                f"{source!r} is left out of the context by .dockerignore",
+                hint=f"add the line !{real} to .dockerignore",
+            )
+        return real
 
     def rows(self, selected: Selected) -> list[tuple[str, str]]:
         """Each file to copy: where it is on this host, and its name in the destination; of a folder what is below it."""

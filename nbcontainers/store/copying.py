@@ -284,8 +284,17 @@ def _one(copying: Copying, tree: int, path: bytes, relative: bytes) -> None:
     raise NotFound(f"links go in a circle: {text(path)}")
 
 
+class NoFolder(NotFound):
+    """The folder in which a pattern is looked for is not there."""
+
+
 def _matches(tree: int, pattern: bytes) -> list[bytes]:
-    """The paths that a pattern names, in order: NotFound if there is none."""
+    """The paths that a pattern names, in order: NotFound if there is none, NoFolder if there cannot be one."""
+    above = re.split(rb"[*?\[]", pattern)[0].rpartition(b"/")[0]
+    try:
+        os.close(syscalls.openat2(tree, above or b"/", _FOLDER, resolve=INSIDE))
+    except (FileNotFoundError, NotADirectoryError):
+        raise NoFolder(f"no such folder to copy from: {text(above)}", hint="in the stage or image of --from") from None
     paths = [b""]
     for part in pattern.strip(b"/").split(b"/") if pattern.strip(b"/") else []:
         paths = [path + b"/" + name for path in paths for name in _names(tree, path, part)]
@@ -307,8 +316,9 @@ def _names(tree: int, path: bytes, part: bytes) -> Iterator[bytes]:
     if not re.search(rb"[*?\[\\]", part):
         yield part
         return
-    # Go's patterns are those of fnmatch but for [^…] and the backslash.
-    words = re.sub(rb"\\(.)", lambda found: b"[" + found[1] + b"]", part).replace(b"[^", b"[!")
+    # Go's patterns are those of fnmatch but for [^…], the backslash, and a "!" that is like any other sign.
+    words = re.sub(rb"\[!([^]]+)\]", rb"[\1!]", re.sub(rb"\\(.)", lambda found: b"[" + found[1] + b"]", part))
+    words = words.replace(b"[^", b"[!")
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         folder = syscalls.openat2(tree, path or b"/", _FOLDER, resolve=INSIDE)
         try:
