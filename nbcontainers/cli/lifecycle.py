@@ -17,7 +17,10 @@ FLAGS = (
     RESTART,
     Flag(names=("--stop-signal",), metavar="SIGNAL", help="what asks it to end (TERM, or the image's)"),
     Flag(names=("--stop-timeout",), metavar="SECONDS", convert=number, help="how long stop waits before it kills (10)"),
-    Flag(names=("--init",), help="run a small init as process 1, which passes signals on and reaps orphans"),
+    Flag(
+        names=("--init",),
+        help="run a small init as process 1, which passes signals on and reaps orphans (not with --pid)",
+    ),
     Flag(names=("--health-cmd",), metavar="COMMAND", help="how to find out whether it is well"),
     Flag(names=("--health-interval",), metavar="TIME", help="between two checks (30s)"),
     Flag(names=("--health-timeout",), metavar="TIME", help="how long a check may take (30s)"),

@@ -139,7 +139,8 @@ def specification(
 ) -> RuntimeSpec:
     """What the kernel is to be asked for, but for the mounts that the user wants."""
     config = source.config.config
-    init = (policies.init(),) if options.get("init", False) else ()
+    # Like Docker not where process 1 is another container's or the host's: it could not be it, and no orphan would come to it.
+    init = (policies.init(),) if options.get("init", False) and not modes.pid else ()
     identity = modes.userns.identity(host)
     given = devices.give(options.get("device", ()), options.get("device_cgroup_rule", ()), userns=identity.userns)
     resources = limits.resources(options)

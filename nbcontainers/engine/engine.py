@@ -103,6 +103,7 @@ class Engine(Builds, Containers):
 
         Raises:
             IntegrityError: an image is damaged, so what it needs cannot be told; no image is removed.
+            NBContainersError: a kind that there is not.
         """
         from . import upkeep
 

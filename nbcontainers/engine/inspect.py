@@ -115,7 +115,7 @@ def container(
             "Hostname": spec.hostname,
             "Domainname": spec.domainname,
             "StopSignal": spec.annotations.get("org.opencontainers.image.stopSignal") or "SIGTERM",
-            "StopTimeout": state.stop_timeout,
+            "StopTimeout": _seconds(state.stop_timeout),
             **({"Healthcheck": _check(state.check)} if state.check else {}),
             "User": state.user,
             "Env": list(process.env),
@@ -195,6 +195,11 @@ def _check(check: HealthCheck) -> dict[str, Any]:
         "StartInterval": round(check.start_interval * 1e9),
         "Retries": check.retries,
     }
+
+
+def _seconds(timeout: float | None) -> float | None:
+    """Whole seconds as the whole number that Docker has."""
+    return int(timeout) if timeout is not None and timeout.is_integer() else timeout
 
 
 def moment(instant: float) -> str:

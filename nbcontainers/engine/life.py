@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import signal as signals
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 INTERRUPT_GRACE = 0.5  # seconds that an interrupted container has to end by itself: a cell should stop within one
 STOP_TIMEOUT = 10.0  # seconds, as Docker has it
 LIVE = ("running", "paused", "restarting")
+_REAL_TIME = re.compile(r"(RTMIN(?=\+)|RTMAX(?=-))([+-][0-9]{1,2})")
 
 
 class Life(Kept):
@@ -309,12 +311,14 @@ class Life(Kept):
 
 
 def signal_number(name: str | int) -> int:
-    """A signal's number from ``9``, ``KILL`` or ``SIGKILL``: NBContainersError if there is no such signal."""
+    """A signal's number from ``9``, ``KILL``, ``SIGKILL`` or ``RTMIN+3``: NBContainersError if there is no such signal."""
     if isinstance(name, int) or name.isdigit():
         number = int(name)
     else:
-        known = {signal.name: signal.value for signal in signals.Signals}
-        number = known.get(name.upper(), known.get(f"SIG{name.upper()}", 0))
+        known = {signal.name.removeprefix("SIG"): signal.value for signal in signals.Signals}
+        word = name.upper().removeprefix("SIG")
+        from_end = _REAL_TIME.fullmatch(word)
+        number = known[from_end[1]] + int(from_end[2]) if from_end else known.get(word, 0)
     if number not in signals.valid_signals():
         raise NBContainersError(f"no such signal: {name!r}", hint="such as TERM, KILL, HUP, or a number from 1 to 64")
     return number

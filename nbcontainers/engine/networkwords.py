@@ -60,6 +60,7 @@ def read(
         if mode.startswith("container:"):
             _refuse_shared(options, publications)
             mode = "container:" + names.find(mode.removeprefix("container:"))
+        known = dataclasses.replace(known, hosts=tuple(_without_networks(mode, *entry) for entry in known.hosts))
         return Networking(mode=mode, publications=tuple(publications), names=known)
     first = dataclasses.replace(
         places[0],
@@ -147,6 +148,13 @@ def _host(word: str) -> tuple[str, str]:
         if match and (address == HOST_GATEWAY or ipaddress.ip_address(address)):
             return match[1], address
     raise NBContainersError(f"not a host: {word!r}", hint=f"write NAME:ADDRESS, or NAME:{HOST_GATEWAY}")
+
+
+def _without_networks(mode: str, name: str, address: str) -> tuple[str, str]:
+    """``host-gateway`` where there is no bridge: on the host's own network the host is at the loopback, and nowhere on none."""
+    if mode == "none" and address == HOST_GATEWAY:
+        raise NBContainersError(f"--add-host {name}:{HOST_GATEWAY} without a network", hint="leave out --network none")
+    return name, "127.0.0.1" if address == HOST_GATEWAY else address
 
 
 def _server(word: str) -> str:

@@ -52,8 +52,9 @@ def read(options: RunOptions, find: Callable[[str], str], host: Host) -> Modes:
             )
     _refuse_apart(options, host, ipc, pid)
     uts = _word(options.get("uts") or "", "--uts", ("", "host"), None)
-    if uts == "host" and options.get("hostname"):
-        raise NBContainersError("--hostname and --uts host", hint="with the host's name there is none of its own")
+    for word in ("hostname", "domainname"):
+        if uts == "host" and options.get(word):
+            raise NBContainersError(f"--{word} and --uts host", hint="with the host's name there is none of its own")
     cgroupns = _word(options.get("cgroupns") or "private", "--cgroupns", ("private", "host"), None)
     return Modes(ipc=ipc, pid=pid, uts=uts, cgroupns=cgroupns, userns=space)
 

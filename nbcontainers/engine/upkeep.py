@@ -83,6 +83,9 @@ def prune(
     filters: Sequence[str] = (),
 ) -> Pruned:
     """Remove what is not used; see ``Engine.prune``."""
+    if unknown := [kind for kind in kinds if kind not in (*KINDS, "networks", "volumes")]:
+        hint = f"wanted: {', '.join(KINDS)}, networks or volumes"
+        raise NBContainersError(f"nothing to prune is called {unknown[0]!r}", hint=hint)
     if tuple(kinds) == ("cache",):
         chosen = buildcache.selected(tuple(filters))
     else:

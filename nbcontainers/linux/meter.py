@@ -19,8 +19,8 @@ _UNLIMITED = 1 << 62  # v1 has no word for it: its largest number of pages, in b
 _SIZE = 8192  # more than the longest of these files, memory.stat, has
 
 _Read = TypeVar("_Read")
-_Counter = tuple[int, bytes]
-"""A descriptor, and what stands before the number in its file (nothing, where the number is all of it)."""
+_Counts = tuple[int, int, int | None, int | None, tuple[int, int, float] | tuple[None, None, None]]
+"""The cache, the processes, the peak of memory, the kills for want of it, and what ``_throttling`` tells."""
 
 
 class Meter:
@@ -34,34 +34,33 @@ class Meter:
         self._directories = tuple(directories)
         self._open: list[int] = []
         self._closed = False
-        self._cpu = self._counter("cpu.stat", b"usage_usec ") or self._counter("cpuacct.usage")
-        self._cpu_unit = 1e-6 if self._cpu and self._cpu[1] else 1e-9
-        self._memory = self._counter("memory.usage_in_bytes")
+        self._cpu, self._cpu_unit = self._number("cpuacct.usage"), 1e-9
+        if not self._cpu:
+            self._cpu, self._cpu_unit = self._number("cpu.stat", b"usage_usec "), 1e-6
+        self._memory = self._number("memory.usage_in_bytes")
         if self._memory:
             self._source = "cgroup v1"
-            self._cache = self._counter("memory.stat", b"total_inactive_file ")
-            self._peak = self._counter("memory.max_usage_in_bytes")
-            self._killed = self._counter("memory.oom_control", b"oom_kill ")
+            self._cache = self._number("memory.stat", b"total_inactive_file ")
+            self._peak = self._number("memory.max_usage_in_bytes")
+            self._killed = self._number("memory.oom_control", b"oom_kill ")
         else:
-            self._memory = self._counter("memory.current")
+            self._memory = self._number("memory.current")
             self._source = "cgroup v2" if self._memory else "process tree"
-            self._cache = self._counter("memory.stat", b"\ninactive_file ")
-            self._peak = self._counter("memory.peak")
-            self._killed = self._counter("memory.events", b"oom_kill ")
+            self._cache = self._number("memory.stat", b"\ninactive_file ")
+            self._peak = self._number("memory.peak")
+            self._killed = self._number("memory.events", b"oom_kill ")
+        self._pids = self._number("pids.current")
+        self._periods = self._text(_throttling, "cpu.stat", begins=b"nr_periods ")
         self._seen = (-1, -1)
-        self._cached = 0
-        self._pids = self._counter("pids.current")
-        self._periods = _Text(self._whole("cpu.stat", b"nr_periods "), parse=_throttling)
+        self._counts: _Counts = (0, 0, None, None, (None, None, None))
         self._pressures = [
-            _Text(self._whole(f"{name}.pressure", b"some "), parse=counters.pressure)
-            for name in ("cpu", "memory", "io")
+            self._text(counters.pressure, f"{name}.pressure", begins=b"some ") for name in ("cpu", "memory", "io")
         ]
-        self._block = _Text(self._whole("io.stat"), parse=counters.block_v2)
-        if self._block.descriptors == (-1,):
-            names = ("blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_serviced_recursive")
-            # Since Linux 6.10 v1 counts only where a limit was set: no line at all means that nobody counted.
-            self._block = _Text(*map(self._whole, names), parse=_counted)
-        self._network = _Text(self._whole(f"/proc/{pid}/net/dev") if pid else -1, parse=counters.network)
+        # Since Linux 6.10 v1 counts only where a limit was set: no line at all means that nobody counted.
+        v1 = ("blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_serviced_recursive")
+        self._block: _Text[tuple[BlockUse, ...] | None] | None
+        self._block = self._text(counters.block_v2, "io.stat") or self._text(_counted, *v1)
+        self._network = self._text(counters.network, f"/proc/{pid}/net/dev") if pid else None
         self._cpu_limit = self._processors()
         self._memory_limit = self._limit("memory.max", "memory.limit_in_bytes")
         self._processes_limit = self._limit("pids.max")
@@ -75,28 +74,33 @@ class Meter:
         if self._closed:  # the numbers of its descriptors may be other files by now
             raise ValueError("the meter is closed")
         try:
-            periods, throttled, seconds = self._periods.read() or (None, None, None)
-            cpu, memory, io = (text.read() for text in self._pressures)
-            used = _number(self._cpu) if self._cpu else 0
+            used = self._cpu.read() if self._cpu else 0
+            held = self._memory.read() if self._memory else processes.memory(groups.processes(self._directories))
+            # Who did not run, and holds as much, has the same counts. They are read after what they are known by, so that what
+            # happens meanwhile is seen by the next sample.
+            if (used, held) != self._seen or not (self._cpu and self._memory):
+                self._counts, self._seen = self._count(), (used, held)
+            cached, running, peak, kills, (periods, throttled, seconds) = self._counts
+            cpu, memory, io = self._pressures
             return Usage(
                 time=time.time(),
                 cpu_seconds=used * self._cpu_unit,
-                memory=self._held(used),
-                processes=_number(self._pids) if self._pids else len(groups.processes(self._directories)),
+                memory=held - cached if cached < held else held,
+                processes=running,
                 source=self._source,
                 cpu_limit=self._cpu_limit,
                 memory_limit=self._memory_limit,
-                memory_peak=_number(self._peak) if self._peak else None,
+                memory_peak=peak,
                 processes_limit=self._processes_limit,
                 throttled_seconds=seconds,
-                oom_kills=_number(self._killed) if self._killed else None,
+                oom_kills=kills,
                 periods=periods,
                 throttled_periods=throttled,
-                cpu_pressure=cpu,
-                memory_pressure=memory,
-                io_pressure=io,
-                block=self._block.read(),
-                network=self._network.read(),
+                cpu_pressure=cpu.read() if cpu else None,
+                memory_pressure=memory.read() if memory else None,
+                io_pressure=io.read() if io else None,
+                block=self._block.read() if self._block else None,
+                network=self._network.read() if self._network else None,
             )
         except OSError as error:  # ENODEV: the group behind the descriptor is gone
             raise NotFound(f"the cgroup {self._directories[0]} is gone") from error
@@ -118,43 +122,41 @@ class Meter:
     def __del__(self) -> None:
         self.close()
 
-    def _whole(self, file: str, begins: bytes = b"") -> int:
-        """The first of our files of that name (or the one with that path) that can be read, kept open; -1 where there is none."""
+    def _count(self) -> _Counts:
+        """What changes only while the group runs: most of it is cheap, but the kernel takes longer for memory.stat than for all else."""
+        return (
+            self._cache.read() if self._cache else 0,
+            self._pids.read() if self._pids else len(groups.processes(self._directories)),
+            self._peak.read() if self._peak else None,
+            self._killed.read() if self._killed else None,
+            self._periods.read() if self._periods else (None, None, None),
+        )
+
+    def _number(self, file: str, name: bytes = b"") -> _Number | None:
+        """The number behind ``name`` in the first of our files that has it; both trees of a hybrid have a cpu.stat."""
+        descriptor = self._keep(file, name)
+        return _Number(descriptor, name) if descriptor >= 0 else None
+
+    def _text(self, parse: Callable[..., _Read], *files: str, begins: bytes = b"") -> _Text[_Read] | None:
+        """What these files mean together, None unless there are all of them."""
+        descriptors = [self._keep(file, begins) for file in files]
+        return _Text(descriptors, parse) if min(descriptors) >= 0 else None
+
+    def _keep(self, file: str, words: bytes) -> int:
+        """The first of our files of that name (or the one with that path) that has the words, kept open; -1 where there is none."""
         for directory in ("",) if file.startswith("/") else self._directories:
             try:
                 descriptor = os.open(f"{directory}/{file}" if directory else file, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
                 continue
             try:  # where pressure is switched off, reading is EOPNOTSUPP
-                if begins in os.pread(descriptor, _SIZE, 0):
+                if words in os.pread(descriptor, _SIZE, 0):
                     self._open.append(descriptor)
                     return descriptor
             except OSError:
                 pass
             os.close(descriptor)
         return -1
-
-    def _counter(self, file: str, name: bytes = b"") -> _Counter | None:
-        """The first of our files of that name with a number behind ``name``, kept open; both trees of a hybrid have a cpu.stat."""
-        for directory in self._directories:
-            try:
-                descriptor = os.open(f"{directory}/{file}", os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                continue
-            if name in os.pread(descriptor, _SIZE, 0):
-                self._open.append(descriptor)
-                return descriptor, name
-            os.close(descriptor)
-        return None
-
-    def _held(self, used: int) -> int:
-        if not self._memory:
-            return processes.memory(groups.processes(self._directories))
-        held = _number(self._memory)
-        # The kernel takes longer for memory.stat than for all the others. Who did not run, and holds as much, has the same cache.
-        if self._cache and (not self._cpu or (used, held) != self._seen):
-            self._seen, self._cached = (used, held), _number(self._cache)
-        return held - self._cached if self._cached < held else held
 
     def _limit(self, *names: str) -> int | None:
         for name in names:
@@ -174,24 +176,41 @@ class Meter:
         return None
 
 
+class _Number:
+    """A number in a file that is open: what stands behind a name, or (where there is none) all of it."""
+
+    __slots__ = ("_descriptor", "_name")
+
+    def __init__(self, descriptor: int, name: bytes) -> None:
+        self._descriptor = descriptor
+        self._name = name
+
+    def read(self) -> int:
+        """The number now."""
+        text = os.pread(self._descriptor, _SIZE, 0)
+        if not self._name:
+            return int(text)
+        start = text.index(self._name) + len(self._name)
+        return int(text[start : text.index(b"\n", start)])
+
+
 class _Text(Generic[_Read]):
-    """What one or two files mean, None where they are not there; read as often as is asked, but parsed only where they changed."""
+    """What files that are open mean together; read and parsed again only where the first of them has changed."""
 
-    __slots__ = ("_last", "_parse", "_texts", "descriptors")
+    __slots__ = ("_descriptor", "_last", "_others", "_parse", "_text")
 
-    def __init__(self, *descriptors: int, parse: Callable[..., _Read | None]) -> None:
-        self.descriptors = descriptors
+    def __init__(self, descriptors: Sequence[int], parse: Callable[..., _Read]) -> None:
+        self._descriptor, *self._others = descriptors
         self._parse = parse
-        self._texts: list[bytes] = []
-        self._last: _Read | None = None
+        self._text: bytes | None = None
+        self._last: _Read
 
-    def read(self) -> _Read | None:
+    def read(self) -> _Read:
         """What they mean now."""
-        if min(self.descriptors) < 0:
-            return None
-        texts = [os.pread(descriptor, _SIZE, 0) for descriptor in self.descriptors]
-        if texts != self._texts:
-            self._texts, self._last = texts, self._parse(*texts)
+        text = os.pread(self._descriptor, _SIZE, 0)
+        if text != self._text:
+            self._last = self._parse(text, *(os.pread(other, _SIZE, 0) for other in self._others))
+            self._text = text
         return self._last
 
 
@@ -205,12 +224,3 @@ def _throttling(text: bytes) -> tuple[int, int, float]:
     counts = dict(zip(words[::2], words[1::2], strict=False))
     seconds = int(counts.get(b"throttled_time", 0)) * 1e-9 or int(counts.get(b"throttled_usec", 0)) * 1e-6
     return int(counts[b"nr_periods"]), int(counts.get(b"nr_throttled", 0)), seconds
-
-
-def _number(counter: _Counter) -> int:
-    descriptor, name = counter
-    text = os.pread(descriptor, _SIZE, 0)
-    if not name:
-        return int(text)
-    start = text.index(name) + len(name)
-    return int(text[start : text.index(b"\n", start)])

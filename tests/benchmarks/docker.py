@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +87,30 @@ class Docker(Peer):
 
     def start(self) -> list[str]:
         """Run ``/bin/true`` and remove the container."""
-        return self._container("run", "/bin/true", "--rm")
+        return self._container("run", "--rm", program=["/bin/true"])
 
-    def _container(self, verb: str, program: str, *options: str) -> list[str]:
+    def hold(self) -> str:
+        """Start a container that goes on until ``release``, and return its name."""
+        self.run(self._container("run", "--rm", "--detach", "--name", "held", program=["/bin/sleep", "1000"]))
+        return "held"
+
+    def enter(self, key: str) -> list[str]:
+        """Run ``/bin/true`` in a container that runs."""
+        return self.command("exec", key, "/bin/true")
+
+    def release(self, key: str) -> None:
+        """End and remove it."""
+        self.run(self.command("rm", "--force", key))
+
+    def _container(self, verb: str, *options: str, program: Sequence[str]) -> list[str]:
         # A cgroup namespace is not Docker's default on v1; with it there are the same six as ours.
         place = ("--cgroupns", "private", "--network", "none")
-        return self.command(verb, *options, *place, *LIMITS, NAME, program)
+        return self.command(verb, *options, *place, *LIMITS, NAME, *program)
 
     def config(self) -> dict[str, Any]:
         """The config.json that dockerd gives runc for ``/bin/true``: limits, device rules, seccomp, masks, binds of /etc/hosts."""
         # The file is there while the container runs: sh waits for a standard input that never ends.
-        key = self.ask(*self._container("create", "/bin/sh", "--interactive")[1:])
+        key = self.ask(*self._container("create", "--interactive", program=["/bin/sh"])[1:])
         try:
             self.run(self.command("start", key))
             (path,) = (self.folder / "exec-root").rglob(f"{key}/config.json")

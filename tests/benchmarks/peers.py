@@ -94,9 +94,25 @@ class Runc(Peer):
 
     name = "runc"
 
-    def start(self, bundle: Path, key: str) -> list[str]:
-        """Run a bundle to its end."""
-        return self.command("--root", str(self.folder / "state"), "run", "--bundle", str(bundle), key)
+    def command(self, *words: str) -> list[str]:
+        return [self.path, "--root", str(self.folder / "state"), *words]
+
+    def start(self, bundle: Path, key: str, *options: str) -> list[str]:
+        """Run a bundle, to its end unless the options say otherwise."""
+        return self.command("run", *options, "--bundle", str(bundle), key)
+
+    def hold(self, bundle: Path) -> str:
+        """Start a bundle that goes on until ``release``, and return its key."""
+        self.run(self.start(bundle, bundle.name, "--detach"))
+        return bundle.name
+
+    def enter(self, key: str) -> list[str]:
+        """Run ``/bin/true`` in a container that runs."""
+        return self.command("exec", key, "/bin/true")
+
+    def release(self, key: str) -> None:
+        """End and remove it."""
+        self.run(self.command("delete", "--force", key))
 
 
 class Crun(Runc):
@@ -157,8 +173,24 @@ class Podman(_Containers):
 
     def start(self) -> list[str]:
         """Run ``/bin/true`` and remove the container."""
+        return self.command("run", *self._container("/bin/true"))
+
+    def hold(self) -> str:
+        """Start a container that goes on until ``release``, and return its name."""
+        self.run(self.command("run", "--detach", "--name", "held", *self._container("/bin/sleep", "1000")))
+        return "held"
+
+    def enter(self, key: str) -> list[str]:
+        """Run ``/bin/true`` in a container that runs."""
+        return self.command("exec", key, "/bin/true")
+
+    def release(self, key: str) -> None:
+        """End and remove it."""
+        self.run(self.command("rm", "--force", "--time", "0", key))
+
+    def _container(self, *program: str) -> tuple[str, ...]:
         place = ("--cgroup-parent", f"/{CGROUP}", "--network", "none", "--pull", "never")
-        return self.command("run", "--rm", *place, *ULIMITS, *LIMITS, NAME, "/bin/true")
+        return ("--rm", *place, *ULIMITS, *LIMITS, NAME, *program)
 
 
 class Buildah(_Containers):

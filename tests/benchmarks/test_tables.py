@@ -16,7 +16,8 @@ FULL = os.environ.get("NBCONTAINERS_BENCHMARKS", "quick") == "full"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["starts", "builds", "layers_commit", "pulls", "usage", "imports", "differences", "paint", "identities"]
+    "name",
+    ["starts", "execs", "builds", "layers_commit", "pulls", "usage", "imports", "differences", "paint", "identities"],
 )
 def test_table_is_made(name: str) -> None:
     """A table measures us, in a process of its own so that pytest's size weighs on nobody; no time fails it."""

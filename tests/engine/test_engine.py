@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from nbcontainers import BuildError, Conflict, DockerfileError, Engine, LaunchError, NBContainersError, NotFound
+from nbcontainers.engine.life import signal_number
 from nbcontainers.events import Event, Output, StepFinished, StepStarted
-from tests.waiting import HICCUP_S, PATIENCE_S, clock
+from tests.waiting import HICCUP_S, PATIENCE_S, clock, until
 
 
 def texts(events: list[Event]) -> bytes:
@@ -115,6 +116,20 @@ def test_waiting_has_an_end(engine: Engine) -> None:
     with pytest.raises(Conflict, match="is running"):
         container.remove()
     container.remove(force=True)
+
+
+def test_a_real_time_signal_asks_it_to_end(engine: Engine) -> None:
+    """``--stop-signal RTMIN+3``, as images with systemd have it; they are counted up from RTMIN and down from RTMAX."""
+    code = "trap 'exit 7' 37; echo ready; while :; do sleep 0.05; done"
+    container = engine.run("toolbox", "sh", "-c", code, stop_signal="SIGRTMIN+3", stop_timeout=PATIENCE_S)
+    until(lambda: any(b"ready" in line.data for line in container.logs()))
+    assert container.inspect()["Config"]["StopTimeout"] == PATIENCE_S
+    assert container.stop() == 7
+    container.remove()
+    assert (signal_number("rtmax-1"), signal_number("RTMIN")) == (63, 34)
+    for word in ("RTMIN-3", "RTMIN+40", "RTMAX+1", "TERM+1", "SIG", "0"):
+        with pytest.raises(NBContainersError, match="no such signal"):
+            signal_number(word)
 
 
 def test_a_name_can_be_taken_over(engine: Engine) -> None:

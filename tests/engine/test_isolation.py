@@ -44,8 +44,9 @@ def test_ipc_is_private_unless_it_is_asked_for(engine: Engine, shell: Shell) -> 
 def test_the_name_of_the_host_is_shared(engine: Engine, shell: Shell) -> None:
     """``--uts host`` has the host's name; another one besides is a contradiction."""
     assert shell("cat /proc/sys/kernel/hostname", uts="host").strip() == socket.gethostname()
-    with pytest.raises(NBContainersError, match="--hostname and --uts host"):
-        engine.create("toolbox", "true", uts="host", hostname="x")
+    for word in ("hostname", "domainname"):
+        with pytest.raises(NBContainersError, match=f"--{word} and --uts host"):
+            engine.create("toolbox", "true", uts="host", **{word: "x"})  # type: ignore[misc]
 
 
 def test_ipc_of_another_container_is_shared_if_it_lets(engine: Engine, shell: Shell) -> None:
@@ -74,7 +75,9 @@ def test_processes_of_another_container_are_seen(engine: Engine, shell: Shell) -
         with pytest.raises(HostError, match="the supervisor of this container's identities"):
             engine.create("toolbox", "true", **options)  # type: ignore[arg-type]
         options["security_opt"] = ["identity=off"]
-    assert shell("tr '\\0' ' ' < /proc/1/cmdline; echo $$", **options).split()[:2] == ["sleep", "610"]
+    for init in (False, True):  # which could not be process 1
+        said = shell("tr '\\0' ' ' < /proc/1/cmdline; echo $PPID", init=init, **options)
+        assert said.split() == ["sleep", "610", "0"]
     assert other.state.status == "running"
 
 

@@ -409,6 +409,15 @@ def test_the_host_can_be_reached_by_the_gateway(engine: Engine) -> None:
         server.wait()
 
 
+def test_the_host_has_another_address_without_a_bridge(engine: Engine) -> None:
+    """On the host's own network it is at the loopback; with no network it cannot be reached, and that is said."""
+    with pytest.raises(NBContainersError, match="here:host-gateway without a network"):
+        engine.create("toolbox", "true", network="none", add_host=["here:host-gateway"])
+    container = engine.create("toolbox", "true", network="host", add_host=["here:host-gateway"])
+    assert container.inspect()["HostConfig"]["ExtraHosts"] == ["here:127.0.0.1"]
+    container.remove()
+
+
 @pytest.mark.skipif(IS_ROOT, reason="needs an ordinary user")
 def test_an_ordinary_user_hears_that_there_is_no_way_out(engine: Engine) -> None:
     """Where neither pasta nor slirp4netns can be used, the container says so, and what needs a way out is refused."""

@@ -94,6 +94,8 @@ def test_until_spares_what_is_young(engine: Engine) -> None:
     assert engine.image(young.id)
     with pytest.raises(NBContainersError, match="not a time"):
         engine.prune(filters=["until=soon"])
+    with pytest.raises(NBContainersError, match="nothing to prune is called 'image'"):
+        engine.prune(["image"])
     assert engine.prune(filters=[f"label=seed={1}"]).images == (young.id,)
 
 
