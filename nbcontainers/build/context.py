@@ -313,29 +313,32 @@ class Context:
             self._digests = FileDigests(self._kept, self.root)
         status = self._lstat(path)
         if not stat.S_ISDIR(status.st_mode):
-            return Selected(name, path, False, (), Digest.of(os.fsencode(self._line("", path, status))))
+            (line,) = self._lines(len(path), "", [(path, status)])
+            return Selected(name, path, False, (), Digest.of(os.fsencode(line)))
         total, excluded = hashlib.sha256(), list[str]()
         meant = Selected(name, path, True, (), EMPTY, include, exclude)
         start = len(path) + 1 if path else 0
         lines: list[str] = []
         for prefix, run in self._picked(meant, excluded):
-            relative = prefix[start:]
-            lines += [self._line(relative + name, prefix + name, inner) for name, inner in run]
+            lines += self._lines(start, prefix, run)
             if len(lines) > _AT_ONCE:
                 total.update(os.fsencode("".join(lines)))
                 lines.clear()
         total.update(os.fsencode("".join(lines)))
         return replace(meant, excluded=tuple(excluded), digest=Digest("sha256:" + total.hexdigest()))
 
-    def _line(self, relative: str, path: str, status: os.stat_result) -> str:
-        """What stands for one file in a digest: NUL ends each field, so that no name can pretend to be another field."""
-        content = ""
-        if stat.S_ISREG(status.st_mode):
-            assert self._digests is not None
-            content = self._digests.of(path, status)
-        elif stat.S_ISLNK(status.st_mode):
-            content = os.readlink(self._host(path))
-        return f"{relative}\0{status.st_mode:o}\0{content}\0"
+    def _lines(self, start: int, prefix: str, run: Iterable[Entry]) -> list[str]:
+        """What stands for files in a digest, by their paths from ``start`` on. NUL ends each field: no name can pretend to be another."""
+        assert self._digests is not None
+        lines, digest_of = list[str](), self._digests.of
+        for name, status in run:
+            path, mode, content = prefix + name, status.st_mode, ""
+            if stat.S_ISREG(mode):
+                content = digest_of(path, status)
+            elif stat.S_ISLNK(mode):
+                content = os.readlink(self._host(path))
+            lines.append(f"{path[start:]}\0{mode:o}\0{content}\0")
+        return lines
 
     def _missing(self, source: str, path: str) -> NotFound:
         folder, _, name = path.rpartition("/")

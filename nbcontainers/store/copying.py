@@ -284,17 +284,17 @@ def _one(copying: Copying, tree: int, path: bytes, relative: bytes) -> None:
     raise NotFound(f"links go in a circle: {text(path)}")
 
 
-class NoFolder(NotFound):
-    """The folder in which a pattern is looked for is not there."""
+class Missing(NotFound):
+    """What a pattern needs is not there: the folder in which it is looked for, or what a link that it names leads to."""
 
 
 def _matches(tree: int, pattern: bytes) -> list[bytes]:
-    """The paths that a pattern names, in order: NotFound if there is none, NoFolder if there cannot be one."""
+    """The paths that a pattern names, in order: NotFound if there is none, Missing if there cannot be one."""
     above = re.split(rb"[*?\[]", pattern)[0].rpartition(b"/")[0]
     try:
         os.close(syscalls.openat2(tree, above or b"/", _FOLDER, resolve=INSIDE))
     except (FileNotFoundError, NotADirectoryError):
-        raise NoFolder(f"no such folder to copy from: {text(above)}", hint="in the stage or image of --from") from None
+        raise Missing(f"no such folder to copy from: {text(above)}", hint="in the stage or image of --from") from None
     paths = [b""]
     for part in pattern.strip(b"/").split(b"/") if pattern.strip(b"/") else []:
         paths = [path + b"/" + name for path in paths for name in _names(tree, path, part)]
@@ -304,6 +304,11 @@ def _matches(tree: int, pattern: bytes) -> list[bytes]:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise
+            with contextlib.suppress(OSError):
+                os.close(syscalls.openat2(tree, path, os.O_PATH | os.O_NOFOLLOW, resolve=INSIDE))
+                raise Missing(
+                    f"no such file to copy: what the link {text(path)} leads to", hint="remove the link, or copy others"
+                ) from None
             paths.remove(path)
     if not paths:
         raise NotFound(
