@@ -19,7 +19,6 @@ from ..runtime.running import Running
 from ..store import stopping
 from .steps import Node, Run
 
-HOSTNAME = "buildkitsandbox"
 OUTPUT_KEPT = 64 << 10
 
 
@@ -66,7 +65,8 @@ def run(
         tier=host.tier,
     )
     try:
-        running = runtime.start(folder, spec, rootfs, state=state, user=step.user)
+        # Nobody named is root with the groups that list him; by number, for not every image has names.
+        running = runtime.start(folder, spec, rootfs, state=state, user=step.user or "0")
     except LaunchError as error:
         message = f"{node.title!r} could not be started: {error.message}"
         code, hint = error.exit_code, error.hint or _launch_hint(step, error)
@@ -101,10 +101,15 @@ def _attended(running: Running, tail: Tail) -> int:
         running.close()
 
 
+def hostname(step: Run) -> str:
+    """What a command takes its host for: BuildKit's name for it, unless another is said."""
+    return step.hostname or "buildkitsandbox"
+
+
 def mounts(folder: Path, step: Run) -> tuple[Mount, ...]:
     """What a command sees of this host: its name servers, names, and the script of a heredoc."""
     network: Literal["none", "host"] = "none" if step.network == "none" else "host"
-    written = namefiles.write(folder, HOSTNAME, network, read_only=True)
+    written = namefiles.write(folder, hostname(step), network, read_only=True)
     found = [mount for mount in written if mount.destination != "/etc/hostname"]  # BuildKit shows none
     if step.hosts:
         with (folder / "hosts").open("a") as file:

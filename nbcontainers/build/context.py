@@ -10,9 +10,8 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 
@@ -28,6 +27,10 @@ _LINKS = 255
 _AT_ONCE = 1000  # lines that are hashed at once
 _BEGINNING = 16  # hexadecimal digits of a digest that tell two contents apart
 EMPTY = Digest.of(b"")
+Entry = tuple[str, os.stat_result]  # a name in a folder, with what lstat says of it
+Run = tuple[
+    str, list[Entry]
+]  # entries that follow each other, behind what stands before each name ("" or "FOLDER/"): many at once are fast
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +107,11 @@ class Context:
         """
         path, left_out = clean(source), Ignore.of(exclude).rules
         if has_wildcards(path):
-            return tuple(self._selected(name, self.resolve(name), (), left_out) for name in self._matching(path))
-        try:
-            real = self.resolve(path)
-            self._lstat(real)
-        except (FileNotFoundError, NotADirectoryError):
-            raise self._missing(source, path) from None
-        if not self._included(real):
-            raise NotFound(
-                f"{source!r} is left out of the context by .dockerignore",
-                hint=f"add the line !{real} to .dockerignore",
-            )
-        return (self._selected(path, real, (), left_out),)
+            above = re.split(r"[*?\[]", path)[0].rpartition("/")[0]
+            if above:  # a folder that is named has to be there, though what is looked for in it may be missing
+                self._found(above, above, folder=True)
+            return tuple(self._selected(name, self._found(name, name), (), left_out) for name in self._matching(path))
+        return (self._selected(path, self._found(source, path), (), left_out),)
 
     def select_parents(self, source: str, exclude: Sequence[str] = ()) -> tuple[Selected, ...]:
         """What a source of COPY --parents names, as parts of the folder from which on its own folders are kept.
@@ -137,18 +133,35 @@ class Context:
             raise self._missing(source, clean(source))
         return tuple(found)
 
+    def _found(self, source: str, path: str, *, folder: bool = False) -> str:
+        """The path with its links followed: NotFound where it is not there, or ignored."""
+        try:
+            real = self.resolve(path)
+            self._lstat(f"{real}/." if folder else real)
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._missing(source, path) from None
+        if not self._included(real):
+            raise NotFound(
+                f"{source!r} is left out of the context by .dockerignore",
+                hint=f"add the line !{real} to .dockerignore",
+            )
+        return real
+
     def rows(self, selected: Selected) -> list[tuple[str, str]]:
         """Each file to copy: where it is on this host, and its name in the destination; of a folder what is below it."""
         if not selected.folder:
             return [(self._host(selected.path), selected.name.rpartition("/")[2])]
         start = len(selected.path) + 1 if selected.path else 0
-        return [(self._host(path), path[start:]) for path, _ in self._picked(selected)]
+        return [
+            (self._host(prefix + name), (prefix + name)[start:])
+            for prefix, run in self._picked(selected)
+            for name, _ in run
+        ]
 
     def listing(self, selected: Selected) -> Iterator[tuple[str, str]]:
         """Every file and folder that is meant, by its path in the context, with its mode and the beginning of its digest."""
-        for path, status in (
-            self._picked(selected) if selected.folder else [(selected.path, self._lstat(selected.path))]
-        ):
+        runs = self._picked(selected) if selected.folder else [("", [(selected.path, self._lstat(selected.path))])]
+        for path, status in ((prefix + name, status) for prefix, run in runs for name, status in run):
             mode = f"{stat.S_IMODE(status.st_mode):o}"
             if stat.S_ISREG(status.st_mode) and self._digests is not None:
                 content = self._digests.of(path, status).removeprefix("sha256:")
@@ -206,7 +219,7 @@ class Context:
             _, state = self.ignore.below("/".join(parts[:depth]), state)
         return state
 
-    def _listed(self, path: str) -> list[tuple[str, os.stat_result]]:
+    def _listed(self, path: str) -> list[Entry]:
         """What is in a folder, by the bytes of the names. By a descriptor: the kernel then looks up no path for each."""
         folder = os.open(self._host(path), os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -219,28 +232,32 @@ class Context:
         found.sort(key=itemgetter(0) if plain else lambda one: os.fsencode(one[0]))
         return found
 
-    def _walk(self, path: str, state: Matched, excluded: list[str]) -> Iterator[tuple[str, os.stat_result]]:
+    def _walk(self, path: str, state: Matched, excluded: list[str]) -> Iterator[Run]:
         """Everything below a folder that is in the context, a folder before what is in it, in the order of names."""
         prefix = f"{path}/" if path else ""
-        for name, status in self._listed(path):
-            below = prefix + name
-            hidden, matched = self.ignore.below(below, state) if self.ignore.patterns else (False, state)
+        run: list[Entry] = []
+        for entry in self._listed(path):
+            name, status = entry
             folder = stat.S_ISDIR(status.st_mode)
-            if not hidden:
-                yield below, status
-                if folder:
-                    yield from self._walk(below, matched, excluded)
-                continue
-            inner: list[str] = []
-            kept = list(self._walk(below, matched, inner)) if folder and self.ignore.may_except_below(below) else []
-            if kept:
+            hidden, matched = self.ignore.below(prefix + name, state) if self.ignore.patterns else (False, state)
+            kept: Iterable[Run] = ()
+            if hidden:
+                inner: list[str] = []
+                if folder and self.ignore.may_except_below(prefix + name):
+                    kept = list(self._walk(prefix + name, matched, inner))
+                if not kept:
+                    excluded.append(prefix + name)
+                    continue
                 excluded += inner
-                yield below, status
-                yield from kept
-            else:
-                excluded.append(below)
+            run.append(entry)
+            if folder:
+                yield prefix, run
+                run = []
+                yield from kept or self._walk(prefix + name, matched, excluded)
+        if run:
+            yield prefix, run
 
-    def _picked(self, selected: Selected, excluded: list[str] | None = None) -> Iterator[tuple[str, os.stat_result]]:
+    def _picked(self, selected: Selected, excluded: list[str] | None = None) -> Iterator[Run]:
         """What is meant below a folder, with the folders that lead there, a folder before what is in it."""
         path = selected.path
         walked = self._walk(path, self._state(path), [] if excluded is None else excluded)
@@ -249,18 +266,20 @@ class Context:
             yield from walked
             return
         start = len(path) + 1 if path else 0
-        waiting: dict[str, os.stat_result] = {}
-        for below, status in walked:
-            if not picking.picks(os.fsencode(below[start:])):
-                if stat.S_ISDIR(status.st_mode):
-                    waiting[below] = status
-                continue
-            parts = below.split("/")
-            for depth in range(1, len(parts) if waiting else 0):
-                above = "/".join(parts[:depth])
-                if above in waiting:
-                    yield above, waiting.pop(above)
-            yield below, status
+        waiting: dict[str, Run] = {}
+        for prefix, run in walked:
+            for entry in run:
+                below = prefix + entry[0]
+                if not picking.picks(os.fsencode(below[start:])):
+                    if stat.S_ISDIR(entry[1].st_mode):
+                        waiting[below] = (prefix, [entry])
+                    continue
+                parts = below.split("/")
+                for depth in range(1, len(parts) if waiting else 0):
+                    above = "/".join(parts[:depth])
+                    if above in waiting:
+                        yield waiting.pop(above)
+                yield prefix, [entry]
 
     def _matching(self, pattern: str) -> Iterator[str]:
         parts = pattern.split("/")
@@ -294,24 +313,32 @@ class Context:
             self._digests = FileDigests(self._kept, self.root)
         status = self._lstat(path)
         if not stat.S_ISDIR(status.st_mode):
-            return Selected(name, path, False, (), Digest.of(os.fsencode(self._line("", path, status))))
+            (line,) = self._lines(len(path), "", [(path, status)])
+            return Selected(name, path, False, (), Digest.of(os.fsencode(line)))
         total, excluded = hashlib.sha256(), list[str]()
         meant = Selected(name, path, True, (), EMPTY, include, exclude)
         start = len(path) + 1 if path else 0
-        lines = (self._line(below[start:], below, inner) for below, inner in self._picked(meant, excluded))
-        while block := "".join(islice(lines, _AT_ONCE)):
-            total.update(os.fsencode(block))
+        lines: list[str] = []
+        for prefix, run in self._picked(meant, excluded):
+            lines += self._lines(start, prefix, run)
+            if len(lines) > _AT_ONCE:
+                total.update(os.fsencode("".join(lines)))
+                lines.clear()
+        total.update(os.fsencode("".join(lines)))
         return replace(meant, excluded=tuple(excluded), digest=Digest("sha256:" + total.hexdigest()))
 
-    def _line(self, relative: str, path: str, status: os.stat_result) -> str:
-        """What stands for one file in a digest: NUL ends each field, so that no name can pretend to be another field."""
-        content = ""
-        if stat.S_ISREG(status.st_mode):
-            assert self._digests is not None
-            content = self._digests.of(path, status)
-        elif stat.S_ISLNK(status.st_mode):
-            content = os.readlink(self._host(path))
-        return f"{relative}\0{status.st_mode:o}\0{content}\0"
+    def _lines(self, start: int, prefix: str, run: Iterable[Entry]) -> list[str]:
+        """What stands for files in a digest, by their paths from ``start`` on. NUL ends each field: no name can pretend to be another."""
+        assert self._digests is not None
+        lines, digest_of = list[str](), self._digests.of
+        for name, status in run:
+            path, mode, content = prefix + name, status.st_mode, ""
+            if stat.S_ISREG(mode):
+                content = digest_of(path, status)
+            elif stat.S_ISLNK(mode):
+                content = os.readlink(self._host(path))
+            lines.append(f"{path[start:]}\0{mode:o}\0{content}\0")
+        return lines
 
     def _missing(self, source: str, path: str) -> NotFound:
         folder, _, name = path.rpartition("/")

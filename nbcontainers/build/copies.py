@@ -48,8 +48,9 @@ def step(
         unpack_remotes=switches.get("unpack", False),
         parents=parents,
         exclude=tuple(scope.word(pattern, place) for pattern in written.exclude),
-        # A name is looked up in the tree below, so that with one the layer is not the same on all.
-        link=switches.get("link", False) and (not owner or _NUMBERS.fullmatch(owner) is not None),
+        # A name is looked up in the tree below, so that with one the layer is not the same on all. With a mode BuildKit links
+        # nothing either: the folders above would take it, and bring it to those below that have their own.
+        link=switches.get("link", False) and not mode and (not owner or _NUMBERS.fullmatch(owner) is not None),
         epoch=epoch,
     )
     words = [keyword]

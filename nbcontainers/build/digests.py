@@ -58,7 +58,7 @@ class FileDigests:
         """
         stamp = _STAMP.pack(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         record = self._records.get(name, b"")
-        if record[:32] == stamp:
+        if record.startswith(stamp):
             return "sha256:" + record[32:].hex()
         with open(f"{self._root}/{name}", "rb") as file:
             digest = hashlib.file_digest(file, "sha256")

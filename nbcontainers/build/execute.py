@@ -155,7 +155,7 @@ class Executor:
                     host=self.host,
                     env=(*step.env, *step.proxies, *shown.env),
                     cwd=step.workdir,
-                    hostname=commands.HOSTNAME,
+                    hostname=commands.hostname(step),
                     network="none" if step.network == "none" else "host",
                     mounts=(*commands.mounts(files, step), *self.memory(), *shown.mounts),
                     rlimits=self.settings.rlimits,
@@ -166,7 +166,8 @@ class Executor:
                     spec = self.settings.insecure(spec)
                 commands.run(self.runtime, self.host, node, step, spec, rootfs, folder, commands.Tail(number, on_event))
             copied = self.store.snapshots.name == "copy"
-            destinations = _stubs([mount.destination for mount in spec.mounts])
+            shows = [mount.destination for mount in shown.mounts] + (["/dev/pipes"] if step.document else [])
+            destinations = _stubs([mount.destination for mount in spec.mounts], shows)
             stubs = filling.clear_stubs(key, below.chain, destinations, copied=copied)
             return self.commit(key, step.epoch, [stubs], on_event)
 
@@ -210,7 +211,11 @@ class Executor:
                 raise DockerfileError(f"{node.place}: {error.message}", lines=node.lines, hint=error.hint) from error
 
 
-def _stubs(destinations: Sequence[str]) -> list[str]:
-    """Of the places where something was mounted those that were made in the tree itself, and are to go: no mount lies above."""
+def _stubs(destinations: Sequence[str], shown: Sequence[str]) -> list[str]:
+    """Of the places where something was mounted those that were made in the tree itself, and are to go: no mount lies above.
+
+    /dev and the like stay, as with BuildKit, but for those above what is ``shown`` to this command alone.
+    """
     above = {f"{place}/" for place in destinations}
-    return [one for one in destinations if one not in _KEPT and not any(one.startswith(place) for place in above)]
+    kept = {place for place in _KEPT if not any(one.startswith(f"{place}/") for one in shown)}
+    return [one for one in destinations if one not in kept and not any(one.startswith(place) for place in above)]

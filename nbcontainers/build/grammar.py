@@ -10,6 +10,7 @@ from typing import Literal
 from ..errors import DockerfileError
 from ..oci.image import Healthcheck as HealthSettings
 from . import instructions as ins
+from .expand import BadExpansion
 from .parser import Heredoc, Line, Syntax, heredoc_name, parse
 from .source import SPACE, Range, did_you_mean, unplaced, wrong
 from .words import BLANKS, NotStrings, Word, blank_separated, json_array, quoted
@@ -223,18 +224,25 @@ def _transfer(at: _Reading) -> tuple[tuple[str, ...], tuple[Heredoc, ...], str, 
         got = f"only {words[0]!r}" if words else "no paths"
         raise at.fail(f"has {got}", f"it reads {at.keyword} SOURCE... DESTINATION")
     found = at.flags()
-    if heredoc_name(words[-1]):
+    if _opened(at, words[-1]):
         raise at.fail(f"has the heredoc {words[-1]!r} for a destination", "the last word is a path")
     documents = {document.name: document for document in at.line.heredocs}
     sources, contents = [], []
     for word in words[:-1]:
-        opened = heredoc_name(word)
+        opened = _opened(at, word)
         if opened and opened[0] in documents:
             contents.append(documents[opened[0]])
         else:
             sources.append(word)
     named = {flag.name: flag.value for flag in found}
     return tuple(sources), tuple(contents), words[-1], named, found
+
+
+def _opened(at: _Reading, word: str) -> tuple[str, bool, bool] | None:
+    try:
+        return heredoc_name(word)
+    except BadExpansion as error:
+        raise at.fail(f"has the heredoc {word!r} that cannot be read", error.hint) from error
 
 
 def _copy(at: _Reading) -> ins.Copy:
@@ -305,7 +313,7 @@ def _healthcheck(at: _Reading) -> ins.Healthcheck:
         raise at.fail("CMD has no command", "it reads HEALTHCHECK CMD COMMAND")
     times = {}
     for name in ("interval", "timeout", "start-period", "start-interval"):
-        if flag := values.get(name):
+        if (flag := values.get(name)) and flag.value:
             try:
                 times[name] = duration(flag.value)
             except ValueError:
@@ -315,7 +323,7 @@ def _healthcheck(at: _Reading) -> ins.Healthcheck:
             if 0 < times[name] < 10**6:
                 raise wrong(f"HEALTHCHECK has --{name}={flag.value}", flag.range, hint="1ms is the least")
     retries = values.get("retries")
-    if retries and not (retries.value.isascii() and retries.value.isdecimal()):
+    if retries and retries.value and not (retries.value.isascii() and retries.value.isdecimal()):
         raise wrong(f"HEALTHCHECK has --retries={retries.value}", retries.range, hint="it is a whole number from 0 on")
     return ins.Healthcheck(
         text=at.text,
@@ -326,7 +334,7 @@ def _healthcheck(at: _Reading) -> ins.Healthcheck:
             timeout=times.get("timeout", 0),
             start_period=times.get("start-period", 0),
             start_interval=times.get("start-interval", 0),
-            retries=int(retries.value) if retries else 0,
+            retries=int(retries.value) if retries and retries.value else 0,
         ),
     )
 

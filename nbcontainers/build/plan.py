@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from ..errors import DockerfileError
 from ..events import Warned
 from ..oci.descriptor import Platform
 from ..oci.image import ImageConfig
@@ -21,7 +23,8 @@ from .steps import Node
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 _CHECK = "BUILDKIT_DOCKERFILE_CHECK"
 # Build arguments that mean something to the builder itself.
-_SILENT = ("SOURCE_DATE_EPOCH", _CHECK, "BUILDKIT_INLINE_CACHE", "BUILDKIT_SYNTAX")
+_HOSTNAME = "BUILDKIT_SANDBOX_HOSTNAME"
+_SILENT = ("SOURCE_DATE_EPOCH", _CHECK, "BUILDKIT_INLINE_CACHE", "BUILDKIT_SYNTAX", _HOSTNAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +105,9 @@ def plan(
     linter = Linter.configured(syntax, given.get(_CHECK, ""))
     lint.check_text(linter, text, syntax, read)
     defaults = Arguments({}, dict(known.everywhere))
-    _before(before, defaults, syntax.escape)
     _before(before, known, syntax.escape)
+    with contextlib.suppress(DockerfileError):  # a default that names an argument that has to be given
+        _before(before, defaults, syntax.escape)
     begins = [stage.begin for stage in stages]
     lint.check_from(linter, begins, _declared(before, known.everywhere), defaults.everywhere, syntax.escape)
     order = needed(
@@ -116,7 +120,14 @@ def plan(
         folders=folders,
         aliases=aliases,
     )
-    around = Surroundings(network=network, hosts=hosts, proxies=_proxies(given), epoch=epoch, insecure=insecure)
+    around = Surroundings(
+        network=network,
+        hosts=hosts,
+        proxies=_proxies(given),
+        epoch=epoch,
+        insecure=insecure,
+        hostname=given.get(_HOSTNAME, ""),
+    )
     planner = Planner(known, syntax.escape, platform, linter, ignore or Ignore(), around)
     for stage in order:
         planner.stage(stage)
@@ -171,4 +182,4 @@ def _before(before: list[ins.Arg], known: Arguments, escape: str) -> None:
 
 def _proxies(given: Mapping[str, str]) -> tuple[str, ...]:
     found = {name.upper(): value for name, value in sorted(given.items()) if name.upper() in PROXIES}
-    return tuple(f"{spelt}={value}" for name, value in found.items() for spelt in (name, name.lower()))
+    return tuple(f"{spelt}={value}" for name, value in found.items() if value for spelt in (name, name.lower()))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 _SCHEMES = ("http", "https", "ssh", "git", "file")
 _SCP = re.compile(r"[a-zA-Z0-9-_]+@[a-zA-Z0-9-.]+:.*", re.DOTALL)
@@ -57,7 +57,7 @@ def of_context(address: str) -> str:
 def parse(address: str, *, checksum: str = "", keep_git_dir: bool | None = None) -> Remote:
     """The address with what its fragment (``#REF:FOLDER``) and query say. ValueError where those contradict."""
     if not is_git(address):
-        base = posixpath.basename(posixpath.normpath(urlsplit(address).path or "/"))
+        base = posixpath.basename(posixpath.normpath(unquote(urlsplit(address).path) or "/"))
         return Remote(
             kind="http", url=address, name=base if base not in ("", ".", "/") else "__unnamed__", checksum=checksum
         )

@@ -22,7 +22,8 @@ class Surroundings:
     """What a build says of all its commands.
 
     ``network`` is what they have where they say nothing, ``hosts`` are lines for their /etc/hosts, ``proxies`` variables that no
-    history knows, ``epoch`` is the time that new files get; ``insecure`` lets them say --security=insecure.
+    history knows, ``epoch`` is the time that new files get; ``insecure`` lets them say --security=insecure, and ``hostname`` is
+    what they take their host for.
     """
 
     network: Network
@@ -30,6 +31,7 @@ class Surroundings:
     proxies: tuple[str, ...]
     epoch: int | None
     insecure: bool
+    hostname: str
 
 
 def step(scope: Scope, instruction: ins.Run, mounts: Iterable[RunMount], around: Surroundings) -> tuple[Run, str]:
@@ -54,6 +56,7 @@ def step(scope: Scope, instruction: ins.Run, mounts: Iterable[RunMount], around:
         hosts=around.hosts,
         epoch=around.epoch,
         arguments=tuple(scope.declared),
+        hostname=around.hostname,
         insecure=any((flag.name, flag.value) == ("security", "insecure") for flag in instruction.flags),
     )
     return step, scope.run_history(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import posixpath
 import re
 import signal
@@ -17,6 +18,7 @@ from .source import Range, wrong
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHELL = ("/bin/sh", "-c")
+_PORTS = "a port reads 80, 53/udp or 8000-8010/tcp"
 Setting = (
     ins.Arg
     | ins.Env
@@ -212,19 +214,32 @@ def _absolute(directory: str, path: str) -> str:
 
 
 def _ports(word: str, place: Range) -> list[str]:
-    """``8000-8002/udp`` as its single ports. A host's address or port before a colon is read past, as Docker does."""
-    numbers, _, protocol = word.rpartition(":")[2].partition("/")
+    """``8000-8002/udp`` as its single ports. A host's address and port before colons are checked and left out, as Docker does."""
+    *host, exposed = word.rsplit(":", 2)
+    numbers, _, protocol = exposed.partition("/")
     protocol = protocol.lower() or "tcp"
-    hint = "a port reads 80, 53/udp or 8000-8010/tcp"
     if protocol not in ("tcp", "udp", "sctp"):
         raise wrong(f"EXPOSE has the protocol {protocol!r} in {word!r}", place, hint="known are tcp, udp and sctp")
+    ports = _port_range(numbers, word, place)
+    published = _port_range(host[-1], word, place) if host and host[-1] else ports
+    if len(published) != len(ports) != 1:
+        raise wrong(f"EXPOSE has two ranges of different lengths in {word!r}", place, hint=_PORTS)
+    if len(host) == 2 and host[0]:
+        try:
+            ipaddress.ip_address(re.sub(r"^\[(.*)\]$", r"\1", host[0]))
+        except ValueError:
+            raise wrong(f"EXPOSE has {host[0]!r} in {word!r}, which is no address", place, hint=_PORTS) from None
+    return [f"{port}/{protocol}" for port in ports]
+
+
+def _port_range(numbers: str, word: str, place: Range) -> range:
     first, dash, last = numbers.partition("-")
     bounds = [first, last] if dash else [first, first]
     if not all(bound.isascii() and bound.isdecimal() and int(bound) < 65536 for bound in bounds):
-        raise wrong(f"EXPOSE has {word!r}", place, hint=hint)
+        raise wrong(f"EXPOSE has {word!r}", place, hint=_PORTS)
     if int(bounds[1]) < int(bounds[0]):
-        raise wrong(f"EXPOSE has the range {word!r} that ends before it begins", place, hint=hint)
-    return [f"{port}/{protocol}" for port in range(int(bounds[0]), int(bounds[1]) + 1)]
+        raise wrong(f"EXPOSE has the range {word!r} that ends before it begins", place, hint=_PORTS)
+    return range(int(bounds[0]), int(bounds[1]) + 1)
 
 
 def _check_signal(name: str, place: Range) -> None:

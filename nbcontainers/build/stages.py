@@ -16,7 +16,16 @@ from .mounts import origin_of
 from .scope import Arguments
 from .source import Range, did_you_mean, wrong
 
-_ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "armel": "arm"}
+_ARCHITECTURES = {
+    "x86_64": "amd64",
+    "x86-64": "amd64",
+    "aarch64": "arm64",
+    "armhf": "arm",
+    "armel": "arm",
+    "i386": "386",
+}
+# Those that may stand alone.
+_KNOWN = frozenset("386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x wasm".split())
 _SYSTEMS = ("linux", "windows", "darwin", "freebsd")
 Resolve = Callable[[str], Image]
 # What stands for an image that is not there, where nothing is built.
@@ -196,7 +205,7 @@ def _begin(stage: Stage, known: Known, values: Mapping[str, str], escape: str, p
         except ValueError:
             raise wrong(f"FROM has the platform {wanted!r}", begin.range, hint=f"a platform reads {platform}") from None
     before = {earlier.begin.stage: earlier for earlier in known.stages[: stage.index] if earlier.begin.stage}
-    base = before.get(name.lower())
+    base = before.get(name)  # stages have lower-case names, and only COPY, RUN and a target may write them otherwise
     if begin.stage in known.folders:
         stage.folder, stage.instructions = begin.stage, []
     elif begin.stage in known.aliases:
@@ -218,6 +227,8 @@ def read_platform(wanted: str, default: Platform) -> Platform:
     """The platform that a word means (``linux/arm64``, ``amd64`` …), with what it leaves out as ``default`` has it. ValueError."""
     os, *rest = wanted.lower().split("/")
     if not rest and os not in _SYSTEMS:
+        if _ARCHITECTURES.get(os, os) not in _KNOWN:
+            raise ValueError(wanted)
         os, rest = default.os, [os]
     if not wanted or len(rest) > 2 or not all((os, *rest)):
         raise ValueError(wanted)

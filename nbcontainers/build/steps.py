@@ -17,7 +17,7 @@ from .mounts import RunMount
 from .remotes import Remote
 
 # Raised whenever the same key would mean another layer than before.
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,7 @@ class Run:
     command sees and that neither the cache nor the history knows. ``network`` is ``default``, ``host`` or ``none``. ``mounts``
     are shown to it while it runs; ``hosts`` are lines for its /etc/hosts. ``arguments`` are the names in ``env`` that are build
     arguments, which only its explanation needs. An ``insecure`` one has all that the caller lends.
+    ``hostname`` is what it takes its host for, where that is said.
     """
 
     args: tuple[str, ...]
@@ -49,6 +50,7 @@ class Run:
     epoch: int | None = None
     arguments: tuple[str, ...] = ()
     insecure: bool = False
+    hostname: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +133,7 @@ def cache_key(step: Step, inputs: Sequence[Digest]) -> Digest:
         case Run():
             known = ["run", step.args, step.env, step.user, step.workdir, step.network, step.document, step.epoch]
             known += [[mount.identity for mount in step.mounts], step.hosts, *(["insecure"] if step.insecure else [])]
+            known += [step.hostname] if step.hostname else []
         case Copy():
             known = ["copy", step.sources, step.documents, step.destination, step.owner, step.mode, step.epoch]
             known += [step.unpack, step.unpack_remotes, step.parents, step.exclude, *(["link"] if step.link else [])]

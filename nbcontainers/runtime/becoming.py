@@ -142,7 +142,7 @@ def confine(profile: str) -> None:
 def execute(plan: Plan, home: str, report: int) -> NoReturn:
     """Find the command as Docker does (a name without a slash along PATH) and become it."""
     env = plan["env"]
-    env.setdefault(b"HOME", os.fsencode(home))
+    env[b"HOME"] = env.get(b"HOME") or os.fsencode(home)  # an empty one counts as none, as runc has it
     args = plan["args"]
     if plan["apparmor"]:
         confine(plan["apparmor"])

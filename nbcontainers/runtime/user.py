@@ -19,15 +19,15 @@ class UnknownUser(Exception):
 def look_up(word: str, passwd: bytes, group: bytes) -> tuple[int, int, list[int], str]:
     """Return (uid, gid, supplementary groups, home) for ``name|uid[:group|gid]``; an empty word is root.
 
-    A number needs no entry in passwd (its group is then 0 and its home ``/``). A group that is named replaces the
-    supplementary groups, of which the group itself is always the first (CVE-2022-36109: what is denied to a group would else be
-    open to its members after a change of group). UnknownUser where a name has no entry.
+    A number is an id, though somebody be called so, and needs no entry in passwd (its group is then 0 and its home ``/``). A group
+    that is named replaces the supplementary groups, of which the group itself is always the first (CVE-2022-36109: what is denied
+    to a group would else be open to its members after a change of group). UnknownUser where a name has no entry.
     """
     name, _, group_name = word.partition(":")
     name = name or "0"
     wanted = _number(name)
     found = next(
-        (row for row in _rows(passwd, 7) if row[0] == name or (wanted is not None and row[2] == str(wanted))), None
+        (row for row in _rows(passwd, 7) if (row[0] == name if wanted is None else int(row[2]) == wanted)), None
     )
     if found is not None:
         uid, gid, login, home = int(found[2]), int(found[3]), found[0], found[5] or "/"
@@ -49,12 +49,12 @@ def with_groups(groups: list[int], words: Sequence[str], group: bytes) -> list[i
 
 def _group(name: str, group: bytes) -> int:
     wanted = _number(name)
+    if wanted is not None:
+        return wanted
     for row in _rows(group, 3):
-        if row[0] == name or (wanted is not None and row[2] == str(wanted)):
+        if row[0] == name:
             return int(row[2])
-    if wanted is None:
-        raise UnknownUser(f"unable to find group {name}: no matching entries in group file")
-    return wanted
+    raise UnknownUser(f"unable to find group {name}: no matching entries in group file")
 
 
 def _rows(data: bytes, fields: int) -> Iterator[list[str]]:

@@ -284,8 +284,17 @@ def _one(copying: Copying, tree: int, path: bytes, relative: bytes) -> None:
     raise NotFound(f"links go in a circle: {text(path)}")
 
 
+class Missing(NotFound):
+    """What a pattern needs is not there: the folder in which it is looked for, or what a link that it names leads to."""
+
+
 def _matches(tree: int, pattern: bytes) -> list[bytes]:
-    """The paths that a pattern names, in order: NotFound if there is none."""
+    """The paths that a pattern names, in order: NotFound if there is none, Missing if there cannot be one."""
+    above = re.split(rb"[*?\[]", pattern)[0].rpartition(b"/")[0]
+    try:
+        os.close(syscalls.openat2(tree, above or b"/", _FOLDER, resolve=INSIDE))
+    except (FileNotFoundError, NotADirectoryError):
+        raise Missing(f"no such folder to copy from: {text(above)}", hint="in the stage or image of --from") from None
     paths = [b""]
     for part in pattern.strip(b"/").split(b"/") if pattern.strip(b"/") else []:
         paths = [path + b"/" + name for path in paths for name in _names(tree, path, part)]
@@ -295,6 +304,11 @@ def _matches(tree: int, pattern: bytes) -> list[bytes]:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise
+            with contextlib.suppress(OSError):
+                os.close(syscalls.openat2(tree, path, os.O_PATH | os.O_NOFOLLOW, resolve=INSIDE))
+                raise Missing(
+                    f"no such file to copy: what the link {text(path)} leads to", hint="remove the link, or copy others"
+                ) from None
             paths.remove(path)
     if not paths:
         raise NotFound(
@@ -307,8 +321,9 @@ def _names(tree: int, path: bytes, part: bytes) -> Iterator[bytes]:
     if not re.search(rb"[*?\[\\]", part):
         yield part
         return
-    # Go's patterns are those of fnmatch but for [^…] and the backslash.
-    words = re.sub(rb"\\(.)", lambda found: b"[" + found[1] + b"]", part).replace(b"[^", b"[!")
+    # Go's patterns are those of fnmatch but for [^…], the backslash, and a "!" that is like any other sign.
+    words = re.sub(rb"\[!([^]]+)\]", rb"[\1!]", re.sub(rb"\\(.)", lambda found: b"[" + found[1] + b"]", part))
+    words = words.replace(b"[^", b"[!")
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         folder = syscalls.openat2(tree, path or b"/", _FOLDER, resolve=INSIDE)
         try:

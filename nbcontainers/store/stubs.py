@@ -14,6 +14,7 @@ from ..linux import syscalls
 from .attributes import OPAQUE
 from .merged import FOLDER, Found, Merged
 
+_LINKS = 40
 _STRICT = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 
 
@@ -28,13 +29,37 @@ def clear(upper: int, lower: Merged, destinations: Sequence[bytes], *, copied: b
 
     """
     for destination in sorted(destinations, key=len, reverse=True):
-        path = destination.strip(b"/")
+        path = _resolved(lower, destination)
         while path:
             with lower.find(path) as below:
                 # In an overlay a folder that is as it was is there for what was made in it; in a copy everything is there.
                 if (below is not None and copied) or not _removed(upper, path, below):
                     break
             path = path.rpartition(b"/")[0]
+
+
+def _resolved(lower: Merged, destination: bytes) -> bytes:
+    """Where a mount went: its path with the links followed that were there before anything ran."""
+    done, left, followed = list[bytes](), destination.split(b"/")[::-1], 0
+    while left:
+        part = left.pop()
+        if part in (b"", b"."):
+            continue
+        if part == b"..":
+            del done[-1:]
+            continue
+        with lower.find(b"/".join((*done, part))) as found:
+            is_link = found is not None and stat.S_ISLNK(found.status.st_mode)
+            target = os.readlink(found.name, dir_fd=found.directory) if found is not None and is_link else None
+        if target is None:
+            done.append(part)
+            continue
+        followed += 1
+        if followed > _LINKS:
+            return b""
+        done = [] if target.startswith(b"/") else done
+        left += target.split(b"/")[::-1]
+    return b"/".join(done)
 
 
 def _removed(upper: int, path: bytes, below: Found | None) -> bool:

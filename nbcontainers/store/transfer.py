@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from dataclasses import replace
 
 from . import attributes
 from .attributes import Attributes, Owners
@@ -78,11 +79,12 @@ def file(source: int, name: bytes, wanted: Attributes, directory: int, target: b
 
 
 def special(directory: int, name: bytes, wanted: Attributes, owners: Owners) -> None:
-    """Make a pipe or a device; sockets are passed over.
+    """Make a pipe or a device. A socket becomes an empty file: nobody listens to the new one, and BuildKit has it so.
 
     A device that may not be made is an empty file with a record, and so is the device 0:0, which would be a whiteout.
     """
     if stat.S_ISSOCK(wanted.mode):
+        _stand_in(directory, name, replace(wanted, mode=stat.S_IFREG | stat.S_IMODE(wanted.mode)), owners)
         return
     if stat.S_ISFIFO(wanted.mode):
         os.mkfifo(name, 0o600, dir_fd=directory)
@@ -93,13 +95,17 @@ def special(directory: int, name: bytes, wanted: Attributes, owners: Owners) -> 
                 raise PermissionError
             os.mknod(name, stat.S_IFMT(wanted.mode) | 0o600, number, dir_fd=directory)
         except PermissionError:
-            stand_in = os.open(name, NEW, 0o600, dir_fd=directory)
-            try:
-                finish(stand_in, wanted, owners)
-            finally:
-                os.close(stand_in)
+            _stand_in(directory, name, wanted, owners)
             return
     named(directory, name, wanted, owners)
+
+
+def _stand_in(directory: int, name: bytes, wanted: Attributes, owners: Owners) -> None:
+    made = os.open(name, NEW, 0o600, dir_fd=directory)
+    try:
+        finish(made, wanted, owners)
+    finally:
+        os.close(made)
 
 
 def finish(made: int, wanted: Attributes, owners: Owners) -> None:

@@ -76,6 +76,8 @@ def copy_from(
             names = [os.fsencode(source) for source in sources]
             try:
                 copying.from_tree(target, tree, names, directory=directory, picking=Picking(include, exclude))
+            except copying.Missing as error:
+                raise NotFound(error.message, hint=error.hint) from error
             except NotFound:
                 if not may_miss:
                     raise

@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import io
 import os
+import socket
 import subprocess
 import tarfile
 import threading
@@ -119,6 +120,9 @@ def test_a_file_is_fetched(builder: Builder, web: Server, tmp_path: Path) -> Non
     os.utime(tmp_path / "web/file.txt", (10**9, 10**9))
     builder.build(f"FROM busybox\nADD {web.url}/file.txt?x=1 /o/\nRUN stat -c '%a %Y %n' /o/*\n")
     assert builder.output == "600 1000000000 /o/file.txt\n"
+    (tmp_path / "web/a b").write_text("spaced")
+    builder.build(f"FROM busybox\nADD {web.url}/a%20b /o/\nRUN cat '/o/a b'\n")
+    assert builder.output == "spaced"
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     text = f"FROM busybox\nADD --checksum={digest} --chmod=644 {web.url}/file.txt /o/name\nRUN stat -c %a /o/name\n"
     builder.build(text)
@@ -184,6 +188,18 @@ def test_repositories_are_fetched(builder: Builder, repository: Path) -> None:
             builder.build(f"FROM busybox\nADD {url}{bad} /o\n")
     with pytest.raises(NBContainersError, match="no option"):
         builder.build(f"FROM busybox\nADD {url}?what=x /o\n")
+
+
+def test_a_socket_is_an_empty_file(shared: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copied, added and mounted, with its mode; so does BuildKit bring it."""
+    monkeypatch.chdir(shared.context)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("sock")
+    os.chmod("sock", 0o620)
+    text = "COPY . /o/\nADD sock /o/x/\nCOPY --chmod=700 sock /o/y\nRUN --mount=target=/c find /c/sock /o -size 0 -name 's*k' -type f\n"
+    shared.build(f"FROM busybox\n{text}RUN stat -c '%A %s' /o/sock /o/x/sock /o/y\n")
+    found = "/c/sock /o/sock /o/x/sock -rw--w----_0 -rw--w----_0 -rwx------_0"
+    assert sorted(line.replace(" ", "_") for line in shared.output.splitlines()) == sorted(found.split())
 
 
 def test_symbolic_modes(shared: Builder) -> None:

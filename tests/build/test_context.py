@@ -37,7 +37,13 @@ def test_a_source_is_a_file_a_folder_or_a_wildcard(root: Path) -> None:
     assert names(context, "s*/*.py") == ["src/one.py", "src/two.py"]
     assert names(context, "[a-b].*") == ["a.txt", "b.txt"]
     assert names(context, "*.none") == []
-    assert names(context, "none/*") == []
+    with pytest.raises(NotFound, match="'none' is not in the context"):
+        context.select("none/*")
+    (root / "far").symlink_to("b.txt")
+    (root / ".dockerignore").write_text("src\nb.txt\n")
+    for source, told in (("src/*", "'src'"), ("f*r", "'far'")):
+        with pytest.raises(NotFound, match=f"{told} is left out of the context by .dockerignore"):
+            Context.open(root).select(source)
 
 
 def test_what_is_not_there_is_told_with_the_nearest_name(root: Path) -> None:

@@ -11,17 +11,27 @@ def test_it_is_reused_although_all_above_changed(builder: Builder) -> None:
     word = unique()
     builder.write({"a": word, "d/b": "b"})
     text = (
-        "FROM busybox\nRUN echo {} > /above\nCOPY --link a /x/a\nADD --link --chown=7:8 --chmod=640 d /y/\n"
+        "FROM busybox\nRUN echo {} > /above\nCOPY --link a /x/a\nADD --link --chown=7:8 d /y/\n"
         "RUN cat /above /x/a /y/b; stat -c '%u:%g %a' /y/b\n"
     )
     first = builder.build(text.format(unique()))
     second = builder.build(text.format(other := unique()))
     assert builder.cached == [True, False, True, True, False]
-    assert builder.output == f"{other}\n{word}b7:8 640\n"
+    assert builder.output == f"{other}\n{word}b7:8 644\n"
     assert first.steps[2].layer == second.steps[2].layer
     assert first.image.chain_ids[-2] != second.image.chain_ids[-2]
     builder.build("FROM busybox\nCOPY --link a /x/a\n")
     assert builder.cached == [True, True]
+
+
+def test_with_a_mode_folders_keep_theirs(builder: Builder) -> None:
+    """There is no layer of its own then, as with BuildKit: the folders above would bring the file's mode to those that are there."""
+    builder.write({"a": "a"})
+    builder.build(
+        "FROM busybox\nRUN mkdir -m 1777 /d && mkdir /real && ln -s /real /l\n"
+        "COPY --link --chmod=600 a /d/x/\nCOPY --link --chmod=u+x a /l/\nRUN stat -c '%a' /d /d/x /d/x/a /real/a\n"
+    )
+    assert builder.output == "1777\n600\n600\n744\n"
 
 
 def test_nothing_below_is_looked_at(builder: Builder) -> None:

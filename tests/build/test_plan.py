@@ -110,8 +110,19 @@ def test_another_platform_is_refused_with_the_reason(platform: str) -> None:
 
 
 def test_stage_names_do_not_care_for_case() -> None:
-    """Nor do references to them."""
-    assert len(planned("FROM scratch AS Base\nFROM BASE\nCOPY --from=bAsE a b\n").nodes) == 2
+    """Nor do references to them, but for FROM: there BuildKit takes a name with capitals for an image's."""
+    assert len(planned("FROM scratch AS Base\nFROM base\nCOPY --from=bAsE a b\n").nodes) == 2
+    with pytest.raises(DockerfileError, match="line 2: no such image: BASE"):
+        planned("FROM scratch AS Base\nFROM BASE\n")
+
+
+@pytest.mark.parametrize("word", ["foo", "/amd64", "linux//v7", "a/b/c/d"])
+def test_a_platform_is_a_known_one(word: str) -> None:
+    """A single word is an operating system or an architecture."""
+    with pytest.raises(DockerfileError, match=f"line 1: FROM has the platform '{word}'"):
+        planned(f"FROM --platform={word} scratch\n")
+    for known in ("linux", "amd64", "x86_64", "LINUX/AMD64"):
+        assert len(planned(f"FROM --platform={known} scratch\n").nodes) == 1
 
 
 def test_a_trigger_is_an_error_where_it_is_executed() -> None:
