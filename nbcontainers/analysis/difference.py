@@ -73,11 +73,9 @@ def trees(base: Iterable[Index], before: Sequence[Index], after: Sequence[Index]
     touched: set[str] | None = set() if old.records else None
     for layer in before:
         old.apply(layer, touched)
-    if touched is None and len(before) == len(after) == 1 and (same := old.remade(before[0], after[0])):
-        new, touched = same
-    else:
-        for layer in after:
-            new.apply(layer, touched)
+    for layer in after:
+        layer.liken(before)
+        new.apply(layer, touched)
     was, now = old.records.get, new.records.get
     if touched is not None:
         return old, new, {path for path in touched if was(path) != now(path)}

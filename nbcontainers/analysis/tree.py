@@ -59,25 +59,10 @@ class Tree:
                     del self.records[name]
         linked = [path for path in layer.links if path in present]
         if len(self.records) < len(present):
-            for path, record in self.records.items():
-                present.setdefault(path, record)
-            self.records = present
+            self.records = {**present, **{path: row for path, row in self.records.items() if path not in present}}
         else:
             self.records.update(present)
         self._link(layer.links, linked)
-
-    def remade(self, first: Index, second: Index) -> tuple[Tree, set[str]] | None:
-        """The tree of one layer, made from this one, which is the tree of another, and the paths that differ in their rows.
-
-        None unless both have the same paths in the same order, once each: two builds of a layer most often do. Then no second
-        dictionary has to be filled, and no path be looked up.
-        """
-        if len(self.records) != len(second) or has_whiteouts(second) or (changed := first.unlike(second)) is None:
-            return None
-        hard = second.of_kind(HARDLINK)
-        made = Tree({**self.records, **changed, **hard})
-        made._link(second.links, [path for path in second.links if path in hard])
-        return made, changed.keys() | hard
 
     def _link(self, links: Mapping[str, str], paths: Iterable[str]) -> None:
         """Note the targets of links, and give those of the paths that are hard links what their targets have."""
@@ -118,10 +103,10 @@ def has_whiteouts(layer: Index) -> bool:
     return layer.removes and WHITEOUT in kinds(layer.records)
 
 
-def split(layer: Index) -> tuple[dict[str, bytes], Markers]:
+def split(layer: Index) -> tuple[Mapping[str, bytes], Markers]:
     """A layer's paths that are there, with their records, and its markers for those that are not."""
     if not has_whiteouts(layer):
-        return dict(zip(layer.paths, layer.records, strict=True)), _NO_MARKERS
+        return layer.rows, _NO_MARKERS
     present: dict[str, bytes] = {}
     marks: list[str] = []
     for path, record in zip(

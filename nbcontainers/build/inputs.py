@@ -46,6 +46,14 @@ class Sources:
         self._store = store
         self.contexts = contexts
         self._fetched: list[Path] = []
+        self._seen: dict[tuple[object, ...], tuple[Selected, ...]] | None = {}
+
+    def forget(self) -> None:
+        """Look at every context anew from now on: what takes time begins, and files may change meanwhile.
+
+        Before that each source is looked up once, though several steps or keys ask for it.
+        """
+        self._seen = None
 
     def close(self) -> None:
         """Keep the digests of files for the next build, and remove what was fetched."""
@@ -133,9 +141,8 @@ class Sources:
         for number, mount in enumerate(mounts):
             if mount.context is not None:
                 context = self._context(node, mount.context, mount.source)
-                (selected,) = context.select(
-                    clean(mount.source).replace("[", "\\[").replace("*", "\\*").replace("?", "\\?")
-                )
+                source = clean(mount.source).replace("[", "\\[").replace("*", "\\*").replace("?", "\\?")
+                (selected,) = self._select(context, source)
                 mounted[number] = selected
                 digests.append(Digest.of(f"{number}\0{selected.folder}\0{selected.digest}".encode()))
             elif mount.origin is not None:
@@ -152,9 +159,8 @@ class Sources:
             digests.append(chain[-1] if chain else EMPTY)
         elif step.sources:
             context = self._context(node, step.context, step.sources[0])
-            select = context.select_parents if step.parents else context.select
             for source in step.sources:
-                found = select(source, step.exclude)
+                found = self._select(context, source, step.exclude, parents=step.parents)
                 if not found:
                     on_event(Warned(message=f"{source!r} matches nothing in the context", line=node.lines[0]))
                 selected += found
@@ -165,6 +171,17 @@ class Sources:
             digests.append(digest)
             fetches.append(fetch)
         return Inputs(tuple(digests), tuple(selected), fetches=tuple(fetches))
+
+    def _select(
+        self, context: Context, source: str, exclude: Sequence[str] = (), *, parents: bool = False
+    ) -> tuple[Selected, ...]:
+        select, seen = context.select_parents if parents else context.select, self._seen
+        if seen is None:
+            return select(source, exclude)
+        asked = (id(context), source, *exclude, parents)
+        if asked not in seen:
+            seen[asked] = select(source, exclude)
+        return seen[asked]
 
     def _context(self, node: Node, name: str, source: str) -> Context:
         found = self.contexts.get(name)

@@ -52,6 +52,7 @@ class Jobs:
             for one in set(inputs):
                 self._users[one].append(index)
         self._ready = [index for index, count in enumerate(self._missing) if not count]
+        self._ended: set[int] = set()
         self._tasks: dict[int, Task] = {}
         self._waiting: dict[int, list[int]] = {}
         self._due: deque[tuple[int, Work]] = deque()  # work of steps that have begun, for which there was no room
@@ -83,6 +84,16 @@ class Jobs:
         finally:
             self._end()
 
+    def again(self, index: int, needs: Sequence[int]) -> None:
+        """Begin a step that has ended once more, once all have ended that it needs now."""
+        self._ended.remove(index)
+        missing = set(needs) - self._ended
+        self._missing[index] = len(missing)
+        for one in missing:
+            self._users[one].append(index)
+        if not missing:
+            heapq.heappush(self._ready, index)
+
     def _go_on(self, index: int, answer: _Answer | None) -> None:
         task = self._tasks[index]
         try:
@@ -104,6 +115,7 @@ class Jobs:
     def _finish(self, index: int) -> None:
         del self._tasks[index]
         self._release(index)
+        self._ended.add(index)
         for other in self._waiting.pop(index, ()):
             self._go_on(other, None)
 

@@ -76,8 +76,8 @@ class Solver:
         self.defined = definitions(made, sources, uncached) if is_asked else {}
         self.known = {index: found for index in self.defined if (found := self.defined_elsewhere(index))}
         self.spared = set(spared(made, self.known)) if self.known else set[int]()
-        self.driven: dict[int, int] = {}  # spared nodes that are made after all, each with the node whose task makes it
-        self.reviver: int | None = None
+        needed = [() if index in self.spared else self.needs(index) for index in range(len(made.nodes))]
+        self.jobs = Jobs(self.step, needed, on_event)
 
     def defined_elsewhere(self, index: int) -> Made | tuple[Place, Shared] | None:
         """What a cache has of a node that takes from other stages, by what is written: those stages need not be made."""
@@ -88,14 +88,13 @@ class Solver:
 
     def solve(self) -> None:
         """Find or make the trees of all nodes; the first error is raised, and told of its step, the others as cancelled."""
-        every = range(len(self.plan.nodes))
-        jobs = Jobs(self.step, [() if index in self.spared else self.needs(index) for index in every], self.on_event)
         try:
-            jobs.run()
+            self.jobs.run()
         except Exception:
-            if jobs.failed is not None:  # else it is the observer's own error
-                for index in sorted(self.begun.keys() - self.steps.keys(), key=lambda one: (one != jobs.failed, one)):
-                    seconds, cancelled = time.monotonic() - self.begun[index], index != jobs.failed
+            failed = self.jobs.failed
+            if failed is not None:  # else it is the observer's own error
+                for index in sorted(self.begun.keys() - self.steps.keys(), key=lambda one: (one != failed, one)):
+                    seconds, cancelled = time.monotonic() - self.begun[index], index != failed
                     self.on_event(StepStopped(number=self.numbers[index], seconds=seconds, cancelled=cancelled))
             raise
 
@@ -158,31 +157,17 @@ class Solver:
             text=node.title, stage=node.stage, lines=node.lines, cached=True, seconds=0.0, layer=None, reason=""
         )
 
-    def revive(self, index: int) -> Generator[Work | int, Any, None]:
-        """Make what a node takes from after all, for the cache that had it was of no use.
-
-        One node's task at a time does that, for itself and for what it makes; while it waits for another's step it lets others do so.
-        """
-        owner = self.driven.get(index, index)
-        while True:
-            while self.reviver not in (None, owner):
-                yield self.reviver
-            missing = min(self.below(index) - self.trees.keys(), default=None)
-            if missing is None:
-                break
-            if missing not in self.spared:
-                self.reviver = None
-                yield self.driven.get(missing, missing)
-                continue
-            self.reviver = owner
-            self.spared.discard(missing)
-            self.driven[missing] = owner
-            task, answer = self.step(missing), None
-            with contextlib.suppress(StopIteration):
-                while True:
-                    wish = task.send(answer)
-                    answer = None if isinstance(wish, str) else (yield wish)
-        self.reviver = None if owner == index else owner
+    def revive(self, index: int) -> Generator[int, Any, None]:
+        """Have what a node takes from made after all, for the cache that had it was of no use; whoever needs it waits for it."""
+        needed = sorted(self.below(index))
+        for one in needed:
+            if one in self.spared:
+                self.spared.remove(one)
+                self.steps.pop(one, None)
+                self.jobs.again(one, self.needs(one))
+        for one in needed:
+            if one not in self.trees:
+                yield one
 
     def below(self, index: int) -> set[int]:
         """All nodes that one stands on and takes from."""
@@ -254,10 +239,10 @@ class Solver:
                 return found, True, ""
         account = self.account(node, base, inputs)
         reason = self.why(node, account, number, keys[0]) if may_find else UNASKED
-        if index not in self.driven:  # nobody waits for what is made within another's task
-            self.making |= dict.fromkeys(keys, index)
+        self.making |= dict.fromkeys(keys, index)
 
         def make(tell: Observer) -> Made:
+            self.sources.forget()
             contexts, told = self.sources.contexts, _of_step(number, tell)
             match step:
                 case Run():
@@ -288,6 +273,7 @@ class Solver:
 
     def brought(self, place: Place, shared: Shared, below: Tree, number: int, tell: Observer) -> Made | None:
         """What another cache has for a step."""
+        self.sources.forget()
         return bring(self.store, place, shared, below, _of_step(number, tell))
 
     def account(self, node: Node, below: Tree, inputs: Inputs) -> Account:

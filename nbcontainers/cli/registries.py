@@ -8,8 +8,8 @@ from argparse import Namespace
 from typing import NoReturn
 
 from ..engine import Engine
-from ..errors import NBContainersError, NotFound
-from ..events import Event, Warned
+from ..errors import NBContainersError, NotFound, RegistryError
+from ..events import Event, Observer, Warned
 from ..oci.reference import Reference
 from . import format as form
 from . import text
@@ -34,6 +34,7 @@ REFERRER_COLUMNS = (
     ("SIZE", "Size"),
     ("CREATED AT", "CreatedAt"),
 )
+_DOCKER_HUB = "https://index.docker.io/v1/"  # as its credentials are named where they are kept
 _CREATED = "org.opencontainers.image.created"
 
 
@@ -99,12 +100,17 @@ def referrers(engine: Engine, values: Namespace, console: Console) -> int:
 
 def login(engine: Engine, values: Namespace, console: Console) -> int:
     """Keep a user name and a password for a registry."""
-    username, password = _who(values, console)
 
     def told(event: Event) -> None:
         if isinstance(event, Warned):
             console.note(f"warning: {event.message}" + (f" ({event.hint})" if event.hint else ""), style="yellow")
 
+    if not (values.username or values.password or values.password_stdin) and _is_logged_in(
+        engine, values, console, told
+    ):
+        console.print("Login Succeeded")
+        return 0
+    username, password = _who(values, console)
     kept = engine.login(
         values.server or "", username=username, password=password, insecure=values.insecure, on_event=told
     )
@@ -115,6 +121,21 @@ def login(engine: Engine, values: Namespace, console: Console) -> int:
         )
     console.print("Login Succeeded")
     return 0
+
+
+def _is_logged_in(engine: Engine, values: Namespace, console: Console, told: Observer) -> bool:
+    """Whether the registry takes what is kept for it already, so that nothing need be asked."""
+    try:
+        username = engine.logged_in(values.server or "", insecure=values.insecure, on_event=told)
+    except RegistryError as error:
+        if error.status not in (401, 403):
+            raise
+        console.note(f"{error.message}: they were kept from an earlier login", style="yellow")
+        return False
+    if username:
+        console.print(f"Authenticating with existing credentials... [Username: {username}]")
+        console.print("To login with a different account, run 'nbcontainers logout' followed by 'nbcontainers login'\n")
+    return bool(username)
 
 
 def _who(values: Namespace, console: Console) -> tuple[str, str]:
@@ -149,11 +170,13 @@ def _no_password() -> NoReturn:
 
 
 def logout(engine: Engine, values: Namespace, console: Console) -> int:
-    """Forget what is kept for a registry; nothing is no error."""
+    """Forget what is kept for a registry; nothing is no error, and Docker says the same then."""
+    server = values.server or ""
     try:
-        console.print(f"Removing login credentials for {engine.logout(values.server or '')}")
+        engine.logout(server)
     except NotFound as error:
         console.note(error.message)
+    console.print(f"Removing login credentials for {server.rpartition('://')[2].partition('/')[0] or _DOCKER_HUB}")
     return 0
 
 

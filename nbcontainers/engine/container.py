@@ -110,7 +110,7 @@ class Container(Life):
         worker = userns.worker(self._store, self.spec) if is_apart else contextlib.nullcontext(self._store.worker)
         try:
             with worker as opened:
-                yield carriage.Tree(opened, self._store.snapshots.mounts(self.id), state)
+                yield carriage.Tree(opened, self._store.snapshots.mounts(self.id, footed=True), state)
         except HostError as error:  # an overlay of what is not there any more
             if self._is_gone:
                 raise NotFound(f"container {state.name} was removed meanwhile") from error
@@ -119,7 +119,7 @@ class Container(Life):
     def export(self, stream: IO[bytes]) -> None:
         """Write its whole file system to a stream as a tar archive."""
         self._require()
-        self._store.worker.export(self._store.snapshots.mounts(self.id), stream.fileno())
+        self._store.worker.export(self._store.snapshots.mounts(self.id, footed=True), stream.fileno())
 
     def commit(self, reference: Reference | None = None, **options: Any) -> Image:
         """See ``Engine.commit``."""

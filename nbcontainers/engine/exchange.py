@@ -96,6 +96,16 @@ class Exchange(Parts):
 
         return registries.login(registry, username, password, insecure=insecure, on_event=on_event)
 
+    def logged_in(self, registry: str = "", *, insecure: bool = False, on_event: Observer = ignore) -> str:
+        """The user name kept for a registry (Docker Hub without one), which takes it still; empty if nobody's is kept.
+
+        Raises:
+            RegistryError: it refuses what is kept (status 401 or 403), or cannot be reached.
+        """
+        from . import registries
+
+        return registries.logged_in(registry, insecure=insecure, on_event=on_event)
+
     def logout(self, registry: str = "", *, on_event: Observer = ignore) -> str:
         """Forget what is kept for a registry (Docker Hub without one), whose name is returned: NotFound if nothing is."""
         from . import registries

@@ -51,7 +51,7 @@ class Life(Kept):
 
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self._folder}/{CHANGES}")  # of an earlier run
-        rootfs = self._store.snapshots.mounts(self.id)
+        rootfs = self._store.snapshots.mounts(self.id, footed=True)
         if userns.is_mapped(self.spec, self._runtime.host):
             rootfs = userns.mapped(rootfs)
         with networking.connected(

@@ -10,14 +10,15 @@ import difflib
 import os
 import secrets
 from collections import deque
+from collections.abc import Collection
 from pathlib import Path
 
 from ..errors import Conflict, NotFound
 from ..results import ContainerState
-from ..store.rubbish import Rubbish
 from . import options
 
 DEPARTED = 32  # containers that are remembered when they are gone
+_TOLD = 40  # digits of an ID that a link has: ext4 keeps one that is shorter than 60 in its inode, without a block to write and to free
 
 _MOODS = (
     "able agile amber apt bold brave bright brisk calm candid civil clear clever cosy deft eager early fair fine fleet fond frank free "
@@ -38,11 +39,10 @@ class ContainerNames:
     ``departed`` are the last states of those that this process has removed, the latest last: nothing on disk tells of them.
     """
 
-    def __init__(self, root: Path, rubbish: Rubbish) -> None:
+    def __init__(self, root: Path) -> None:
         self.departed: deque[ContainerState] = deque(maxlen=DEPARTED)
         self.folders = root / "containers"
         self._names = root / "names"
-        self._rubbish = rubbish
         self.folders.mkdir(exist_ok=True)
         self._names.mkdir(exist_ok=True)
 
@@ -73,8 +73,8 @@ class ContainerNames:
             return
         link = f"{self._names}/{name}"
         with contextlib.suppress(FileNotFoundError):
-            if os.readlink(link) == container:
-                self._rubbish.take(link)
+            if container.startswith(os.readlink(link)):
+                os.unlink(link)
 
     def find(self, word: str) -> str:
         """The ID of the container that a name, an ID or the beginning of an ID stands for.
@@ -90,8 +90,8 @@ class ContainerNames:
         for name in os.listdir(self._names):
             with contextlib.suppress(FileNotFoundError):  # released meanwhile
                 named[name] = os.readlink(self._names / name)
-        if named.get(word) in known:
-            return named[word]
+        if holder := _beginning_with(named.get(word, ""), known):
+            return holder
         matching = [container for container in known if word and container.startswith(word)]
         if len(matching) > 1:
             raise Conflict(f"{word!r} is the beginning of {len(matching)} containers' IDs", hint="write more of the ID")
@@ -107,14 +107,22 @@ class ContainerNames:
         link = f"{self._names}/{name}"
         while True:
             try:
-                os.symlink(container, link)
+                os.symlink(container[:_TOLD], link)
                 return name
             except FileExistsError:
                 with contextlib.suppress(FileNotFoundError):
-                    holder = os.readlink(link)
-                    if (self.folders / holder).exists():
+                    if holder := holder_of(link, self.ids()):
                         raise Conflict(
                             f"the name {name!r} is taken by container {holder[:12]}",
                             hint=f"choose another, remove it with 'nbcontainers rm {name}', or take the name over with --replace",
                         ) from None
                     os.unlink(link)  # its container is gone: whoever sees it repairs it
+
+
+def holder_of(link: str | Path, known: Collection[str]) -> str:
+    """The ID, of the ``known`` ones, of the container that a link stands for; empty where it is gone. OSError where it is no link."""
+    return _beginning_with(os.readlink(link), known)
+
+
+def _beginning_with(text: str, known: Collection[str]) -> str:
+    return next((container for container in known if text and container.startswith(text)), "")

@@ -62,7 +62,7 @@ class Parts(Telling):
 
     @functools.cached_property
     def _names(self) -> ContainerNames:
-        return ContainerNames(self.store.root, self.store.rubbish)
+        return ContainerNames(self.store.root)
 
     @functools.cached_property
     def _network_files(self) -> NetworkFiles:

@@ -145,6 +145,11 @@ def login(registry: str, username: str, password: str, *, insecure: bool, on_eve
     return access(on_event).login(registry, username, password, insecure=insecure)
 
 
+def logged_in(registry: str, *, insecure: bool, on_event: Observer) -> str:
+    """The user name that is kept for a registry, once that has taken it; empty if none is."""
+    return access(on_event).logged_in(registry, insecure=insecure)
+
+
 def logout(registry: str, on_event: Observer) -> str:
     """The registry whose credential is forgotten: NotFound if none is kept."""
     name = registry_name(registry)

@@ -24,6 +24,7 @@ from ..store import parts, unpacked
 from ..store.garbage import Needed
 from ..store.store import Store
 from . import buildcache, inspect, userns
+from .names import holder_of
 from .selection import PRUNING, Selection, moment
 
 if TYPE_CHECKING:
@@ -161,8 +162,9 @@ def _tidy(store: Store) -> None:
         for folder in _folders(store.root):
             if not (folder / "state.json").exists() and folder.name not in busy:
                 _throw_away(store, folder)
+        known = os.listdir(store.root / "containers")
         for link in (*(store.root / "names").iterdir(), *(store.root / userns.RANGES).glob("*")):
-            if link.is_symlink() and not (store.root / "containers" / os.readlink(link)).exists():
+            if link.is_symlink() and not holder_of(link, known):
                 link.unlink(missing_ok=True)
         _throw_away(store, store.root / checking.QUARANTINE)
 
@@ -282,12 +284,12 @@ def _spoilt(store: Store, containers: Sequence[Container]) -> Iterator[Fault]:
 def _astray(store: Store) -> Iterator[Fault]:
     for link in sorted((store.root / "names").iterdir()):
         try:
-            target = os.readlink(link)
+            holder = holder_of(link, os.listdir(store.root / "containers"))
         except FileNotFoundError:
             continue
         except OSError:  # it is no link
-            target = ""
-        if not target or not (store.root / "containers" / target).exists():
+            holder = ""
+        if not holder:
             yield Fault(kind="name", name=link.name, problem="is the name of no container")
 
 

@@ -12,6 +12,8 @@ from . import beforehand, groups, init, remapped, rootfs, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .pipes import Pipes
     from .plan import Plan
     from .plug import Plug
@@ -21,7 +23,9 @@ class Failed(Exception):
     """The container cannot be started: stage, errno, message, exit code."""
 
 
-def bear(plan: Plan, text: int, pipes: Pipes, channel: int, plug: Plug) -> tuple[int, int, int]:
+def bear(
+    plan: Plan, text: int, pipes: Pipes, channel: int, plug: Plug, begun: Callable[[], None]
+) -> tuple[int, int, int]:
     """(pid, pidfd, a descriptor of its mount namespace or -1) of a container's process, whose groups are there.
 
     Args:
@@ -29,11 +33,13 @@ def bear(plan: Plan, text: int, pipes: Pipes, channel: int, plug: Plug) -> tuple
         pipes: those to it.
         channel: to the supervisor of identities, -1 for none.
         plug: its networks; entered where it is made now.
+        begun: called once the process that waited is on its way, or there is none.
 
     Raises:
         Failed: nothing of it is left but its groups.
     """
     spare = beforehand.take(plan, text, pipes, channel)
+    begun()
     try:
         groups.make(plan, plan["into_cgroup"] if spare else "")
     except OSError as error:

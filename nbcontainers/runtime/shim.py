@@ -56,13 +56,8 @@ def main(plan: int, control: int, more: list[int], take: int) -> NoReturn:
     shim = None
     try:
         work: Plan = marshal.loads(os.pread(plan, os.fstat(plan).st_size, 0))  # noqa: S302 - written by our own engine, in memory
-        try:
-            os.write(take, TAKEN + beforehand.next_pattern(work))
-        except BrokenPipeError:
-            pass  # the zygote was killed meanwhile, which is nothing to this container
-        os.close(take)
         stdio = -1 if work["detach"] else more.pop(0)
-        shim = _Shim(work, plan, control, Plug(work, more))
+        shim = _Shim(work, plan, control, Plug(work, more), take)
         shim.run(stdio)
     except BaseException as error:
         # A fault of ours, with which the container ends.
@@ -74,10 +69,11 @@ def main(plan: int, control: int, more: list[int], take: int) -> NoReturn:
 
 
 class _Shim:
-    def __init__(self, plan: Plan, text: int, control: int, plug: Plug) -> None:
+    def __init__(self, plan: Plan, text: int, control: int, plug: Plug, take: int) -> None:
         self.plan = plan
         self.text = text  # a descriptor of the plan as it came
         self.plug = plug
+        self._take = take  # the pipe to the zygote, -1 once it is told
         self.control = _socket.socket(fileno=control)
         self.poller = Poller()
         self.restarts = Restarts(plan["restart"])
@@ -98,8 +94,10 @@ class _Shim:
 
     def run(self, stdio: int) -> NoReturn:
         """Start, serve, finish."""
-        if not self.streams.own(_PATIENCE_S):
-            self._fail("start", errno.EBUSY, "the container runs already", 125)
+        if not self.streams.own(0):
+            self._tell_zygote()  # others need not wait for the shim of the last run
+            if not self.streams.own(_PATIENCE_S):
+                self._fail("start", errno.EBUSY, "the container runs already", 125)
         self.is_owner = True
         if stdio >= 0:
             self.streams.attach(_socket.socket(fileno=stdio), from_begin=True)
@@ -125,7 +123,7 @@ class _Shim:
 
     def _launch(self) -> None:
         plan, first = self.plan, self.first
-        first.bear(self.text, self.supervisor, self.plug)
+        first.bear(self.text, self.supervisor, self.plug, self._tell_zygote)
         try:
             self.plug.attach(first.pid)
             self.extra = {
@@ -150,6 +148,17 @@ class _Shim:
             raise Failed("record", error.errno, str(error), 125) from error
         if self.door is None:
             self.door = Door(self.poller, plan["socket"], attach=self._attach, obey=self._obey)
+
+    def _tell_zygote(self) -> None:
+        """Say that this process has work, so that another takes its place; only now, for the two would share a processor."""
+        if self._take < 0:
+            return
+        try:
+            os.write(self._take, TAKEN + beforehand.next_pattern(self.plan))
+        except BrokenPipeError:
+            pass  # the zygote was killed meanwhile, which is nothing to this container
+        os.close(self._take)
+        self._take = -1
 
     def _settle(self) -> None:
         """Go on once the networks are there; the container ends with the process that holds them."""

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from ..errors import NBContainersError
+
 _TRIES = 3  # a shim that had a folder open may put a last file into it
 
 
@@ -71,6 +73,6 @@ class Rubbish:
 
     def _remove(self, path: Path) -> None:
         for _ in range(_TRIES):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, NBContainersError):  # what stays goes with the next collection
                 self._discard(path)
                 return

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import Conflict, HostError, NotFound
+from ..errors import Conflict, NotFound
 from ..events import Observer, ignore
 from ..linux import mounts, smallfiles
 from ..oci.descriptor import Digest
 from ..oci.image import Image
 from ..oci.runtime import Mount
 from ..results import Change
-from . import unpacked
+from . import underlay, unpacked
 from .attributes import STAT
 from .compression import Compression
 from .content import Content
@@ -50,8 +50,11 @@ class Snapshotter(Protocol):
 
         """
 
-    def mounts(self, key: str) -> tuple[Mount, ...]:
-        """The mounts of a snapshot that was prepared: NotFound if it was not."""
+    def mounts(self, key: str, *, footed: bool = False) -> tuple[Mount, ...]:
+        """The mounts of a snapshot that was prepared: NotFound if it was not.
+
+        ``footed`` is for a container: where it can, the tree has what every container is mounted on, see ``underlay``.
+        """
 
     def changes(self, key: str) -> tuple[Change, ...]:
         """What was changed in a snapshot, in the order of the paths."""
@@ -130,7 +133,7 @@ class _Snapshots:
     def _begin(self, key: str, parents: Sequence[Digest]) -> None:
         raise NotImplementedError
 
-    def mounts(self, key: str) -> tuple[Mount, ...]:
+    def mounts(self, key: str, *, footed: bool = False) -> tuple[Mount, ...]:
         """See ``Snapshotter.mounts``."""
         return self._mounts(self._folder(key), self._parents(key))
 
@@ -168,15 +171,7 @@ class _Snapshots:
 
     def remove(self, key: str) -> None:
         """See ``Snapshotter.remove``."""
-        snapshot = self._folder(key)
-        with contextlib.suppress(OSError):
-            os.rmdir(f"{snapshot}/upper")  # nothing was written in it
-            self._rubbish.take(snapshot)
-        if os.path.lexists(snapshot):
-            with contextlib.ExitStack() as named:
-                with contextlib.suppress(HostError):  # there is no room: all the more
-                    named.enter_context(self._content.leases.hold(key))  # a check tells from it that this is meant
-                self._worker.remove(Path(snapshot))
+        self._rubbish.take(self._folder(key))
 
     def unpack(
         self, image: Image, on_event: Observer = ignore, *, limits: Limits | None = None, depth: int | None = None
@@ -223,6 +218,14 @@ class OverlaySnapshots(_Snapshots):
     name = "overlay"
     _copied = False
 
+    def mounts(self, key: str, *, footed: bool = False) -> tuple[Mount, ...]:
+        """See ``Snapshotter.mounts``."""
+        below: tuple[str, ...] = ()
+        if footed:
+            with contextlib.suppress(OSError):  # where a disk is full: whoever mounts on what is missing hears of that
+                below = (underlay.folder(str(self._root)),)
+        return self._mounts(self._folder(key), self._parents(key), below=below)
+
     def _begin(self, key: str, parents: Sequence[Digest]) -> None:
         """An overlay shows its upper directory's own root, so that begins as the root below it."""
         upper = f"{self._folder(key)}/upper"
@@ -237,10 +240,12 @@ class OverlaySnapshots(_Snapshots):
             os.chown(upper, status.st_uid, status.st_gid)
         os.chmod(upper, status.st_mode & 0o7777)
 
-    def _mounts(self, snapshot: str, parents: Sequence[Digest], *, volatile: bool = False) -> tuple[Mount, ...]:
+    def _mounts(
+        self, snapshot: str, parents: Sequence[Digest], *, volatile: bool = False, below: Sequence[str] = ()
+    ) -> tuple[Mount, ...]:
         if not parents:
             return (mounts.bind(f"{snapshot}/upper"),)
-        lower = [self._tree(chain) for chain in reversed(parents)]
+        lower = [*(self._tree(chain) for chain in reversed(parents)), *below]
         return (mounts.overlay(lower, f"{snapshot}/upper", f"{snapshot}/work", volatile=volatile),)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,10 @@ def test_the_official_parser_agrees_on_the_corpus(path: Path) -> None:
 @settings(max_examples=400, deadline=None, database=None)
 @given(st.lists(st.sampled_from(_BITS), max_size=14).map("".join))
 def test_the_official_parser_agrees_on_any_text(text: str) -> None:
-    """Also where the text makes no sense. The official one on PyPI lets anything follow a JSON array; BuildKit no longer does."""
-    if '"]' in text or "[]" in text or "[ ]" in text:
+    """Also where the text makes no sense. The official one on PyPI lets anything follow a JSON array, and no space stand before a
+    heredoc's name; BuildKit has it otherwise by now.
+    """
+    if '"]' in text or "[]" in text or "[ ]" in text or re.search(r"<<-?(\s|\Z)", text):
         return
     same(f"RUN {text}")
     same(text)

@@ -9,14 +9,11 @@ import pytest
 
 from nbcontainers.engine.names import ContainerNames
 from nbcontainers.errors import Conflict, NBContainersError, NotFound
-from nbcontainers.store import garbage
-from nbcontainers.store.rubbish import Rubbish
 
 
 @pytest.fixture
 def names(tmp_path: Path) -> ContainerNames:
-    (tmp_path / "trash").mkdir()
-    made = ContainerNames(tmp_path, Rubbish(tmp_path, garbage.discard))
+    made = ContainerNames(tmp_path)
     for container in ("abc1" * 16, "abd2" * 16):
         made.folder(container).mkdir()
     return made

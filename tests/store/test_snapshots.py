@@ -159,6 +159,33 @@ def test_what_need_not_last_is_written_to_again_and_again(
     assert [event.message for event in told if isinstance(event, Warned)] == ["nothing there"]
 
 
+def test_places_that_are_always_mounted_on_are_there_already(
+    opened: tuple[Store, Worker], shots: Snapshotter, tmp_path: Path
+) -> None:
+    """A container's tree has them whatever its image has, anybody may look into them, and nothing of it counts as changed."""
+    if shots.name != "overlay":
+        pytest.skip("a copy has no layers")
+    image = make_image(opened[0], [archive(member("bin"), member("bin/sh", b"#!", mode=0o755))])
+    shots.unpack(image)
+    before = os.umask(0o077)
+    try:
+        shots.prepare("box", image.chain_ids)
+        mounts = shots.mounts("box", footed=True)
+    finally:
+        os.umask(before)
+    with (tmp_path / "tree.tar").open("wb") as file:
+        opened[1].export(mounts, file.fileno())
+    with tarfile.open(tmp_path / "tree.tar") as tar:
+        modes = {entry.name.rstrip("/"): entry.mode for entry in tar}
+    assert {
+        name: modes[name] for name in ("dev", "proc", "sys", "etc", "etc/hosts", "etc/hostname", "etc/resolv.conf")
+    } == {
+        **dict.fromkeys(("dev", "proc", "sys", "etc"), 0o755),
+        **dict.fromkeys(("etc/hosts", "etc/hostname", "etc/resolv.conf"), 0o644),
+    }
+    assert shots.changes("box") == ()
+
+
 def test_a_key_is_taken_once(shots: Snapshotter, image: Image) -> None:
     """Two snapshots never share a folder; the taken one is as it was."""
     first = shots.prepare("one", image.chain_ids)

@@ -51,7 +51,7 @@ class Access:
         connections = Connections()
         sessions = [self._session(place, reference.repository, connections) for place in places]
         try:
-            yield Repository(reference.repository, sessions)
+            yield Repository(reference.repository, sessions, lambda message: self.warn(message, ""))
         finally:
             for session in sessions:
                 session.close()
@@ -73,9 +73,27 @@ class Access:
 
         """
         registry = registry_name(registry)
+        token = self._accepted(registry, Credential(username, password), insecure=insecure)
+        return self.credentials.keep(registry, Credential(username, "" if token else password, token))
+
+    def logged_in(self, registry: str, *, insecure: bool = False) -> str:
+        """The user name kept for a registry, which accepts it still; empty if none is kept.
+
+        Raises:
+            RegistryError: it refuses it now, or cannot be reached.
+
+        """
+        registry = registry_name(registry)
+        credential = self.credentials.find(registry)
+        if credential is None:
+            return ""
+        self._accepted(registry, credential, insecure=insecure)
+        return credential.username or "<token>"  # as credential helpers name who has only that
+
+    def _accepted(self, registry: str, credential: Credential, *, insecure: bool) -> str:
+        """Show a credential to a registry, which may give an identity token for it."""
         rules = Registries.of(self.environ).permit(registry)
         place = endpoints.of(registry, insecure=insecure or rules.insecure)
-        credential = Credential(username, password)
         session = Session(place, lambda: credential, environ=self.environ, connections=Connections(), offline=True)
         with contextlib.closing(session):
             try:
@@ -89,8 +107,7 @@ class Access:
                     status=error.status,
                     hint="see that both are right",
                 ) from error
-            token = session.authorizer.identity_token
-        return self.credentials.keep(registry, Credential(username, "" if token else password, token))
+            return session.authorizer.identity_token
 
     def logout(self, registry: str) -> bool:
         """Forget what is kept for a registry; False if nothing was."""

@@ -15,11 +15,19 @@ from ...errors import HostError
 _SYSTEM = tuple(Path("/etc") / name / "certs.d" for name in ("nbcontainers", "docker", "containers"))
 
 
+def place(host: str, environ: Mapping[str, str]) -> Path:
+    """Where this user would put what only https with a host is to trust."""
+    return (_SYSTEM[1] if os.geteuid() == 0 else _own(environ)[1]) / host
+
+
 def folders(host: str, environ: Mapping[str, str]) -> tuple[Path, ...]:
     """The folders that there are for a host (HOST or HOST:PORT), the user's first."""
+    return tuple(path for path in (folder / host for folder in (*_own(environ), *_SYSTEM)) if path.is_dir())
+
+
+def _own(environ: Mapping[str, str]) -> list[Path]:
     config = Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME") or Path.home()) / ".config")
-    own = [config / name / "certs.d" for name in ("nbcontainers", "containers", "docker")]
-    return tuple(path for path in (folder / host for folder in (*own, *_SYSTEM)) if path.is_dir())
+    return [config / name / "certs.d" for name in ("nbcontainers", "containers", "docker")]
 
 
 def context(host: str, environ: Mapping[str, str], *, verify: bool = True) -> ssl.SSLContext:

@@ -48,7 +48,7 @@ def passes(response: httpx.Response, host: str) -> bool:
 
 
 def refusal(response: httpx.Response, host: str, what: str) -> RegistryError:
-    """The error that an answer is; ``what`` is what was asked for, as the object of a sentence."""
+    """The error that an answer is; ``what`` is what was asked for, a noun without its article: an upload, or something to read."""
     codes, said = _said(response)
     status = response.status_code
     told = f": {said}" if said else f" (HTTP {status})"
@@ -56,29 +56,31 @@ def refusal(response: httpx.Response, host: str, what: str) -> RegistryError:
         return _limited(response, host, told)
     if status == 404 or {"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN"} & codes:
         return RegistryError(f"{host} has no {what}{told}", status=404, hint="see that the name and the tag are right")
+    is_upload = what.startswith("upload")
     if status in (401, 403) or {"UNAUTHORIZED", "DENIED"} & codes:
         return RegistryError(
-            f"{host} denies access to {what}{told}",
+            f"{host} denies {'the' if is_upload else 'access to the'} {what}{told}",
             status=status,
-            hint=f"see that the name is right, and log in with 'nbcontainers login {_login(host)}' if it is private",
+            hint=f"see that the name is right, and log in with '{_login(host)}' if it is private",
         )
     hint = "try again later" if status >= 500 else ""
-    return RegistryError(f"{host} does not give {what}{told}", status=status, hint=hint)
+    verb = "take" if is_upload else "give"
+    return RegistryError(f"{host} does not {verb} the {what}{told}", status=status, hint=hint)
 
 
 def _login(host: str) -> str:
-    return "" if host.endswith("docker.io") else host
+    return "nbcontainers login" if host.endswith("docker.io") else f"nbcontainers login {host}"
 
 
 def _limited(response: httpx.Response, host: str, told: str) -> RegistryError:
     """Too many requests. Docker Hub says in ``ratelimit-limit: 100;w=21600`` how many in how many seconds."""
     allowed = re.match(r"(\d+)(?:;w=(\d+))?", response.headers.get("ratelimit-limit", ""))
     asked = wait(response)
-    when = f"in {_duration(asked)}" if asked else "later"
+    when = f"in {duration(asked)}" if asked else "later"
     if host.endswith("docker.io"):
         share = "the number of pulls that Docker Hub allows is used up"
         if allowed:
-            hours = f" in {_duration(float(allowed[2]))}" if allowed[2] else ""
+            hours = f" in {duration(float(allowed[2]))}" if allowed[2] else ""
             share = f"Docker Hub allows {allowed[1]} pulls{hours} to an address or account, and they are used up"
         return RegistryError(
             share,
@@ -88,12 +90,13 @@ def _limited(response: httpx.Response, host: str, told: str) -> RegistryError:
     return RegistryError(f"{host} has had too many requests{told}", status=429, hint=f"try again {when}")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in words: seconds, minutes or hours."""
     for size, name in ((3600, "hour"), (60, "minute")):
         if seconds >= size:
             number = round(seconds / size)
             return f"{number} {name}{'s' * (number != 1)}"
-    return f"{seconds:.0f} seconds"
+    return f"{seconds:.0f} second{'s' * (round(seconds) != 1)}"
 
 
 def _said(response: httpx.Response) -> tuple[frozenset[str], str]:

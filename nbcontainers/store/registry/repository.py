@@ -14,6 +14,7 @@ from . import authentication as scope
 from . import session as http
 from .documents import ACCEPTED, LIMIT, Document
 from .documents import read as understand
+from .refusals import duration
 from .session import Session
 
 if TYPE_CHECKING:
@@ -26,9 +27,12 @@ _Found = TypeVar("_Found")
 class Repository:
     """Reads from the first of its places that has what is wanted; writes to the last one, which is the registry itself."""
 
-    def __init__(self, name: str, sessions: Sequence[Session]) -> None:
+    def __init__(
+        self, name: str, sessions: Sequence[Session], waiting: Callable[[str], object] = lambda message: None
+    ) -> None:
         self.name = name
         self._sessions = tuple(sessions)
+        self._told = waiting
         self._silent: set[int] = set()
 
     @property
@@ -47,14 +51,29 @@ class Repository:
 
     def _first(self, ask: Callable[[Session], _Found]) -> _Found:
         """The answer of the first place that has one; what a mirror lacks or refuses, the registry is asked for."""
+        refused = []
         for place in self.places[:-1]:
             try:
                 return ask(self._sessions[place])
-            except RegistryError as error:
-                self.failed(place, error)
-            except IntegrityError:
-                continue
-        return ask(self.registry)
+            except (RegistryError, IntegrityError) as error:
+                refused.append(error.message)
+                if isinstance(error, RegistryError):
+                    self.failed(place, error)
+        try:
+            return ask(self.registry)
+        except RegistryError as error:
+            if error.status or not refused:
+                raise
+            raise RegistryError(f"{error.message}; of its mirrors, {'; '.join(refused)}", hint=error.hint) from error
+
+    def _waiting(self, session: Session) -> Callable[[float], None]:
+        """Tells who waits for a document why nothing comes: a registry that is busy may ask for minutes."""
+
+        def tell(seconds: float) -> None:
+            if seconds >= 1:
+                self._told(f"{session.endpoint.host} cannot answer now: trying again in {duration(seconds)}")
+
+        return tell
 
     def failed(self, place: int, error: RegistryError) -> None:
         """A place that gives no answer at all is not asked again: each time would cost the whole patience."""
@@ -77,7 +96,9 @@ class Repository:
         what = f"manifest of {self.name}{'@' if ':' in reference else ':'}{reference}"
         path = self.path(session, f"manifests/{reference}")
         headers = {"Accept": ", ".join(ACCEPTED)}
-        with session.answer("GET", path, what, scopes=self._scopes(session), headers=headers) as response:
+        with session.answer(
+            "GET", path, what, scopes=self._scopes(session), headers=headers, waiting=self._waiting(session)
+        ) as response:
             data = http.read(response, LIMIT, f"the {what}")
             announced = response.headers.get("docker-content-digest", "")
             expected = Digest(reference) if ":" in reference else Digest(announced) if announced else None
@@ -86,7 +107,7 @@ class Repository:
     def has(self, digest: Digest) -> bool:
         """True if the registry itself has a blob in this repository."""
         session = self.registry
-        path, what = self.path(session, f"blobs/{digest}"), f"blob {digest}"
+        path, what = self.path(session, f"blobs/{digest}"), f"blob {digest} of {self.name}"
         with session.answer("HEAD", path, what, scopes=scope.push(self.name), accept=(200, 404)) as response:
             return response.status_code == 200
 
@@ -149,9 +170,11 @@ class Repository:
 
     def _pages(self, rest: str, what: str, key: str, *, kind: str = "application/json") -> Iterator[list[Any]]:
         session = self.registry
-        path = self.path(session, rest)
+        path, waiting = self.path(session, rest), self._waiting(session)
         for _ in range(_MOST_PAGES):
-            with session.answer("GET", path, what, scopes=self._scopes(session), headers={"Accept": kind}) as response:
+            with session.answer(
+                "GET", path, what, scopes=self._scopes(session), headers={"Accept": kind}, waiting=waiting
+            ) as response:
                 content = response.headers.get("content-type", "").partition(";")[0]
                 if key == "manifests" and content != INDEX:
                     raise RegistryError(f"{session.endpoint.host} has no {what}", status=404)
@@ -169,15 +192,16 @@ class Repository:
     def put_manifest(self, reference: str, data: bytes, media_type: str) -> None:
         """Give the registry a manifest, by a tag or by its digest; what it needs is there already."""
         session = self.registry
-        what = f"manifest {self.name}{'@' if ':' in reference else ':'}{reference}"
+        what = f"manifest of {self.name}{'@' if ':' in reference else ':'}{reference}"
         with session.answer(
             "PUT",
             self.path(session, f"manifests/{reference}"),
-            f"place for the {what}",
+            f"upload of the {what}",
             scopes=scope.push(self.name),
             headers={"Content-Type": media_type},
             body=lambda: data,
             accept=(200, 201, 202),
+            waiting=self._waiting(session),
         ) as response:
             kept = response.headers.get("docker-content-digest", "")
             if kept.startswith("sha256:") and kept != Digest.of(data):
@@ -193,7 +217,7 @@ class Repository:
         session = self.registry
         scopes = scope.push(self.name) | (scope.pull(mount_from) if mount_from else frozenset())
         query = "?" + urlencode({"mount": digest, "from": mount_from}) if mount_from else ""
-        what = f"place for a blob in {self.name}"
+        what = f"upload to {self.name}"
         path = self.path(session, f"blobs/uploads/{query}")
         with session.answer("POST", path, what, scopes=scopes, body=lambda: b"", accept=(201, 202)) as response:
             if response.status_code == 201:
@@ -208,7 +232,7 @@ class Repository:
         with session.answer(
             method,
             url,
-            f"place for a blob in {self.name}",
+            f"upload to {self.name}",
             scopes=scope.push(self.name),
             headers=headers,
             body=body,

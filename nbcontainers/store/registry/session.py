@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -29,6 +30,7 @@ TIMEOUT = httpx.Timeout(30.0, connect=15.0, pool=None)
 TOKEN_LIMIT = 1 << 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _AGENT = "nbcontainers"
+_NUMBERS = re.compile(r"^\[Errno -?\d+\] | \(_ssl\.c:\d+\)$")  # which say nothing to who reads the words beside them
 
 pace = 0.5  # seconds before the first new try; each further one waits twice as long
 Body = Callable[[], bytes | Iterable[bytes]]
@@ -119,7 +121,7 @@ class Session:
         Args:
             method: GET, HEAD, POST, PUT, PATCH or DELETE.
             path: below the registry's root, or a whole address.
-            what: is asked for, in the words of an error.
+            what: is asked for, in the words of an error: a noun without its article.
             scopes: what a token must allow.
             headers: further ones.
             body: makes what is sent; called again for each try.
@@ -267,7 +269,7 @@ class Session:
             )
         url = str(httpx.URL(request.realm).copy_with(userinfo=b"").copy_merge_params(list(request.query)))
         headers = {"Authorization": request.authorization} if request.authorization else {}
-        what = "a token"
+        what = "token"
         attempt = 0
         while True:
             method = "GET" if request.form is None else "POST"
@@ -296,7 +298,7 @@ class Session:
     def _unreachable(self, error: Exception, host: str = "") -> RegistryError:
         """Why there is no answer, and what can be done about it."""
         host = host or self.endpoint.host
-        reason = str(error) or type(error).__name__
+        reason = _NUMBERS.sub("", str(error)) or type(error).__name__
         if isinstance(error, httpx.TimeoutException):
             return RegistryError(
                 f"{host} does not answer", hint="see that this host has a way there, or a proxy is set"
@@ -304,7 +306,7 @@ class Session:
         if _is_tls(error) and "CERTIFICATE_VERIFY_FAILED" in reason:
             return RegistryError(
                 f"the certificate of {host} is not to be trusted: {reason.partition('] ')[2] or reason}",
-                hint=f"put its authority in /etc/docker/certs.d/{host}/ca.crt, or take the risk with --insecure",
+                hint=f"put its authority in {certificates.place(host, self._environ)}/ca.crt, or take the risk with --insecure",
             )
         if _is_tls(error):
             return RegistryError(

@@ -99,7 +99,7 @@ def test_tokens_are_got_for_what_is_done(store: Store, guarded: Registry, tokens
     pull(store, first)
     (asked,) = [path for _, path, headers in tokens.seen]
     assert "scope=repository%3Aopen%2Fone%3Apull" in asked
-    with pytest.raises(RegistryError, match="denies access"):
+    with pytest.raises(RegistryError, match="denies the upload of the manifest of open/one:1"):
         push(store, f"{guarded.host}/open/one:1")
     with pytest.raises(RegistryError, match="denies access"):
         pull(store, f"{guarded.host}/closed:1")
@@ -208,6 +208,17 @@ def test_a_mirror_is_asked_first_and_the_registry_where_it_has_nothing(
         image = pull(store, name)
         assert image.reference == Reference.parse(name)
         assert [path for _, path, _ in origin.seen if "/blobs/" in path] == [other.blob(0, "library/y")]
+
+
+def test_where_nothing_answers_the_mirrors_have_their_say(store: Store, home: Path) -> None:
+    """Who can reach no registry but a mirror hears what that said, and no numbers of the kernel's."""
+    with serving(Server()) as mirror:
+        rules(home, f'[registry."127.0.0.1:1"]\nmirrors = ["{mirror.host}"]\n')
+        with pytest.raises(RegistryError) as caught:
+            pull(store, "127.0.0.1:1/x:1")
+    assert caught.value.message == (
+        f"cannot reach 127.0.0.1:1: Connection refused; of its mirrors, {mirror.host} has no manifest of x:1 (HTTP 404)"
+    )
 
 
 def test_docker_hub_comes_from_a_mirror(store: Store, home: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 from nbcontainers import Engine
+from nbcontainers.build.context import Context, Selected
 from nbcontainers.engine import caching
 from nbcontainers.errors import NBContainersError
 from nbcontainers.events import Event, Output, StepFinished, Warned
@@ -232,6 +234,72 @@ RUN read word < /one; echo $word; read word < /two; echo $word
         assert printed == b"made\ntool\ntool\n"
         assert "is of no use for this step" in warnings(events)[0]
         assert len(made.steps) == 11
+
+
+STAGES = """FROM {base} AS a
+RUN echo a > /a; echo made a
+FROM {base} AS b
+COPY --from=a /a /b
+RUN echo b > /c; echo made b
+FROM a AS c
+RUN --mount=from=b,target=/m read one < /m/b; read two < /m/c; echo $one$two > /d; echo made c
+FROM {base}
+COPY --from=c /d /d
+COPY --from=b /c /
+RUN --mount=from=a,target=/m read word < /m/a; echo $word > /e; echo made d
+"""
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_whatever_is_gone_of_a_cache_is_made_and_nothing_twice(
+    make: Make, base: str, tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stages that stand on each other, of which each layer is missing once, and each two: the image is the same."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    text, folder = STAGES.format(base=base), tmp_path / "cache"
+    engine = make()
+    built = engine.build(text, cache_to=[f"type=local,dest={folder},mode={mode}"])
+    blobs, kept = folder / "blobs/sha256", tmp_path / "kept"
+    (entry,) = json.loads((folder / "index.json").read_bytes())["manifests"]
+    manifest = json.loads((blobs / Digest(entry["digest"]).hex).read_bytes())
+    layers = [Digest(layer["digest"]).hex for layer in manifest["layers"]]
+    kept.mkdir()
+    for missing in [*combinations(layers, 1), *combinations(layers, 2), tuple(layers)]:
+        for layer in missing:
+            (blobs / layer).rename(kept / layer)
+        engine.prune(["images", "cache"])
+        events: list[Event] = []
+        again = engine.build(text, cache_from=[f"type=local,src={folder}"], on_event=events.append)
+        assert again.image.id == built.image.id
+        printed = b"".join(event.data for event in events if isinstance(event, Output)).splitlines()
+        assert len(printed) == len(set(printed)), missing
+        assert len(again.steps) == 10
+        for layer in missing:
+            (kept / layer).rename(blobs / layer)
+
+
+def test_a_context_is_read_once_though_both_keys_are_asked_for(
+    make: Make, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key by what is written, and that by what is there; until something is executed, for then a file may have changed."""
+    (context := tmp_path / "context").mkdir()
+    (context / "a").write_text("a")
+    text = f"FROM {base} AS one\nCOPY . /x\nFROM {base}\nCOPY --from=one /x /y\nCOPY . /z\n"
+    engine = make()
+    engine.build(text, context=context, cache_to=[f"type=local,dest={tmp_path}/cache,mode=max"])
+    engine.build(text, context=context, cache_from=[f"type=local,src={tmp_path}/cache"])
+    asked: list[str] = []
+    select = Context.select
+
+    def noted(self: Context, source: str, exclude: Sequence[str] = ()) -> tuple[Selected, ...]:
+        asked.append(source)
+        return select(self, source, exclude)
+
+    monkeypatch.setattr(Context, "select", noted)
+    assert all(step.cached for step in engine.build(text, context=context).steps)
+    assert asked == [""]
+    engine.build(text.replace("COPY . /z", "RUN : > /w\nCOPY . /z"), context=context)
+    assert asked == ["", "", ""], "once for the keys, once more behind what was executed"
 
 
 def test_a_cache_that_is_not_there_is_a_warning(make: Make, base: str, registry: Registry, tmp_path: Path) -> None:

@@ -345,7 +345,7 @@ def test_what_is_cut_short_without_a_word_is_no_blob(store: Store, liar: Server)
 
 @pytest.mark.parametrize("way", ["seconds", "date"])
 def test_too_many_requests_are_waited_for_as_long_as_is_asked(store: Store, liar: Server, way: str) -> None:
-    """Retry-After is honoured, as a number and as a date."""
+    """Retry-After is honoured, as a number and as a date, and who waits is told."""
     parts = Parts.make(1)
     name = parts.serve(liar)
     path = "/v2/liar/manifests/latest"
@@ -360,9 +360,13 @@ def test_too_many_requests_are_waited_for_as_long_as_is_asked(store: Store, liar
         request.answer(429, Retry_After="1" if way == "seconds" else later)
 
     liar.routes[path] = busy
-    pull(store, name)
+    told: list[Event] = []
+    pull(store, name, told.append)
     assert len(times) == 2
     assert times[1] - times[0] >= 0.9
+    if way == "seconds":
+        (warned,) = [event for event in told if isinstance(event, Warned)]
+        assert warned.message == f"{liar.host} cannot answer now: trying again in 1 second"
 
 
 def test_a_registry_that_wants_hours_is_not_waited_for(store: Store, liar: Server) -> None:

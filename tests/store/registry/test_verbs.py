@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import sys
@@ -136,7 +137,27 @@ def test_a_login_takes_its_password_from_standard_input(
     code, lines, _ = run(engine, "logout", private.host)
     assert (code, lines) == (0, [f"Removing login credentials for {private.host}"])
     code, lines, err = run(engine, "logout", private.host)
-    assert (code, lines, err.strip()) == (0, [], f"not logged in to {private.host}")
+    assert (code, lines) == (0, [f"Removing login credentials for {private.host}"])
+    assert err.strip() == f"not logged in to {private.host}"
+
+
+def test_who_is_logged_in_is_not_asked_again(
+    engine: Engine, private: Registry, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept is shown to the registry, in Docker's words; what it refuses now is asked for."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(PASSWORD))
+    assert run(engine, "login", private.host, "-u", "reader", "--password-stdin")[0] == 0
+    code, lines, err = run(engine, "login", private.host)
+    assert (code, lines[-1], err) == (0, "Login Succeeded", "")
+    assert lines[0] == "Authenticating with existing credentials... [Username: reader]"
+    config = home / ".docker" / "config.json"
+    wrong = base64.b64encode(b"reader:changed").decode()
+    config.write_text(json.dumps({"auths": {private.host: {"auth": wrong}}}))
+    code, lines, err = run(engine, "login", private.host)
+    assert (code, lines) == (1, [])
+    assert "refuses this user name and password" in err
+    assert "no terminal to ask for one" in err
+    assert wrong in config.read_text()
 
 
 def test_run_pulls_what_is_missing_and_nothing_else(engine: Engine, source: str, registry: Registry) -> None:
