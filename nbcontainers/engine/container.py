@@ -76,12 +76,12 @@ class Container(Life):
         real = [change for change in changes if change.path not in stubs]
         # A folder that holds a stub counts as modified: unless something else in it changed, it did not.
         touched = {str(PurePosixPath(path).parent) for path in stubs}
-        parents = {
-            str(parent)
-            for change in real
-            if change.path not in touched
-            for parent in PurePosixPath(change.path).parents
-        }
+        parents = {"/"}
+        for change in real:
+            parent = "" if change.path in touched else change.path.rpartition("/")[0]
+            while parent and parent not in parents:
+                parents.add(parent)
+                parent = parent.rpartition("/")[0]
         return tuple(change for change in real if change.path not in touched or change.path in parents)
 
     def fetch(self, path: str, target: str | IO[bytes], *, follow: bool = False, owners: bool = False) -> None:

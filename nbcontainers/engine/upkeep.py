@@ -167,6 +167,7 @@ def _tidy(store: Store) -> None:
             if link.is_symlink() and not holder_of(link, known):
                 link.unlink(missing_ok=True)
         _throw_away(store, store.root / checking.QUARANTINE)
+    store.volumes.sweep()
 
 
 def drop_parts(store: Store, before: float) -> int:

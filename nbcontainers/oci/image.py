@@ -7,6 +7,7 @@ types are understood as their OCI equals.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -317,10 +318,18 @@ def to_bytes(value: ImageConfig | Manifest | Index) -> bytes:
     return json.dumps(value.to_json(), separators=(",", ":"), ensure_ascii=False).encode()
 
 
+_HALF = re.compile("[\ud800-\udfff]")  # json joins the pairs that are whole
+
+
 def parse(data: bytes, what: str) -> dict[str, Any]:
-    """Read bytes as one JSON object: IntegrityError names ``what`` it should have been."""
+    """Read bytes as one JSON object: IntegrityError names ``what`` it should have been.
+
+    Half of a surrogate pair, which JSON can name and no text can hold, is U+FFFD, as Go reads it.
+    """
     try:
         value = json.loads(data)
+        if b"\\ud" in data.lower() or b"\xed" in data:
+            value = json.loads(_HALF.sub("\ufffd", json.dumps(value, ensure_ascii=False)))
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{what} is not JSON: {error}") from error
     if not isinstance(value, dict):

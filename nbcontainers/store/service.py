@@ -12,6 +12,7 @@ import resource
 import select
 import signal
 import socket
+import sys
 import threading
 import traceback
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ from . import wire
 from .durable import saying_when_full
 
 _IDLE = 2.0  # seconds after which what was unpacked is brought to the disk
+_DEEPEST = (
+    6000  # calls in each other: more than twice the 2047 folders that a path of PATH_MAX has, and within the stack
+)
 
 
 def main(descriptor: int, root: str, identity: dict[str, Any]) -> None:
@@ -91,6 +95,7 @@ def _watch(end: socket.socket) -> None:
 
 
 def _serve(end: socket.socket, root: Path) -> None:
+    sys.setrecursionlimit(_DEEPEST)
     from . import tasks  # after the user namespace: nothing that it imports may have started a thread before
     from .work import Work
 
@@ -130,4 +135,7 @@ def _described(error: BaseException) -> tuple[object, ...]:
     if isinstance(error, OSError) and error.errno is not None:
         name = error.filename if isinstance(error.filename, str | bytes) else b""
         return "os", error.errno, error.strerror or "", os.fsencode(name)
+    if isinstance(error, RecursionError):
+        hint = "move some of them up, or remove them, from inside"
+        return "error", "NBContainersError", "folders lie in each other deeper than can be walked", hint, {}
     return "fault", "".join(traceback.format_exception(error))

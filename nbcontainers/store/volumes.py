@@ -77,6 +77,10 @@ class Volumes:
             with contextlib.suppress(NotFound):
                 return self.get(name), False
             folder = self._root / name
+            if not (folder / _ABOUT).exists():
+                self._put_aside(
+                    folder
+                )  # what a killed process left is nobody's, and nothing of it comes back under the name
             (folder / DATA).mkdir(mode=0o755, parents=True, exist_ok=True)
             (folder / DATA).chmod(0o755)
             about = {
@@ -129,8 +133,28 @@ class Volumes:
                 f"volume {name} is in use by {', '.join(user[:12] for user in users[name])}",
                 hint="remove those containers first: 'nbcontainers rm -v' takes anonymous volumes along",
             )
-        (self._root / name / _ABOUT).unlink(missing_ok=True)  # from here on it is not there
-        self._worker.remove(self._root / name)
+        folder = self._root / name
+        try:
+            folder = self._put_aside(
+                folder
+            )  # from here on it is not there; who is killed now leaves it to the next prune
+        except OSError:  # as where a full disk has no room for another name
+            (folder / _ABOUT).unlink(missing_ok=True)
+        self._worker.remove(folder)
+
+    def sweep(self) -> None:
+        """Put aside what is left of volumes that were being made, or removed, when their process was killed."""
+        with contextlib.suppress(FileNotFoundError), locked(self._root / ".making", exclusive=True):
+            for folder in self._root.iterdir():
+                if folder.is_dir() and not (folder / _ABOUT).exists():
+                    self._put_aside(folder)
+
+    def _put_aside(self, folder: Path) -> Path:
+        """Move a folder to where each collection removes what it finds; nothing if it is not there."""
+        aside = self._root.parent / "trash" / secrets.token_hex(16)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(aside)
+        return aside
 
     def exclusive(self) -> contextlib.AbstractContextManager[None]:
         """Hold this from reading who uses volumes until those that nobody does are removed."""

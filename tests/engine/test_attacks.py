@@ -304,6 +304,26 @@ def test_a_signal_to_all_ends_the_container_only(engine: Engine, profile: str) -
         victim.send_signal(signal.SIGKILL)
 
 
+def test_folders_in_each_other_stop_nobody(engine: Engine) -> None:
+    """As many as a path can have are seen, copied, committed and removed; more spoil what is asked of their own container alone."""
+    code = "import os\nfor _ in range({}):\n    os.mkdir('d')\n    os.chdir('d')"
+    deep = engine.run("toolbox", "python3", "-c", code.format(1100), workdir="/tmp", network="none")
+    deeper = engine.run("toolbox", "python3", "-c", code.format(6200), workdir="/tmp", network="none")
+    assert (deep.wait(), deeper.wait()) == (0, 0)
+    assert len(deep.changes()) == 1101
+    with open("/dev/null", "wb") as stream:
+        deep.fetch("/tmp/d", stream)
+    image = engine.commit(deep, "deep")
+    assert engine.run("deep", "rm", "-r", "/tmp/d", rm=True, network="none").wait() == 0
+    assert {state.id for state, _ in engine.sizes()} >= {deep.id, deeper.id}
+    with pytest.raises(NBContainersError, match="deeper than can be walked|more than 4095 bytes|file descriptors"):
+        engine.commit(deeper, "deeper")
+    for container in (deep, deeper):
+        container.remove()
+    engine.remove_image(str(image.id))
+    assert engine.check().faults == ()
+
+
 def test_nobody_else_can_speak_to_the_engine(engine: Engine, profile: str) -> None:
     """Its sockets are files that only their user reaches, in a folder that only he enters; none is abstract or of a network."""
     container = engine.run("toolbox", "sleep", "600", profile=profile, detach=True)

@@ -152,6 +152,21 @@ def test_a_link_of_the_image_at_a_mounts_place_leads_nowhere_else(
 
 
 @pytest.mark.usefixtures("clean")
+def test_what_a_killed_process_left_of_a_volume_is_nobodys(engine: Engine) -> None:
+    """A folder of which nothing says what it is: a volume that is made under its name begins empty, and a prune removes the others."""
+    folders = [engine.store.root / "volumes" / name / "_data" for name in ("taken", "left")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "secret").touch()
+    engine.create_volume("taken")
+    assert [folder.exists() for folder in folders] == [True, True]
+    assert os.listdir(folders[0]) == []
+    engine.prune()
+    assert [folder.exists() for folder in folders] == [True, False]
+    engine.remove_volume("taken")
+    assert os.listdir(engine.store.root / "trash") == []
+
+
 def test_names_and_races(engine: Engine) -> None:
     """A volume is made once, by whoever comes first; a name that is none is refused."""
     first = engine.create_volume("one", labels={"a": "b"})

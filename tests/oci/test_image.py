@@ -229,6 +229,16 @@ def test_dockers_words_for_nothing_are_understood() -> None:
     assert config.to_json() == {"Entrypoint": []}
 
 
+def test_half_a_character_is_read_as_go_reads_it() -> None:
+    """A lone surrogate, escaped or not, is U+FFFD; a pair is its character, and text that has none is as it was."""
+    assert parse(rb'{"a": "\ud800x", "b": "\ud83d\ude00", "\uDFFF": ["\udc00"]}', "it") == {
+        "a": "\ufffdx",
+        "b": "\U0001f600",
+        "\ufffd": ["\ufffd"],
+    }
+    assert parse(b'{"a": "\xed\xa0\x80", "b": "\xed\x95\x9c"}', "it") == {"a": "\ufffd", "b": "\ud55c"}
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[]", b"null", b"[" * 100_000])
 def test_what_is_no_json_object_is_said(data: bytes) -> None:
     """Parsing names what the bytes should have been."""
