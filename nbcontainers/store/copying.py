@@ -221,13 +221,13 @@ def from_tree(copying: Copying, tree: int, sources: list[bytes], *, directory: b
     Of the content only what is picked, with the folders that lead there.
     """
     found = [path for pattern in sources for path in _matches(tree, pattern)]
-    into = directory or len(found) > 1 or copying.is_folder()
     for path in found:
         base = path.rpartition(b"/")[2]
         try:
             folder = syscalls.openat2(tree, path or b"/", _FOLDER, resolve=INSIDE)
         except NotADirectoryError:
-            _one(copying, tree, path, base if into else b"")
+            # Each takes the place of the one before, as with BuildKit, unless the destination is a folder (by now).
+            _one(copying, tree, path, base if directory or copying.is_folder() else b"")
             continue
         with merged.Folder((folder,)) as opened:
             copying.put(folder, b".", attributes.read(folder), b"", os.fstat(folder))
