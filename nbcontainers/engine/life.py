@@ -69,7 +69,7 @@ class Life(Kept):
                 sharing.resolve(self.spec, self._other),
                 rootfs,
                 state=replace(state, ports=connection.ports),
-                user=state.user,
+                user=state.user or "0",  # for its groups and its home
                 groups=self.asked.host_config.get("GroupAdd") or (),
                 stdin=state.interactive,
                 detach=detach,
@@ -279,6 +279,7 @@ class Life(Kept):
             self._started = None
         self._store.snapshots.remove(self.id)
         self._store.rubbish.take(str(self._folder))
+        self._runtime.forget(self.id)
         self._names.release(self.id, state.name)
         userns.release(self._store.root, self.id)
         volumes_.forget(self._store, self._names, points)

@@ -103,7 +103,7 @@ class Runtime:
             folder=folder.absolute(),
             state=state,
             host=self.host,
-            socket=rundir.socket_path(self._run_dir, folder.name),
+            socket=self.door(folder.name),
             user=user,
             groups=groups,
             stdin=stdin,
@@ -159,6 +159,15 @@ class Runtime:
         with self._lock:
             following, self._next = self._next, ""
         return following or secrets.token_hex(_ID_BYTES)
+
+    def forget(self, container: str) -> None:
+        """Take away what a shim leaves of a container that is gone where it was killed after it had written the end: its socket."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.door(container))
+
+    def door(self, container: str) -> str:
+        """Where the shim of a container listens."""
+        return rundir.socket_path(self._run_dir, container)
 
     def networks(self, store: Path) -> Networks:
         """The networks of a store's containers."""

@@ -146,6 +146,17 @@ def test_a_name_can_be_taken_over(engine: Engine) -> None:
     second.remove()
 
 
+def test_the_socket_of_a_shim_that_was_killed_goes_with_its_container(engine: Engine) -> None:
+    """It had written the end, so that nobody had to repair the container, and then was killed before it had tidied up."""
+    container = engine.run("toolbox", "true")
+    container.wait()
+    socket = Path(engine._runtime.door(container.id))
+    until(lambda: not socket.exists())
+    socket.touch()
+    container.remove()
+    assert not socket.exists()
+
+
 def test_what_cannot_be_started_leaves_nothing(engine: Engine) -> None:
     """A LaunchError says at what stage, with Docker's code, and no container stays."""
     with pytest.raises(LaunchError) as caught:

@@ -268,6 +268,12 @@ def test_a_privileged_container_has_what_this_process_has(engine: Engine, shell:
         )
 
 
+def test_whoever_is_not_named_has_the_groups_of_root(engine: Engine, shell: Shell) -> None:
+    """As in Docker: who gave no user is root, with the groups whose lines in the image list him."""
+    engine.build("FROM toolbox\nRUN echo adm:x:4:daemon,root >> /etc/group", tag="grouped")
+    assert shell("id -G", image="grouped").split() == ["0", "4"]
+
+
 def test_groups_and_a_domain(engine: Engine, shell: Shell) -> None:
     """Further groups by number or name, and the NIS domain; where nobody answers for identities no groups can be had."""
     assert shell("cat /proc/sys/kernel/domainname", domainname="example.org") == "example.org\n"
