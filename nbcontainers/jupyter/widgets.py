@@ -22,9 +22,8 @@ from .watching import Sample, Watch
 VISIBLE = 24  # rows of a tree that are open at first
 FOUND = 60  # rows that are open after a search
 PULSE = 0.1  # seconds between two looks at a build
-UNSEEN = (
-    5.0  # seconds without a view after which watching ends: a page that draws an output anew takes its view away first
-)
+UNSEEN = 5.0
+"""Seconds without a view after which watching ends: a page that draws an output anew takes its view away first."""
 
 
 class Shown(anywidget.AnyWidget):

@@ -20,15 +20,10 @@ from . import frames, log, logfiles, record
 from .client import Client
 from .poller import GONE, Poller
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
-
 _CHUNK = 1 << 16
 _MOST_DRAINED = 1 << 10
-_PIECES = (
-    4  # of a file of the log: what is read at once may be more than a small one holds, as records take more than lines
-)
+_PIECES = 4
+"""What goes into the log at once is at most a file's size by this: what is read at once may be more than a small one holds."""
 _LAST_S = 5.0  # how long a client may take to read them at the end
 _MOST_INPUT = 1 << 16  # input that waits for the container; beyond it a client is not read
 NOTICE = 4  # to a client: JSON, where in the log its stream begins, and how much was written before
@@ -46,9 +41,8 @@ class Streams:
         self._old: list[tuple[int, int]] = []  # files of the log before this one: where each begins, its size
         self._is_held = False  # the container waits: a client is about to lose what it has not read yet
         self._open_log()
-        self._outputs: dict[
-            int, tuple[int, bytes]
-        ] = {}  # descriptor: stream, bytes of a character that has not come whole
+        # By descriptor: the stream, and bytes of a character that has not come whole.
+        self._outputs: dict[int, tuple[int, bytes]] = {}
         self._clients: dict[int, Client] = {}
         self._stdin = -1
         self._input = b""

@@ -44,9 +44,8 @@ class Row:
     config: Digest
 
 
-_AT_ONCE = (
-    3  # files that SQLite has open for a transaction: the index, its journal, and the folder of both for an instant
-)
+_AT_ONCE = 3
+"""Files that SQLite has open for a transaction: the index, its journal, and the folder of both for an instant."""
 
 
 class Metadata:

@@ -25,9 +25,8 @@ from . import wire
 from .durable import saying_when_full
 
 _IDLE = 2.0  # seconds after which what was unpacked is brought to the disk
-_DEEPEST = (
-    6000  # calls in each other: more than twice the 2047 folders that a path of PATH_MAX has, and within the stack
-)
+_DEEPEST = 6000
+"""Calls in each other: more than twice the 2047 folders that a path of PATH_MAX has, and within the stack."""
 
 
 def main(descriptor: int, root: str, identity: dict[str, Any]) -> None:

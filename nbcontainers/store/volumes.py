@@ -77,10 +77,8 @@ class Volumes:
             with contextlib.suppress(NotFound):
                 return self.get(name), False
             folder = self._root / name
-            if not (folder / _ABOUT).exists():
-                self._put_aside(
-                    folder
-                )  # what a killed process left is nobody's, and nothing of it comes back under the name
+            if not (folder / _ABOUT).exists():  # what a killed process left: nothing of it comes back under the name
+                self._put_aside(folder)
             (folder / DATA).mkdir(mode=0o755, parents=True, exist_ok=True)
             (folder / DATA).chmod(0o755)
             about = {
@@ -134,10 +132,8 @@ class Volumes:
                 hint="remove those containers first: 'nbcontainers rm -v' takes anonymous volumes along",
             )
         folder = self._root / name
-        try:
-            folder = self._put_aside(
-                folder
-            )  # from here on it is not there; who is killed now leaves it to the next prune
+        try:  # once it is put aside it is not there; who is killed then leaves it to the next prune
+            folder = self._put_aside(folder)
         except OSError:  # as where a full disk has no room for another name
             (folder / _ABOUT).unlink(missing_ok=True)
         self._worker.remove(folder)
