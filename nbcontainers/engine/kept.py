@@ -70,10 +70,13 @@ class Kept(Telling):
     def spec(self) -> RuntimeSpec:
         """The runtime specification that it was made with."""
         try:
-            return RuntimeSpec.from_json(json.loads((self._folder / CONFIG).read_bytes()))
+            return self._read_spec()
         except (FileNotFoundError, ValueError):
             self._require()  # while it is being made, its name is known already
-            raise
+            return self._read_spec()  # it has been made just now
+
+    def _read_spec(self) -> RuntimeSpec:
+        return RuntimeSpec.from_json(json.loads((self._folder / CONFIG).read_bytes()))
 
     @functools.cached_property
     def asked(self) -> Asked:

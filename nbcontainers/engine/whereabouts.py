@@ -38,7 +38,7 @@ def container(store: Store, folder: Path, state: ContainerState, modes: Mapping[
 
 def _tree(store: Store, state: ContainerState) -> dict[str, str]:
     """The folders that its root is made of. MergedDir is where it can be seen while it runs."""
-    (root,) = store.snapshots.mounts(state.id, footed=True)
+    (root,) = store.snapshots.mounts(state.id)
     merged = {"MergedDir": f"/proc/{state.pid}/root"} if state.pid else {}
     if root.type != "overlay":
         return {"UpperDir": root.source, **merged}
