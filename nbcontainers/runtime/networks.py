@@ -148,8 +148,11 @@ class Networks:
         try:
             stream.connect(self._socket)
             return Connection(stream)
-        except OSError:
+        except OSError as error:
             stream.close()
+            if isinstance(error, ConnectionRefusedError):  # it was killed, and whoever starts another one has our lock
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._socket)
             return None
         except HostError:
             stream.close()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +87,10 @@ def test_who_asks_a_holder_that_was_killed_just_now_is_told(engine: Engine) -> N
         with pytest.raises(LaunchError, match="the holder of networks is gone"):
             connection.ask("list")
     container.remove(force=True)
+    socket = Path(engine._runtime.networks(engine.store.root)._socket)
+    assert socket.exists()  # it could take nothing away any more
+    engine.prune_networks()
+    assert not socket.exists()
 
 
 def test_a_holder_that_is_killed_while_a_container_starts(engine: Engine) -> None:
