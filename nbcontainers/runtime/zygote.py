@@ -74,10 +74,10 @@ def main() -> NoReturn:
             pattern = said.removeprefix(shim.TAKEN)
             _give_way(requests)
             continue
+        if pattern:  # it may have been killed: what it had made for the next container is without it
+            groups.remove_directory(marshal.loads(pattern)["into_cgroup"], time.monotonic() + _CLEANING_S)  # noqa: S302 - from our own shim
         if _is_alone(requests):
             os._exit(0)
-        if pattern:  # it was killed: what it had made for the next container is without it
-            groups.remove_directory(marshal.loads(pattern)["into_cgroup"], time.monotonic() + _CLEANING_S)  # noqa: S302 - from our own shim
 
 
 def _wait_for_work(requests: _socket.socket, take: int, pattern: bytes) -> NoReturn:
