@@ -111,7 +111,8 @@ class ContainerNames:
                 return name
             except FileExistsError:
                 with contextlib.suppress(FileNotFoundError):
-                    if holder := holder_of(link, self.ids()):
+                    told = os.readlink(link)  # before the IDs are listed, for a container is there before its name
+                    if holder := _beginning_with(told, self.ids()):
                         raise Conflict(
                             f"the name {name!r} is taken by container {holder[:12]}",
                             hint=f"choose another, remove it with 'nbcontainers rm {name}', or take the name over with --replace",

@@ -162,8 +162,9 @@ def _tidy(store: Store) -> None:
         for folder in _folders(store.root):
             if not (folder / "state.json").exists() and folder.name not in busy:
                 _throw_away(store, folder)
-        known = os.listdir(store.root / "containers")
-        for link in (*(store.root / "names").iterdir(), *(store.root / userns.RANGES).glob("*")):
+        links = (*(store.root / "names").iterdir(), *(store.root / userns.RANGES).glob("*"))
+        known = os.listdir(store.root / "containers")  # after the links, for a container is there before its name
+        for link in links:
             if link.is_symlink() and not holder_of(link, known):
                 link.unlink(missing_ok=True)
         _throw_away(store, store.root / checking.QUARANTINE)
@@ -283,9 +284,11 @@ def _spoilt(store: Store, containers: Sequence[Container]) -> Iterator[Fault]:
 
 
 def _astray(store: Store) -> Iterator[Fault]:
-    for link in sorted((store.root / "names").iterdir()):
+    links = sorted((store.root / "names").iterdir())
+    known = os.listdir(store.root / "containers")  # after the links, for a container is there before its name
+    for link in links:
         try:
-            holder = holder_of(link, os.listdir(store.root / "containers"))
+            holder = holder_of(link, known)
         except FileNotFoundError:
             continue
         except OSError:  # it is no link
