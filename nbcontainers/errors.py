@@ -29,6 +29,9 @@ class NBContainersError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        self.shown: tuple[
+            str, ...
+        ] = ()  # the lines that a magic wants shown of it; message and hint where it says nothing
 
     @property
     def message(self) -> str:
@@ -37,7 +40,8 @@ class NBContainersError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Shown by IPython in place of a Python traceback: the reader did nothing wrong in Python."""
-        return [f"{type(self).__name__}: {self.message}", *([f"hint: {self.hint}"] if self.hint else [])]
+        said = [f"{type(self).__name__}: {self.message}", *([f"hint: {self.hint}"] if self.hint else [])]
+        return list(self.shown) or said
 
 
 class InvalidReference(NBContainersError):

@@ -27,8 +27,7 @@ def calm(error: NBContainersError, dockerfile: str = "", *, seen: bool = False) 
 
     short = f"{type(error).__name__}: {text.printable(error.message)}"
     name, colon, rest = (short if seen else text.failure(error, dockerfile)).partition(":")
-    lines = [f"\x1b[1;31m{name}\x1b[0m{colon}{rest}"]
-    error._render_traceback_ = lambda: lines  # type: ignore[method-assign]  # IPython asks each error for its own
+    error.shown = (f"\x1b[1;31m{name}\x1b[0m{colon}{rest}",)
     return error
 
 
@@ -44,7 +43,7 @@ def told(magic: Callable[P, None]) -> Callable[P, None]:
         except HelpAsked as asked:
             print(asked.message)
         except NBContainersError as error:
-            if "_render_traceback_" in vars(error):
+            if error.shown:
                 raise
             raise calm(error) from None
         except OSError as error:
