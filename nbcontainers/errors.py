@@ -26,6 +26,9 @@ import os
 class NBContainersError(Exception):
     """The root of the tree; ``str`` is the message, ``.hint`` says what to do about it (empty where nothing can be said)."""
 
+    shown: tuple[str, ...] = ()
+    """The lines that a magic wants shown of it; message and hint where there are none."""
+
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
