@@ -32,9 +32,6 @@ class NBContainersError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
-        self.shown: tuple[
-            str, ...
-        ] = ()  # the lines that a magic wants shown of it; message and hint where it says nothing
 
     @property
     def message(self) -> str:
