@@ -310,7 +310,7 @@ class Session:
             )
         if _is_tls(error):
             return RegistryError(
-                f"{host} does not speak https: {reason}",
+                f"{host} does not speak https: {reason.partition('] ')[2] or reason}",
                 hint="for http, name it insecure: --insecure, or registries.toml",
             )
         return RegistryError(

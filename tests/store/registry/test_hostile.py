@@ -601,8 +601,7 @@ def test_on_a_full_disk_nothing_stays(tmp_path: Path) -> None:
         from nbcontainers.events import ignore
         from nbcontainers.linux.idmap import of_host
         from nbcontainers.store.store import Store
-        from tests.store.random_images import random_image
-from tests.store.registry.servers import Parts, Server, serving
+        from tests.store.registry.servers import Parts, Server, serving
         from tests.store.validate import validate_store
         root = pathlib.Path(sys.argv[1])
         options = {"platform": None, "insecure": False, "on_event": ignore}
