@@ -10,7 +10,7 @@ from typing import Any
 from ..oci.image import Image
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState, Health, HealthCheck
-from . import requests
+from . import policies, requests
 from .asked import Asked
 from .connecting import bindings
 from .mounts import MountPoint
@@ -63,12 +63,13 @@ def container(
 ) -> dict[str, Any]:
     """A container, with its NetworkSettings and where it lies. Source: Docker Engine API 1.45, ContainerInspectResponse."""
     process = spec.process
+    path, *args = process.args[2:] if process.args[:2] == (policies.INIT, "--") else process.args
     return {
         "Id": state.id,
         "Name": f"/{state.name}",
         "Created": moment(state.created),
-        "Path": process.args[0],
-        "Args": list(process.args[1:]),
+        "Path": path,
+        "Args": args,
         "State": {
             "Status": state.status,
             "Running": state.status in ("running", "paused", "restarting"),
