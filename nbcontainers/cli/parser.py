@@ -12,6 +12,7 @@ from .flags import Command, Flag, Operand, Verb
 from .verbs import GROUPS, VERBS, find, members
 
 PROGRAM = "nbcontainers"
+_TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # Go's strconv.ParseBool
 
 
 class UsageError(NBContainersError):
@@ -26,6 +27,7 @@ class _Parser(argparse.ArgumentParser):
     """Raises where argparse would print and exit."""
 
     def error(self, message: str) -> NoReturn:
+        message = message.replace("ignored explicit argument", "not true or false:")  # of a switch with a value
         raise UsageError(message, hint=f"see '{self.prog} --help'")
 
 
@@ -72,7 +74,9 @@ def parse_verb(verb: Verb, words: Sequence[str], *, extra: Sequence[Flag] = (), 
 
     ``extra`` are flags that only this caller knows (``--as`` of the magics), ``called`` is what its users call the verb.
     """
-    return _build(verb, extra, called or f"{PROGRAM} {verb.name}").parse_args(list(words))
+    parser = _build(verb, extra, called or f"{PROGRAM} {verb.name}")
+    _spell_out(parser, (*verb.flags, *extra), words)
+    return parser.parse_args(list(words))
 
 
 def overview() -> str:
@@ -139,6 +143,20 @@ def _build(verb: Verb, extra: Sequence[Flag], called: str) -> _Parser:
     for operand in verb.operands:
         _add_operand(parser, operand)
     return parser
+
+
+def _spell_out(parser: _Parser, flags: Sequence[Flag], words: Sequence[str]) -> None:
+    """Let switches have a value where one is written, as Docker's have: ``--rm=false``."""
+    switches = {name: flag for flag in flags if flag.refusal or not flag.metavar for name in flag.names}
+    for word in dict.fromkeys(words):
+        name, equals, value = word.partition("=")
+        if not equals or name not in switches or value.lower() not in _TRUTHS:
+            continue
+        flag, is_on = switches[name], _TRUTHS[value.lower()]
+        if flag.refusal and is_on:
+            parser.add_argument(word, action=_Refusal, nargs=0, const=flag.refusal, help=argparse.SUPPRESS)
+        else:
+            parser.add_argument(word, dest=flag.key, action="store_const", const=is_on, help=argparse.SUPPRESS)
 
 
 def _add_operand(parser: _Parser, operand: Operand) -> None:

@@ -77,3 +77,15 @@ def test_flags_that_ask_for_what_is_so() -> None:
         with pytest.raises(NBContainersError, match=f"{flag} cannot be had: ") as caught:
             parser.parse(["run", flag, value, "image"])
         assert caught.value.hint == f"leave out {flag} {value}"
+
+
+def test_a_switch_may_be_given_its_value() -> None:
+    """As docker's may: scripts write --rm=false; behind the image it is the command's own."""
+    _, values = parser.parse(["run", "--rm=true", "-t=0", "--init=False", "image", "--rm=false", "-t=1"])
+    assert (values.rm, values.tty, values.init, values.command) == (True, False, False, ["--rm=false", "-t=1"])
+    assert parser.parse(["run", "--rm", "--rm=false", "image"])[1].rm is False
+    assert parser.parse(["pull", "--disable-content-trust=false", "image"])[1].name == "image"
+    with pytest.raises(NBContainersError, match="cannot be had"):
+        parser.parse(["pull", "--disable-content-trust=true", "image"])
+    with pytest.raises(NBContainersError, match="--rm: not true or false: 'perhaps'"):
+        parser.parse(["run", "--rm=perhaps", "image"])
