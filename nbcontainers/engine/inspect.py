@@ -163,11 +163,16 @@ def created(subject: Image) -> float:
 
 def instant(text: str) -> float:
     """An RFC 3339 time in seconds since the epoch; 0 where it is none."""
+    return when(text) or 0.0
+
+
+def when(text: str) -> float | None:
+    """An RFC 3339 time in seconds since the epoch; None where it is none, or Go's word for none."""
     try:
         found = datetime.datetime.fromisoformat(text)
     except ValueError:
-        return 0.0
-    return found.replace(tzinfo=found.tzinfo or datetime.UTC).timestamp()
+        return None
+    return found.replace(tzinfo=found.tzinfo or datetime.UTC).timestamp() if found.year > 1 else None
 
 
 def _health(health: Health) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def test_an_images_settings_are_there_if_they_are_empty(engine: Engine) -> None:
     assert {"User", "Env", "Cmd", "Entrypoint", "WorkingDir", "ExposedPorts", "Volumes", "OnBuild", "Labels"} <= set(
         config
     )
-    assert said(engine, "inspect --format {{.Config.User}}|{{.Config.Entrypoint}}| plain").strip() == "|None|"
+    assert said(engine, "inspect --format {{.Config.User}}|{{.Config.Entrypoint}}| plain").strip() == "|[]|"
     assert inspected(engine, "plain")["GraphDriver"]["Data"] is None
     engine.store.snapshots.unpack(engine.image(identifier))
     data = inspected(engine, "plain")["GraphDriver"]["Data"]
