@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from ..errors import NBContainersError
 from .flags import Command, Flag, Operand, Verb
-from .verbs import GROUPS, VERBS, find, members
+from .verbs import GROUPS, VERBS, find, instead, members
 
 PROGRAM = "nbcontainers"
 _TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # Go's strconv.ParseBool
@@ -62,6 +62,8 @@ def parse(words: Sequence[str]) -> tuple[Command, argparse.Namespace]:
         known, wanted, called = list(members(words[0])), " ".join(words[:2]), f"{PROGRAM} {words[0]}"
         if len(words) == 1 or words[1] in ("--help", "-h", "help"):
             raise HelpAsked(_group_overview(words[0]))
+        if short := instead(words):
+            raise UsageError(f"unknown command {wanted!r}", hint=f"it is '{PROGRAM} {short}' here")
     else:
         known, wanted, called = [*GROUPS, *(name for name in VERBS if " " not in name)], words[0], PROGRAM
     near = difflib.get_close_matches(wanted.rpartition(" ")[2], known, n=1)
