@@ -165,6 +165,14 @@ def test_a_platform_that_comes_to_the_targets_is_needless() -> None:
         assert rules(f"FROM --platform={word} debian\n") == []
 
 
+def test_a_default_leaves_a_variable_without_a_value() -> None:
+    """It is told behind every operator, and only of EXPOSE nothing."""
+    text = "FROM debian\nLABEL a=${A:-x} b=${B+x}\nEXPOSE ${C:-80}\nCOPY ${D:-x} /\nARG e=${e:-x}\n"
+    assert rules(text) == [("UndefinedVar", 2), ("UndefinedVar", 2), ("UndefinedVar", 4), ("UndefinedVar", 5)]
+    assert "did you mean" not in linted("FROM debian\nARG long_name=${long_name:-x}\n").findings[0].message
+    assert rules("ARG A\nFROM ${A:-deb}${B:-ian}\n") == [("UndefinedArgInFrom", 2)]
+
+
 def test_every_from_is_read() -> None:
     """Also that of a stage that nobody needs."""
     for line, told in (
