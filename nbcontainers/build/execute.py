@@ -8,7 +8,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ..events import Observer
 from ..linux import capabilities
 from ..oci.descriptor import Descriptor
 from ..oci.runtime import Mount, Rlimit, RuntimeSpec
-from ..runtime import defaults
+from ..runtime import defaults, launch
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..store import filling
@@ -161,6 +161,7 @@ class Executor:
                     rlimits=self.settings.rlimits,
                     capabilities=capabilities.ALL if step.insecure else capabilities.DOCKER,
                 )
+                spec = replace(spec, annotations={**spec.annotations, launch.WORKDIR: "user"})  # as BuildKit has it
                 if step.insecure:
                     assert self.settings.insecure is not None
                     spec = self.settings.insecure(spec)

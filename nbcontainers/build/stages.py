@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +28,7 @@ _ARCHITECTURES = {
 # Those that may stand alone.
 _KNOWN = frozenset("386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x wasm".split())
 _SYSTEMS = ("linux", "windows", "darwin", "freebsd")
+_WORD = re.compile(r"[a-z0-9_.-]+")  # a part of a platform
 Resolve = Callable[[str], Image]
 # What stands for an image that is not there, where nothing is built.
 UNKNOWN = Image(
@@ -255,7 +257,7 @@ def read_platform(wanted: str, default: Platform) -> Platform:
         if _ARCHITECTURES.get(os, os) not in _KNOWN:
             raise ValueError(wanted)
         os, rest = default.os, [os]
-    if not wanted or len(rest) > 2 or not all((os, *rest)):
+    if len(rest) > 2 or not all(map(_WORD.fullmatch, (os, *rest))):
         raise ValueError(wanted)
     architecture = _ARCHITECTURES.get(rest[0], rest[0]) if rest else default.architecture
     variant = rest[1] if len(rest) > 1 else ""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import posixpath
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import IO, BinaryIO
+from collections.abc import Iterator, Sequence
+from typing import IO
 
-from ..errors import Conflict, NBContainersError, NotFound
+from ..errors import Conflict, HostError, NotFound
 from ..oci.runtime import Mount
 from ..results import ContainerState
 from ..store import carrying
 from ..store.worker import Worker
+from . import ends
 
 _BEGINS_S = 10.0  # a busy host's patience for a start
 _LOOK_AGAIN_S = 0.002
@@ -74,7 +75,7 @@ class Tree:
             self._worker.carry_in(self._mounts, folder, descriptor, owners=owners, root=root)
 
 
-def fetch(tree: Tree, path: str, target: str | IO[bytes], *, follow: bool, owners: bool) -> None:
+def fetch(tree: Tree, path: str, target: str | os.PathLike[str] | IO[bytes], *, follow: bool, owners: bool) -> None:
     """Copy a path of a container to this host, or as an archive to a stream.
 
     Raises:
@@ -85,9 +86,11 @@ def fetch(tree: Tree, path: str, target: str | IO[bytes], *, follow: bool, owner
     if not found:
         raise NotFound(f"no such file or folder in the container: {path}")
     base = posixpath.basename(posixpath.normpath(path))
-    if not isinstance(target, str):
-        tree.out(path, "" if base in ("/", "") or path.endswith("/.") else base, target.fileno(), follow=follow)
+    if not isinstance(target, str | os.PathLike):
+        with ends.writable(target) as out:
+            tree.out(path, "" if base in ("/", "") or path.endswith("/.") else base, out, follow=follow)
         return
+    target = os.fspath(target)
     there = "folder" if os.path.isdir(target) else "file" if os.path.lexists(target) else ""
     folder, name = arranged(path, found, target, there, os.path.dirname(os.path.abspath(target)))
     try:
@@ -95,13 +98,26 @@ def fetch(tree: Tree, path: str, target: str | IO[bytes], *, follow: bool, owner
     except OSError as error:
         raise NotFound(f"no such folder: {folder}") from error
     try:
-        with piped(lambda out: tree.out(path, name, out, follow=follow)) as stream:
+        with ends.piped(lambda out: tree.out(path, name, out, follow=follow)) as stream, _allowed(target):
             carrying.place(root, ".", stream, owners=owners)
     finally:
         os.close(root)
 
 
-def bring(tree: Tree, source: str | IO[bytes], path: str, *, follow: bool, owners: bool) -> None:
+@contextlib.contextmanager
+def _allowed(target: str) -> Iterator[None]:
+    """Say what this host did not let be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise HostError(
+            f"cannot write {target}: {error.strerror}", hint="is there room, and may you write there?"
+        ) from error
+
+
+def bring(tree: Tree, source: str | os.PathLike[str] | IO[bytes], path: str, *, follow: bool, owners: bool) -> None:
     """Copy a file or folder of this host, or the content of an archive from a stream, to a path of a container.
 
     Raises:
@@ -109,11 +125,13 @@ def bring(tree: Tree, source: str | IO[bytes], path: str, *, follow: bool, owner
         Conflict: a folder is to take the place of a file.
     """
     there = tree.kind(path, follow=True)
-    if not isinstance(source, str):
+    if not isinstance(source, str | os.PathLike):
         if there != "folder":
             raise NotFound(f"no such folder in the container: {path}", hint="an archive is unpacked into a folder")
-        tree.into(path, source.fileno(), owners=owners)
+        with ends.readable(source) as archive:
+            tree.into(path, archive, owners=owners)
         return
+    source = os.fspath(source)
     whole = os.path.abspath(source)
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -130,7 +148,7 @@ def bring(tree: Tree, source: str | IO[bytes], path: str, *, follow: bool, owner
 
             carrying.pack(root, whole, name, emit, follow=follow)
 
-        with piped(pack) as stream:
+        with ends.piped(pack) as stream:
             tree.into(folder, stream.fileno(), owners=owners)
     finally:
         os.close(root)
@@ -150,34 +168,3 @@ def arranged(source: str, found: str, target: str, there: str, above: str) -> tu
     if found != "folder" and target.endswith("/"):
         raise NotFound(f"no such folder: {target}", hint="without the slash at the end it is the name of the copy")
     return above, posixpath.basename(posixpath.normpath(target))
-
-
-@contextlib.contextmanager
-def piped(write: Callable[[int], None]) -> Iterator[BinaryIO]:
-    """What a thread writes, to be read here; what went wrong there is raised when this has been read."""
-    end, out = os.pipe()
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            write(out)
-        except BrokenPipeError:  # who reads has had enough, and says why
-            pass
-        except BaseException as error:
-            failures.append(error)
-        finally:
-            os.close(out)
-
-    thread = threading.Thread(target=work, name="cp")
-    thread.start()
-    try:
-        with open(end, "rb", buffering=0) as stream:
-            try:
-                yield stream
-            except NBContainersError:
-                if not failures:
-                    raise
-    finally:
-        thread.join()
-    if failures:
-        raise failures[0]

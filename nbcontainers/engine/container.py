@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
@@ -84,7 +85,9 @@ class Container(Life):
                 parent = parent.rpartition("/")[0]
         return tuple(change for change in real if change.path not in touched or change.path in parents)
 
-    def fetch(self, path: str, target: str | IO[bytes], *, follow: bool = False, owners: bool = False) -> None:
+    def fetch(
+        self, path: str, target: str | os.PathLike[str] | IO[bytes], *, follow: bool = False, owners: bool = False
+    ) -> None:
         """Copy a file or folder of it to this host (docker cp), or as a tar archive to a stream; running or not.
 
         ``follow`` takes what a link leads to; ``owners`` keeps user and group numbers. Paths are resolved inside it.
@@ -94,7 +97,9 @@ class Container(Life):
         with self._tree() as tree:
             carriage.fetch(tree, path, target, follow=follow, owners=owners)
 
-    def bring(self, source: str | IO[bytes], path: str, *, follow: bool = False, owners: bool = False) -> None:
+    def bring(
+        self, source: str | os.PathLike[str] | IO[bytes], path: str, *, follow: bool = False, owners: bool = False
+    ) -> None:
         """Copy a file or folder of this host into it (docker cp), or what a tar archive from a stream holds; running or not."""
         from . import carriage
 
@@ -118,8 +123,11 @@ class Container(Life):
 
     def export(self, stream: IO[bytes]) -> None:
         """Write its whole file system to a stream as a tar archive."""
+        from . import ends
+
         self._require()
-        self._store.worker.export(self._store.snapshots.mounts(self.id, footed=True), stream.fileno())
+        with ends.writable(stream) as out:
+            self._store.worker.export(self._store.snapshots.mounts(self.id, footed=True), out)
 
     def commit(self, reference: Reference | None = None, **options: Any) -> Image:
         """See ``Engine.commit``."""

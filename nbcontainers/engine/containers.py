@@ -11,7 +11,7 @@ from ..events import Observer, ignore
 from ..oci.image import Image
 from ..oci.reference import Reference
 from ..results import ContainerState, Happening
-from . import exhaustion
+from . import exhaustion, kinds
 from . import options as words
 from .container import Container
 from .images import Images
@@ -56,7 +56,7 @@ class Containers(Images):
         """Make a container from an image and leave it to be started."""
         from . import creation
 
-        words.check(options)
+        kinds.check(options, command)
         source = self._source(image, options.get("pull") or "missing", options.get("platform"), on_event)
         return creation.create(
             source,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -70,12 +71,20 @@ def create(
         volumes.inherited(options.get("volumes_from", ()), lambda word: names.folder(names.find(word))),
     )
     userns.check(points, modes.userns, host)
+    env, unset = _environment(config.config, options)
     asked = Asked(
         mounts=points,
         host_config=requests.host_config(options, modes),
-        config=requests.config(options, config.config),
+        config=requests.config(options, config.config) | {"Env": env},
     )
-    spec = specification(source, command, options, identifier, host, modes, connection, points)
+    hostname = options.get("hostname") or identifier[:12]
+    if not options.get("hostname") and connection.other:
+        hostname = Container(store, names, runtime, connection.other).spec.hostname or os.uname().nodename
+    elif not options.get("hostname") and connection.mode == "host":
+        hostname = os.uname().nodename
+    called_here = os.uname().nodename if modes.uts else hostname
+    variables = _with_defaults(env, unset, called_here, tty=options.get("tty", False))
+    spec = specification(source, command, variables, hostname, options, identifier, host, modes, connection, points)
     missing = (
         *security.missing(options, host, modes.userns.identity(host)),
         *profiles.missing(options, host, store.root),
@@ -106,7 +115,8 @@ def create(
             if connection.other:
                 own = namefiles.mounts(names.folder(connection.other))
             else:
-                own = namefiles.write(folder, spec.hostname, connection.kind, names=connection.names)
+                known = connection.mode == "host" and not options.get("hostname")  # its hosts file is the host's
+                own = namefiles.write(folder, "" if known else spec.hostname, connection.kind, names=connection.names)
             given = {mount.destination for mount in spec.mounts} | {point.destination for point in points}
             own = tuple(mount for mount in own if mount.destination not in given)
             with store.volumes.shared() if points else contextlib.nullcontext():
@@ -130,6 +140,8 @@ def create(
 def specification(
     source: Image,
     command: Sequence[str],
+    env: Sequence[str],
+    hostname: str,
     options: words.RunOptions,
     identifier: str,
     host: Host,
@@ -147,9 +159,9 @@ def specification(
     spec = defaults.docker_spec(
         host=host,
         args=((policies.INIT, "--") if init else ()) + tuple(words.command(config, command, options.get("entrypoint"))),
-        env=_environment(config, options),
-        cwd=options.get("workdir") or config.working_dir or "/",
-        hostname=options.get("hostname") or identifier[:12],
+        env=env,
+        cwd=words.workdir(options.get("workdir") or "") or config.working_dir or "/",
+        hostname=hostname,
         network=connection.kind,
         capabilities=security.held(options),
         resources=replace(resources, devices=given.rules),
@@ -180,12 +192,17 @@ def specification(
     return security.apply(sharing.apply(spec, modes), options)
 
 
-def _environment(config: ContainerConfig, options: words.RunOptions) -> tuple[str, ...]:
-    """The variables; a program on a terminal is told of one that every image knows."""
+def _environment(config: ContainerConfig, options: words.RunOptions) -> tuple[list[str], set[str]]:
+    """(the image's variables and those that were asked for, the names that are to have no value)."""
     asked = policies.merged(options.get("env_file", ()), options.get("env", ()), "variable")
-    given = words.environment(config, asked)
-    has_kind = not options.get("tty", False) or any(word.startswith("TERM=") for word in given)
-    return given if has_kind else (*given, "TERM=xterm")
+    return list(words.environment(config, asked)), words.unset(asked)
+
+
+def _with_defaults(env: Sequence[str], unset: set[str], hostname: str, *, tty: bool) -> tuple[str, ...]:
+    """With those that every container has, in Docker's order; on a terminal a kind of it that every image knows."""
+    names = unset | {word.partition("=")[0] for word in env}
+    given = {"HOSTNAME": hostname, **({"TERM": "xterm"} if tty else {})}
+    return (*env[:1], *(f"{name}={value}" for name, value in given.items() if name not in names), *env[1:])
 
 
 def _state(

@@ -25,8 +25,8 @@ from ..runtime.process import Runtime
 from ..store import imports
 from ..store.compression import Compression
 from ..store.store import Store
+from .asked import Asked
 
-_GIVEN = ("HOSTNAME", "HOME", "TERM")  # what every container gets, and no image wants
 _PIECE = 1 << 20
 _PATIENCE = 60.0  # seconds without a byte
 
@@ -51,7 +51,7 @@ def commit(
         lease.add(state.id)
         base = store.images.resolve(state.image_id)
         lease.add(base.descriptor.digest)
-        config = amend(_config(base.config.config, state, spec), changes)
+        config = amend(_config(base.config.config, state, spec, Asked.load(folder)), changes)
         with _still(runtime, folder, state, on_event) if pause else contextlib.nullcontext():
             layer = store.snapshots.commit(state.id, keep=True, compression=compression, on_event=on_event)
         now = instant(time.time())
@@ -68,17 +68,14 @@ def commit(
         return store.images.tag(image, reference) if reference else image
 
 
-def _config(image: ContainerConfig, state: ContainerState, spec: RuntimeSpec) -> ContainerConfig:
+def _config(image: ContainerConfig, state: ContainerState, spec: RuntimeSpec, asked: Asked) -> ContainerConfig:
     """What the container was made with, over what its image says."""
     args, command = spec.process.args, state.command
     entry = args[: len(args) - len(command)] if command and args[len(args) - len(command) :] == command else args
-    own = {entry.partition("=")[0] for entry in image.env}
     return replace(
         image,
         user=state.user,
-        env=tuple(
-            entry for entry in spec.process.env if entry.partition("=")[0] in own or not entry.startswith(_GIVEN)
-        ),
+        env=tuple(asked.config.get("Env") or image.env),
         entrypoint=image.entrypoint if entry == (image.entrypoint or ()) else entry,
         cmd=command or None,
         working_dir=spec.process.cwd if image.working_dir or spec.process.cwd != "/" else "",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import NBContainersError
 from ..linux import capabilities
 from ..results import ContainerState
+from . import kinds
 from . import options as words
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ def wish(
     """What to ask the shim for; see ``runtime.session``."""
     if not command:
         raise NBContainersError("no command was given", hint="name one behind the container")
-    if workdir and not workdir.startswith("/"):
-        raise NBContainersError(f"not an absolute path: {workdir!r}", hint="the working directory begins with /")
+    kinds.check({"env": env, "workdir": workdir, "user": user}, command)
     variables = words.variables(env)
     if tty:
         variables.setdefault("TERM", "xterm")
@@ -41,7 +41,7 @@ def wish(
         "do": "exec",
         "args": [os.fsencode(word) for word in command],
         "env": {os.fsencode(name): os.fsencode(value) for name, value in variables.items()},
-        "cwd": workdir,
+        "cwd": words.workdir(workdir),
         "user": user,
         "capabilities": capabilities.mask(host.capabilities) if privileged else -1,
         "terminal": list(window()) if tty else [],

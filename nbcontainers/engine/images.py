@@ -15,7 +15,7 @@ from ..oci.descriptor import Descriptor, Digest
 from ..oci.image import History, Image
 from ..oci.reference import Reference
 from ..results import ImageDiff, LayerStack, Pruned
-from . import inspect, whereabouts
+from . import inspect, kinds, whereabouts
 from .exchange import Exchange
 
 if TYPE_CHECKING:
@@ -134,11 +134,11 @@ class Images(Exchange):
         from ..store import archive
 
         wanted = platforms.parse(platform) if platform else None
-        images = [self.image(name) for name in names]
+        images = [self.image(name) for name in kinds.several("names", names)]
         archive.save(self.store, images, stream, form=form, platform=wanted, on_event=on_event)
 
     def load(
-        self, source: IO[bytes] | Path, *, platform: str | None = None, on_event: Observer = ignore
+        self, source: str | Path | IO[bytes], *, platform: str | None = None, on_event: Observer = ignore
     ) -> tuple[Image, ...]:
         """Read the images of an archive (OCI layout or Docker's format), or of an OCI layout in a folder.
 
@@ -148,7 +148,8 @@ class Images(Exchange):
         from ..store import archive
 
         wanted = platforms.parse(platform) if platform else None
-        images = archive.load(self.store, source, platform=wanted, on_event=on_event)
+        where = Path(source) if isinstance(source, str) else source
+        images = archive.load(self.store, where, platform=wanted, on_event=on_event)
         self.keep_within(on_event=on_event)
         for image in images:
             self._happen("load", image)

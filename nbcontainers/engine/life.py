@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Unpack
 from ..errors import Conflict, Detached, NBContainersError, NotFound
 from ..events import Observer, ignore
 from ..results import ContainerState, Network
-from . import connecting, entering, networking, policies, sharing, userns
+from . import connecting, entering, kinds, networking, policies, sharing, userns
 from . import volumes as volumes_
 from .kept import CONFIG, Kept
 from .networks import NetworkFiles
@@ -231,6 +231,7 @@ class Life(Kept):
         from ..runtime import state as states
         from . import updating
 
+        kinds.check(options)
         state, host = self.state, self._runtime.host
         if policy := options.pop("restart", ""):
             self._change_restart(policies.restart(policy), state)
@@ -285,17 +286,20 @@ class Life(Kept):
         volumes_.forget(self._store, self._names, points)
         self._happen("destroy")
 
-    def connect(self, network: Network, **place: Unpack[networking.PlaceSettings]) -> None:
+    def connect(self, network: str | Network, **place: Unpack[networking.PlaceSettings]) -> None:
         """Put it on one more network, at once if it runs and at each later start."""
-        wanted = networking.place(network.name, place)
+        kinds.check(place, of=networking.PlaceSettings)
+        files = NetworkFiles(self._store.root)
+        found = files.find(network) if isinstance(network, str) else network
+        wanted = networking.place(found.name, place)
         holder = self._runtime.networks(self._store.root)
-        hostname = self.spec.hostname
-        connecting.connect(network, wanted, self._folder, self.state, hostname, NetworkFiles(self._store.root), holder)
+        connecting.connect(found, wanted, self._folder, self.state, self.spec.hostname, files, holder)
 
-    def disconnect(self, network: Network, *, force: bool = False) -> None:
+    def disconnect(self, network: str | Network, *, force: bool = False) -> None:
         """Take it off a network, at once if it runs and for each later start; ``force`` also where it is not on it."""
         holder = self._runtime.networks(self._store.root)
-        connecting.disconnect(network, self._folder, self.state, self.spec.hostname, holder, force=force)
+        found = NetworkFiles(self._store.root).find(network) if isinstance(network, str) else network
+        connecting.disconnect(found, self._folder, self.state, self.spec.hostname, holder, force=force)
 
     def _other(self, identifier: str) -> tuple[ContainerState, str]:
         other = Life(self._store, self._names, self._runtime, identifier)

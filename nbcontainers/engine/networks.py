@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from ..errors import Conflict, NBContainersError, NotFound
 from ..results import Network, Subnet
 from ..store import durable
+from . import kinds
 
 if TYPE_CHECKING:
     from ..runtime.bridges import Definition
@@ -100,6 +101,7 @@ class NetworkFiles:
             Conflict: the name is taken, or a range overlaps another network's.
             NBContainersError: a name, range, gateway or option that cannot be.
         """
+        kinds.check(settings, of=NetworkSettings)
         if not _NAME.fullmatch(name):
             raise NBContainersError(f"invalid network name {name!r}", hint="letters, digits, '_', '.' or '-'")
         options = dict(settings.get("options", {}))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from ..errors import NBContainersError
 from ..oci.image import ContainerConfig
@@ -123,17 +122,6 @@ class RunOptions(TypedDict, total=False):
     strict: bool
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """Refuse a word that is none of RunOptions: NBContainersError with "did you mean"."""
-    for word in options:
-        if word not in RunOptions.__annotations__:
-            near = difflib.get_close_matches(word, RunOptions.__annotations__, n=1)
-            known = ", ".join(sorted(RunOptions.__annotations__))
-            raise NBContainersError(
-                f"unknown option {word!r}", hint=f"did you mean {near[0]!r}?" if near else f"the options are: {known}"
-            )
-
-
 def size(value: int | str) -> int:
     """Bytes from a number or from ``64m``, ``1.5g``, ``512k``, as Docker reads them (powers of 1024)."""
     if isinstance(value, int):
@@ -208,6 +196,13 @@ def name(word: str) -> str:
     if not NAME.fullmatch(word):
         hint = "two or more letters, digits, '_', '.' or '-', the first a letter or digit"
         raise NBContainersError(f"invalid container name {word!r}", hint=hint)
+    return word
+
+
+def workdir(word: str) -> str:
+    """A working directory, checked: an absolute path, or empty where none was given."""
+    if word and not word.startswith("/"):
+        raise NBContainersError(f"not an absolute path: {word!r}", hint="the working directory begins with /")
     return word
 
 

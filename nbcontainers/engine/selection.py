@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import NBContainersError
+from .kinds import several
 
 PRUNING = ("until", "label", "label!")
 """The keys by which what is not used is chosen."""
@@ -34,7 +35,7 @@ class Selection:
 
         """
         found: dict[str, tuple[str, ...]] = {}
-        for word in words:
+        for word in several("filters", words):
             key, equals, value = word.partition("=")
             key = key.strip().lower()
             if not equals:

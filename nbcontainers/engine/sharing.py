@@ -20,6 +20,7 @@ from .options import RunOptions
 from .userns import Userns
 
 CONTAINER = "container:"
+_LONGEST_NAME = 64  # __NEW_UTS_LEN of include/uapi/linux/utsname.h
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +53,13 @@ def read(options: RunOptions, find: Callable[[str], str], host: Host) -> Modes:
             )
     _refuse_apart(options, host, ipc, pid)
     uts = _word(options.get("uts") or "", "--uts", ("", "host"), None)
-    for word in ("hostname", "domainname"):
-        if uts == "host" and options.get(word):
+    for word, name in (("hostname", options.get("hostname") or ""), ("domainname", options.get("domainname") or "")):
+        if uts == "host" and name:
             raise NBContainersError(f"--{word} and --uts host", hint="with the host's name there is none of its own")
+        if len(name.encode()) > _LONGEST_NAME or any(letter.isspace() for letter in name):
+            raise NBContainersError(
+                f"not a {word}: {name!r}", hint=f"wanted: at most {_LONGEST_NAME} bytes without a space, such as web-1"
+            )
     cgroupns = _word(options.get("cgroupns") or "private", "--cgroupns", ("private", "host"), None)
     return Modes(ipc=ipc, pid=pid, uts=uts, cgroupns=cgroupns, userns=space)
 

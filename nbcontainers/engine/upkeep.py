@@ -24,6 +24,7 @@ from ..store import parts, unpacked
 from ..store.garbage import Needed
 from ..store.store import Store
 from . import buildcache, inspect, userns
+from .kinds import several
 from .names import holder_of
 from .selection import PRUNING, Selection, moment
 
@@ -83,7 +84,7 @@ def prune(
     filters: Sequence[str] = (),
 ) -> Pruned:
     """Remove what is not used; see ``Engine.prune``."""
-    if unknown := [kind for kind in kinds if kind not in (*KINDS, "networks", "volumes")]:
+    if unknown := [kind for kind in several("kinds", kinds) if kind not in (*KINDS, "networks", "volumes")]:
         hint = f"wanted: {', '.join(KINDS)}, networks or volumes"
         raise NBContainersError(f"nothing to prune is called {unknown[0]!r}", hint=hint)
     if tuple(kinds) == ("cache",):

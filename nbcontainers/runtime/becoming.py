@@ -59,13 +59,16 @@ def _content(path: str) -> bytes:
 
 
 def make_directory(path: str, uid: int, gid: int, *, is_recorded: bool) -> None:
-    """Make the working directory where it is missing, owned by the user (or recorded as his), as Docker does."""
+    """Make the working directory where it is missing, owned by somebody (or recorded as his)."""
     walked = ""
     for name in path.split("/"):
         walked += "/" + name if name else ""
         if not walked or os.path.isdir(walked):
             continue
-        os.mkdir(walked, 0o755)
+        try:
+            os.mkdir(walked, 0o755)
+        except FileExistsError as error:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), walked) from error
         if not is_recorded:
             os.chown(walked, uid, gid)
         elif (uid, gid) != (0, 0):

@@ -124,7 +124,8 @@ def run(
         uid, gid, groups, home = becoming.identify(plan)
         at("working directory")
         os.umask(0o022)
-        becoming.make_directory(plan["cwd"], uid, gid, is_recorded=plan["identity"] is not None)
+        whose = (uid, gid) if plan["cwd_is_users"] else (0, 0)
+        becoming.make_directory(plan["cwd"], *whose, is_recorded=plan["identity"] is not None)
         if plan["readonly_root"]:
             at("read-only root")
             rootfs.freeze_root(root)

@@ -45,7 +45,8 @@ TIME_LIMIT = "nbcontainers.time-limit"
 """The annotation with the seconds after which a run of the container is ended."""
 OUTPUT_LIMIT = "nbcontainers.output-limit"
 """The annotation with the bytes of output after which a run of the container is ended."""
-
+WORKDIR = "nbcontainers.workdir"
+"""The annotation that says ``user`` where a working directory that is missing is to be the user's, not root's."""
 
 STRICT = "nbcontainers.strict"
 """The annotation that makes it an error that something is not enforced."""
@@ -211,6 +212,7 @@ def compile(  # noqa: A001 - it is what this does
         args=[os.fsencode(word) for word in process.args],
         env={name: value for name, _, value in (os.fsencode(word).partition(b"=") for word in process.env)},
         cwd=mountplan.absolute(process.cwd),
+        cwd_is_users=spec.annotations.get(WORKDIR) == "user",
         umask=0o022 if process.umask is None else process.umask,
         user=user,
         groups=list(groups),

@@ -37,7 +37,7 @@ def write(
     """
     names = names or Names()
     smallfiles.write(f"{folder}/hosts", _hosts(hostname, network, ("127.0.0.1",), names).encode())
-    smallfiles.write(f"{folder}/hostname", f"{hostname}\n".encode())
+    smallfiles.write(f"{folder}/hostname", f"{hostname or os.uname().nodename}\n".encode())
     smallfiles.write(f"{folder}/resolv.conf", _resolv(network, names).encode())
     return mounts(folder, read_only=read_only)
 

@@ -68,6 +68,7 @@ class Plan(TypedDict):
     args: list[bytes]
     env: dict[bytes, bytes]
     cwd: str
+    cwd_is_users: bool  # where it is made
     umask: int
     user: str
     groups: list[str]

@@ -197,11 +197,14 @@ def set_sysctls(root: int, values: list[tuple[str, str]]) -> None:
     proc = inside.open_proc(root)
     for name, value in values:
         path = "sys/" + name.replace(".", "/")
-        descriptor = syscalls.openat2(proc, path, os.O_WRONLY, resolve=STRICT | RESOLVE_NO_XDEV)
         try:
-            os.write(descriptor, value.encode())
-        finally:
-            os.close(descriptor)
+            descriptor = syscalls.openat2(proc, path, os.O_WRONLY, resolve=STRICT | RESOLVE_NO_XDEV)
+            try:
+                os.write(descriptor, value.encode())
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, f"{name}={value}") from error
     os.close(proc)
 
 

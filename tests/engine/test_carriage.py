@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import gzip
 import io
 import os
 import tarfile
@@ -10,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 
@@ -122,6 +125,38 @@ def test_archives(container: Container, tmp_path: Path) -> None:
                 with pytest.raises(NBContainersError):
                     container.bring(file, "/data")
     assert not Path("/etc/escaped").exists()
+
+
+def test_streams_that_are_no_files(container: Container, tmp_path: Path) -> None:
+    """Bytes in memory and what compresses them are taken as well as files, and a path as well as its name; errors of a stream come."""
+    memory = io.BytesIO()
+    container.fetch("/data/sub", memory)
+    with tarfile.open(fileobj=io.BytesIO(memory.getvalue())) as archive:
+        assert archive.getnames() == ["sub", "sub/two"]
+    with gzip.open(tmp_path / "data.gz", "wb") as packed:
+        container.fetch("/data", packed)
+    with tarfile.open(tmp_path / "data.gz") as archive:
+        assert "data/sub/two" in archive.getnames()
+    container.fetch("/data/one", tmp_path / "one")
+    container.bring(tmp_path / "one", "/tmp/brought")
+    container.bring(io.BytesIO(memory.getvalue()), "/tmp")
+    with gzip.open(tmp_path / "sub.gz", "wb") as packed:
+        packed.write(memory.getvalue())
+    with gzip.open(tmp_path / "sub.gz", "rb") as unpacked:
+        container.bring(unpacked, "/data/sub")
+    assert {"/tmp/brought", "/tmp/sub/two", "/data/sub/sub/two"} <= {change.path for change in container.changes()}
+
+    class Full(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, "no room")
+
+    with pytest.raises(OSError, match="no room"):
+        container.export(cast("BinaryIO", Full()))
+    with pytest.raises(NBContainersError):
+        container.bring(io.BytesIO(b"x" * 600), "/tmp")
 
 
 @pytest.mark.parametrize(

@@ -34,15 +34,16 @@ def files(engine: Engine, *names: str) -> set[str]:
 
 def test_a_container_becomes_an_image(engine: Engine) -> None:
     """What it wrote is one more layer, its words are the image's, and the changes come last; it runs as it was."""
-    container = engine.run("toolbox", "sh", "-c", "echo hi > /tmp/made", env=["A=1"], workdir="/tmp", labels=["l=1"])
+    words = {"env": ["A=1", "HOMEPAGE=2"], "tty": True, "workdir": "/tmp", "labels": ["l=1"]}
+    container = engine.run("toolbox", "sh", "-c", "echo hi > /tmp/made", **words)  # type: ignore[arg-type]
     container.wait()
     made = engine.commit(container, "made:1", author="me", message="why", changes=['CMD ["cat", "made"]', "ENV B=$A"])
     base = engine.image("toolbox")
     validate(engine.store, made)
     assert made.layers[:-1] == base.layers
     config = made.config.config
-    assert {"A=1", "B=1"} <= set(config.env)
-    assert not {entry for entry in config.env if entry.startswith(("HOSTNAME=", "HOME="))}
+    assert {"A=1", "B=1", "HOMEPAGE=2"} <= set(config.env)
+    assert not {entry for entry in config.env if entry.startswith(("HOSTNAME=", "HOME=", "TERM="))}
     assert (config.cmd, config.working_dir, config.labels["l"]) == (("cat", "made"), "/tmp", "1")
     assert (made.config.author, made.config.history[-1].comment) == ("me", "why")
     assert "/tmp/made" in files(engine, "made:1")

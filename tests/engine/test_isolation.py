@@ -143,6 +143,55 @@ def test_kernel_parameters_are_the_containers_own(engine: Engine, shell: Shell) 
         with pytest.raises(NBContainersError, match="kernel parameter") as caught:
             engine.create("toolbox", "true", sysctl=[word], **options)  # type: ignore[arg-type]
         assert caught.value.hint
+    for word, said, hint in (
+        ("net.ipv4.nosuch=1", "No such file or directory: 'net.ipv4.nosuch=1'", "shows those that there are"),
+        ("net.ipv4.ip_forward=abc", "Invalid argument: 'net.ipv4.ip_forward=abc'", "which values"),
+    ):
+        with pytest.raises(LaunchError, match=f"sysctl: {said}") as refused:
+            engine.run("toolbox", "true", sysctl=[word])
+        assert hint in refused.value.hint
+
+
+@pytest.mark.parametrize("word", ["hostname", "domainname"])
+@pytest.mark.parametrize("name", ["x" * 65, "ü" * 33, "two words", "two\nlines"])
+def test_names_that_a_host_cannot_have_are_refused(engine: Engine, word: str, name: str) -> None:
+    """More bytes than the kernel takes, and what would be two words in the hosts file; nothing is made then."""
+    with pytest.raises(NBContainersError, match=f"not a {word}") as caught:
+        engine.create("toolbox", "true", **{word: name})  # type: ignore[arg-type]
+    assert "at most 64 bytes" in caught.value.hint
+    assert engine.containers(all=True) == ()
+
+
+def test_a_program_is_told_the_name_of_its_host(engine: Engine, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HOSTNAME is the container's own name, that of the host or of the container whose network it has; unless the caller says."""
+    monkeypatch.delenv("HOSTNAME", raising=False)
+    script = "printenv HOSTNAME; uname -n; cat /etc/hostname"
+    here = f"{os.uname().nodename}\n"
+    other = engine.run("toolbox", "sleep", "600", network="none", hostname="one")
+    assert shell(script, network="none", hostname="web") == "web\n" * 3
+    assert shell(script, network="host") == here * 3
+    assert shell(script, network="host", hostname="web") == "web\n" * 3
+    assert shell(script, network=f"container:{other.id}") == "one\n" * 3
+    assert shell("printenv HOSTNAME", network="none", hostname="web", env=["HOSTNAME=x"]) == "x\n"
+    assert shell("! printenv HOSTNAME", network="none", hostname="web", env=["HOSTNAME"]) == ""
+    said: list[bytes] = []
+    ran = other.exec("printenv", "HOSTNAME").attach(lambda event: said.append(getattr(event, "data", b"")))
+    assert (ran, b"".join(said)) == (0, b"one\n")
+    assert "HOSTNAME" not in str(other.inspect()["Config"]["Env"])
+
+
+def test_a_working_directory_is_made(engine: Engine, shell: Shell) -> None:
+    """Where it is missing it is root's, as with docker run; for a RUN it is its user's, as with BuildKit."""
+    script = "pwd; stat -c '%u:%g %a' . .."
+    assert shell(script, workdir="/new/folder", user="1000:50") == "/new/folder\n0:0 755\n0:0 755\n"
+    engine.commit(engine.create("toolbox", "true"), "placed", changes=["WORKDIR /new/folder", "USER 1000:50"])
+    built = engine.build(f"FROM placed\nRUN ({script}) > said\n")
+    assert shell("cat said", image=str(built.image.id)) == "/new/folder\n1000:50 755\n1000:50 755\n"
+    for path, said in (("/etc/passwd", "Not a directory: '/etc/passwd'"), ("/etc/passwd/x", "Not a directory")):
+        with pytest.raises(LaunchError, match=f"working directory: {said}"):
+            engine.run("toolbox", "true", workdir=path)
+    with pytest.raises(NBContainersError, match="not an absolute path: 'a/b'"):
+        engine.create("toolbox", "true", workdir="a/b")
 
 
 @needs_root

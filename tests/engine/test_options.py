@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbcontainers.engine import options
+from nbcontainers.engine import kinds, options
 from nbcontainers.errors import NBContainersError
 from nbcontainers.oci.image import ContainerConfig
 
@@ -67,5 +67,58 @@ def test_variables_are_the_images_with_the_callers_over_them(monkeypatch: pytest
 def test_an_unknown_option_is_answered_with_the_nearest() -> None:
     """``memroy=`` is not silently ignored."""
     with pytest.raises(NBContainersError, match="memroy") as caught:
-        options.check({"memroy": 1})
+        kinds.check({"memroy": 1})
     assert "'memory'" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        ({"env": "A=1"}, "env: wanted a list of words or a mapping of names to texts, got 'A=1'", "write env=['A=1']"),
+        ({"volumes": "/a:/b"}, "volumes: wanted a list of words, got '/a:/b'", "write volumes=['/a:/b']"),
+        ({"publish": {"80": 80}}, "publish: wanted a list of words, got {'80': 80}", ""),
+        ({"publish": [8080]}, "publish: 8080 is no text", "write '8080'"),
+        ({"labels": {"a": 1}}, "labels: 1 is no text", "write '1'"),
+        ({"cpus": "0.5"}, "cpus: wanted a number, got '0.5'", ""),
+        ({"cpus": True}, "cpus: wanted a number, got True", ""),
+        ({"memory": 6.5}, "memory: wanted a whole number or a text, got 6.5", ""),
+        ({"user": 1000}, "user: wanted a text, got 1000", ""),
+        ({"rm": "yes"}, "rm: wanted True or False, got 'yes'", ""),
+        ({"hostname": "a\0"}, "hostname: the kernel takes no text with a NUL in it: 'a\\x00'", ""),
+        ({"hostname": "a\udcff"}, "hostname: 'a\\udcff' is no text that can be written as UTF-8", "type it again"),
+        ({"env": {"A": "\ud800"}}, "env: '\\ud800' is no text that can be written as UTF-8", "type it again"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused_with_what_was_wanted(
+    words: dict[str, object], message: str, hint: str
+) -> None:
+    """Python's usual slips: one word in the place of a list, numbers for texts, texts for numbers; and no traceback from inside."""
+    with pytest.raises(NBContainersError) as caught:
+        kinds.check(words)
+    assert caught.value.message == message
+    assert caught.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize("command", [("sleep", 5), (["sleep", "5"],), ("echo", "\0")])
+def test_a_command_is_texts(command: tuple[object, ...]) -> None:
+    """Numbers and lists are no words of a command."""
+    with pytest.raises(NBContainersError, match="^command: "):
+        kinds.check({}, command)
+
+
+def test_what_fits_is_taken() -> None:
+    """Lists, tuples, sets and mappings of texts, any bytes where a file's name may be meant, None for what is not given."""
+    kinds.check(
+        {
+            "env": {"A": "\udcff"},
+            "volumes": ("/a\udcff:/b",),
+            "cap_add": {"SYS_TIME"},
+            "network": "none",
+            "hostname": "bücher",
+            "cpus": 2,
+            "memory": "64m",
+            "name": None,
+        },
+        ("echo", "\udcff"),
+    )
+    kinds.check({"network": ["one", "two"], "timeout": 1.5, "stop_timeout": 1})
