@@ -35,7 +35,7 @@ class BadExpansion(ValueError):
 class Expansion:
     """What a word became: as one text, and as the words it falls into at spaces that are not quoted.
 
-    ``unset`` are the variables that it names and that have no value, but for those with a default behind ``:-``.
+    ``unset`` are the variables that it names and that have no value, also those with a default.
     """
 
     text: str
@@ -236,7 +236,7 @@ class _Lexer:
         if operator not in ("-+?" if colon else "-+?#%"):
             raise BadExpansion(f"{self.text!r} has {colon + operator!r} behind the name {name!r}", _OPERATORS)
         word, _ = self.until("}", operator in "#%")
-        value = self.values.get(name) if colon + operator == ":-" else self.value(name)
+        value = self.value(name)
         if value is None and self.keep_unset:
             return f"${{{name}{colon}{operator}{word}}}"
         return _operated(name, value, operator, colon, word)

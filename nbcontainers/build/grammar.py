@@ -10,6 +10,7 @@ from typing import Literal
 from ..errors import DockerfileError
 from ..oci.image import Healthcheck as HealthSettings
 from . import instructions as ins
+from . import mounts
 from .expand import BadExpansion
 from .parser import Heredoc, Line, Syntax, heredoc_name, parse
 from .source import SPACE, Range, did_you_mean, unplaced, wrong
@@ -166,10 +167,8 @@ class _Reading:
         words = quoted(self.line.span.text, self.line.arguments, self.line.end, self.escape)
         return bool(words) and "=" not in words[0].text
 
-    def command(self, *, required: bool) -> ins.Command:
+    def command(self) -> ins.Command:
         if not self.rest:
-            if required:
-                raise self.fail("stands alone", "it takes a command")
             return ins.Command((), True)
         words = json_array(self.rest)
         return ins.Command((self.rest,), True) if words is None else ins.Command(words, False)
@@ -212,9 +211,12 @@ def _arg(at: _Reading) -> ins.Arg:
 
 def _run(at: _Reading) -> ins.Run:
     found = at.flags()
-    command = at.command(required=True)
+    command = at.command() if at.rest else ins.Command(("",), True)  # a shell that is told nothing, as in BuildKit
     if not command.words:
         raise at.fail("has an empty JSON array", "it takes a command")
+    for flag in found:
+        if flag.name == "mount":
+            mounts.origin_of(flag)
     return ins.Run(text=at.text, range=at.range, command=command, heredocs=at.line.heredocs, flags=found)
 
 
@@ -394,4 +396,4 @@ def _single(at: _Reading, what: str) -> str:
 
 def _optional(at: _Reading) -> ins.Command:
     at.flags()
-    return at.command(required=False)
+    return at.command()

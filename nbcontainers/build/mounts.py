@@ -110,6 +110,11 @@ def read(flag: ins.Flag, expand: Callable[[str], str], workdir: str) -> RunMount
             raise wrong(
                 f"RUN --mount has {name!r}, and its type is {kind}", flag.range, hint=f"it is for {' and '.join(kinds)}"
             )
+    source = posixpath.normpath("/" + values.get("source", "").lstrip("/"))
+    if kind == "tmpfs" and source != "/":
+        raise wrong(
+            f"RUN --mount has source={source}, and its type is tmpfs", flag.range, hint="nothing is in it at first"
+        )
     read_only = kind in ("bind", "secret", "ssh")
     for name, value in values.items():
         if name in ("readonly", "readwrite"):
@@ -121,7 +126,7 @@ def read(flag: ins.Flag, expand: Callable[[str], str], workdir: str) -> RunMount
     mount = RunMount(
         type=cast("MountType", kind),
         target=target,
-        source=posixpath.normpath("/" + values.get("source", "").lstrip("/")),
+        source=source,
         read_only=read_only,
         id=values.get("id", ""),
         sharing=cast("Sharing", sharing),

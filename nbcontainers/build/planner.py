@@ -72,7 +72,7 @@ class Planner:
             end = self.instruction(stage, scope, instruction, end)
         if not scope.is_unknown:
             for name, place in dict.fromkeys(scope.unset):
-                lint.undefined(self.linter, name, scope.env, place)
+                lint.undefined(self.linter, name, scope.env.keys() - {name}, place)
         self.scopes[stage.index], self.ends[stage.index], self.bases[stage.index] = scope, end, base
 
     def check_platform_word(self, stage: Stage) -> None:

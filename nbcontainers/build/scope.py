@@ -96,13 +96,14 @@ class Scope:
         """The shell of commands that are not JSON."""
         return self.config.shell or DEFAULT_SHELL
 
-    def expansion(self, text: str, place: Range, *, quotes: bool = True) -> Expansion:
-        """A word's expansion; what has no value is noted. DockerfileError where it cannot be expanded."""
+    def expansion(self, text: str, place: Range, *, quotes: bool = True, noted: bool = True) -> Expansion:
+        """A word's expansion; what has no value is noted, if it is to be. DockerfileError where it cannot be expanded."""
         try:
             found = expand(text, self.env, escape=self.escape if quotes else "\\", quotes=quotes)
         except BadExpansion as error:
             raise wrong(str(error), place, hint=error.hint) from error
-        self.unset += [(name, place) for name in sorted(found.unset) if name not in self.declared]
+        if noted:
+            self.unset += [(name, place) for name in sorted(found.unset) if name not in self.declared]
         return found
 
     def word(self, text: str, place: Range) -> str:
@@ -150,7 +151,8 @@ class Scope:
                 self.config = replace(config, user=user)
                 return f"USER {user}"
             case ins.Expose():
-                written = [word for port in instruction.ports for word in self.expansion(port, place).words]
+                expanded = [self.expansion(port, place, noted=False) for port in instruction.ports]  # as BuildKit
+                written = [word for one in expanded for word in one.words]
                 ports = [port for word in written for port in _ports(word, place)]
                 self.config = replace(config, exposed_ports=tuple(sorted({*config.exposed_ports, *ports})))
                 return f"EXPOSE {gowords.listed(ports)}"

@@ -92,7 +92,7 @@ class Showing:
                         found.append(self._cache(mount, stack, held_caches))
                     case "tmpfs":
                         size = (f"size={mount.size}",) if mount.size else ()
-                        options = ("nosuid", "nodev", "mode=1777", *size, *_access(mount))
+                        options = ("nosuid", "nodev", *size, *_access(mount))
                         found.append(Mount(destination=mount.target, type="tmpfs", source="tmpfs", options=options))
                     case "secret":
                         assert memory is not None
@@ -161,6 +161,10 @@ class Showing:
             folder = memory / f"keys-{number}"
             folder.mkdir(mode=0o700)
             agent = stack.enter_context(agents.of_keys(self._offers.keys[mount.id], folder))
+        index = sum(word.startswith("SSH_AUTH_SOCK=") for word in env)
+        target = mount.target or f"/run/buildkit/ssh_agent.{index}"
+        if not index:
+            env.append(f"SSH_AUTH_SOCK={target}")  # as in BuildKit, also where no agent is given
         if agent is None:
             if mount.required:
                 raise self._missing(f"the ssh agent {mount.id!r}", f"give it with --ssh {mount.id}")
@@ -168,10 +172,6 @@ class Showing:
         place = memory / f"agent-{number}"
         stack.enter_context(agents.forwarded(agent, place))
         self._own(place, mount, 0o600)
-        index = sum(word.startswith("SSH_AUTH_SOCK=") for word in env)
-        target = mount.target or f"/run/buildkit/ssh_agent.{index}"
-        if not index:
-            env.append(f"SSH_AUTH_SOCK={target}")
         return Mount(destination=target, type="bind", source=str(place), options=("bind", "nosuid", "nodev"))
 
     def _own(self, place: Path, mount: RunMount, mode: int) -> None:

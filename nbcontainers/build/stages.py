@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..errors import DockerfileError, InvalidReference, NotFound
+from ..errors import DockerfileError, InvalidReference, NBContainersError, NotFound
 from ..oci.descriptor import CONFIG, MANIFEST, Descriptor, Digest, Platform
 from ..oci.image import Image, ImageConfig, Manifest
 from ..oci.reference import Reference
@@ -103,9 +103,18 @@ class Known:
         try:
             return self.resolve(self.aliases.get(folder, name))
         except (NotFound, InvalidReference) as error:
-            near = did_you_mean(name, stages) if stages else ""
-            hint = f"{near.rstrip('?')} (a stage)?" if near.startswith("did") else error.hint
-            raise DockerfileError(f"{place}: {error.message}", lines=place.lines, hint=hint) from error
+            raise self.failed(error, name, place, stages) from error
+
+    def before(self, stage: Stage) -> dict[str, Stage]:
+        """The stages above one, by their names."""
+        return {earlier.begin.stage: earlier for earlier in self.stages[: stage.index] if earlier.begin.stage}
+
+    @staticmethod
+    def failed(error: NBContainersError, name: str, place: Range, stages: Mapping[str, Stage]) -> DockerfileError:
+        """A name that is no image's: the error with its place, and perhaps the stage that was meant."""
+        near = did_you_mean(name, stages) if stages else ""
+        hint = f"{near.rstrip('?')} (a stage)?" if near.startswith("did") else error.hint
+        return DockerfileError(f"{place}: {error.message}", lines=place.lines, hint=hint)
 
 
 def platform_arguments(host: Platform, wanted: Platform, target: str) -> dict[str, str]:
@@ -176,7 +185,7 @@ def needed(
     named = {stage.begin.stage: stage.index for stage in stages if stage.begin.stage}
     known = Known(stages, named, folders, aliases or {}, resolve)
     for stage in stages:
-        _replaced(stage, arguments.everywhere, escape, platform)
+        _replaced(stage, known, arguments.everywhere, escape, platform)
     reached: dict[int, Stage] = {}
     left = list(targets)
     while left:
@@ -192,8 +201,8 @@ def needed(
     return [reached[index] for index in sorted(reached)]
 
 
-def _replaced(stage: Stage, values: Mapping[str, str], escape: str, platform: Platform) -> None:
-    """The variables of a FROM are replaced, also where nobody needs the stage."""
+def _replaced(stage: Stage, known: Known, values: Mapping[str, str], escape: str, platform: Platform) -> None:
+    """The variables of a FROM are replaced, and what it has then can be read, also where nobody needs the stage."""
     begin = stage.begin
     try:
         stage.origin = expand(begin.image, values, escape=escape).text
@@ -211,11 +220,18 @@ def _replaced(stage: Stage, values: Mapping[str, str], escape: str, platform: Pl
             stage.platform = read_platform(wanted, platform)
         except ValueError:
             raise wrong(f"FROM has the platform {wanted!r}", begin.range, hint=f"a platform reads {platform}") from None
+    if not {begin.stage, context_name(stage.origin)} & {*known.folders, *known.aliases}:
+        earlier = known.before(stage)
+        if stage.origin not in ("scratch", *earlier):
+            try:
+                Reference.parse(stage.origin)
+            except InvalidReference as error:
+                raise known.failed(error, stage.origin, begin.range, earlier) from error
 
 
 def _begin(stage: Stage, known: Known, escape: str) -> None:
     begin, name = stage.begin, stage.origin
-    before = {earlier.begin.stage: earlier for earlier in known.stages[: stage.index] if earlier.begin.stage}
+    before = known.before(stage)
     base = before.get(name)  # stages have lower-case names, and only COPY, RUN and a target may write them otherwise
     if begin.stage in known.folders:
         stage.folder, stage.instructions = begin.stage, []
@@ -271,8 +287,7 @@ def _take(stage: Stage, origin: str, place: Range, words: str, known: Known) -> 
     stages = known.stages
     index = int(origin) if origin.isascii() and origin.isdecimal() else known.named.get(origin.lower())
     if index is None:
-        names = {other.begin.stage: other for other in stages[: stage.index] if other.begin.stage}
-        stage.images[origin] = known.image(origin, place, names)
+        stage.images[origin] = known.image(origin, place, known.before(stage))
         return
     if index >= len(stages):
         raise wrong(f"{words}{origin}, and the last stage is {len(stages) - 1}", place, hint="stages count from 0")

@@ -39,7 +39,6 @@ DIFFERENCES: dict[str, str] = {
     "edge-link-broken-exclude": "it looks for what a link leads to that stands beside what --exclude leaves out; a link is copied here",
     "put-exclude-arg": _UNTOLD,
     "ignore-double-star": "it does not look below an ignored folder for !**/…; newer ones do, and so do we",
-    "run-empty": "a RUN with nothing behind it does nothing there, and is an error here",
     "run-mount-bind": _STUBS,
     "run-mount-cache": _STUBS,
     "run-mount-from": _STUBS,

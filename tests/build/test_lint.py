@@ -165,9 +165,25 @@ def test_a_platform_that_comes_to_the_targets_is_needless() -> None:
         assert rules(f"FROM --platform={word} debian\n") == []
 
 
+def test_a_default_leaves_a_variable_without_a_value() -> None:
+    """It is told behind every operator, and only of EXPOSE nothing."""
+    text = "FROM debian\nLABEL a=${A:-x} b=${B+x}\nEXPOSE ${C:-80}\nCOPY ${D:-x} /\nARG e=${e:-x}\n"
+    assert rules(text) == [("UndefinedVar", 2), ("UndefinedVar", 2), ("UndefinedVar", 4), ("UndefinedVar", 5)]
+    assert "did you mean" not in linted("FROM debian\nARG long_name=${long_name:-x}\n").findings[0].message
+    assert rules("ARG A\nFROM ${A:-deb}${B:-ian}\n") == [("UndefinedArgInFrom", 2)]
+
+
 def test_every_from_is_read() -> None:
     """Also that of a stage that nobody needs."""
-    for line, told in (("FROM $NOTHING AS y", "is empty"), ("FROM --platform=a/b/c/d debian AS y", "the platform")):
+    for line, told in (
+        ("FROM $NOTHING AS y", "is empty"),
+        ("FROM --platform=a/b/c/d debian AS y", "the platform"),
+        ("FROM Debian:::1 AS y", "invalid"),
+    ):
         with pytest.raises(DockerfileError, match=told) as caught:
             plan(f"FROM debian AS x\n{line}\nFROM x\n", resolve=image)
         assert caught.value.lines == (2, 2)
+    with pytest.raises(DockerfileError, match="line 2: invalid tag ''"):  # not the one that the target begins with
+        plan("ARG TAG\nFROM debian:$TAG AS x\nFROM debian AS y\nFROM debian:$TAG\n", resolve=image)
+    with pytest.raises(DockerfileError, match=r"line 3: RUN --mount has a variable in from=\$A"):
+        plan("FROM debian AS x\nFROM x AS y\nRUN --mount=from=$A,target=/t a\nFROM x\n", resolve=image)

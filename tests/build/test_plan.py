@@ -112,7 +112,7 @@ def test_another_platform_is_refused_with_the_reason(platform: str) -> None:
 def test_stage_names_do_not_care_for_case() -> None:
     """Nor do references to them, but for FROM: there BuildKit takes a name with capitals for an image's."""
     assert len(planned("FROM scratch AS Base\nFROM base\nCOPY --from=bAsE a b\n").nodes) == 2
-    with pytest.raises(DockerfileError, match="line 2: no such image: BASE"):
+    with pytest.raises(DockerfileError, match="line 2: invalid image name 'BASE'"):
         planned("FROM scratch AS Base\nFROM BASE\n")
 
 

@@ -1,2 +1,2 @@
 FROM scratch
-RUN
+RUN []
