@@ -36,17 +36,13 @@ def rows(items: Iterable[Row], form: str | None, columns: Sequence[tuple[str, st
     if form == "json":
         return "\n".join(json.dumps(dict(row), default=str, ensure_ascii=False) for row in items)
     assert form is not None
+    _require_template(form)  # also where there are no rows
     return "\n".join(fields(row, form) for row in items)
 
 
 def fields(row: Row, form: str) -> str:
     """One row by a template of ``{{.Field}}``, ``{{.Field.Sub}}`` and ``{{json .Field}}``."""
-    rest = _FIELD.sub("", form)
-    if "{{" in rest or "}}" in rest or not _FIELD.search(form):
-        raise NBContainersError(
-            f"cannot print by the format {form!r}",
-            hint="wanted: table, json, or fields such as '{{.ID}} {{.Names}}' or '{{json .}}'",
-        )
+    _require_template(form)
 
     def value(match: re.Match[str]) -> str:
         found: Any = row
@@ -62,6 +58,15 @@ def fields(row: Row, form: str) -> str:
         return str(found)
 
     return _FIELD.sub(value, form.replace(r"\t", "\t").replace(r"\n", "\n"))
+
+
+def _require_template(form: str) -> None:
+    rest = _FIELD.sub("", form)
+    if "{{" in rest or "}}" in rest or not _FIELD.search(form):
+        raise NBContainersError(
+            f"cannot print by the format {form!r}",
+            hint="wanted: table, json, or fields such as '{{.ID}} {{.Names}}' or '{{json .}}'",
+        )
 
 
 def table(titles: Sequence[str], body: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
