@@ -100,11 +100,15 @@ class Detached(NBContainersError):
 
 
 class RegistryError(NBContainersError):
-    """A registry refused or lied; ``status`` is the HTTP status, 0 where there was none."""
+    """A registry refused or lied; ``status`` is the HTTP status, 0 where there was none.
 
-    def __init__(self, message: str, *, status: int = 0, hint: str = "") -> None:
+    ``wait`` are the seconds that it asks for before it is asked again; None if it does not.
+    """
+
+    def __init__(self, message: str, *, status: int = 0, hint: str = "", wait: float | None = None) -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.wait = wait
 
 
 class HostError(NBContainersError):

@@ -10,7 +10,7 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
@@ -18,19 +18,16 @@ from pathlib import Path
 from ..errors import NBContainersError, NotFound
 from ..oci.descriptor import Digest
 from ..store.picking import Picking, Rule
-from .digests import FileDigests
+from .digests import Entry, FileDigests
 from .ignore import Ignore, Matched
 from .source import did_you_mean
 from .wildcards import compiled, has_wildcards
 
 _LINKS = 255
-_AT_ONCE = 1000  # lines that are hashed at once
 _BEGINNING = 16  # hexadecimal digits of a digest that tell two contents apart
+_WITH_CONTENT = (stat.S_IFREG, stat.S_IFLNK)
 EMPTY = Digest.of(b"")
-Entry = tuple[str, os.stat_result]  # a name in a folder, with what lstat says of it
-Run = tuple[
-    str, list[Entry]
-]  # entries that follow each other, behind what stands before each name ("" or "FOLDER/"): many at once are fast
+Run = tuple[str, list[Entry]]  # entries of one folder, behind what stands before each name ("" or "FOLDER/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +160,9 @@ class Context:
         runs = self._picked(selected) if selected.folder else [("", [(selected.path, self._lstat(selected.path))])]
         for path, status in ((prefix + name, status) for prefix, run in runs for name, status in run):
             mode = f"{stat.S_IMODE(status.st_mode):o}"
-            if stat.S_ISREG(status.st_mode) and self._digests is not None:
+            content = ""
+            if self._digests is not None and stat.S_IFMT(status.st_mode) in _WITH_CONTENT:
                 content = self._digests.of(path, status).removeprefix("sha256:")
-            elif stat.S_ISLNK(status.st_mode):
-                content = Digest.of(os.fsencode(os.readlink(self._host(path)))).hex
-            else:
-                content = ""
             yield path, f"{mode} {content[:_BEGINNING]}"
 
     def save(self) -> None:
@@ -233,29 +227,34 @@ class Context:
         return found
 
     def _walk(self, path: str, state: Matched, excluded: list[str]) -> Iterator[Run]:
-        """Everything below a folder that is in the context, a folder before what is in it, in the order of names."""
+        """Everything below a folder that is in the context: what is in the folder, in the order of names, before what is below."""
         prefix = f"{path}/" if path else ""
-        run: list[Entry] = []
-        for entry in self._listed(path):
-            name, status = entry
-            folder = stat.S_ISDIR(status.st_mode)
-            hidden, matched = self.ignore.below(prefix + name, state) if self.ignore.patterns else (False, state)
-            kept: Iterable[Run] = ()
-            if hidden:
-                inner: list[str] = []
-                if folder and self.ignore.may_except_below(prefix + name):
-                    kept = list(self._walk(prefix + name, matched, inner))
-                if not kept:
-                    excluded.append(prefix + name)
-                    continue
-                excluded += inner
-            run.append(entry)
-            if folder:
-                yield prefix, run
-                run = []
-                yield from kept or self._walk(prefix + name, matched, excluded)
+        run = self._listed(path)
+        below: list[tuple[str, Matched, list[Run]]] = []  # folders, with what was found in them already
+        if not self.ignore.patterns:
+            below = [(name, state, []) for name, status in run if stat.S_ISDIR(status.st_mode)]
+        else:
+            entries, run = run, []
+            for entry in entries:
+                name, status = entry
+                folder = stat.S_ISDIR(status.st_mode)
+                hidden, matched = self.ignore.below(prefix + name, state)
+                kept: list[Run] = []
+                if hidden:
+                    inner: list[str] = []
+                    if folder and self.ignore.may_except_below(prefix + name):
+                        kept = list(self._walk(prefix + name, matched, inner))
+                    if not kept:
+                        excluded.append(prefix + name)
+                        continue
+                    excluded += inner
+                run.append(entry)
+                if folder:
+                    below.append((name, matched, kept))
         if run:
             yield prefix, run
+        for name, matched, kept in below:
+            yield from kept or self._walk(prefix + name, matched, excluded)
 
     def _picked(self, selected: Selected, excluded: list[str] | None = None) -> Iterator[Run]:
         """What is meant below a folder, with the folders that lead there, a folder before what is in it."""
@@ -268,18 +267,20 @@ class Context:
         start = len(path) + 1 if path else 0
         waiting: dict[str, Run] = {}
         for prefix, run in walked:
+            picked = []
             for entry in run:
                 below = prefix + entry[0]
-                if not picking.picks(os.fsencode(below[start:])):
-                    if stat.S_ISDIR(entry[1].st_mode):
-                        waiting[below] = (prefix, [entry])
-                    continue
-                parts = below.split("/")
+                if picking.picks(os.fsencode(below[start:])):
+                    picked.append(entry)
+                elif stat.S_ISDIR(entry[1].st_mode):
+                    waiting[below] = (prefix, [entry])
+            if picked:
+                parts = prefix.split("/")
                 for depth in range(1, len(parts) if waiting else 0):
                     above = "/".join(parts[:depth])
                     if above in waiting:
                         yield waiting.pop(above)
-                yield prefix, [entry]
+                yield prefix, picked
 
     def _matching(self, pattern: str) -> Iterator[str]:
         parts = pattern.split("/")
@@ -313,32 +314,14 @@ class Context:
             self._digests = FileDigests(self._kept, self.root)
         status = self._lstat(path)
         if not stat.S_ISDIR(status.st_mode):
-            (line,) = self._lines(len(path), "", [(path, status)])
-            return Selected(name, path, False, (), Digest.of(os.fsencode(line)))
+            content = self._digests.of(path, status) if stat.S_IFMT(status.st_mode) in _WITH_CONTENT else ""
+            return Selected(name, path, False, (), Digest.of(f"{status.st_mode:o}\0{content}".encode()))
         total, excluded = hashlib.sha256(), list[str]()
         meant = Selected(name, path, True, (), EMPTY, include, exclude)
         start = len(path) + 1 if path else 0
-        lines: list[str] = []
         for prefix, run in self._picked(meant, excluded):
-            lines += self._lines(start, prefix, run)
-            if len(lines) > _AT_ONCE:
-                total.update(os.fsencode("".join(lines)))
-                lines.clear()
-        total.update(os.fsencode("".join(lines)))
+            total.update(os.fsencode(prefix[start:]) + b"\0" + self._digests.of_folder(prefix, run))
         return replace(meant, excluded=tuple(excluded), digest=Digest("sha256:" + total.hexdigest()))
-
-    def _lines(self, start: int, prefix: str, run: Iterable[Entry]) -> list[str]:
-        """What stands for files in a digest, by their paths from ``start`` on. NUL ends each field: no name can pretend to be another."""
-        assert self._digests is not None
-        lines, digest_of = list[str](), self._digests.of
-        for name, status in run:
-            path, mode, content = prefix + name, status.st_mode, ""
-            if stat.S_ISREG(mode):
-                content = digest_of(path, status)
-            elif stat.S_ISLNK(mode):
-                content = os.readlink(self._host(path))
-            lines.append(f"{path[start:]}\0{mode:o}\0{content}\0")
-        return lines
 
     def _missing(self, source: str, path: str) -> NotFound:
         folder, _, name = path.rpartition("/")

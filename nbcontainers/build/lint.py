@@ -78,13 +78,15 @@ class Linter:
     @classmethod
     def configured(cls, syntax: Syntax, given: str = "") -> Linter:
         """As the directive ``check`` has it; ``given`` (of the caller) counts instead. DockerfileError for what it cannot mean."""
-        text = given or dict(syntax.directives).get("check", "")
+        text = given or dict(syntax.directives).get("check", "").split(" ")[0]  # what follows is a comment
         words = {"skip": "", "error": "", "experimental": ""}
         place = Range(1, 1, 1, 1)
         for part in filter(None, text.split(";")):
-            name, _, value = part.strip().partition("=")
+            name, given_value, value = part.strip().partition("=")
             if name.lower() not in words:
                 raise wrong(f"the check directive has {name!r}", place, hint=did_you_mean(name, words))
+            if not given_value:
+                raise wrong(f"the check directive has {name} without a value", place, hint=f"write {name}=…")
             words[name.lower()] = value
         rules = {
             name: {rule.strip().lower() for rule in words[name].split(",") if rule.strip()}
@@ -241,26 +243,21 @@ def _ports(linter: Linter, ports: Iterable[str], place: Range) -> None:
 
 
 def _descriptions(linter: Linter, lines: Sequence[str], read: Iterable[ins.Instruction]) -> None:
+    """A comment right above an instruction describes it, by its last line, unless that is empty."""
     for one in read:
-        names = (
-            [one.stage]
-            if isinstance(one, ins.From)
-            else [name for name, _ in one.pairs]
-            if isinstance(one, ins.Arg)
-            else []
-        )
-        comments = []
-        for line in reversed(lines[: one.range.line - 1]):
-            if not line.lstrip().startswith("#"):
-                break
-            comments.append(line.lstrip().removeprefix("#").strip())
-        if comments and one.range.line - 1 == len(comments):
-            comments = [comment for comment in comments if not re.match(r"(?:syntax|escape|check)\s*=", comment)]
-        for name in filter(None, names):
-            if comments and not any(comment.lower().startswith(f"{name.lower()} ") for comment in comments):
-                kind = "stage" if isinstance(one, ins.From) else "argument"
-                linter.report(
-                    "InvalidDefinitionDescription",
-                    f"the comment above the {kind} {name} does not begin with it",
-                    one.range,
-                )
+        above = lines[one.range.line - 2].lstrip() if one.range.line > 1 else ""
+        first, *_ = above.removeprefix("#").strip().split(" ")
+        if not above.startswith("#") or not first:
+            continue
+        match one:
+            case ins.From(stage=name) if name:
+                kind, names = "stage", [name]
+            case ins.Arg(pairs=pairs):
+                kind, names = "argument", [name for name, _ in pairs]
+            case _:
+                continue
+        if first not in names:
+            told = f"the comment above the {kind} {names[0]} does not begin with it"
+            if len(names) > 1:
+                told = f"the comment above the {kind}s {', '.join(names)} does not begin with one of them"
+            linter.report("InvalidDefinitionDescription", told, one.range)

@@ -134,13 +134,21 @@ class _Parser:
         )
 
     def read_directives(self) -> None:
-        """``# name=value`` lines at the very top; the first other line ends them, and stays to be read."""
-        for line in self.lines:
+        """``# name=value`` lines at the very top; the first other line ends them, and stays to be read.
+
+        Below a line ``#!…`` there may be some too, but ``escape`` is none there.
+        """
+        if self.lines and self.lines[0].startswith("#!"):
+            self.number = 1
+        below = self.number
+        for line in self.lines[below:]:
             found = _DIRECTIVE.fullmatch(line.strip(SPACE))
             name = found[1].lower() if found else ""
             if not found or name not in _DIRECTIVES:
                 return
             self.number += 1
+            if below and name == "escape":
+                continue
             place = Range(self.number, 1, self.number, len(line) + 1)
             if name in self.directives:
                 raise wrong(f"the directive {name!r} stands here a second time", place, hint="once is allowed")

@@ -11,6 +11,7 @@ from ..oci.descriptor import Platform
 from ..oci.image import ImageConfig
 from . import copies, lint, mounts, runs
 from . import instructions as ins
+from .expand import expand
 from .ignore import Ignore
 from .lint import Linter
 from .mounts import RunMount
@@ -77,7 +78,9 @@ class Planner:
     def check_platform_word(self, stage: Stage) -> None:
         """FROM --platform: what is needless, and what binds a Dockerfile to one platform."""
         word, place = stage.begin.platform, stage.begin.range
-        if word in ("$TARGETPLATFORM", "${TARGETPLATFORM}"):
+        target = self.arguments.everywhere["TARGETPLATFORM"]
+        meant = expand(word, {"TARGETPLATFORM": target}, escape=self.escape) if "TARGETPLATFORM" in word else None
+        if meant and not meant.unset and meant.text == target:
             self.linter.report("RedundantTargetPlatform", f"--platform={word} is the default", place)
         elif word and "$" not in word and stage.platform:
             name = stage.begin.stage

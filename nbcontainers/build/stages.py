@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +28,7 @@ _ARCHITECTURES = {
 # Those that may stand alone.
 _KNOWN = frozenset("386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x wasm".split())
 _SYSTEMS = ("linux", "windows", "darwin", "freebsd")
+_WORD = re.compile(r"[a-z0-9_.-]+")  # a part of a platform
 Resolve = Callable[[str], Image]
 # What stands for an image that is not there, where nothing is built.
 UNKNOWN = Image(
@@ -50,7 +52,8 @@ def context_name(name: str) -> str:
 
 @dataclass
 class Stage:
-    """One stage. ``base`` is the stage it begins with, or ``image`` the image or ``folder`` the context (all None: scratch).
+    """One stage. ``origin`` is what FROM names, its variables replaced: ``base`` the stage it begins with, or ``image`` the image
+    or ``folder`` the context (all None: scratch).
 
     ``triggers`` are the ONBUILD instructions of its base, executed before its own ones. ``takes`` are the stages that it copies
     or mounts from, by what is written there; ``images`` the images, contexts (their names) and, as None, ``scratch``.
@@ -59,6 +62,7 @@ class Stage:
     index: int
     begin: ins.From
     instructions: list[ins.Instruction] = field(default_factory=list)
+    origin: str = ""
     base: int | None = None
     image: Image | None = None
     folder: str | None = None
@@ -171,6 +175,8 @@ def needed(
     """
     named = {stage.begin.stage: stage.index for stage in stages if stage.begin.stage}
     known = Known(stages, named, folders, aliases or {}, resolve)
+    for stage in stages:
+        _replaced(stage, arguments.everywhere, escape, platform)
     reached: dict[int, Stage] = {}
     left = list(targets)
     while left:
@@ -178,7 +184,7 @@ def needed(
         if stage.index in reached:
             continue
         reached[stage.index] = stage
-        _begin(stage, known, arguments.everywhere, escape, platform)
+        _begin(stage, known, escape)
         for instruction in stage.body:
             for origin, place, words in origins(instruction):
                 _take(stage, origin, place, words, known)
@@ -186,14 +192,15 @@ def needed(
     return [reached[index] for index in sorted(reached)]
 
 
-def _begin(stage: Stage, known: Known, values: Mapping[str, str], escape: str, platform: Platform) -> None:
+def _replaced(stage: Stage, values: Mapping[str, str], escape: str, platform: Platform) -> None:
+    """The variables of a FROM are replaced, also where nobody needs the stage."""
     begin = stage.begin
     try:
-        name = expand(begin.image, values, escape=escape).text
+        stage.origin = expand(begin.image, values, escape=escape).text
         wanted = expand(begin.platform, values, escape=escape).text
     except BadExpansion as error:
         raise wrong(str(error), begin.range, hint=error.hint) from error
-    if not name:
+    if not stage.origin:
         raise wrong(
             f"FROM {begin.image} is empty when its variables are replaced",
             begin.range,
@@ -204,6 +211,10 @@ def _begin(stage: Stage, known: Known, values: Mapping[str, str], escape: str, p
             stage.platform = read_platform(wanted, platform)
         except ValueError:
             raise wrong(f"FROM has the platform {wanted!r}", begin.range, hint=f"a platform reads {platform}") from None
+
+
+def _begin(stage: Stage, known: Known, escape: str) -> None:
+    begin, name = stage.begin, stage.origin
     before = {earlier.begin.stage: earlier for earlier in known.stages[: stage.index] if earlier.begin.stage}
     base = before.get(name)  # stages have lower-case names, and only COPY, RUN and a target may write them otherwise
     if begin.stage in known.folders:
@@ -230,7 +241,7 @@ def read_platform(wanted: str, default: Platform) -> Platform:
         if _ARCHITECTURES.get(os, os) not in _KNOWN:
             raise ValueError(wanted)
         os, rest = default.os, [os]
-    if not wanted or len(rest) > 2 or not all((os, *rest)):
+    if len(rest) > 2 or not all(map(_WORD.fullmatch, (os, *rest))):
         raise ValueError(wanted)
     architecture = _ARCHITECTURES.get(rest[0], rest[0]) if rest else default.architecture
     variant = rest[1] if len(rest) > 1 else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -38,7 +39,8 @@ class Console:
 
     def print(self, text: str) -> None:
         """A line, or several, on standard output."""
-        self.out.write(text + "\n")
+        with written():
+            self.out.write(text + "\n")
 
     def note(self, text: str, *, style: str = "") -> None:
         """A line on standard error: what the command says of itself. Styles: bold, dim, red, green, yellow."""
@@ -129,5 +131,18 @@ def archive_target(path: str | None, console: Console) -> Iterator[IO[bytes]]:
         raise NBContainersError(
             "an archive is not for a terminal", hint="name a file with -o, or send the output to a pipe"
         )
-    with os.fdopen(os.dup(console.binary()), "wb") as stream:
+    with written(), os.fdopen(os.dup(console.binary()), "wb") as stream:
         yield stream
+
+
+@contextlib.contextmanager
+def written() -> Iterator[None]:
+    """Raise an NBContainersError where standard output leads to what is full; other errors pass, as that of a closed pipe."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise NBContainersError(
+            f"cannot write standard output: {error.strerror}", hint="is there room where it leads to?"
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from ..engine import Engine
 from ..errors import BuildError, DockerfileError, LaunchError, NBContainersError, exhausted
 from . import parser
-from .console import Console
+from .console import Console, written
 from .text import printable
 
 
@@ -25,12 +26,13 @@ def run(words: Sequence[str], *, engine: Engine | None = None, console: Console 
     using = engine or Engine()
     verb, is_read = words[0] if words else "", False
     try:
-        chosen, values = parser.parse(words)
-        is_read = True
+        try:
+            chosen, values = parser.parse(words)
+            is_read = True
+        except parser.HelpAsked as asked:
+            console.print(asked.message)
+            return 0
         return chosen.act(using, values, console)
-    except parser.HelpAsked as asked:
-        console.print(asked.message)
-        return 0
     except parser.UsageError as error:
         tell(error, console)
         return error.exit_code
@@ -60,11 +62,23 @@ def tell(error: NBContainersError, console: Console) -> None:
         console.note(f"hint: {printable(error.hint)}", style="dim")
 
 
+def _end(code: int) -> int:
+    """The exit code once all output is where it was to go; that it cannot be is told, unless there is an error already."""
+    try:
+        with written():
+            sys.stdout.flush()
+    except NBContainersError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries once more, with a traceback
+        if not code:
+            tell(error, Console())
+        return code or 1
+    return code
+
+
 def main() -> None:
     """The program: 130 after an interrupt, quiet when a pipe is closed."""
     try:
-        code = run(sys.argv[1:])
-        sys.stdout.flush()
+        code = _end(run(sys.argv[1:]))
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
     except BrokenPipeError:

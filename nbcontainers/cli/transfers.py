@@ -108,7 +108,7 @@ def state(row: Row, *, pushing: bool = False) -> str:
         case "mounted":
             return f"{WORDS[row.phase]} {row.detail}"
         case "retrying":
-            return f"{WORDS[row.phase]} {row.detail} seconds"
+            return f"{WORDS[row.phase]} {row.detail} second{'s' * (row.detail != '1')}"
         case _:
             return WORDS[row.phase]
 

@@ -379,6 +379,7 @@ def network(word: str) -> Literal["default", "host", "none"]:
 def platform(word: str) -> Platform | None:
     """What ``--platform`` means; None for this host's."""
     from ..build.stages import read_platform
+    from ..oci import platforms
     from ..oci.descriptor import Platform
 
     if not word:
@@ -386,7 +387,7 @@ def platform(word: str) -> Platform | None:
     try:
         return read_platform(word, Platform.host())
     except ValueError:
-        raise NBContainersError(f"not a platform: {word!r}", hint="a platform reads linux/arm64") from None
+        raise platforms.unreadable(word) from None
 
 
 def shm_size(value: int | str) -> int:

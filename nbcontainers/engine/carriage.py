@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import posixpath
 import time
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from ..errors import Conflict, NotFound
+from ..errors import Conflict, HostError, NotFound
 from ..oci.runtime import Mount
 from ..results import ContainerState
 from ..store import carrying
@@ -97,10 +98,23 @@ def fetch(tree: Tree, path: str, target: str | os.PathLike[str] | IO[bytes], *, 
     except OSError as error:
         raise NotFound(f"no such folder: {folder}") from error
     try:
-        with ends.piped(lambda out: tree.out(path, name, out, follow=follow)) as stream:
+        with ends.piped(lambda out: tree.out(path, name, out, follow=follow)) as stream, _allowed(target):
             carrying.place(root, ".", stream, owners=owners)
     finally:
         os.close(root)
+
+
+@contextlib.contextmanager
+def _allowed(target: str) -> Iterator[None]:
+    """Say what this host did not let be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise HostError(
+            f"cannot write {target}: {error.strerror}", hint="is there room, and may you write there?"
+        ) from error
 
 
 def bring(tree: Tree, source: str | os.PathLike[str] | IO[bytes], path: str, *, follow: bool, owners: bool) -> None:

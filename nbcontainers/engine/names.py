@@ -83,13 +83,13 @@ class ContainerNames:
             NotFound: there is none; the hint names the nearest.
             Conflict: the beginning is that of several.
         """
-        known = self.ids()
-        if word in known:
-            return word
         named = {}
         for name in os.listdir(self._names):
             with contextlib.suppress(FileNotFoundError):  # released meanwhile
                 named[name] = os.readlink(self._names / name)
+        known = self.ids()  # after the links, for a container is there before its name
+        if word in known:
+            return word
         if holder := _beginning_with(named.get(word, ""), known):
             return holder
         matching = [container for container in known if word and container.startswith(word)]

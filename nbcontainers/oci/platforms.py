@@ -51,10 +51,17 @@ def parse(text: str) -> Platform:
     if len(parts) == 1 and parts[0] not in _SYSTEMS:
         parts = ["linux", *parts]
     if not 2 <= len(parts) <= 3 or not all(part and part.replace("_", "").replace("-", "").isalnum() for part in parts):
-        raise NBContainersError(
-            f"not a platform: {text!r}", hint="write OS/ARCHITECTURE[/VARIANT]: linux/amd64, linux/arm64, linux/arm/v7"
-        )
+        raise unreadable(text)
     return normal(Platform(os=parts[0], architecture=parts[1], variant=parts[2] if len(parts) == 3 else ""))
+
+
+def unreadable(text: str) -> NBContainersError:
+    """The error of a word that is no platform; buildx takes several with commas, where one is meant here."""
+    hint = "write OS/ARCHITECTURE[/VARIANT]: linux/amd64, linux/arm64, linux/arm/v7"
+    if "," in text:
+        hint = "name one platform at a time, with a tag for each"
+        return NBContainersError(f"several platforms where one is wanted: {text!r:.200}", hint=hint)
+    return NBContainersError(f"not a platform: {text!r:.200}", hint=hint)
 
 
 def usable(platform: Platform) -> tuple[Platform, ...]:

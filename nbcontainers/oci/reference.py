@@ -70,6 +70,8 @@ class Reference:
             hint = "a repository is in lower case: letters, digits, and single '.', '_' or '-' between them"
             if repository.lower() != repository and _REPOSITORY.fullmatch(repository.lower()):
                 hint = f"a repository is in lower case: {text.lower()!r}"
+            elif len(repository) > 255:
+                hint = f"a repository has 255 characters at most, and this has {len(repository)}"
             raise InvalidReference(f"invalid image name {text!r}", hint=hint)
         return cls(registry, repository, tag or ("" if digest else "latest"), digest)
 

@@ -18,6 +18,7 @@ from .content import Content
 from .metadata import Metadata, Row
 from .tags import Tags
 
+_TAG = re.compile(r":[^/:]*$")
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
 
 
@@ -79,7 +80,9 @@ class Catalogue:
 
     def _suggest(self, name: str) -> str:
         known = {tag.reference.familiar.removesuffix(":latest") for tag in self.tags}
-        close = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.6)
+        repository = _TAG.sub("", name.partition("@")[0])
+        beside = sorted(word for word in known if _TAG.sub("", word) == repository)  # other tags of it
+        close = list(dict.fromkeys((*difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.6), *beside)))[:3]
         if close:
             return "did you mean " + " or ".join(close) + "?"
         return (

@@ -7,7 +7,7 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..errors import HostError
@@ -107,6 +107,29 @@ def saying_when_full(path: Path | str) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise full(path) from error
+
+
+def emitter(descriptor: int) -> Callable[[memoryview], None]:
+    """What writes blocks to a descriptor of the caller's: where that is full the error is not one of the store.
+
+    Raises:
+        HostError: there is no space left where the descriptor leads.
+
+    """
+
+    def emit(block: memoryview) -> None:
+        rest = block
+        while rest:
+            try:
+                rest = rest[os.write(descriptor, rest) :]
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise HostError(
+                    "no space left where the archive goes to", hint="free some there, or name another place"
+                ) from error
+
+    return emit
 
 
 def full(path: Path | str) -> HostError:

@@ -12,6 +12,7 @@ from ..linux import recorded
 from ..oci.descriptor import Digest
 from . import attributes, carrying, copying, layers, lookups, stubs, tar, unarchive, unpacked
 from .attributes import Attributes, Owners
+from .durable import emitter
 from .merged import FOLDER, Merged
 from .picking import Picking, Rule
 from .work import Work
@@ -137,13 +138,7 @@ def lookup(work: Work, rootfs: list[dict[str, Any]], word: str) -> tuple[int, in
 
 def export(work: Work, rootfs: list[dict[str, Any]], descriptor: int) -> None:
     """See ``Worker.export``."""
-
-    def emit(block: memoryview) -> None:
-        rest = block
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-
-    writer = tar.Writer(emit)
+    writer = tar.Writer(emitter(descriptor))
     layers.export(work.view(rootfs), writer)
     writer.close()
 
@@ -162,13 +157,7 @@ def carry_out(
     work: Work, rootfs: list[dict[str, Any]], path: str, name: str, follow: bool, out: int, *root: int
 ) -> None:
     """See ``Worker.carry_out``."""
-
-    def emit(block: memoryview) -> None:
-        rest = block
-        while rest:
-            rest = rest[os.write(out, rest) :]
-
-    carrying.pack(_tree(work, rootfs, root), path, name, emit, follow=follow, look=attributes.read)
+    carrying.pack(_tree(work, rootfs, root), path, name, emitter(out), follow=follow, look=attributes.read)
 
 
 def carry_in(work: Work, rootfs: list[dict[str, Any]], folder: str, owners: bool, source: int, *root: int) -> None:

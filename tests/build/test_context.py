@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,6 +161,43 @@ def test_an_unchanged_file_is_not_read_again(root: Path, tmp_path: Path, monkeyp
     path.write_text("ONE" + path.read_text()[3:])
     os.utime(path, ns=(stamps, stamps))
     assert digest(root, "src", digests=kept) != first
+
+
+def test_only_what_changed_is_read(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of a folder and the whole of it share what is kept; what is new, other or just written is read, and nothing else."""
+    kept, read = tmp_path / "kept", list[str]()
+    really = hashlib.file_digest
+
+    def reading(file: Any, name: str) -> Any:
+        read.append(Path(file.name).name)
+        return really(file, name)
+
+    def build() -> list[str]:
+        """What was read; each digest is what nothing kept gives."""
+        context, fresh = Context.open(root, digests=kept), Context.open(root)
+        wanted = [(".", ()), ("src", ("two.py",)), ("a.txt", ()), ("src", ("one.py", "deep")), ("src", ())]
+        read.clear()
+        found = [context.select(source, exclude) for source, exclude in wanted]
+        context.save()
+        told = sorted(set(read))
+        assert found == [fresh.select(source, exclude) for source, exclude in wanted]
+        return told
+
+    monkeypatch.setattr("hashlib.file_digest", reading)
+    time.sleep(0.06)
+    assert build() == ["Dockerfile", "a.txt", "b.txt", "c.md", "one.py", "three.py", "two.py"]
+    assert build() == []
+    (root / "src/two.py").unlink()
+    (root / "src/new.py").write_text("new")
+    os.utime(root / "src/new.py", (1, 1))  # its inode's time is that of now
+    assert build() == ["new.py"]
+    time.sleep(0.06)
+    assert build() in (["new.py"], [])  # a slow machine had settled before
+    assert build() == []
+    (root / "src/new.py").chmod(0o600)
+    time.sleep(0.06)
+    assert build() == ["new.py"]
+    assert build() == []
 
 
 def test_torn_rows_are_rows_that_are_not_there(root: Path, tmp_path: Path) -> None:

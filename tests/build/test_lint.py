@@ -116,3 +116,58 @@ def test_empty_lines_of_one_instruction_are_one_finding() -> None:
     (finding,) = linted("FROM scratch\nRUN a \\\n\n  b \\\n\n  c\n").findings
     assert (finding.rule, finding.range.line) == ("NoEmptyContinuation", 3)
     assert finding.message == "empty lines inside an instruction: 3, 5"
+
+
+def rules(text: str) -> list[tuple[str, int]]:
+    return [(finding.rule, finding.range.line) for finding in linted(text).findings]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("# check=skip=FromAsCasing, StageNameCasing\n", ["StageNameCasing"]),  # a space ends the value
+        ("# check = skip=FromAsCasing // why\n", ["StageNameCasing"]),
+        ("#!/usr/bin/env docker\n# check=skip=all\n", []),
+        ("#!/x\n# escape=`\n# check=skip=all\n", []),
+        ("# words\n# check=skip=all\n", ["FromAsCasing", "StageNameCasing"]),
+        ("# other=1\n# check=skip=all\n", ["FromAsCasing", "StageNameCasing"]),
+    ],
+)
+def test_the_directive_stands_at_the_top_and_ends_with_a_space(text: str, found: list[str]) -> None:
+    """As in BuildKit: it may follow a line that names an interpreter, and nothing else but directives."""
+    assert [rule for rule, _ in rules(text + "FROM debian as A\n")] == found
+
+
+@pytest.mark.parametrize(
+    ("comment", "instruction", "is_found"),
+    [
+        ("# base is it", "FROM debian AS base", False),
+        ("# Base is it", "FROM debian AS base", True),
+        ("# other words\n# base is it", "FROM debian AS base", False),
+        ("# base is it\n# other words", "FROM debian AS base", True),
+        ("# other words\n#", "FROM debian AS base", False),
+        ("# other words", "FROM debian", False),
+        ("# b is it", "ARG a=1 b=2", False),
+        ("# c is it", "ARG a=1 b=2", True),
+    ],
+)
+def test_the_last_line_of_a_comment_describes_what_is_below(comment: str, instruction: str, is_found: bool) -> None:
+    """It begins with the name of the stage, or of one of the arguments."""
+    text = f"# check=experimental=all\n\n{comment}\n{instruction}\nFROM debian\n"
+    assert [rule for rule, _ in rules(text)] == ["InvalidDefinitionDescription"] * is_found
+
+
+def test_a_platform_that_comes_to_the_targets_is_needless() -> None:
+    """However the variable is written; another variable may come to it by chance."""
+    for word in ("${TARGETPLATFORM}", '"$TARGETPLATFORM"', "${TARGETPLATFORM:-linux/amd64}"):
+        assert rules(f"FROM --platform={word} debian\n") == [("RedundantTargetPlatform", 1)]
+    for word in ("linux/$TARGETARCH", "${TARGETPLATFORM}$TARGETVARIANT", "$BUILDPLATFORM"):
+        assert rules(f"FROM --platform={word} debian\n") == []
+
+
+def test_every_from_is_read() -> None:
+    """Also that of a stage that nobody needs."""
+    for line, told in (("FROM $NOTHING AS y", "is empty"), ("FROM --platform=a/b/c/d debian AS y", "the platform")):
+        with pytest.raises(DockerfileError, match=told) as caught:
+            plan(f"FROM debian AS x\n{line}\nFROM x\n", resolve=image)
+        assert caught.value.lines == (2, 2)

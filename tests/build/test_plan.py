@@ -116,7 +116,7 @@ def test_stage_names_do_not_care_for_case() -> None:
         planned("FROM scratch AS Base\nFROM BASE\n")
 
 
-@pytest.mark.parametrize("word", ["foo", "/amd64", "linux//v7", "a/b/c/d"])
+@pytest.mark.parametrize("word", ["foo", "/amd64", "linux//v7", "a/b/c/d", "linux/amd64,linux/arm64"])
 def test_a_platform_is_a_known_one(word: str) -> None:
     """A single word is an operating system or an architecture."""
     with pytest.raises(DockerfileError, match=f"line 1: FROM has the platform '{word}'"):

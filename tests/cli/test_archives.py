@@ -36,6 +36,24 @@ def test_archives_go_through_standard_streams(engine: Engine) -> None:
     assert identifier in said(engine, "images -q --no-trunc")
 
 
+def test_what_is_full_is_named_and_not_the_store(engine: Engine, tmp_path: Path) -> None:
+    """Where standard output leads to a full disk that is told, once, with a code that is not 0; whatever the verb."""
+    tag(engine, 1, "a")
+    engine.create("a", "sh", name="one")
+    environ = {**os.environ, "NBCONTAINERS_ROOT": str(engine.store.root)}
+    for words in ("save a", "export one", "cp one:/ -", "inspect a", "images", "images --help"):
+        command = [sys.executable, "-m", "nbcontainers", *words.split()]
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environ, check=False)
+        assert done.returncode == 1, words
+        first, second = done.stderr.splitlines()
+        assert first in (
+            "error: cannot write standard output: No space left on device",
+            "error: no space left where the archive goes to",
+        ), words
+        assert second.startswith("hint: "), words
+
+
 def test_history_has_dockers_columns(engine: Engine, tmp_path: Path) -> None:
     """The newest line first; quiet prints IDs, and machines get whole sizes and times."""
     identifier = tag(engine, 1, "a")

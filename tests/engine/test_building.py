@@ -151,6 +151,8 @@ RUN --mount=type=secret,id=one --mount=type=secret,id=two cat /run/secrets/one /
         ({"ulimits": ["files=1"]}, "not a limit"),
         ({"network": "bridge7"}, "unknown network"),
         ({"platform": "a/b/c/d"}, "not a platform"),
+        ({"platform": "linux/amd64 linux/arm64"}, "not a platform"),
+        ({"platform": "linux/amd64,linux/arm64"}, "several platforms where one is wanted"),
         ({"shm_size": "many"}, "not a size"),
         ({"sceret": []}, "unknown option"),
         ({"ssh": ["default=/no/such/key"]}, "no ssh agent or key"),

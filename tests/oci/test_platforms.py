@@ -46,6 +46,13 @@ def test_what_is_no_platform_is_an_error(text: str) -> None:
         platforms.parse(text)
 
 
+def test_several_platforms_are_told_to_come_one_at_a_time() -> None:
+    """As buildx writes them; nothing here takes more than one."""
+    with pytest.raises(NBContainersError, match="several platforms where one is wanted") as caught:
+        platforms.parse("linux/amd64,linux/arm64")
+    assert "one platform at a time" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("host", "there", "taken"),
     [

@@ -85,6 +85,7 @@ def test_an_image_needs_all_its_parts(store: Store) -> None:
         ("pyton", "did you mean python"),
         ("python:3.21", "did you mean python:3.12"),
         ("pythn:3.12", "python:3.12"),
+        ("python:none", "python:3.12"),
         ("qqqq", "nbcontainers images"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...errors import IntegrityError
-from ...events import Event, Observer, Transfer, TransferFinished, TransferStarted
+from ...events import Observer, Transfer, TransferFinished, TransferStarted
 from ...oci import platforms
 from ...oci.descriptor import MANIFEST, Descriptor, Digest, Platform
 from ...oci.image import Index, Manifest, to_bytes
@@ -77,7 +77,9 @@ def put(
 
         def move(blob: Descriptor, tell: Tell) -> None:
             quiet = blob.digest == described.digest
-            upload.blob(repository, store.content, blob, (), blob.digest, _nothing if quiet else tell)
+            upload.blob(
+                repository, store.content, blob, (), blob.digest, repository.only_waits(tell) if quiet else tell
+            )
 
         blobs = (*layers, described)
         connections = repository.registry.connections
@@ -88,7 +90,3 @@ def put(
     digest = Digest.of(value)
     on_event(TransferFinished(name=reference.familiar, direction="push", digest=digest, size=len(value)))
     return digest
-
-
-def _nothing(event: Event) -> None:
-    """The configuration is too small to be told of."""

@@ -21,6 +21,7 @@ CLIENT = "nbcontainers"
 _SHORTEST = 60.0  # seconds that a token holds where its server does not say
 _MARGIN = 10.0
 Scopes = frozenset[str]
+Waiting = Callable[[float], object]  # is told of each wait before a new try, in seconds
 
 
 def pull(repository: str) -> Scopes:
@@ -59,7 +60,7 @@ class Authorizer:
         self,
         host: str,
         find: Callable[[], Credential | None],
-        ask: Callable[[TokenRequest], bytes],
+        ask: Callable[[TokenRequest, Waiting], bytes],
         *,
         offline: bool = False,
     ) -> None:
@@ -77,7 +78,7 @@ class Authorizer:
         """What is kept for this place."""
         return self._find()
 
-    def header(self, scopes: Scopes) -> str:
+    def header(self, scopes: Scopes, waiting: Waiting) -> str:
         """The value of the Authorization header for a request, empty where none is wanted as far as is known."""
         with self._lock:
             challenge = self._challenge
@@ -88,7 +89,7 @@ class Authorizer:
             wanted = scopes or frozenset(challenge.parameters.get("scope", "").split())
             token = self._tokens.get(wanted)
             if token is None or token.until < time.monotonic():
-                token = self._tokens[wanted] = self._fetch(challenge, wanted)
+                token = self._tokens[wanted] = self._fetch(challenge, wanted, waiting)
             return f"Bearer {token.text}"
 
     def learn(self, challenges: Iterable[Challenge], refused: str) -> bool:
@@ -114,7 +115,7 @@ class Authorizer:
             f"{self._host} wants to be shown {schemes}", status=401, hint="basic and bearer authentication are known"
         )
 
-    def _fetch(self, challenge: Challenge, scopes: Scopes) -> _Token:
+    def _fetch(self, challenge: Challenge, scopes: Scopes, waiting: Waiting) -> _Token:
         """Get a token from the server that the registry names, for what is to be done."""
         realm, service = challenge.parameters["realm"], challenge.parameters.get("service", "")
         credential = self.credential
@@ -136,7 +137,7 @@ class Authorizer:
                 if self._offline:
                     query += [("offline_token", "true"), ("client_id", CLIENT)]
             request = TokenRequest(realm, query=tuple(query), authorization=credential.basic if credential else "")
-        answer = _object(self._ask(request), self._host)
+        answer = _object(self._ask(request, waiting), self._host)
         text = answer.get("token") or answer.get("access_token")
         if not isinstance(text, str) or not text.isascii() or not text.isprintable():
             raise RegistryError(f"the token server of {self._host} gave no token", hint="log in again")

@@ -26,7 +26,9 @@ DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 _DOCKER_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _IDENTITY = "<token>"  # as helpers say that the secret is an identity token
-_PATIENCE = 30.0  # seconds for a credential helper
+_NOTHING = "credentials not found"  # as all helpers begin to say that they have nothing
+
+patience = 30.0  # seconds for a credential helper
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,8 @@ class Credentials:
         """
         for path in self._files:
             data = _load(path)
-            helper = _table(data, "credHelpers").get(registry) or data.get("credsStore")
-            if helper and (found := self._ask(str(helper), registry)):
+            helper = _helper(data, registry)
+            if helper and (found := self._ask(helper, registry)):
                 return found
             if found := _decoded(path, _table(data, "auths"), registry, repository):
                 return found
@@ -80,7 +82,7 @@ class Credentials:
             try:
                 answer = _run(helper, "get", key)
             except NBContainersError as error:
-                if "not found" not in error.message:
+                if _NOTHING not in error.message:
                     self._warn(error.message, error.hint)
                     return None
                 continue
@@ -101,7 +103,7 @@ class Credentials:
 
         """
         with self._editing() as data:
-            helper = _table(data, "credHelpers").get(registry) or data.get("credsStore")
+            helper = _helper(data, registry)
             token = credential.identity_token
             auths = data.setdefault("auths", {})
             if helper:
@@ -110,7 +112,7 @@ class Credentials:
                     "Username": _IDENTITY if token else credential.username,
                     "Secret": token or credential.password,
                 }
-                _run(str(helper), "store", json.dumps(said))
+                _run(helper, "store", json.dumps(said))
                 auths[_key(registry)] = {}
                 return f"docker-credential-{helper}"
             pair = f"{credential.username}:{'' if token else credential.password}"
@@ -119,19 +121,22 @@ class Credentials:
             return str(self.path)
 
     def forget(self, registry: str) -> bool:
-        """Remove what ``keep`` kept, and say whether there was anything; Podman's own files are let be."""
+        """Remove what ``keep`` kept, and say whether there was anything; Podman's own files are let be.
+
+        Raises:
+            NBContainersError: the helper cannot remove it, so that it is still kept.
+
+        """
         if not self.path.exists():
             return False
         with self._editing() as data:
-            helper = _table(data, "credHelpers").get(registry) or data.get("credsStore")
-            if helper:
-                with contextlib.suppress(NBContainersError):  # it knows nothing of this registry
-                    _run(str(helper), "erase", _key(registry))
             auths = _table(data, "auths")
             known = [key for key in auths if _normal(key) in {_normal(name) for name in _keys(registry)}]
+            helper = _helper(data, registry)
+            erased = bool(helper) and _erase(helper, _key(registry))
             for key in known:
                 del auths[key]
-            return bool(known)
+            return erased or bool(known)
 
     @contextlib.contextmanager
     def _editing(self) -> Iterator[dict[str, Any]]:
@@ -170,6 +175,27 @@ def _load(path: Path) -> dict[str, Any]:
 def _table(data: dict[str, Any], key: str) -> dict[str, Any]:
     value = data.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def _helper(data: dict[str, Any], registry: str) -> str:
+    """Which helper keeps the credential of a registry; an empty word for one registry means the file, whatever ``credsStore`` says."""
+    single = _table(data, "credHelpers")
+    named = next((single[key] for key in (registry, *_keys(registry)) if key in single), data.get("credsStore"))
+    return str(named or "")
+
+
+def _erase(helper: str, key: str) -> bool:
+    """Let a helper forget a secret; false if it has none, which each says in other words: so it is asked."""
+    try:
+        _run(helper, "erase", key)
+    except NBContainersError:
+        try:
+            _run(helper, "get", key)
+        except NBContainersError as error:
+            if _NOTHING in error.message:
+                return False
+        raise
+    return True
 
 
 def _decoded(path: Path, auths: dict[str, Any], registry: str, repository: str) -> Credential | None:
@@ -228,7 +254,13 @@ def _run(helper: str, action: str, text: str) -> str:
         raise NBContainersError(f"{helper!r} cannot name a credential helper", hint="see credsStore in config.json")
     try:
         done = subprocess.run(
-            [program, action], input=text, capture_output=True, text=True, check=False, timeout=_PATIENCE
+            [program, action],
+            input=text,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=patience,
         )
     except OSError as error:
         raise NBContainersError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,7 @@ def _receive(repository: Repository, place: int, wanted: Descriptor, ingest: Ing
     """Read until the announced size is reached, over as many connections as it takes."""
 
     def waiting(seconds: float) -> None:
-        tell(Transfer(layer=wanted.digest, phase="retrying", detail=f"{seconds:.0f}"))
+        tell(Transfer(layer=wanted.digest, phase="retrying", detail=f"{math.ceil(seconds)}"))
 
     failures = 0
     while True:

@@ -90,7 +90,7 @@ def _bring(
     with store.lease():
         found = _find(repository, reference, platform)
         on_event(TransferStarted(name=reference.familiar, direction="pull"))
-        image = _documents(store, repository, found, new)
+        image = _documents(store, repository, found, new, on_event)
         if found.index is None:  # else that has said which platform it is for
             _check_platform(image, platform, on_event)
         known = _stands_for(store, reference)
@@ -119,7 +119,7 @@ def _find(repository: Repository, reference: Reference, platform: Platform | Non
     return _Found(manifest, top)
 
 
-def _documents(store: Store, repository: Repository, found: _Found, new: set[str]) -> Image:
+def _documents(store: Store, repository: Repository, found: _Found, new: set[str], on_event: Observer) -> Image:
     """The image of a manifest, once its configuration is here; it may still lack its layers."""
     manifest = found.manifest.value
     assert not isinstance(manifest, Index)
@@ -142,7 +142,7 @@ def _documents(store: Store, repository: Repository, found: _Found, new: set[str
             _keep(store, document)
     store.content.leases.protect(config.digest)
     if not _is_whole(store, config):
-        download.blob(repository, store.content, config, lambda event: None)
+        download.blob(repository, store.content, config, repository.only_waits(on_event))
     return store.images.open(found.manifest.descriptor)
 
 

@@ -103,7 +103,7 @@ def _blobs(
         sources = [name for name in origins.of(blob.digest, reference.registry) if name != repository.name]
         quiet = blob.digest not in layers
         name: Digest = shown.get(blob.digest, blob.digest)
-        upload.blob(repository, store.content, blob, sources, name, (lambda event: None) if quiet else tell)
+        upload.blob(repository, store.content, blob, sources, name, repository.only_waits(tell) if quiet else tell)
 
     blobs = (*parts.layers, *parts.configs)
     connections = repository.registry.connections

@@ -9,6 +9,7 @@ import datetime
 import email.utils
 import json
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ...errors import RegistryError
@@ -53,7 +54,7 @@ def refusal(response: httpx.Response, host: str, what: str) -> RegistryError:
     status = response.status_code
     told = f": {said}" if said else f" (HTTP {status})"
     if status == 429 or "TOOMANYREQUESTS" in codes:
-        return _limited(response, host, told)
+        return _limited(response, host, told, codes)
     if status == 404 or {"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN"} & codes:
         return RegistryError(f"{host} has no {what}{told}", status=404, hint="see that the name and the tag are right")
     is_upload = what.startswith("upload")
@@ -65,19 +66,22 @@ def refusal(response: httpx.Response, host: str, what: str) -> RegistryError:
         )
     hint = "try again later" if status >= 500 else ""
     verb = "take" if is_upload else "give"
-    return RegistryError(f"{host} does not {verb} the {what}{told}", status=status, hint=hint)
+    return RegistryError(f"{host} does not {verb} the {what}{told}", status=status, hint=hint, wait=wait(response))
 
 
 def _login(host: str) -> str:
     return "nbcontainers login" if host.endswith("docker.io") else f"nbcontainers login {host}"
 
 
-def _limited(response: httpx.Response, host: str, told: str) -> RegistryError:
-    """Too many requests. Docker Hub says in ``ratelimit-limit: 100;w=21600`` how many in how many seconds."""
+def _limited(response: httpx.Response, host: str, told: str, codes: Collection[str]) -> RegistryError:
+    """Too many requests. Docker Hub says in ``ratelimit-limit: 100;w=21600`` how many pulls in how many seconds.
+
+    Without that and without a code it means requests of any kind that came too fast, which no account helps against.
+    """
     allowed = re.match(r"(\d+)(?:;w=(\d+))?", response.headers.get("ratelimit-limit", ""))
     asked = wait(response)
     when = f"in {duration(asked)}" if asked else "later"
-    if host.endswith("docker.io"):
+    if host.endswith("docker.io") and (allowed or "TOOMANYREQUESTS" in codes):
         share = "the number of pulls that Docker Hub allows is used up"
         if allowed:
             hours = f" in {duration(float(allowed[2]))}" if allowed[2] else ""
@@ -86,8 +90,14 @@ def _limited(response: httpx.Response, host: str, told: str) -> RegistryError:
             share,
             status=429,
             hint=f"log in with 'nbcontainers login' (accounts get more), use a mirror, or try again {when}",
+            wait=asked,
         )
-    return RegistryError(f"{host} has had too many requests{told}", status=429, hint=f"try again {when}")
+    return RegistryError(f"{host} has had too many requests{told}", status=429, hint=f"try again {when}", wait=asked)
+
+
+def busy(host: str, seconds: float) -> str:
+    """Why nothing comes: a registry that is busy may ask for minutes."""
+    return f"{host} cannot answer now: trying again in {duration(seconds)}"
 
 
 def duration(seconds: float) -> str:

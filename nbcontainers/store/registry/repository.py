@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from ...errors import IntegrityError, RegistryError
+from ...events import Event, Transfer, Warned
 from ...oci.descriptor import INDEX, Descriptor, Digest
 from ...oci.image import Index, parse
 from . import authentication as scope
 from . import session as http
+from .authentication import Waiting
 from .documents import ACCEPTED, LIMIT, Document
 from .documents import read as understand
-from .refusals import duration
+from .parallel import Tell
+from .refusals import busy
 from .session import Session
 
 if TYPE_CHECKING:
@@ -66,14 +69,23 @@ class Repository:
                 raise
             raise RegistryError(f"{error.message}; of its mirrors, {'; '.join(refused)}", hint=error.hint) from error
 
-    def _waiting(self, session: Session) -> Callable[[float], None]:
-        """Tells who waits for a document why nothing comes: a registry that is busy may ask for minutes."""
+    def _waiting(self, session: Session) -> Waiting:
+        """Tells who waits for a document why nothing comes."""
 
         def tell(seconds: float) -> None:
             if seconds >= 1:
-                self._told(f"{session.endpoint.host} cannot answer now: trying again in {duration(seconds)}")
+                self._told(busy(session.endpoint.host, seconds))
 
         return tell
+
+    def only_waits(self, tell: Tell) -> Tell:
+        """For a blob that is too small to be shown: of all that happens to it, only that it has to wait."""
+
+        def pass_on(event: Event) -> None:
+            if isinstance(event, Transfer) and event.phase == "retrying" and float(event.detail) >= 1:
+                tell(Warned(message=busy(self.registry.endpoint.host, float(event.detail))))
+
+        return pass_on
 
     def failed(self, place: int, error: RegistryError) -> None:
         """A place that gives no answer at all is not asked again: each time would cost the whole patience."""
@@ -104,17 +116,17 @@ class Repository:
             expected = Digest(reference) if ":" in reference else Digest(announced) if announced else None
             return understand(data, response.headers.get("content-type", ""), expected)
 
-    def has(self, digest: Digest) -> bool:
+    def has(self, digest: Digest, waiting: Waiting) -> bool:
         """True if the registry itself has a blob in this repository."""
         session = self.registry
         path, what = self.path(session, f"blobs/{digest}"), f"blob {digest} of {self.name}"
-        with session.answer("HEAD", path, what, scopes=scope.push(self.name), accept=(200, 404)) as response:
+        with session.answer(
+            "HEAD", path, what, scopes=scope.push(self.name), accept=(200, 404), waiting=waiting
+        ) as response:
             return response.status_code == 200
 
     @contextlib.contextmanager
-    def blob(
-        self, place: int, digest: Digest, offset: int, waiting: Callable[[float], object]
-    ) -> Iterator[httpx.Response]:
+    def blob(self, place: int, digest: Digest, offset: int, waiting: Waiting) -> Iterator[httpx.Response]:
         """The bytes of a blob from an offset on, from one of the places; an answer with 200 begins at its beginning all the same."""
         session = self._sessions[place]
         headers = {"Range": f"bytes={offset}-"} if offset else {}
@@ -212,14 +224,16 @@ class Repository:
                     hint="it has changed what it was given: do not rely on it",
                 )
 
-    def begin(self, digest: Digest, *, mount_from: str = "") -> str:
+    def begin(self, digest: Digest, waiting: Waiting, *, mount_from: str = "") -> str:
         """Begin an upload; the address to send to is returned, or nothing if the registry took the blob from elsewhere."""
         session = self.registry
         scopes = scope.push(self.name) | (scope.pull(mount_from) if mount_from else frozenset())
         query = "?" + urlencode({"mount": digest, "from": mount_from}) if mount_from else ""
         what = f"upload to {self.name}"
         path = self.path(session, f"blobs/uploads/{query}")
-        with session.answer("POST", path, what, scopes=scopes, body=lambda: b"", accept=(201, 202)) as response:
+        with session.answer(
+            "POST", path, what, scopes=scopes, body=lambda: b"", accept=(201, 202), waiting=waiting
+        ) as response:
             if response.status_code == 201:
                 return ""
             return _location(session, response)

@@ -18,11 +18,11 @@ import httpx
 
 from ...errors import HostError, RegistryError
 from . import certificates, challenges
-from .authentication import Authorizer, Scopes, TokenRequest
+from .authentication import Authorizer, Scopes, TokenRequest, Waiting
 from .connections import Connections
 from .credentials import Credential
 from .endpoints import Endpoint, is_loopback
-from .refusals import LONGEST_WAIT, passes, refusal, wait
+from .refusals import passes, refusal, wait
 
 TRIES = 5
 MOST_REDIRECTS = 5
@@ -114,7 +114,7 @@ class Session:
         body: Body | None = None,
         accept: Iterable[int] = (200,),
         tries: int = TRIES,
-        waiting: Callable[[float], object] = lambda seconds: None,
+        waiting: Waiting = lambda seconds: None,
     ) -> Iterator[httpx.Response]:
         """Ask, until there is an answer with one of the accepted states; its body is then still to be read.
 
@@ -138,7 +138,7 @@ class Session:
         attempt = shown = 0
         while True:
             try:
-                response, asked, header = self._request(method, self.url(path), scopes, given, body)
+                response, asked, header = self._request(method, self.url(path), scopes, given, body, waiting)
             except httpx.TransportError as error:
                 attempt += 1
                 absent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) and not self._answered
@@ -168,17 +168,17 @@ class Session:
                 told = wait(response)
             self._wait(pause(attempt - 1) if told is None else told, waiting)
 
-    def _wait(self, seconds: float, waiting: Callable[[float], object]) -> None:
+    def _wait(self, seconds: float, waiting: Waiting) -> None:
         waiting(seconds)
         self.connections.wait(seconds)
 
     def _request(
-        self, method: str, url: str, scopes: Scopes, headers: Mapping[str, str], body: Body | None
+        self, method: str, url: str, scopes: Scopes, headers: Mapping[str, str], body: Body | None, waiting: Waiting
     ) -> tuple[httpx.Response, bool, str]:
         """One request and its redirects: the answer, whether it is the endpoint's own, and the Authorization it was sent."""
         for _ in range(MOST_REDIRECTS + 1):
             own = _origin(url) == _origin(self.base)
-            header = self.authorizer.header(scopes) if own else ""
+            header = self.authorizer.header(scopes, waiting) if own else ""
             response = self._send(
                 method, url, headers={**headers, **({"Authorization": header} if header else {})}, body=body
             )
@@ -259,7 +259,7 @@ class Session:
                 f"the proxy of the environment cannot be used: {error}", hint="see HTTPS_PROXY, ALL_PROXY and NO_PROXY"
             ) from error
 
-    def _ask_for_token(self, request: TokenRequest) -> bytes:
+    def _ask_for_token(self, request: TokenRequest, waiting: Waiting) -> bytes:
         """Send a request to the token server that the registry named; it is trusted no less than the registry."""
         realm = urlsplit(request.realm)
         if realm.scheme != "https" and not (realm.scheme == "http" and urlsplit(self.base).scheme == "http"):
@@ -293,7 +293,7 @@ class Session:
                 if attempt >= TRIES or not passes(response, self.endpoint.host):
                     raise refusal(response, realm.netloc, what)
                 told = wait(response)
-            self.connections.wait(pause(attempt - 1) if told is None else min(told, LONGEST_WAIT))
+            self._wait(pause(attempt - 1) if told is None else told, waiting)
 
     def _unreachable(self, error: Exception, host: str = "") -> RegistryError:
         """Why there is no answer, and what can be done about it."""
@@ -310,7 +310,7 @@ class Session:
             )
         if _is_tls(error):
             return RegistryError(
-                f"{host} does not speak https: {reason}",
+                f"{host} does not speak https: {reason.partition('] ')[2] or reason}",
                 hint="for http, name it insecure: --insecure, or registries.toml",
             )
         return RegistryError(

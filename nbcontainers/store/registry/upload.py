@@ -6,6 +6,7 @@ Source: OCI distribution spec 1.1, "Pushing Blobs".
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
@@ -15,8 +16,10 @@ from ...errors import IntegrityError, RegistryError
 from ...events import Transfer
 from ...oci.descriptor import Descriptor, Digest
 from ..content import Content
+from .authentication import Waiting
 from .download import PACE
 from .parallel import Tell
+from .refusals import LONGEST_WAIT
 from .repository import Repository
 from .session import TRIES, pause
 
@@ -44,13 +47,14 @@ def blob(
         RegistryError: the registry does not take it.
 
     """
-    if repository.has(wanted.digest):
+    waiting = _waiting(shown, tell)
+    if repository.has(wanted.digest, waiting):
         tell(Transfer(layer=shown, phase="exists", total=wanted.size))
         return
     url = ""
     for source in sources[:_MOST_MOUNTS]:
         try:
-            url = repository.begin(wanted.digest, mount_from=source)
+            url = repository.begin(wanted.digest, waiting, mount_from=source)
         except RegistryError as error:
             if error.status not in (401, 403, 404):
                 raise
@@ -80,13 +84,18 @@ def _verify(file: BinaryIO, wanted: Descriptor) -> None:
         )
 
 
+def _waiting(shown: Digest, tell: Tell) -> Waiting:
+    return lambda seconds: tell(Transfer(layer=shown, phase="retrying", detail=f"{math.ceil(seconds)}"))
+
+
 def _send(repository: Repository, file: BinaryIO, wanted: Descriptor, shown: Digest, tell: Tell, url: str) -> None:
     """Try until all is there: from the beginning, or where it goes in pieces from the last one that arrived."""
+    waiting = _waiting(shown, tell)
     offset = failures = 0
     pieces = wanted.size > CHUNK
     while True:
         try:
-            url = url or repository.begin(wanted.digest)
+            url = url or repository.begin(wanted.digest, waiting)
             while pieces and offset < wanted.size:
                 end = min(offset + CHUNK, wanted.size)
                 headers = {"Content-Range": f"{offset}-{end - 1}", **_headers(end - offset)}
@@ -103,10 +112,11 @@ def _send(repository: Repository, file: BinaryIO, wanted: Descriptor, shown: Dig
             if pieces and error.status in (400, 404, 405, 411, 413, 415, 416, 501) and failures == 1:
                 pieces, offset, url = False, 0, ""  # it wants the whole blob in one piece
                 continue
-            if failures >= TRIES or (error.status and error.status < 500 and error.status not in (404, 408, 416, 429)):
+            hopeless = bool(error.status) and error.status < 500 and error.status not in (404, 408, 416, 429)
+            seconds = pause(failures - 1) if error.wait is None else error.wait
+            if failures >= TRIES or hopeless or seconds > LONGEST_WAIT:
                 raise
-            seconds = pause(failures - 1)
-            tell(Transfer(layer=shown, phase="retrying", detail=f"{seconds:.0f}"))
+            waiting(seconds)
             repository.registry.connections.wait(seconds)
             url, offset = _resumed(repository, url, offset) if pieces else ("", 0)
 

@@ -15,6 +15,7 @@ from nbcontainers.engine import registries
 from nbcontainers.errors import NBContainersError, NotFound, RegistryError
 from nbcontainers.events import Event, Warned, ignore
 from nbcontainers.oci.reference import Reference
+from nbcontainers.store.registry import credentials as keeping
 from nbcontainers.store.registry.access import registry_name
 from nbcontainers.store.registry.credentials import DOCKER_HUB_KEY, Credential, Credentials
 from nbcontainers.store.store import Store
@@ -357,6 +358,66 @@ def test_a_login_goes_to_the_helper(home: Path, helper: Path) -> None:
     assert credentials.forget("r.example")
     assert helper.read_text().splitlines()[-1] == "erase r.example"
     assert json.loads(config.read_text())["auths"] == {}
+
+
+@pytest.mark.parametrize("key", ["docker.io", "index.docker.io", "https://index.docker.io/v1/"])
+def test_docker_hubs_helper_goes_by_all_its_names(home: Path, helper: Path, key: str) -> None:
+    """Docker's own address, and the name that people write."""
+    write(home / ".docker" / "config.json", {}, credHelpers={key: "test"})
+    assert Credentials(os.environ).find("docker.io") is None
+    assert "get https://index.docker.io/v1/" in helper.read_text().splitlines()
+
+
+def test_a_registry_can_be_taken_from_the_helper_of_all(home: Path, helper: Path) -> None:
+    """An empty word in credHelpers means the file."""
+    write(
+        home / ".docker" / "config.json",
+        {"known.example": entry("file")},
+        credsStore="test",
+        credHelpers={"known.example": ""},
+    )
+    assert Credentials(os.environ).find("known.example") == Credential("file", "secret")
+    assert not helper.exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("echo the keychain is locked >&2; exit 2", "says: the keychain is locked"),
+        ('printf "\\377\\376"; exit 1', "says: \ufffd\ufffd"),
+        ("kill -9 $$", "exit code -9"),
+    ],
+)
+def test_a_helper_that_keeps_what_it_is_to_forget_is_an_error(home: Path, helper: Path, body: str, said: str) -> None:
+    """No logout that leaves the secret there; a pull is told, and goes on without."""
+    config = home / ".docker" / "config.json"
+    write(config, {"r.example": {}}, credsStore="test")
+    (home / "bin" / "docker-credential-test").write_text(f"#!/bin/sh\n{body}\n")
+    told: list[str] = []
+    credentials = Credentials(os.environ, warn=lambda message, hint: told.append(message))
+    with pytest.raises(NBContainersError, match=said):
+        credentials.forget("r.example")
+    assert "r.example" in json.loads(config.read_text())["auths"]
+    assert credentials.find("r.example") is None
+    assert said in told[0]
+
+
+def test_a_helper_that_never_had_it_forgets_it_in_any_words(home: Path, helper: Path) -> None:
+    """Helpers agree on what get says of nothing, and not on what erase does."""
+    write(home / ".docker" / "config.json", {}, credsStore="test")
+    program = home / "bin" / "docker-credential-test"
+    program.write_text(HELPER.replace("  get*)", '  erase*) echo "no such item"; exit 1 ;;\n  get*)'))
+    assert not Credentials(os.environ).forget("r.example")
+
+
+def test_a_helper_that_does_not_answer_is_given_up(home: Path, helper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told of, and so is that nobody else is asked."""
+    monkeypatch.setattr(keeping, "patience", 0.5)
+    write(home / ".docker" / "config.json", {}, credsStore="test")
+    (home / "bin" / "docker-credential-test").write_text("#!/bin/sh\nexec sleep 1000\n")
+    told: list[str] = []
+    assert Credentials(os.environ, warn=lambda message, hint: told.append(message)).find("r.example") is None
+    assert told == ["the credential helper docker-credential-test does not answer"]
 
 
 def test_a_helper_that_is_not_there_is_a_warning(home: Path, store: Store) -> None:

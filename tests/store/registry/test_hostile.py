@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
@@ -9,11 +10,12 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
 from nbcontainers.engine import registries
@@ -21,9 +23,11 @@ from nbcontainers.errors import IntegrityError, NBContainersError, NotFound, Reg
 from nbcontainers.events import Event, Transfer, Warned, ignore
 from nbcontainers.oci.descriptor import DOCKER_MANIFEST, INDEX, MANIFEST, Digest
 from nbcontainers.oci.image import Image
+from nbcontainers.oci.reference import Reference
 from nbcontainers.store.registry import refusals
 from nbcontainers.store.registry.credentials import Credential, Credentials
 from nbcontainers.store.store import Store
+from tests.store.random_images import random_image
 from tests.store.registry.servers import Parts, Request, Server, described, encoded, index_of, serving
 from tests.waiting import PATIENCE_S, clock
 
@@ -380,13 +384,80 @@ def test_a_registry_that_wants_hours_is_not_waited_for(store: Store, liar: Serve
 
 def test_the_limit_of_docker_hub_is_told_in_plain_words() -> None:
     """How many, in how long, and what to do."""
-    import httpx
-
     response = httpx.Response(429, headers={"ratelimit-limit": "100;w=21600"}, content=b"{}")
     error = refusals.refusal(response, "registry-1.docker.io", "manifest of library/alpine:latest")
     assert str(error).startswith("Docker Hub allows 100 pulls in 6 hours")
     assert "nbcontainers login" in error.hint
     assert not refusals.passes(response, "registry-1.docker.io")
+
+
+def test_requests_that_come_too_fast_are_not_taken_for_pulls() -> None:
+    """Docker Hub's other limit has no code and no number of pulls: no account helps, a little time does."""
+    response = httpx.Response(429, headers={"retry-after": "37"}, content=b"Too Many Requests (HAP429)")
+    error = refusals.refusal(response, "registry-1.docker.io", "manifest of library/alpine:latest")
+    assert error.message == "registry-1.docker.io has had too many requests (HTTP 429)"
+    assert (error.hint, error.wait) == ("try again in 37 seconds", 37.0)
+    assert refusals.passes(response, "registry-1.docker.io")
+
+
+def test_who_waits_for_a_configuration_or_a_token_is_told(store: Store, liar: Server) -> None:
+    """They are not shown among the layers, and a registry may let one wait for minutes."""
+    parts = Parts.make(1)
+    name = parts.serve(liar)
+    path = f"/v2/liar/blobs/{Digest.of(encoded(parts.config))}"
+    guarded = {path: liar.routes[path], "/v2/liar/manifests/latest": liar.routes["/v2/liar/manifests/latest"]}
+    busy: list[str] = []
+
+    def once(place: str, honest: Callable[[Request], object]) -> Callable[[Request], object]:
+        def route(request: Request) -> None:
+            if place not in busy:
+                busy.append(place)
+                request.answer(429, Retry_After="1")
+            else:
+                honest(request)
+
+        return route
+
+    def want_token(request: Request) -> None:
+        if request.headers.get("Authorization") == "Bearer abc":
+            guarded["/v2/liar/manifests/latest"](request)
+        else:
+            request.answer(401, WWW_Authenticate=f'Bearer realm="http://{liar.host}/token"')
+
+    liar.routes[path] = once(path, guarded[path])
+    liar.routes["/v2/liar/manifests/latest"] = want_token
+    liar.routes["/token"] = once("/token", lambda request: request.answer(200, b'{"token": "abc"}'))
+    told: list[Event] = []
+    pull(store, name, told.append)
+    waits = [event.message for event in told if isinstance(event, Warned)]
+    assert waits == [f"{liar.host} cannot answer now: trying again in 1 second"] * 2
+    assert busy == ["/token", path]
+
+
+def test_an_upload_waits_as_long_as_it_is_asked_to(store: Store, liar: Server) -> None:
+    """Retry-After of any answer to a push; hours are no wait, but an error at once."""
+    image = random_image(store, 3, layers=1)
+    reference = Reference.parse(f"{liar.host}/liar:new")
+    store.images.tag(image, reference)
+    taken: list[float] = []
+    numbers = itertools.count()
+
+    def take(request: Request) -> None:
+        request.body()
+        first = next(numbers) == 0
+        taken.append(time.monotonic())
+        request.answer(429 if first else 201, Retry_After="1")
+
+    liar.routes["/v2/liar/blobs/uploads/"] = lambda request: request.answer(202, Location="/upload")
+    liar.routes["/upload"] = take
+    liar.routes["/v2/liar/manifests/new"] = lambda request: (request.body(), request.answer(201))
+    registries.push(store, (reference,), insecure=False, on_event=ignore)
+    assert len(taken) == 3
+    assert taken[-1] - taken[0] >= 0.9
+    liar.routes["/upload"] = lambda request: (request.body(), request.answer(429, Retry_After="7200"))
+    with pytest.raises(RegistryError) as caught:
+        registries.push(store, (reference,), insecure=False, on_event=ignore)
+    assert "in 2 hours" in caught.value.hint
 
 
 def test_a_server_in_trouble_is_tried_again(store: Store, liar: Server) -> None:

@@ -195,7 +195,7 @@ def upload_raw(registry: Registry, name: str, documents: dict[str, tuple[bytes, 
     session = Session(of(registry.host), lambda: None, environ=os.environ, connections=Connections())
     repository = Repository(name, [session])
     for blob in blobs:
-        place = repository.begin(Digest.of(blob))
+        place = repository.begin(Digest.of(blob), lambda seconds: None)
         repository.send("PUT", place, body=lambda blob=blob: blob, headers={}, query=f"digest={Digest.of(blob)}")
     for reference, (data, kind) in documents.items():
         repository.put_manifest(reference, data, kind)
