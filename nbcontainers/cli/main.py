@@ -28,10 +28,11 @@ def run(words: Sequence[str], *, engine: Engine | None = None, console: Console 
     try:
         try:
             chosen, values = parser.parse(words)
-            is_read = True
         except parser.HelpAsked as asked:
+            is_read = True
             console.print(asked.message)
             return 0
+        is_read = True
         return chosen.act(using, values, console)
     except parser.UsageError as error:
         tell(error, console)
