@@ -54,14 +54,28 @@ def ps(engine: Engine, values: Namespace, console: Console) -> int:
             console.print(container.id if values.no_trunc else container.id[:12])
         return 0
     items = []
+    is_sized = values.size or ".Size" in (values.format or "")
     for container in containers:
         row = ps_row(container.state, truncate=not values.no_trunc)
-        items.append({**row, "Size": _size(container)} if values.size else row)
+        if values.format not in (None, "", "table"):
+            row |= _attached(container, truncate=not values.no_trunc)
+        items.append({**row, "Size": _size(container)} if is_sized else row)
     columns = (*PS_COLUMNS, ("SIZE", "Size")) if values.size else PS_COLUMNS
     text = form.rows(items, values.format, columns)
     if text:
         console.print(text)
     return 0
+
+
+def _attached(container: Container, *, truncate: bool) -> dict[str, Any]:
+    """What is mounted in it and the networks that it is on, as Docker's fields have it."""
+    mounts = [entry for entry in container.asked.mounts if entry.kind != "tmpfs"]
+    names = [entry.source for entry in mounts]
+    return {
+        "Mounts": printable(",".join(f"{name[:14]}…" if truncate and len(name) > 15 else name for name in names)),
+        "LocalVolumes": sum(entry.kind == "volume" for entry in mounts),
+        "Networks": ",".join(container.networks),
+    }
 
 
 def _size(container: Container) -> str:

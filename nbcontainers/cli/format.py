@@ -53,7 +53,7 @@ def fields(row: Row, form: str) -> str:
                 )
                 raise NBContainersError(f"no field .{name} for the format {form!r}", hint=f"the fields are: {known}")
             found = found[name]
-        if match[1] or isinstance(found, Mapping | list | tuple):
+        if match[1] or found is None or isinstance(found, bool | Mapping | list | tuple):
             return json.dumps(found, default=str, ensure_ascii=False)
         return str(found)
 

@@ -10,6 +10,7 @@ from nbcontainers.cli import format as form
 from nbcontainers.errors import NBContainersError
 
 ROW = {"ID": "abc", "State": {"Pid": 7}, "Ports": ["80/tcp"]}
+WORDS = {"State": {"Running": True, "Paused": False}, "CapAdd": None}
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,11 @@ ROW = {"ID": "abc", "State": {"Pid": 7}, "Ports": ["80/tcp"]}
 def test_fields_follow_paths(template: str, text: str) -> None:
     """``{{.A.B}}`` walks into objects; what is no plain value is printed as JSON."""
     assert form.rows([ROW], template, []) == text
+
+
+def test_truth_is_written_as_docker_writes_it() -> None:
+    """Scripts compare ``{{.State.Running}}`` with ``true``; what has no value is ``null``."""
+    assert form.fields(WORDS, "{{.State.Running}} {{.State.Paused}} {{.CapAdd}}") == "true false null"
 
 
 @pytest.mark.parametrize("template", ["{{range .Ports}}x{{end}}", "plain", "{{.ID", "{{.ID}} {{if .X}}"])

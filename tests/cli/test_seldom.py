@@ -35,6 +35,18 @@ def test_the_last_ones_with_their_sizes(store: Path) -> None:
     nbc(store, "rm", "made0", "made1", "made2", code=0)
 
 
+def test_ps_tells_what_a_container_is_attached_to(store: Path, tmp_path: Path) -> None:
+    """Docker's fields Mounts, LocalVolumes, Networks and Size, where a format asks for them."""
+    mounts = ("-v", "kept:/v", "-v", f"{tmp_path}:/bound", "--tmpfs", "/t", "--network", "none")
+    nbc(store, "create", "--name", "tied", *mounts, "toolbox", "true", code=0)
+    form = "{{.Mounts}}|{{.LocalVolumes}}|{{.Networks}}|{{.Size}}"
+    whole = nbc(store, "ps", "-a", "--no-trunc", "--filter", "name=tied", "--format", form, code=0).stdout.strip()
+    assert re.fullmatch(rf"kept,{re.escape(str(tmp_path))}\|1\|none\|.+ \(virtual .+\)", whole), whole
+    short = nbc(store, "ps", "-a", "--filter", "name=tied", "--format", "{{.Mounts}}", code=0).stdout.strip()
+    assert short == f"kept,{str(tmp_path)[:14]}…"
+    nbc(store, "rm", "tied", code=0)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "out", "said"),
     [
