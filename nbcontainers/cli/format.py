@@ -35,27 +35,18 @@ def rows(items: Iterable[Row], form: str | None, columns: Sequence[tuple[str, st
     if form == "json":
         return "\n".join(json.dumps(dict(row), default=str, ensure_ascii=False) for row in items)
     assert form is not None
+    _require_template(form)  # also where there are no rows
     if form.startswith("table "):
         cells = form.removeprefix("table ").replace(r"\t", "\t").split("\t")
         known = {key: title for title, key in columns}
-        return table(
-            [_title(cell, known) for cell in cells], [[_filled(row, cell, form) for cell in cells] for row in items]
-        )
+        return table([_title(cell, known) for cell in cells], [[_filled(row, cell) for cell in cells] for row in items])
     return "\n".join(fields(row, form) for row in items)
 
 
 def fields(row: Row, form: str) -> str:
     """One row by a template of ``{{.Field}}``, ``{{.Field.Sub}}`` and ``{{json .Field}}``."""
-    if not _FIELD.search(form):
-        raise _unreadable(form)
-    return _filled(row, form, form)
-
-
-def _unreadable(form: str) -> NBContainersError:
-    return NBContainersError(
-        f"cannot print by the format {form!r}",
-        hint="wanted: table, json, or fields such as '{{.ID}} {{.Names}}', '{{json .}}' or 'table {{.ID}}\\t{{.Names}}'",
-    )
+    _require_template(form)
+    return _filled(row, form)
 
 
 def _title(cell: str, known: Mapping[str, str]) -> str:
@@ -68,11 +59,8 @@ def _title(cell: str, known: Mapping[str, str]) -> str:
     return _FIELD.sub(title, cell)
 
 
-def _filled(row: Row, template: str, form: str) -> str:
+def _filled(row: Row, template: str) -> str:
     """A template, or a part of one, with a row's values in the places of its fields."""
-    rest = _FIELD.sub("", template)
-    if "{{" in rest or "}}" in rest:
-        raise _unreadable(form)
 
     def value(match: re.Match[str]) -> str:
         found: Any = row
@@ -81,7 +69,7 @@ def _filled(row: Row, template: str, form: str) -> str:
                 known = (
                     ", ".join(f".{key}" for key in found) if isinstance(found, Mapping) else "none: it is a plain value"
                 )
-                raise NBContainersError(f"no field .{name} for the format {form!r}", hint=f"the fields are: {known}")
+                raise NBContainersError(f"no field .{name} for the format {template!r}", hint=f"the fields are: {known}")
             found = found[name]
         if match[1] or isinstance(found, Mapping | list | tuple | bool):
             return json.dumps(found, default=str, ensure_ascii=False)
@@ -92,6 +80,15 @@ def _filled(row: Row, template: str, form: str) -> str:
 
 def _absent(key: str) -> str:
     return "<nil>" if key in _POINTERS else "map[]" if key in _MAPS else "[]"
+
+
+def _require_template(form: str) -> None:
+    rest = _FIELD.sub("", form)
+    if "{{" in rest or "}}" in rest or not _FIELD.search(form):
+        raise NBContainersError(
+            f"cannot print by the format {form!r}",
+            hint="wanted: table, json, or fields such as '{{.ID}} {{.Names}}', '{{json .}}' or 'table {{.ID}}\\t{{.Names}}'",
+        )
 
 
 def table(titles: Sequence[str], body: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:

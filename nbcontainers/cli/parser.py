@@ -16,7 +16,11 @@ _TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": 
 
 
 class UsageError(NBContainersError):
-    """Words that the verb does not understand."""
+    """Words that the verb does not understand; ``exit_code`` is Docker's: 125 for flags, 1 for operands and verbs."""
+
+    def __init__(self, message: str, *, hint: str = "", exit_code: int = 1) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
 
 
 class HelpAsked(NBContainersError):
@@ -28,7 +32,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         message = message.replace("ignored explicit argument", "not true or false:")  # of a switch with a value
-        raise UsageError(message, hint=f"see '{self.prog} --help'")
+        is_operand = message.startswith("the following arguments are required") or (
+            message.startswith("unrecognized arguments: ") and not message.startswith("unrecognized arguments: -")
+        )
+        raise UsageError(message, hint=f"see '{self.prog} --help'", exit_code=1 if is_operand else 125)
 
 
 class _Help(argparse.Action):
