@@ -69,7 +69,9 @@ def _filled(row: Row, template: str) -> str:
                 known = (
                     ", ".join(f".{key}" for key in found) if isinstance(found, Mapping) else "none: it is a plain value"
                 )
-                raise NBContainersError(f"no field .{name} for the format {template!r}", hint=f"the fields are: {known}")
+                raise NBContainersError(
+                    f"no field .{name} for the format {template!r}", hint=f"the fields are: {known}"
+                )
             found = found[name]
         if match[1] or isinstance(found, Mapping | list | tuple | bool):
             return json.dumps(found, default=str, ensure_ascii=False)
