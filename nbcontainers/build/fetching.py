@@ -73,6 +73,7 @@ def _file(remote: Remote, folder: Path, on_event: Observer) -> Fetched:
         ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
+        reason = getattr(reason, "strerror", None) or reason
         raise HostError(f"{remote.url} cannot be fetched: {reason}", hint="is the server there?") from error
     digest = f"sha256:{hasher.hexdigest()}"
     if remote.checksum and remote.checksum != digest:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from pathlib import Path
 from typing import IO
 
 from ..engine import Engine
-from ..errors import NBContainersError, NotFound
+from ..errors import NBContainersError
 from ..events import Event, Observer, Progress
 from .console import Console, archive_target
 from .flags import CONTAINER, OUTPUT, Command, Flag, Operand, truth
@@ -34,16 +33,7 @@ def load(engine: Engine, values: Namespace, console: Console) -> int:
         if not (values.quiet and isinstance(event, Progress)):
             shown(event)
 
-    if values.input and Path(values.input).is_dir():
-        loaded = engine.load(Path(values.input), platform=platform, on_event=on_event)
-    elif values.input:
-        try:
-            with Path(values.input).open("rb") as stream:
-                loaded = engine.load(stream, platform=platform, on_event=on_event)
-        except FileNotFoundError:
-            raise NotFound(f"no archive at {values.input}", hint="name a file that 'save' has written") from None
-    else:
-        loaded = engine.load(_standard_input(), platform=platform, on_event=on_event)
+    loaded = engine.load(values.input or _standard_input(), platform=platform, on_event=on_event)
     for image in loaded:
         console.print(f"Loaded image: {image.name}" if image.reference else f"Loaded image ID: {image.id}")
     return 0

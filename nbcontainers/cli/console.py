@@ -5,14 +5,16 @@ from __future__ import annotations
 import codecs
 import contextlib
 import errno
+import json
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO, TextIO
+from typing import IO, Any, TextIO
 
 from ..errors import NBContainersError, NotFound
 from ..events import Event, Observer, Output
+from .format import fields
 
 
 class Console:
@@ -76,6 +78,26 @@ class Console:
         """The descriptor of standard output, for an archive."""
         self.out.flush()
         return self.out.fileno()
+
+
+def inspect_each(
+    words: Iterable[str], look: Callable[[str], dict[str, Any]], form: str | None, console: Console
+) -> int:
+    """Print what is known of each as one JSON list, or by a template of fields; what is not there is told after it. The exit code."""
+    found, missing = list[dict[str, Any]](), list[NotFound]()
+    for word in words:
+        try:
+            found.append(look(word))
+        except NotFound as error:
+            missing.append(error)
+    if form and form != "json":
+        for item in found:
+            console.print(fields(item, form))
+    else:
+        console.print(json.dumps(found, indent=4, ensure_ascii=False))
+    for one in missing:
+        console.note(f"error: {one.message}" + (f"\nhint: {one.hint}" if one.hint else ""), style="red")
+    return 1 if missing else 0
 
 
 def each(names: Iterable[str], console: Console, act: Callable[[str], object], *, missing_ok: bool = False) -> int:

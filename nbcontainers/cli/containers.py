@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import json
+import functools
 import os
 import shlex
 import time
@@ -15,10 +15,10 @@ from typing import Any
 
 from ..engine import Container, Engine
 from ..engine.selection import moment
-from ..errors import Conflict, NotFound
+from ..errors import Conflict, NBContainersError, NotFound
 from ..results import ContainerState, Usage
 from . import format as form
-from .console import Console
+from .console import Console, inspect_each
 from .flags import CONTAINER, FORMAT, NO_TRUNC, QUIET, Command, Flag, Operand, whole
 from .happened import SINCE, UNTIL
 from .text import printable
@@ -54,14 +54,28 @@ def ps(engine: Engine, values: Namespace, console: Console) -> int:
             console.print(container.id if values.no_trunc else container.id[:12])
         return 0
     items = []
+    is_sized = values.size or ".Size" in (values.format or "")
     for container in containers:
         row = ps_row(container.state, truncate=not values.no_trunc)
-        items.append({**row, "Size": _size(container)} if values.size else row)
+        if values.format not in (None, "", "table"):
+            row |= _attached(container, truncate=not values.no_trunc)
+        items.append({**row, "Size": _size(container)} if is_sized else row)
     columns = (*PS_COLUMNS, ("SIZE", "Size")) if values.size else PS_COLUMNS
     text = form.rows(items, values.format, columns)
     if text:
         console.print(text)
     return 0
+
+
+def _attached(container: Container, *, truncate: bool) -> dict[str, Any]:
+    """What is mounted in it and the networks that it is on, as Docker's fields have it."""
+    mounts = [entry for entry in container.asked.mounts if entry.kind != "tmpfs"]
+    names = [entry.source for entry in mounts]
+    return {
+        "Mounts": printable(",".join(f"{name[:14]}…" if truncate and len(name) > 15 else name for name in names)),
+        "LocalVolumes": sum(entry.kind == "volume" for entry in mounts),
+        "Networks": ",".join(container.networks),
+    }
 
 
 def _size(container: Container) -> str:
@@ -127,26 +141,14 @@ def logs(engine: Engine, values: Namespace, console: Console) -> int:
 
 def inspect(engine: Engine, values: Namespace, console: Console) -> int:
     """All that is known of containers and images, as one JSON list; what is not there is told after it."""
-    found, missing = list[dict[str, Any]](), list[str]()
-    for word in values.name:
-        try:
-            found.append(inspected(engine, word, values.type, size=values.size))
-        except NotFound as error:
-            missing.append(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
-    if values.format and values.format != "json":
-        for item in found:
-            console.print(form.fields(item, values.format))
-    else:
-        console.print(json.dumps(found, indent=4, ensure_ascii=False))
-    for sentence in missing:
-        console.note(sentence, style="red")
-    return 1 if missing else 0
+    if values.type not in (None, "", "container", "image"):
+        raise NBContainersError(f"no type {values.type!r} to inspect", hint="container or image")
+    look = functools.partial(inspected, engine, kind=values.type, size=values.size)
+    return inspect_each(values.name, look, values.format, console)
 
 
 def inspected(engine: Engine, word: str, kind: str | None, *, size: bool) -> dict[str, Any]:
     """What is known of the container, or else the image, that a word stands for; of one ``kind`` only where it is given."""
-    if kind not in (None, "", "container", "image"):
-        raise NotFound(f"no type {kind!r} to inspect", hint="container or image")
     if kind != "image":
         try:
             return engine.container(word).inspect(size=size)

@@ -15,18 +15,17 @@ Row = Mapping[str, Any]
 
 _FIELD = re.compile(r"\{\{\s*(json\s+)?((?:\.\w+)+|\.)\s*\}\}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_AGES = (
-    (60, "second"),
-    (3600, "minute"),
-    (86400, "hour"),
-    (86400 * 14, "day"),
-    (86400 * 60, "week"),
-    (86400 * 730, "month"),
-)
+_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")  # between the words of a key
+# What Docker prints of a value that is not there is that of its type: nothing of a pointer, an empty map, or an empty list.
+_POINTERS = frozenset("PidsLimit OomKillDisable MemorySwappiness StopTimeout".split())
+_MAPS = frozenset("ExposedPorts Volumes Labels PortBindings Sysctls Tmpfs Annotations Ports".split())
+_HOURS = ((48, 1, "hours"), (24 * 14, 24, "days"), (24 * 60, 24 * 7, "weeks"), (24 * 730, 24 * 30, "months"))
 
 
 def rows(items: Iterable[Row], form: str | None, columns: Sequence[tuple[str, str]]) -> str:
     """Print rows as ``form`` says: None or ``table`` with the columns (title, key), ``json`` a line each, or fields.
+
+    ``table`` with fields behind it is a table of these, with a column for each that a tab divides from the next.
 
     Raises:
         NBContainersError: the form is none of these, or names a field that the rows do not have.
@@ -36,17 +35,32 @@ def rows(items: Iterable[Row], form: str | None, columns: Sequence[tuple[str, st
     if form == "json":
         return "\n".join(json.dumps(dict(row), default=str, ensure_ascii=False) for row in items)
     assert form is not None
+    _require_template(form)  # also where there are no rows
+    if form.startswith("table "):
+        cells = form.removeprefix("table ").replace(r"\t", "\t").split("\t")
+        known = {key: title for title, key in columns}
+        return table([_title(cell, known) for cell in cells], [[_filled(row, cell) for cell in cells] for row in items])
     return "\n".join(fields(row, form) for row in items)
 
 
 def fields(row: Row, form: str) -> str:
     """One row by a template of ``{{.Field}}``, ``{{.Field.Sub}}`` and ``{{json .Field}}``."""
-    rest = _FIELD.sub("", form)
-    if "{{" in rest or "}}" in rest or not _FIELD.search(form):
-        raise NBContainersError(
-            f"cannot print by the format {form!r}",
-            hint="wanted: table, json, or fields such as '{{.ID}} {{.Names}}' or '{{json .}}'",
-        )
+    _require_template(form)
+    return _filled(row, form)
+
+
+def _title(cell: str, known: Mapping[str, str]) -> str:
+    """What stands above a column of fields: Docker's titles, or else the words of the key."""
+
+    def title(match: re.Match[str]) -> str:
+        key = match[2].rpartition(".")[2]
+        return known.get(key) or _WORD.sub(" ", key).upper()
+
+    return _FIELD.sub(title, cell)
+
+
+def _filled(row: Row, template: str) -> str:
+    """A template, or a part of one, with a row's values in the places of its fields."""
 
     def value(match: re.Match[str]) -> str:
         found: Any = row
@@ -55,13 +69,28 @@ def fields(row: Row, form: str) -> str:
                 known = (
                     ", ".join(f".{key}" for key in found) if isinstance(found, Mapping) else "none: it is a plain value"
                 )
-                raise NBContainersError(f"no field .{name} for the format {form!r}", hint=f"the fields are: {known}")
+                raise NBContainersError(
+                    f"no field .{name} for the format {template!r}", hint=f"the fields are: {known}"
+                )
             found = found[name]
-        if match[1] or isinstance(found, Mapping | list | tuple):
+        if match[1] or isinstance(found, Mapping | list | tuple | bool):
             return json.dumps(found, default=str, ensure_ascii=False)
-        return str(found)
+        return _absent(match[2].rpartition(".")[2]) if found is None else str(found)
 
-    return _FIELD.sub(value, form.replace(r"\t", "\t").replace(r"\n", "\n"))
+    return _FIELD.sub(value, template.replace(r"\t", "\t").replace(r"\n", "\n"))
+
+
+def _absent(key: str) -> str:
+    return "<nil>" if key in _POINTERS else "map[]" if key in _MAPS else "[]"
+
+
+def _require_template(form: str) -> None:
+    rest = _FIELD.sub("", form)
+    if "{{" in rest or "}}" in rest or not _FIELD.search(form):
+        raise NBContainersError(
+            f"cannot print by the format {form!r}",
+            hint="wanted: table, json, or fields such as '{{.ID}} {{.Names}}', '{{json .}}' or 'table {{.ID}}\\t{{.Names}}'",
+        )
 
 
 def table(titles: Sequence[str], body: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
@@ -111,22 +140,29 @@ def age(instant: float, *, now: float | None = None) -> str:
 
 
 def instant(when: float) -> str:
-    """A point in time as Docker's lists have it."""
-    return time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(when)) if when else "N/A"
+    """A point in time as Docker's lists have it; 0 is one that has not come."""
+    return moment(when) if when else "N/A"
+
+
+def moment(when: float) -> str:
+    """A point in time, whichever it is."""
+    return time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(when))
 
 
 def duration(seconds: float) -> str:
-    """A length of time in one unit: 5 minutes."""
-    seconds = max(0, int(seconds))
-    if seconds < 1:
-        return "Less than a second"
-    below = 1
-    for limit, unit in _AGES:
-        if seconds < limit:
-            count = seconds // below
-            return f"{count} {unit}{'s' if count != 1 else ''}"
-        below = {60: 60, 3600: 3600, 86400: 86400, 86400 * 14: 86400 * 7, 86400 * 60: 86400 * 30}.get(limit, limit)
-    return f"{seconds // (86400 * 365)} years"
+    """A length of time in one unit, in Docker's words: 5 minutes. Source: github.com/docker/go-units, HumanDuration."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return "Less than a second" if whole < 1 else f"{whole} second{'s' * (whole != 1)}"
+    if whole < 3600:
+        return "About a minute" if whole < 120 else f"{whole // 60} minutes"
+    hours = int(seconds / 3600 + 0.5)
+    if hours == 1:
+        return "About an hour"
+    for limit, unit, name in _HOURS:
+        if hours < limit:
+            return f"{hours // unit} {name}"
+    return f"{int(seconds / 3600) // 24 // 365} years"
 
 
 def result(

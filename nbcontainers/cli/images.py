@@ -59,18 +59,23 @@ def image_row(image: Image, *, truncate: bool = True) -> dict[str, Any]:
         "CreatedAt": at(image.config.created),
         "CreatedSince": since(image.config.created),
         "Size": form.size(image.size),
+        "VirtualSize": form.size(image.size),
+        **dict.fromkeys(
+            ("Containers", "SharedSize", "UniqueSize"), "N/A"
+        ),  # as Docker has it: 'system df -v' counts them
     }
 
 
 def since(created: str) -> str:
     """How long ago an RFC 3339 time was."""
-    instant = inspect.instant(created)
-    return form.age(instant, now=time.time()) if instant else "N/A"
+    instant = inspect.when(created)  # an image that is made the same each time is of 1970, and that is an age
+    return "N/A" if instant is None else f"{form.duration(time.time() - instant)} ago"
 
 
 def at(created: str) -> str:
     """An RFC 3339 time as Docker's lists have it."""
-    return form.instant(inspect.instant(created))
+    instant = inspect.when(created)
+    return "N/A" if instant is None else form.moment(instant)
 
 
 def tag(engine: Engine, values: Namespace, console: Console) -> int:

@@ -15,7 +15,7 @@ from .text import printable
 
 
 def run(words: Sequence[str], *, engine: Engine | None = None, console: Console | None = None) -> int:
-    """Do what the words say and return the exit code: docker's, 125 where a container's own could be meant and 1 elsewhere.
+    """Do what the words say and return the exit code: docker's, 125 for flags and where a container's own could be meant, 1 elsewhere.
 
     Args:
         words: a verb, its flags and its operands.
@@ -24,19 +24,24 @@ def run(words: Sequence[str], *, engine: Engine | None = None, console: Console 
     """
     console = console or Console()
     using = engine or Engine()
-    verb = words[0] if words else ""
+    verb, is_read = words[0] if words else "", False
     try:
         try:
             chosen, values = parser.parse(words)
         except parser.HelpAsked as asked:
+            is_read = True
             console.print(asked.message)
             return 0
+        is_read = True
         return chosen.act(using, values, console)
+    except parser.UsageError as error:
+        tell(error, console)
+        return error.exit_code
     except NBContainersError as error:
         tell(error, console)
         if isinstance(error, LaunchError):
             return error.exit_code
-        return 125 if verb in ("run", "create") else 1
+        return 125 if verb in ("run", "create") or not is_read else 1  # the value of a flag that cannot be read
     except OSError as error:
         if (told := exhausted(error)) is None:
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from typing import Any
 
@@ -12,7 +11,7 @@ from ..engine.options import pairs
 from ..errors import NBContainersError, NotFound
 from ..results import Network
 from . import format as form
-from .console import Console, each
+from .console import Console, each, inspect_each
 from .flags import CONTAINER, FORMAT, NO_TRUNC, Command, Flag, Operand, only, refused
 
 COLUMNS = (("NETWORK ID", "ID"), ("NAME", "Name"), ("DRIVER", "Driver"), ("SCOPE", "Scope"))
@@ -140,12 +139,7 @@ def _matches(engine: Engine, network: Network, word: str) -> bool:
 
 def inspect(engine: Engine, values: Namespace, console: Console) -> int:
     """All that is known of networks, as one JSON list."""
-    found = [engine.inspect_network(word) for word in values.network]
-    if values.format and values.format != "json":
-        console.print("\n".join(form.fields(item, values.format) for item in found))
-    else:
-        console.print(json.dumps(found, indent=4, ensure_ascii=False))
-    return 0
+    return inspect_each(values.network, engine.inspect_network, values.format, console)
 
 
 def rm(engine: Engine, values: Namespace, console: Console) -> int:

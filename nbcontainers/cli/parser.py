@@ -9,13 +9,18 @@ from typing import NoReturn
 
 from ..errors import NBContainersError
 from .flags import Command, Flag, Operand, Verb
-from .verbs import GROUPS, VERBS, find, members
+from .verbs import GROUPS, VERBS, find, instead, members
 
 PROGRAM = "nbcontainers"
+_TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # Go's strconv.ParseBool
 
 
 class UsageError(NBContainersError):
-    """Words that the verb does not understand."""
+    """Words that the verb does not understand; ``exit_code`` is Docker's: 125 for flags, 1 for operands and verbs."""
+
+    def __init__(self, message: str, *, hint: str = "", exit_code: int = 1) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
 
 
 class HelpAsked(NBContainersError):
@@ -26,7 +31,11 @@ class _Parser(argparse.ArgumentParser):
     """Raises where argparse would print and exit."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint=f"see '{self.prog} --help'")
+        message = message.replace("ignored explicit argument", "not true or false:")  # of a switch with a value
+        is_operand = message.startswith("the following arguments are required") or (
+            message.startswith("unrecognized arguments: ") and not message.startswith("unrecognized arguments: -")
+        )
+        raise UsageError(message, hint=f"see '{self.prog} --help'", exit_code=1 if is_operand else 125)
 
 
 class _Help(argparse.Action):
@@ -60,6 +69,8 @@ def parse(words: Sequence[str]) -> tuple[Command, argparse.Namespace]:
         known, wanted, called = list(members(words[0])), " ".join(words[:2]), f"{PROGRAM} {words[0]}"
         if len(words) == 1 or words[1] in ("--help", "-h", "help"):
             raise HelpAsked(_group_overview(words[0]))
+        if short := instead(words):
+            raise UsageError(f"unknown command {wanted!r}", hint=f"it is '{PROGRAM} {short}' here")
     else:
         known, wanted, called = [*GROUPS, *(name for name in VERBS if " " not in name)], words[0], PROGRAM
     near = difflib.get_close_matches(wanted.rpartition(" ")[2], known, n=1)
@@ -72,7 +83,9 @@ def parse_verb(verb: Verb, words: Sequence[str], *, extra: Sequence[Flag] = (), 
 
     ``extra`` are flags that only this caller knows (``--as`` of the magics), ``called`` is what its users call the verb.
     """
-    return _build(verb, extra, called or f"{PROGRAM} {verb.name}").parse_args(list(words))
+    parser = _build(verb, extra, called or f"{PROGRAM} {verb.name}")
+    _spell_out(parser, (*verb.flags, *extra), words)
+    return parser.parse_args(list(words))
 
 
 def overview() -> str:
@@ -139,6 +152,20 @@ def _build(verb: Verb, extra: Sequence[Flag], called: str) -> _Parser:
     for operand in verb.operands:
         _add_operand(parser, operand)
     return parser
+
+
+def _spell_out(parser: _Parser, flags: Sequence[Flag], words: Sequence[str]) -> None:
+    """Let switches have a value where one is written, as Docker's have: ``--rm=false``."""
+    switches = {name: flag for flag in flags if flag.refusal or not flag.metavar for name in flag.names}
+    for word in dict.fromkeys(words):
+        name, equals, value = word.partition("=")
+        if not equals or name not in switches or value.lower() not in _TRUTHS:
+            continue
+        flag, is_on = switches[name], _TRUTHS[value.lower()]
+        if flag.refusal and is_on:
+            parser.add_argument(word, action=_Refusal, nargs=0, const=flag.refusal, help=argparse.SUPPRESS)
+        else:
+            parser.add_argument(word, dest=flag.key, action="store_const", const=is_on, help=argparse.SUPPRESS)
 
 
 def _add_operand(parser: _Parser, operand: Operand) -> None:

@@ -56,6 +56,27 @@ GROUPS: dict[str, str] = {
 }
 
 
+# What docker says in other words; there is one way to say it here.
+_OTHERWISE = {
+    **dict.fromkeys(("image ls", "image list"), "images"),
+    **dict.fromkeys(("image rm", "image remove"), "rmi"),
+    **dict.fromkeys(("container ls", "container list", "container ps"), "ps"),
+    "container remove": "rm",
+    **{
+        f"{group} {word}": f"{group} {short}"
+        for group in ("network", "volume")
+        for word, short in (("list", "ls"), ("remove", "rm"))
+    },
+}
+
+
+def instead(words: Sequence[str]) -> str:
+    """The verb for two words of docker's that mean what is said in another way here; empty where there is none."""
+    asked = " ".join(words[:2])
+    verb = _OTHERWISE.get(asked, asked.removeprefix("image ").removeprefix("container "))
+    return verb if verb != asked and verb in VERBS else ""
+
+
 def find(words: Sequence[str]) -> tuple[Command | None, Sequence[str]]:
     """The verb that the words begin with, None where there is none, and the words behind it."""
     for count in (2, 1):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from typing import Any
 
@@ -12,7 +11,7 @@ from ..engine.volumes import inspected
 from ..errors import NBContainersError
 from ..results import VolumeState
 from . import format as form
-from .console import Console, each
+from .console import Console, each, inspect_each
 from .flags import FORMAT, QUIET, Command, Flag, Operand, refused
 from .upkeep import FILTER, FORCE, ask
 
@@ -24,6 +23,7 @@ _OF_CLUSTERS = (
     *("--availability", "--group", "--limit-bytes", "--required-bytes", "--scope", "--secret", "--sharing"),
     *("--topology-preferred", "--topology-required", "--type"),
 )
+_NONE = VolumeState(name="", path="", created=0.0, labels=(), anonymous=False, users=())
 _FILTERS = ("dangling", "label", "name", "driver")
 
 
@@ -37,6 +37,8 @@ def create(engine: Engine, values: Namespace, console: Console) -> int:
 
 def ls(engine: Engine, values: Namespace, console: Console) -> int:
     """List volumes."""
+    for word in values.filter:
+        _holds(_NONE, word)  # or raises, also where there is no volume
     chosen = [volume for volume in engine.volumes() if all(_holds(volume, word) for word in values.filter)]
     if values.quiet:
         for volume in chosen:
@@ -77,13 +79,7 @@ def _holds(volume: VolumeState, word: str) -> bool:
 
 def inspect(engine: Engine, values: Namespace, console: Console) -> int:
     """All that is known of volumes, as one JSON list."""
-    found = [inspected(engine.volume(name)) for name in values.volume]
-    if values.format and values.format != "json":
-        for item in found:
-            console.print(form.fields(item, values.format))
-    else:
-        console.print(json.dumps(found, indent=4, ensure_ascii=False))
-    return 0
+    return inspect_each(values.volume, lambda name: inspected(engine.volume(name)), values.format, console)
 
 
 def rm(engine: Engine, values: Namespace, console: Console) -> int:

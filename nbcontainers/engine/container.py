@@ -44,6 +44,14 @@ class Container(Life):
         state = self.state
         return state.ports if state.pid else ()
 
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The networks that it is to be on, by name: ``none`` or ``host`` alone, none at all where it has another container's."""
+        connection = networking.load(self._folder)
+        if connection.other:
+            return ()
+        return tuple(place.network for place in connection.places) or (connection.mode,)
+
     def logs(
         self,
         *,

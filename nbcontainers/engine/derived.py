@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -28,6 +29,7 @@ from ..store.store import Store
 from .asked import Asked
 
 _PIECE = 1 << 20
+_NUMBER = re.compile(r"^\[Errno -?\d+\] ")  # which says nothing to who reads the words behind it
 _PATIENCE = 60.0  # seconds without a byte
 
 
@@ -181,7 +183,8 @@ def _fetched(address: str) -> Iterator[IO[bytes]]:
             yield cast("IO[bytes]", _Body(answer.iter_raw(_PIECE)))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise HostError(
-            f"{address} cannot be fetched: {error}", hint="is the network there, and the address right?"
+            f"{address} cannot be fetched: {_NUMBER.sub('', str(error))}",
+            hint="is the network there, and the address right?",
         ) from error
 
 

@@ -97,16 +97,20 @@ def every() -> tuple[Device, ...]:
     return tuple(found)
 
 
-def _nodes(word: str) -> Iterator[tuple[str, str, str]]:
-    """(node of the host, path inside, access) of one ``--device``."""
+def read(word: str) -> tuple[str, str, str]:
+    """(path on the host, path inside, access) of one ``--device``."""
     parts = word.split(":")
     access = "rwm"
     if len(parts) > 1 and re.fullmatch("[rwm]+", parts[-1]):
         access = parts.pop()
     if len(parts) not in (1, 2) or not parts[0].startswith("/") or len(set(access)) != len(access):
         raise NBContainersError(f"not a device: {word!r}", hint=_HINT)
-    source = parts[0]
-    target = inside(parts[1] if len(parts) == 2 else source, word)
+    return parts[0], inside(parts[-1], word), access
+
+
+def _nodes(word: str) -> Iterator[tuple[str, str, str]]:
+    """(node of the host, path inside, access) of each node that one ``--device`` means."""
+    source, target, access = read(word)
     try:
         status = os.stat(source)
     except OSError as error:

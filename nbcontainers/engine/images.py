@@ -144,12 +144,22 @@ class Images(Exchange):
 
         The archive may be compressed by gzip, zstd, bzip2 or xz. Nothing is tagged unless every blob is whole. With a platform
         only the images for it are taken; those that have none are told of.
+
+        Raises:
+            NotFound: there is nothing at the path, or no image for the platform.
+            IntegrityError: what is there is no archive of images, or a damaged one.
         """
         from ..store import archive
 
         wanted = platforms.parse(platform) if platform else None
-        where = Path(source) if isinstance(source, str) else source
-        images = archive.load(self.store, where, platform=wanted, on_event=on_event)
+        with contextlib.ExitStack() as stack:
+            where = Path(source) if isinstance(source, str) else source
+            if isinstance(where, Path) and not where.is_dir():
+                try:
+                    where = stack.enter_context(where.open("rb"))
+                except FileNotFoundError:
+                    raise NotFound(f"no archive at {source}", hint="name a file that 'save' has written") from None
+            images = archive.load(self.store, where, platform=wanted, on_event=on_event)
         self.keep_within(on_event=on_event)
         for image in images:
             self._happen("load", image)

@@ -10,7 +10,7 @@ from typing import Any
 from ..oci.image import Image
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState, Health, HealthCheck
-from . import requests
+from . import policies, requests
 from .asked import Asked
 from .connecting import bindings
 from .mounts import MountPoint
@@ -63,12 +63,13 @@ def container(
 ) -> dict[str, Any]:
     """A container, with its NetworkSettings and where it lies. Source: Docker Engine API 1.45, ContainerInspectResponse."""
     process = spec.process
+    path, *args = process.args[2:] if process.args[:2] == (policies.INIT, "--") else process.args
     return {
         "Id": state.id,
         "Name": f"/{state.name}",
         "Created": moment(state.created),
-        "Path": process.args[0],
-        "Args": list(process.args[1:]),
+        "Path": path,
+        "Args": args,
         "State": {
             "Status": state.status,
             "Running": state.status in ("running", "paused", "restarting"),
@@ -162,11 +163,16 @@ def created(subject: Image) -> float:
 
 def instant(text: str) -> float:
     """An RFC 3339 time in seconds since the epoch; 0 where it is none."""
+    return when(text) or 0.0
+
+
+def when(text: str) -> float | None:
+    """An RFC 3339 time in seconds since the epoch; None where it is none, or Go's word for none."""
     try:
         found = datetime.datetime.fromisoformat(text)
     except ValueError:
-        return 0.0
-    return found.replace(tzinfo=found.tzinfo or datetime.UTC).timestamp()
+        return None
+    return found.replace(tzinfo=found.tzinfo or datetime.UTC).timestamp() if found.year > 1 else None
 
 
 def _health(health: Health) -> dict[str, Any]:

@@ -160,9 +160,13 @@ class Life(Kept):
         Without them the container's own are taken: ``stop_timeout`` and ``stop_signal``, else ten seconds and TERM. However its
         restart policy is, it stays stopped.
         """
-        wait = timeout if timeout is not None else self.state.stop_timeout
-        code = self._running.stop(STOP_TIMEOUT if wait is None else wait, signal_number(signal or self.stop_signal))
-        self._happen("stop")
+        state, number = self.state, signal_number(signal or self.stop_signal)
+        wait = timeout if timeout is not None else state.stop_timeout
+        if state.status in LIVE:
+            self._happen("kill", signal=str(number))
+        code = self._running.stop(STOP_TIMEOUT if wait is None else wait, number)
+        if state.status in LIVE:
+            self._happen("stop")
         self._end()
         return code
 
@@ -236,6 +240,7 @@ class Life(Kept):
         if policy := options.pop("restart", ""):
             self._change_restart(policies.restart(policy), state)
         if not options:
+            self._happen("update")
             return
         after, now = updating.changed(self.spec.resources, options)
         spec = replace(self.spec, resources=after)
@@ -246,6 +251,7 @@ class Life(Kept):
         new = self._folder / f".{CONFIG}.{secrets.token_hex(8)}"  # somebody else may change it at the same time
         new.write_text(self.spec.to_text())
         new.rename(self._folder / CONFIG)
+        self._happen("update")
 
     def _change_restart(self, policy: tuple[str, int], state: ContainerState) -> None:
         from ..runtime import state as states

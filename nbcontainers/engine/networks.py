@@ -111,7 +111,8 @@ class NetworkFiles:
         with durable.locked(self._folder / ".lock", exclusive=True):
             others = self.all()
             if any(network.name == name for network in others):
-                raise Conflict(f"network {name!r} exists already", hint=f"'nbcontainers network rm {name}' removes it")
+                hint = "choose another name" if name in BUILT_IN else f"'nbcontainers network rm {name}' removes it"
+                raise Conflict(f"network {name!r} exists already", hint=hint)
             network = Network(
                 id=secrets.token_hex(32),
                 name=name,

@@ -10,9 +10,10 @@ from ..oci.descriptor import Platform
 from ..oci.image import ContainerConfig
 from ..oci.resources import Resources
 from ..oci.runtime import Rlimit
+from . import devices, mounts, publish
 from . import options as words
-from . import publish
 from .limits import UNLIMITED, rlimits
+from .mounts import MountPoint
 from .options import RunOptions
 from .sharing import Modes
 
@@ -39,10 +40,38 @@ def host_config(options: RunOptions, modes: Modes) -> dict[str, Any]:
         "Sysctls": words.pairs(options.get("sysctl", ()), "kernel parameter") or None,
         "Annotations": words.pairs(options.get("annotation", ()), "annotation") or None,
         "Ulimits": [_ulimit(entry) for entry in rlimits(options.get("ulimit", ()))] or None,
-        "Devices": list(options.get("device", ())),
+        "Devices": [
+            dict(zip(("PathOnHost", "PathInContainer", "CgroupPermissions"), devices.read(word), strict=True))
+            for word in options.get("device", ())
+        ],
         "DeviceCgroupRules": list(options.get("device_cgroup_rule", ())) or None,
         "Runtime": "nbcontainers",
         "Isolation": "",
+        **({"Init": True} if options.get("init") else {}),
+        **({"Mounts": [_mount(mounts.mount(word)) for word in options["mount"]]} if options.get("mount") else {}),
+    }
+
+
+def _mount(entry: MountPoint) -> dict[str, Any]:
+    """What ``--mount`` asked for. Source: Docker Engine API 1.50, Mount."""
+    said = dict(option.split("=", 1) for option in entry.options if "=" in option)
+    asked: dict[str, Any] = {"Type": entry.kind, "Source": entry.source, "Target": entry.destination}
+    asked |= {
+        "ReadOnly": entry.readonly or "ro" in entry.options,
+        "BindOptions": {
+            "Propagation": "" if entry.propagation == "rprivate" else entry.propagation,
+            "NonRecursive": entry.recursion == "disabled",
+            "CreateMountpoint": entry.create,
+            "ReadOnlyNonRecursive": entry.recursion == "writable",
+            "ReadOnlyForceRecursive": entry.recursion == "readonly",
+        },
+        "VolumeOptions": {"NoCopy": entry.nocopy, "Labels": dict(entry.labels), "Subpath": entry.subpath},
+        "TmpfsOptions": {"SizeBytes": int(said.get("size", 0)), "Mode": int(said.get("mode", "0"), 8)},
+    }
+    return {
+        key: shown
+        for key, value in asked.items()
+        if (shown := {name: word for name, word in value.items() if word} if isinstance(value, dict) else value)
     }
 
 

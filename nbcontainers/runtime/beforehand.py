@@ -68,6 +68,13 @@ class Spare:
         if self.pid == 0:
             init.wait(self.pattern, far)
 
+    def announce(self, plan: int) -> None:
+        """Let it read the plan, which ``plan`` is a descriptor of, while its shim does."""
+        try:
+            self._send([plan], b"p")
+        except OSError:
+            pass  # it was killed, as ``suits`` finds
+
     def suits(self, plan: Plan) -> bool:
         """Whether it is there, and is what somebody wants."""
         return (
@@ -77,13 +84,10 @@ class Spare:
             and self._near.recv(1) == init.READY
         )
 
-    def begin(self, plan: int, pipes: Pipes, channel: int) -> None:
-        """Let it become the container's: ``plan`` is a descriptor, the others as for ``init.run``. OSError if it is gone."""
+    def begin(self, pipes: Pipes, channel: int) -> None:
+        """Let it become the container's whose plan was announced; what is given is that of ``init.run``. OSError if it is gone."""
         wanted = (*pipes.stdio, pipes.report_end, pipes.go_end, channel)
-        given = (plan, *(descriptor for descriptor in wanted if descriptor >= 0))
-        rights = b"".join(descriptor.to_bytes(_INT, "little") for descriptor in given)
-        given_which = bytes(descriptor >= 0 for descriptor in wanted)
-        self._near.sendmsg([given_which], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)], _socket.MSG_NOSIGNAL)
+        self._send([number for number in wanted if number >= 0], bytes(number >= 0 for number in wanted))
         self._let_go()
 
     def end(self) -> None:
@@ -95,6 +99,10 @@ class Spare:
         if self._group >= 0:
             groups.remove_directory(self.pattern["into_cgroup"], time.monotonic() + _CLEANING_S)
         self._let_go()
+
+    def _send(self, descriptors: list[int], words: bytes) -> None:
+        rights = b"".join(descriptor.to_bytes(_INT, "little") for descriptor in descriptors)
+        self._near.sendmsg([words], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)], _socket.MSG_NOSIGNAL)
 
     def _let_go(self) -> None:
         self._near.close()
@@ -155,15 +163,21 @@ def next_pattern(plan: Plan) -> bytes:
     return marshal.dumps({**pattern, "into_cgroup": plan["next_cgroup"]})
 
 
-def take(plan: Plan, text: int, pipes: Pipes, channel: int) -> Spare | None:
-    """The process that waited, if it suits: it has begun then, see ``Spare.begin``, and is the caller's. ``text`` is the plan, too."""
+def announce(text: int) -> None:
+    """Say to the process that waits, if there is one, what is coming; ``text`` is a descriptor of the plan."""
+    if _spare is not None:
+        _spare.announce(text)
+
+
+def take(plan: Plan, pipes: Pipes, channel: int) -> Spare | None:
+    """The process that waited, if the plan that was announced suits it: it has begun then, see ``Spare.begin``, and is the caller's."""
     global _spare
     spare, _spare = _spare, None
     if spare is None:
         return None
     try:
         if spare.suits(plan):
-            spare.begin(text, pipes, channel)
+            spare.begin(pipes, channel)
             return spare
     except OSError:
         pass  # it was killed

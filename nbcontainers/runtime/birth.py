@@ -23,13 +23,11 @@ class Failed(Exception):
     """The container cannot be started: stage, errno, message, exit code."""
 
 
-def bear(
-    plan: Plan, text: int, pipes: Pipes, channel: int, plug: Plug, begun: Callable[[], None]
-) -> tuple[int, int, int]:
+def bear(plan: Plan, pipes: Pipes, channel: int, plug: Plug, begun: Callable[[], None]) -> tuple[int, int, int]:
     """(pid, pidfd, a descriptor of its mount namespace or -1) of a container's process, whose groups are there.
 
     Args:
-        plan: what it becomes, which ``text`` is a descriptor of, as it came.
+        plan: what it becomes.
         pipes: those to it.
         channel: to the supervisor of identities, -1 for none.
         plug: its networks; entered where it is made now.
@@ -38,7 +36,7 @@ def bear(
     Raises:
         Failed: nothing of it is left but its groups.
     """
-    spare = beforehand.take(plan, text, pipes, channel)
+    spare = beforehand.take(plan, pipes, channel)
     begun()
     try:
         groups.make(plan, plan["into_cgroup"] if spare else "")

@@ -54,8 +54,8 @@ class FirstProcess:
         self._terminal = -1
         self._pipes: Pipes | None = None
 
-    def bear(self, text: int, supervisor: Supervisor, plug: Plug, begun: Callable[[], None]) -> None:
-        """Make it, as far as it comes before ``go_on``; ``text`` is a descriptor of the plan, as it came. Failed, or OSError, if not.
+    def bear(self, supervisor: Supervisor, plug: Plug, begun: Callable[[], None]) -> None:
+        """Make it, as far as it comes before ``go_on``. Failed, or OSError, if not.
 
         ``begun`` is called once the process that waited for it, if there is one, is on its way.
         """
@@ -65,7 +65,7 @@ class FirstProcess:
         pipes = Pipes(plan)
         if plan["identity"] is not None:
             supervisor.open()
-        self.pid, self.pidfd, self._mounts = birth.bear(plan, text, pipes, supervisor.channel, plug, begun)
+        self.pid, self.pidfd, self._mounts = birth.bear(plan, pipes, supervisor.channel, plug, begun)
         if plan["identity"] is not None:
             supervisor.start(self._poller, plan, self.pidfd, pipes.report_end)
         pipes.close_far()

@@ -179,7 +179,7 @@ def wait(pattern: Pattern, end: int) -> NoReturn:
     Args:
         pattern: what is made at once, and then has to be in the plan.
         end: a SOCK_SEQPACKET socket to the shim. It says that the id maps are written (only where there is a user namespace),
-            is told READY, and brings the plan and the descriptors that ``run`` takes; its end is that of this process.
+            is told READY, and brings the plan, then the descriptors that ``run`` takes; its end is that of this process.
     """
     try:
         syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -189,11 +189,12 @@ def wait(pattern: Pattern, end: int) -> NoReturn:
             os._exit(125)
         made = prepare(pattern, lambda stage: None)
         os.write(end, READY)
+        _, [text] = terminal.receive(end)
+        plan: Plan = marshal.loads(os.pread(text, os.fstat(text).st_size, 0))  # noqa: S302 - from our own shim
         data, descriptors = terminal.receive(end)
         if data:
-            plan: Plan = marshal.loads(os.pread(descriptors[0], os.fstat(descriptors[0]).st_size, 0))  # noqa: S302 - from our own shim
-            rest = iter(descriptors[1:])
-            stdin, out, err, report, go, channel = (next(rest) if is_given else -1 for is_given in data)
+            given = iter(descriptors)
+            stdin, out, err, report, go, channel = (next(given) if is_given else -1 for is_given in data)
             run(plan, (stdin, out, err), report, go, channel, prepared=made)
     finally:
         os._exit(125)

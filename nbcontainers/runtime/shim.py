@@ -55,9 +55,10 @@ def main(plan: int, control: int, more: list[int], take: int) -> NoReturn:
     """
     shim = None
     try:
+        beforehand.announce(plan)
         work: Plan = marshal.loads(os.pread(plan, os.fstat(plan).st_size, 0))  # noqa: S302 - written by our own engine, in memory
         stdio = -1 if work["detach"] else more.pop(0)
-        shim = _Shim(work, plan, control, Plug(work, more), take)
+        shim = _Shim(work, control, Plug(work, more), take)
         shim.run(stdio)
     except BaseException as error:
         # A fault of ours, with which the container ends.
@@ -69,9 +70,8 @@ def main(plan: int, control: int, more: list[int], take: int) -> NoReturn:
 
 
 class _Shim:
-    def __init__(self, plan: Plan, text: int, control: int, plug: Plug, take: int) -> None:
+    def __init__(self, plan: Plan, control: int, plug: Plug, take: int) -> None:
         self.plan = plan
-        self.text = text  # a descriptor of the plan as it came
         self.plug = plug
         self._take = take  # the pipe to the zygote, -1 once it is told
         self.control = _socket.socket(fileno=control)
@@ -123,7 +123,7 @@ class _Shim:
 
     def _launch(self) -> None:
         plan, first = self.plan, self.first
-        first.bear(self.text, self.supervisor, self.plug, self._tell_zygote)
+        first.bear(self.supervisor, self.plug, self._tell_zygote)
         try:
             self.plug.attach(first.pid)
             self.extra = {

@@ -89,7 +89,8 @@ def _wait_for_work(requests: _socket.socket, take: int, pattern: bytes) -> NoRet
     os.umask(0)
     os.setsid()
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    beforehand.rehearse()
+    if not _is_wanted(requests, 0):  # else it would only come later, and touch more than is needed
+        beforehand.rehearse()
     if pattern and not _is_wanted(requests, 0):
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)  # what it makes is to be taken away
         beforehand.prepare(marshal.loads(pattern))  # noqa: S302 - from our own shim

@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import secrets
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import NBContainersError
 
 _TRIES = 3  # a shim that had a folder open may put a last file into it
+_CALM_S, _MOST_S = 0.05, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Heap:
+    """What one thread removes; ``some`` says that there is something, ``ending`` that somebody waits for it."""
+
+    paths: list[Path] = field(default_factory=list)
+    some: threading.Event = field(default_factory=threading.Event)
+    ending: threading.Event = field(default_factory=threading.Event)
 
 
 class Rubbish:
     """The way to the trash of one store, with a thread that empties it; what a killed process leaves there goes with the next collection.
 
     A file costs the kernel some 20 µs to remove and, where a disk is told at once what it need not keep, a wait for the disk.
+    So who throws much away finishes first: the thread begins when nothing has come for a moment, or after a second.
     """
 
     _owner: int
     _mutex: threading.Lock
-    _waiting: queue.SimpleQueue[Path | None]
+    _heap: _Heap
     _thread: threading.Thread | None
 
     def __init__(self, root: Path, discard: Callable[[Path], object]) -> None:
@@ -44,9 +56,10 @@ class Rubbish:
         if self._owner != os.getpid():
             self._begin()
         with self._mutex:
-            self._waiting.put(aside)
+            self._heap.paths.append(aside)
+            self._heap.some.set()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, args=(self._waiting,), daemon=True)
+                self._thread = threading.Thread(target=self._work, args=(self._heap,), daemon=True)
                 self._thread.start()
 
     def close(self) -> None:
@@ -55,8 +68,9 @@ class Rubbish:
             return
         with self._mutex:
             thread, self._thread = self._thread, None
-            self._waiting.put(None)
-            self._waiting = queue.SimpleQueue()
+            heap, self._heap = self._heap, _Heap()
+        heap.ending.set()
+        heap.some.set()
         if thread is not None:
             thread.join()
 
@@ -64,12 +78,19 @@ class Rubbish:
         """In a process that has no such thread: a forked one has none but that which forked."""
         self._owner = os.getpid()
         self._mutex = threading.Lock()
-        self._waiting = queue.SimpleQueue()
+        self._heap = _Heap()
         self._thread = None
 
-    def _work(self, waiting: queue.SimpleQueue[Path | None]) -> None:
-        while (path := waiting.get()) is not None:
-            self._remove(path)
+    def _work(self, heap: _Heap) -> None:
+        while not heap.ending.is_set() or heap.paths:
+            heap.some.wait()
+            heap.some.clear()
+            latest, seen = time.monotonic() + _MOST_S, 0
+            while seen < len(heap.paths) and time.monotonic() < latest and not heap.ending.is_set():
+                seen = len(heap.paths)
+                heap.ending.wait(_CALM_S)
+            while heap.paths:
+                self._remove(heap.paths.pop())
 
     def _remove(self, path: Path) -> None:
         for _ in range(_TRIES):

@@ -109,7 +109,7 @@ def test_an_archive_has_the_platform_and_the_format_that_were_asked_for(engine: 
     said(engine, f"save -o {whole} --format oci app again")
     said(engine, f"save --output {one} --format docker --platform linux/s390x app")
     assert "s390x" in said(engine, "save --platform linux/riscv64 -o /dev/null app", code=1)
-    assert "not a format" in said(engine, "save --format zip app", code=1)
+    assert "not a format" in said(engine, "save --format zip app", code=125)
     refused = tmp_path / "refused.tar"
     said(engine, f"save -o {refused} --platform linux/riscv64 app", code=1)
     assert not refused.exists()

@@ -77,3 +77,42 @@ def test_flags_that_ask_for_what_is_so() -> None:
         with pytest.raises(NBContainersError, match=f"{flag} cannot be had: ") as caught:
             parser.parse(["run", flag, value, "image"])
         assert caught.value.hint == f"leave out {flag} {value}"
+
+
+def test_a_switch_may_be_given_its_value() -> None:
+    """As docker's may: scripts write --rm=false; behind the image it is the command's own."""
+    _, values = parser.parse(["run", "--rm=true", "-t=0", "--init=False", "image", "--rm=false", "-t=1"])
+    assert (values.rm, values.tty, values.init, values.command) == (True, False, False, ["--rm=false", "-t=1"])
+    assert parser.parse(["run", "--rm", "--rm=false", "image"])[1].rm is False
+    assert parser.parse(["pull", "--disable-content-trust=false", "image"])[1].name == "image"
+    with pytest.raises(NBContainersError, match="cannot be had"):
+        parser.parse(["pull", "--disable-content-trust=true", "image"])
+    with pytest.raises(NBContainersError, match="--rm: not true or false: 'perhaps'"):
+        parser.parse(["run", "--rm=perhaps", "image"])
+
+
+@pytest.mark.parametrize(
+    ("words", "short"),
+    [
+        ("image ls", "images"),
+        ("image rm x", "rmi"),
+        ("image history x", "history"),
+        ("container ls -a", "ps"),
+        ("container rm x", "rm"),
+        ("container run x", "run"),
+        ("volume list", "volume ls"),
+        ("network remove x", "network rm"),
+    ],
+)
+def test_dockers_longer_words_are_answered_with_ours(words: str, short: str) -> None:
+    """There is one way to say it, and who knows another is told it."""
+    with pytest.raises(NBContainersError, match="unknown command") as caught:
+        parser.parse(words.split())
+    assert caught.value.hint == f"it is 'nbcontainers {short}' here"
+
+
+def test_two_words_that_nobody_says_are_answered_with_the_nearest() -> None:
+    """A group has verbs of its own."""
+    with pytest.raises(NBContainersError) as caught:
+        parser.parse(["image", "prnue"])
+    assert caught.value.hint == "did you mean 'prune'?"

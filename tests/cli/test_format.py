@@ -9,7 +9,17 @@ import pytest
 from nbcontainers.cli import format as form
 from nbcontainers.errors import NBContainersError
 
-ROW = {"ID": "abc", "State": {"Pid": 7}, "Ports": ["80/tcp"]}
+ROW = {
+    "ID": "abc",
+    "State": {"Pid": 7},
+    "Ports": ["80/tcp"],
+    "Up": True,
+    "Down": False,
+    "Cmd": None,
+    "Labels": None,
+    "PidsLimit": None,
+    "CreatedAt": "a\tb",
+}
 
 
 @pytest.mark.parametrize(
@@ -20,6 +30,8 @@ ROW = {"ID": "abc", "State": {"Pid": 7}, "Ports": ["80/tcp"]}
         (r"{{.ID}}\t{{json .Ports}}", 'abc\t["80/tcp"]'),
         ("{{json .ID}}", '"abc"'),
         ("{{.State}}", '{"Pid": 7}'),
+        ("{{.Up}} {{.Down}}", "true false"),
+        ("{{.Cmd}} {{.Labels}} {{.PidsLimit}}", "[] map[] <nil>"),
     ],
 )
 def test_fields_follow_paths(template: str, text: str) -> None:
@@ -33,6 +45,18 @@ def test_templates_beyond_fields_are_refused(template: str) -> None:
     with pytest.raises(NBContainersError, match="cannot print") as caught:
         form.rows([ROW], template, [])
     assert "{{.ID}}" in caught.value.hint
+
+
+def test_fields_make_a_table() -> None:
+    """``table {{.A}}\\t{{.B}}`` has a column for each, with Docker's titles where there are some; a cell is no two."""
+    columns = [("CONTAINER ID", "ID")]
+    expected = ["CONTAINER ID   CREATED AT   PID: x", "abc            a\tb          7: x"]
+    for tab in ("\t", r"\t"):
+        template = tab.join(("table {{.ID}}", "{{.CreatedAt}}", "{{.State.Pid}}: x"))
+        assert form.rows([ROW], template, columns).splitlines() == expected
+    assert form.rows([], "table {{.ID}}", columns) == "CONTAINER ID"
+    with pytest.raises(NBContainersError, match="cannot print"):
+        form.rows([ROW], "table {{if .ID}}", columns)
 
 
 def test_an_unknown_field_names_those_that_are_there() -> None:
@@ -58,14 +82,25 @@ def test_tables_are_aligned() -> None:
     [
         (0, "Less than a second"),
         (1, "1 second"),
-        (61, "1 minute"),
-        (7200, "2 hours"),
+        (59, "59 seconds"),
+        (61, "About a minute"),
+        (120, "2 minutes"),
+        (3599, "59 minutes"),
+        (3600, "About an hour"),
+        (5399, "About an hour"),
+        (5400, "2 hours"),
+        (86400, "24 hours"),
+        (86400 * 2, "2 days"),
+        (86400 * 13, "13 days"),
+        (86400 * 59, "8 weeks"),
+        (86400 * 60, "2 months"),
+        (86400 * 729, "24 months"),
         (86400 * 20, "2 weeks"),
         (86400 * 800, "2 years"),
     ],
 )
 def test_ages_are_worded_as_docker_does(seconds: float, text: str) -> None:
-    """One unit, singular or plural."""
+    """One unit; about a minute, about an hour; hours up to two days."""
     assert form.duration(seconds) == text
 
 

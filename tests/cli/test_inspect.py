@@ -34,8 +34,16 @@ MADE = (
     "--workdir /tmp --restart on-failure:3 --network none --cap-add NET_ADMIN --ulimit nofile=5:6 --add-host a:1.2.3.4 "
     "--hostname hh --stop-timeout 5 --health-cmd true --health-interval 5s --health-timeout 6s --health-retries 2 "
     "--health-start-period 1s --label q=r --entrypoint /bin/sh --user 3:4 --oom-score-adj 5 --shm-size 1m --read-only "
-    "--pids-limit 77 --cpuset-cpus 0 --expose 80 --security-opt no-new-privileges app -c true"
+    "--pids-limit 77 --cpuset-cpus 0 --expose 80 --security-opt no-new-privileges --init "
+    "--device /dev/null:/dev/nn --mount type=bind,source=/usr,target=/u,readonly app -c true"
 )
+# What has keys of its own, where it is asked for.
+SEEN: dict[str, Any] = {
+    "ulimit": ["nofile=500:600"],
+    "device": ["/dev/null:/dev/nn"],
+    "mount": ["type=bind,source=/usr,target=/u,readonly"],
+    "init": True,
+}
 
 
 def walk(value: Any, path: str = "", last: str = "") -> Iterator[tuple[str, Any]]:
@@ -73,7 +81,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def ours(engine: Engine) -> dict[str, set[str]]:
     """The keys that we print: of a container that ran and was made, with all there is, and of its image."""
-    running = engine.run("app", "sleep", "1000", volumes=["named:/v", "/etc:/e"], ulimit=["nofile=5:6"])
+    running = engine.run("app", "sleep", "1000", volumes=["named:/v", "/etc:/e"], **SEEN)
     made = keys(running.inspect()) | keys(inspected(engine, "--type", "container", running.id))
     return {"container": made, "image": keys(inspected(engine, "--type", "image", "app"))}
 
@@ -153,7 +161,7 @@ def test_an_images_settings_are_there_if_they_are_empty(engine: Engine) -> None:
     assert {"User", "Env", "Cmd", "Entrypoint", "WorkingDir", "ExposedPorts", "Volumes", "OnBuild", "Labels"} <= set(
         config
     )
-    assert said(engine, "inspect --format {{.Config.User}}|{{.Config.Entrypoint}}| plain").strip() == "|None|"
+    assert said(engine, "inspect --format {{.Config.User}}|{{.Config.Entrypoint}}| plain").strip() == "|[]|"
     assert inspected(engine, "plain")["GraphDriver"]["Data"] is None
     engine.store.snapshots.unpack(engine.image(identifier))
     data = inspected(engine, "plain")["GraphDriver"]["Data"]

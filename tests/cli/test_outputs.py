@@ -56,7 +56,7 @@ def test_progress_as_json_and_not_at_all(engine: Engine, place: Path) -> None:
     assert heard(engine, f"build --progress quiet {place}") == []
     assert "[1/3] FROM scratch" in heard(engine, f"build --progress plain {place}")
     assert "wants a terminal" in said(engine, f"build --progress tty {place}", code=1)
-    assert "known are auto" in said(engine, f"build --progress loud {place}", code=1)
+    assert "known are auto" in said(engine, f"build --progress loud {place}", code=125)
 
 
 def test_names_and_files(engine: Engine, place: Path, tmp_path: Path) -> None:

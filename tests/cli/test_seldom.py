@@ -31,8 +31,45 @@ def test_the_last_ones_with_their_sizes(store: Path) -> None:
     assert "SIZE" in titles
     for line in (first, second):
         assert re.search(r"\b[58](\.\d+)?kB \(virtual [\d.]+MB\)", line), line
-    assert nbc(store, "ps", "-n", "x", code=1).stderr
+    assert nbc(store, "ps", "-n", "x", code=125).stderr
     nbc(store, "rm", "made0", "made1", "made2", code=0)
+
+
+def test_ps_tells_what_a_container_is_attached_to(store: Path, tmp_path: Path) -> None:
+    """Docker's fields Mounts, LocalVolumes, Networks and Size, where a format asks for them."""
+    mounts = ("-v", "kept:/v", "-v", f"{tmp_path}:/bound", "--tmpfs", "/t", "--network", "none")
+    nbc(store, "create", "--name", "tied", *mounts, "toolbox", "true", code=0)
+    form = "{{.Mounts}}|{{.LocalVolumes}}|{{.Networks}}|{{.Size}}"
+    whole = nbc(store, "ps", "-a", "--no-trunc", "--filter", "name=tied", "--format", form, code=0).stdout.strip()
+    assert re.fullmatch(rf"kept,{re.escape(str(tmp_path))}\|1\|none\|.+ \(virtual .+\)", whole), whole
+    short = nbc(store, "ps", "-a", "--filter", "name=tied", "--format", "{{.Mounts}}", code=0).stdout.strip()
+    assert short == f"kept,{str(tmp_path)[:14]}…"
+    nbc(store, "rm", "tied", code=0)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "out", "said"),
+    [
+        ("ps --nope", 125, "", "unrecognized arguments: --nope"),
+        ("exec --nope c true", 125, "", "unrecognized arguments: --nope"),
+        ("stop -t x c", 125, "", "not a number: 'x'"),
+        ("run --gpus all toolbox", 125, "", "--gpus cannot be had"),
+        ("ps extra", 1, "", "unrecognized arguments: extra"),
+        ("stop", 1, "", "the following arguments are required"),
+        ("run", 1, "", "the following arguments are required"),
+        ("frobnicate", 1, "", "unknown command"),
+        ("ps --format {{.State", 1, "", "cannot print by the format"),
+        ("volume ls --filter nope=1", 1, "", "invalid filter 'nope=1'"),
+        ("volume inspect nope", 1, "[]", "no such volume: 'nope'"),
+        ("network inspect nope bridge -f {{.Name}}", 1, "bridge", "no such network: 'nope'"),
+        ("inspect --type nope c", 1, "", "no type 'nope' to inspect"),
+        ("network create bridge", 1, "", "choose another name"),
+    ],
+)
+def test_exit_codes_of_what_is_wrong_are_dockers(store: Path, words: str, code: int, out: str, said: str) -> None:
+    """125 for flags of any verb, 1 for operands, verbs and what is not there; what is there of several is printed all the same."""
+    done = nbc(store, *words.split(), code=code)
+    assert (done.stdout.strip(), said in done.stderr) == (out, True), done.stderr
 
 
 def test_a_copy_keeps_the_numbers_of_owners(store: Path, tmp_path: Path) -> None:
@@ -63,7 +100,7 @@ def test_a_copy_keeps_the_numbers_of_owners(store: Path, tmp_path: Path) -> None
 def test_a_link_is_no_container(store: Path) -> None:
     """``rm -l`` removes a link between containers in docker: there are none here, so it is refused and nothing is removed."""
     nbc(store, "create", "--name", "stays", "toolbox", "true", code=0)
-    assert "--link cannot be had" in re.sub(r"\s+", " ", nbc(store, "rm", "-l", "stays", code=1).stderr)
+    assert "--link cannot be had" in re.sub(r"\s+", " ", nbc(store, "rm", "-l", "stays", code=125).stderr)
     nbc(store, "rm", "stays", code=0)
 
 

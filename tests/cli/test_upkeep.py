@@ -104,4 +104,4 @@ def test_keep_storage_goes_alone(engine: Engine) -> None:
     """A size is wanted, and no other choice beside it."""
     assert said(engine, "prune -f --keep-storage 1g") == "Total reclaimed space: 0B\n"
     assert "by age alone" in said(engine, "prune -af --keep-storage 1g", code=1)
-    assert "not a size" in said(engine, "prune -f --keep-storage much", code=1)
+    assert "not a size" in said(engine, "prune -f --keep-storage much", code=125)

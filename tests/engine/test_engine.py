@@ -229,3 +229,14 @@ def test_options_that_mean_nothing_are_refused(engine: Engine) -> None:
     with pytest.raises(NBContainersError, match="memroy") as caught:
         engine.run("toolbox", "true", memroy="64m")  # type: ignore[call-arg]
     assert "memory" in caught.value.hint
+
+
+def test_an_archive_is_loaded_by_its_path(engine: Engine, tmp_path: Path) -> None:
+    """As a program writes it, a text or a Path; what is not there is named."""
+    archive = tmp_path / "toolbox.tar"
+    with archive.open("wb") as stream:
+        engine.save(["toolbox"], stream)
+    image = engine.image("toolbox")
+    assert {engine.load(where)[0].id for where in (archive, str(archive))} == {image.id}
+    with pytest.raises(NotFound, match=r"no archive at .*nowhere\.tar"):
+        engine.load(tmp_path / "nowhere.tar")

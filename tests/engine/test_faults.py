@@ -21,6 +21,7 @@ import pytest
 
 from nbcontainers import Conflict, Engine
 from nbcontainers.runtime import host
+from tests.store.registry.servers import Parts, Server, serving
 from tests.store.validate import validate_store
 from tests.waiting import PATIENCE_S, until
 
@@ -58,7 +59,21 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
             container.remove(force=True)
 
 
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A registry with an image of three layers; the file ``pulled`` has its name."""
+    monkeypatch.setenv("NBCONTAINERS_REGISTRIES", os.devnull)  # which blocks none
+    with serving(Server()) as server:
+        (tmp_path / "pulled").write_text(Parts.make(9, layers=3, size=3_000_000).serve(server))
+        yield
+
+
 WORK = {
+    "pull": """
+        name = open("pulled").read()
+        engine.pull(name)
+        engine.remove_image(name)
+    """,
     "load": """
         with open("archive.tar", "rb") as stream:
             engine.load(stream)
@@ -97,10 +112,11 @@ def until_gone(identifiers: set[str]) -> None:
     until(lambda: not any(name in path for path, _, _ in os.walk("/sys/fs/cgroup") for name in identifiers))
 
 
+@pytest.mark.usefixtures("registry")
 @pytest.mark.parametrize("kind", WORK)
 def test_a_kill_at_any_instant_leaves_the_store_whole(engine: Engine, tmp_path: Path, kind: str) -> None:
-    """kill -9 of whoever loads, commits, builds or prunes: what was there is whole, nothing half-made can be seen, and after the next
-    prune no byte, snapshot, lease or cgroup is left of it.
+    """kill -9 of whoever pulls, loads, commits, builds or prunes: what was there is whole, nothing half-made can be seen, and after
+    the next prune no byte, snapshot, lease or cgroup is left of it.
     """
     root = engine.store.root
     work = textwrap.indent(textwrap.dedent(WORK[kind]), "    ")
@@ -118,6 +134,7 @@ def test_a_kill_at_any_instant_leaves_the_store_whole(engine: Engine, tmp_path: 
             time.sleep(chance.uniform(0, 0.5))
             made = {path.name for path in (root / "snapshots").iterdir()} - {kept.id}
             process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL  # it has worked until then
         until_gone(made)
         problems = [
             fault for fault in engine.check().faults if not (fault.kind == "container" and fault.name != kept.id)
@@ -159,6 +176,12 @@ with Engine(folder / "store") as engine:
     (engine.store.root / "snapshots" / container.id / "upper" / "file").write_bytes(os.urandom(230_000))
     with open(folder / "archive.tar", "wb") as stream:
         engine.save(["first"], stream)
+    (folder / "context" / "data").write_bytes(os.urandom(230_000))
+    engine.build("FROM scratch\\nCOPY data /second", context=folder / "context", tag="second", no_cache=True)
+    with open(folder / "second.tar", "wb") as stream:
+        engine.save(["second"], stream)
+    engine.remove_image("second")
+    engine.prune(["cache"], all=True)
     known = engine.images()
     for room in range(0, 900_000, 45_056):
         with ballast.open("wb", buffering=0) as file:
@@ -173,6 +196,9 @@ with Engine(folder / "store") as engine:
                     engine.build(f"FROM first\\nCOPY data /{room}", context=folder / "context", tag="second")
                 case "commit":
                     engine.commit(container, "second")
+                case "load":
+                    with open(folder / "second.tar", "rb") as stream:
+                        engine.load(stream)
                 case "import":
                     with open(folder / "archive.tar", "rb") as stream:
                         engine.import_(stream, "second")
@@ -202,7 +228,7 @@ print("whole")
 """
 
 
-@pytest.mark.parametrize("kind", ["build", "commit", "import"])
+@pytest.mark.parametrize("kind", ["build", "commit", "load", "import"])
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, kind: str) -> None:
     """ENOSPC at any point: an error with a hint, nothing tagged, the space given back; with room enough it works, and without any a
     container can be removed.
@@ -279,10 +305,12 @@ engine, turn = Engine("store"), 0
 while time.monotonic() < end or turn < 2:
     turn += 1
     engine.tag("base", f"own:{number}-{turn}")
-    match chance.choice(["load", "build", "build", "prune", "run", "untag"]):
+    match chance.choice(["load", "pull", "build", "build", "prune", "run", "untag"]):
         case "load":
             with open("archive.tar", "rb") as stream:
                 engine.load(stream)
+        case "pull":
+            engine.pull(open("pulled").read())
         case "build":
             text = f"FROM base\\nCOPY data /{turn % 3}\\nRUN true"
             engine.build(text, context="context", tag=f"built:{number}", no_cache=turn % 2 == 0)
@@ -299,8 +327,9 @@ print(turn)
 """
 
 
+@pytest.mark.usefixtures("registry")
 def test_eight_processes_at_once(engine: Engine, tmp_path: Path) -> None:
-    """Eight processes tag, load, build, run, remove and prune on one store: every tag is kept, nothing fails, and all is whole.
+    """Eight processes tag, load, pull, build, run, remove and prune on one store: every tag is kept, nothing fails, and all is whole.
 
     A check that looks meanwhile finds nothing wrong either.
     """

@@ -43,6 +43,18 @@ def test_what_happened_is_told(engine: Engine) -> None:
         list(engine.events("colour=blue", until=now))
 
 
+def test_a_stop_and_an_update_are_told(engine: Engine) -> None:
+    """In docker's order: the signal that asks for the end, the end, and that it was a stop; stopping it again is no event."""
+    begin = time.time()
+    container = engine.run("toolbox", "sleep", "600", detach=True)
+    container.update(restart="no")
+    container.stop(0)
+    container.stop(0)
+    container.remove()
+    told = [one.action for one in engine.events(f"container={container.id}", since=begin, until=time.time())]
+    assert told == ["create", "start", "update", "kill", "die", "stop", "destroy"]
+
+
 def test_events_go_on_in_the_next_file(engine: Engine) -> None:
     """A file that grew too long makes way; who reads goes on."""
     path = engine.store.root / happenings.NAME

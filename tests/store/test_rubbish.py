@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from nbcontainers.store import garbage
+from nbcontainers.store import rubbish as rubbish_
 from nbcontainers.store.rubbish import Rubbish
 
 
@@ -31,6 +34,34 @@ def test_what_is_taken_is_gone_at_once_and_removed_by_the_end(root: Path) -> Non
         rubbish.take(str(root / name))  # it is not there any more
         rubbish.close()
         assert os.listdir(root / "trash") == []
+    rubbish.close()
+
+
+def test_nothing_is_removed_while_more_is_thrown_away(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is busy with it goes on, and who waits for the removal does not wait for a calm moment."""
+    monkeypatch.setattr(rubbish_, "_CALM_S", 60)
+    monkeypatch.setattr(rubbish_, "_MOST_S", 60)
+    rubbish = Rubbish(root, garbage.discard)
+    rubbish.take(str(root / "one"))
+    time.sleep(0.2)
+    rubbish.take(str(root / "two"))
+    assert len(os.listdir(root / "trash")) == 2
+    before = time.monotonic()
+    rubbish.close()
+    assert time.monotonic() - before < 30
+    assert os.listdir(root / "trash") == []
+
+
+def test_the_trash_is_emptied_without_a_calm_moment_too(root: Path) -> None:
+    """A process that throws something away all the time does not fill the disk with it."""
+    removed = threading.Event()
+    rubbish = Rubbish(root, lambda path: removed.set())
+    number = 0
+    while not removed.is_set():
+        (root / str(number)).mkdir()
+        rubbish.take(str(root / str(number)))
+        number += 1
+        assert number < 100_000
     rubbish.close()
 
 

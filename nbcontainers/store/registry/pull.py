@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from ...errors import HostError, IntegrityError, NBContainersError, NotFound, RegistryError
 from ...events import Event, Observer, Progress, Transfer, TransferFinished, TransferStarted, Warned
 from ...oci import platforms
-from ...oci.descriptor import CONFIG, DOCKER_CONFIG, Descriptor, Digest, Platform
+from ...oci.descriptor import CONFIG, DOCKER_CONFIG, INDEXES, Descriptor, Digest, Platform
 from ...oci.image import Image, Index
 from ...oci.reference import Reference
 from .. import garbage
@@ -110,6 +110,10 @@ def _find(repository: Repository, reference: Reference, platform: Platform | Non
         return _Found(top, None)
     entry = platforms.choose(top.value.manifests, platform or Platform.host())
     manifest = repository.manifest(entry.digest)
+    if isinstance(manifest.value, Index) and entry.media_type in INDEXES:
+        raise NotFound(
+            f"{reference.familiar} is an index of indexes", hint=f"name one of them: {reference.name}@{entry.digest}"
+        )
     if manifest.descriptor.size != entry.size or isinstance(manifest.value, Index):
         raise IntegrityError(
             f"the manifest {entry.digest} is not what the index says of it",

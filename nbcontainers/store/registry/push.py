@@ -71,10 +71,14 @@ def _parts(store: Store, top: Descriptor, image: Image, on_event: Observer) -> _
     if not found.missing:
         parts = _of(found.held)
         return _Parts((*parts.documents, top), parts.configs, parts.layers)
+    entries = (*(entry for entry, _ in found.held), *found.missing)
+    images = [entry for entry in entries if entry.platform is None or entry.platform.os != "unknown"]
+    # What BuildKit attests of an image is for no platform, and is not pulled.
+    others = f"of {len(images)} in its index" if len(images) > 1 else "without what its index attests of it"
     on_event(
         Warned(
-            message=f"only the image for {image.config.platform} is pushed, of {len(found.held) + len(found.missing)} in its index",
-            hint="the others are not in the store",
+            message=f"only the image for {image.config.platform} is pushed, {others}",
+            hint="the others are not in the store" if len(images) > 1 else "that is not in the store",
         )
     )
     return _of([(image.descriptor, image.manifest)])

@@ -198,6 +198,20 @@ def test_an_artifact_is_no_image(store: Store, liar: Server) -> None:
         pull(store, parts.serve(liar))
 
 
+def test_an_index_of_indexes_is_told_by_what_could_be_pulled(store: Store, liar: Server) -> None:
+    """No client of Docker's takes one; the hint names the first that is inside."""
+    parts = Parts.make(1)
+    parts.serve(liar)
+    inner = index_of((parts, {"os": "linux", "architecture": parts.config["architecture"]}))
+    liar.give(f"/v2/liar/manifests/{Digest.of(inner)}", inner, INDEX)
+    outer = encoded({"schemaVersion": 2, "mediaType": INDEX, "manifests": [described(inner, INDEX)]})
+    liar.give("/v2/liar/manifests/latest", outer, INDEX)
+    with pytest.raises(NotFound, match="is an index of indexes") as caught:
+        pull(store, f"{liar.host}/liar")
+    name = caught.value.hint.removeprefix("name one of them: ")
+    assert pull(store, name).descriptor.digest == Digest.of(encoded(parts.manifest))
+
+
 def test_layers_are_taken_from_the_registry_only(store: Store, liar: Server, elsewhere: Server) -> None:
     """Addresses in a manifest are never asked (CVE-2020-15157)."""
     parts = Parts.make(1)

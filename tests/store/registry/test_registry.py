@@ -202,6 +202,24 @@ def upload_raw(registry: Registry, name: str, documents: dict[str, tuple[bytes, 
     session.close()
 
 
+def test_what_buildkit_attests_is_not_counted_as_an_image(store: Store, registry: Registry) -> None:
+    """An index of one image and its attestation goes as the image alone, and the warning says what stays behind."""
+    ours, attested = Parts.make(11), Parts.make(12, os="unknown", architecture="unknown")
+    platform = {"os": "linux", "architecture": ours.config["architecture"]}
+    data = index_of((ours, platform), (attested, {"os": "unknown", "architecture": "unknown"}))
+    documents = {
+        str(Digest.of(encoded(parts.manifest))): (encoded(parts.manifest), MANIFEST) for parts in (ours, attested)
+    }
+    blobs = [blob for parts in (ours, attested) for blob in (encoded(parts.config), *parts.layers)]
+    upload_raw(registry, "attested", documents | {"1": (data, INDEX)}, *blobs)
+    name = f"{registry.host}/attested:1"
+    image = pull(store, name)
+    events: list[Event] = []
+    assert push(store, name, events) == image.descriptor.digest
+    (warned,) = [event for event in events if isinstance(event, Warned)]
+    assert warned.message.endswith("is pushed, without what its index attests of it")
+
+
 def test_an_index_is_pulled_for_one_platform_and_keeps_its_digest(
     store: Store, other: Store, registry: Registry
 ) -> None:
