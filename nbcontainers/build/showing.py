@@ -102,6 +102,7 @@ class Showing:
                         assert memory is not None
                         agent = self._agent(mount, memory, number, stack, env)
                         found += [agent] if agent else []
+            found.sort(key=lambda mount: mount.destination)  # none hides one below it, however they are written
             yield Shown(tuple(found), tuple(env))
 
     def _bind(self, mount: RunMount, selected: Selected | None, stack: contextlib.ExitStack) -> Mount:

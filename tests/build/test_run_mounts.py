@@ -143,6 +143,16 @@ RUN --mount=type=secret,id=token --mount=type=secret,id=token,target=/etc/tok,mo
     assert changes(builder, text, settings=other) == ["/dev", "/proc", "/sys", "/x"]
 
 
+def test_no_mount_hides_one_below_it(builder: Builder) -> None:
+    """They may be written in any order; of two in one place the last is seen."""
+    flags = "--mount=type=tmpfs,target=/a/b/c --mount=type=tmpfs,target=/a --mount=type=bind,target=/a/b --mount=type=tmpfs,target=/a"
+    builder.write({"file": "x"})
+    builder.build(
+        f"FROM busybox\nRUN {flags.replace('target=/a/b ', 'target=/b,rw ')} touch /a/b/c/x /b/x; ls /a/b /b; echo {unique()}\n"
+    )
+    assert builder.output.split()[:5] == ["/a/b:", "c", "/b:", "file", "x"]
+
+
 def test_a_tmpfs_has_the_mode_of_what_it_covers(builder: Builder) -> None:
     """A new folder is everybody's."""
     folders = "/kept /new"
