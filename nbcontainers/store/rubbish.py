@@ -15,6 +15,8 @@ from ..errors import NBContainersError
 
 _TRIES = 3  # a shim that had a folder open may put a last file into it
 _CALM_S, _MOST_S = 0.05, 1.0
+_IDLE_S, _OLDEST_S = 5.0, 30.0
+_FEW, _SMALL = 32, 128  # entries, and blocks of 512 bytes of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,10 @@ class _Heap:
 class Rubbish:
     """The way to the trash of one store, with a thread that empties it; what a killed process leaves there goes with the next collection.
 
-    A file costs the kernel some 20 µs to remove and, where a disk is told at once what it need not keep, a wait for the disk.
-    So who throws much away finishes first: the thread begins when nothing has come for a moment, or after a second.
+    A file costs the kernel some 20 µs to remove and, where a disk is told at once what it need not keep, a wait for the disk; and an
+    ext4 without a journal does not give its number to another for minutes, so that each new file looks through all those. So who
+    throws much away finishes first: the thread begins when nothing has come for a moment, or after a second, and leaves what is
+    little, as most containers are, for when nothing has come for some seconds. Source: recently_deleted in fs/ext4/ialloc.c.
     """
 
     _owner: int
@@ -82,18 +86,50 @@ class Rubbish:
         self._thread = None
 
     def _work(self, heap: _Heap) -> None:
-        while not heap.ending.is_set() or heap.paths:
-            heap.some.wait()
+        little: list[Path] = []
+        latest = 0.0  # when that is removed, whatever comes
+        while not heap.ending.is_set() or heap.paths or little:
+            is_idle = not heap.some.wait(_IDLE_S if little else None)
             heap.some.clear()
-            latest, seen = time.monotonic() + _MOST_S, 0
-            while seen < len(heap.paths) and time.monotonic() < latest and not heap.ending.is_set():
-                seen = len(heap.paths)
-                heap.ending.wait(_CALM_S)
-            while heap.paths:
-                self._remove(heap.paths.pop())
+            _await_calm(heap)
+            if not little:
+                latest = time.monotonic() + _OLDEST_S
+            batch = heap.paths[:]
+            del heap.paths[: len(batch)]
+            for path in batch:
+                if _is_little(path):
+                    little.append(path)
+                else:
+                    self._remove(path)
+            if is_idle or heap.ending.is_set() or time.monotonic() > latest:
+                while little:
+                    self._remove(little.pop())
 
     def _remove(self, path: Path) -> None:
         for _ in range(_TRIES):
             with contextlib.suppress(OSError, NBContainersError):  # what stays goes with the next collection
                 self._discard(path)
                 return
+
+
+def _await_calm(heap: _Heap) -> None:
+    """Wait until nothing more comes."""
+    latest, seen = time.monotonic() + _MOST_S, 0
+    while seen < len(heap.paths) and time.monotonic() < latest and not heap.ending.is_set():
+        seen = len(heap.paths)
+        heap.ending.wait(_CALM_S)
+
+
+def _is_little(path: Path) -> bool:
+    """Whether few small files are in a tree."""
+    count, folders = 0, [os.fspath(path)]
+    while folders:
+        # The kernel's folder in the work folder of an overlay cannot be read by an ordinary user.
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                count += 1
+                if count > _FEW or entry.stat(follow_symlinks=False).st_blocks > _SMALL:
+                    return False
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+    return True

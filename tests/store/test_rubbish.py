@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import pytest
 from nbcontainers.store import garbage
 from nbcontainers.store import rubbish as rubbish_
 from nbcontainers.store.rubbish import Rubbish
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -52,8 +54,41 @@ def test_nothing_is_removed_while_more_is_thrown_away(root: Path, monkeypatch: p
     assert os.listdir(root / "trash") == []
 
 
-def test_the_trash_is_emptied_without_a_calm_moment_too(root: Path) -> None:
+def test_what_is_much_does_not_wait_for_what_is_little(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large file, or many, are removed at once; a container that did nothing when nobody has thrown anything away for a while."""
+    removed: queue.SimpleQueue[Path] = queue.SimpleQueue()
+
+    def discard(path: Path) -> None:
+        garbage.discard(path)
+        removed.put(path)
+
+    monkeypatch.setattr(rubbish_, "_IDLE_S", 60)
+    (root / "two" / "below" / "file").write_bytes(bytes(100_000))
+    (root / "three").mkdir()
+    for number in range(40):
+        (root / "three" / str(number)).touch()
+    rubbish = Rubbish(root, discard)
+    for name in ("one", "two", "three"):
+        rubbish.take(str(root / name))
+    removed.get(timeout=30)
+    removed.get(timeout=30)
+    assert [path.name for path in (root / "trash").glob("*/below")] == ["below"]
+    rubbish.close()
+    assert os.listdir(root / "trash") == []
+
+
+def test_what_is_little_goes_when_nothing_more_comes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to close anything for that."""
+    monkeypatch.setattr(rubbish_, "_IDLE_S", 0.1)
+    rubbish = Rubbish(root, garbage.discard)
+    rubbish.take(str(root / "one"))
+    until(lambda: os.listdir(root / "trash") == [])
+    rubbish.close()
+
+
+def test_the_trash_is_emptied_without_a_calm_moment_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that throws something away all the time does not fill the disk with it."""
+    monkeypatch.setattr(rubbish_, "_OLDEST_S", 0.5)
     removed = threading.Event()
     rubbish = Rubbish(root, lambda path: removed.set())
     number = 0
