@@ -14,7 +14,6 @@ from pathlib import Path
 from ..errors import NBContainersError
 
 _TRIES = 3  # a shim that had a folder open may put a last file into it
-_CALM_S, _MOST_S = 0.05, 1.0
 _IDLE_S, _OLDEST_S = 5.0, 30.0
 _FEW, _SMALL = 32, 128  # entries, and blocks of 512 bytes of each
 
@@ -32,9 +31,8 @@ class Rubbish:
     """The way to the trash of one store, with a thread that empties it; what a killed process leaves there goes with the next collection.
 
     A file costs the kernel some 20 µs to remove and, where a disk is told at once what it need not keep, a wait for the disk; and an
-    ext4 without a journal does not give its number to another for minutes, so that each new file looks through all those. So who
-    throws much away finishes first: the thread begins when nothing has come for a moment, or after a second, and leaves what is
-    little, as most containers are, for when nothing has come for some seconds. Source: recently_deleted in fs/ext4/ialloc.c.
+    ext4 without a journal does not give its number to another for minutes, so that each new file looks through all those. So what is
+    little, as most containers are, is removed when nothing has come for some seconds. Source: recently_deleted in fs/ext4/ialloc.c.
     """
 
     _owner: int
@@ -91,7 +89,6 @@ class Rubbish:
         while not heap.ending.is_set() or heap.paths or little:
             is_idle = not heap.some.wait(_IDLE_S if little else None)
             heap.some.clear()
-            _await_calm(heap)
             if not little:
                 latest = time.monotonic() + _OLDEST_S
             batch = heap.paths[:]
@@ -110,14 +107,6 @@ class Rubbish:
             with contextlib.suppress(OSError, NBContainersError):  # what stays goes with the next collection
                 self._discard(path)
                 return
-
-
-def _await_calm(heap: _Heap) -> None:
-    """Wait until nothing more comes."""
-    latest, seen = time.monotonic() + _MOST_S, 0
-    while seen < len(heap.paths) and time.monotonic() < latest and not heap.ending.is_set():
-        seen = len(heap.paths)
-        heap.ending.wait(_CALM_S)
 
 
 def _is_little(path: Path) -> bool:

@@ -25,7 +25,7 @@ from .spawn import Unavailable
 
 RESULTS = Path(__file__).parent / "results"
 OURS = "nbcontainers"
-_REST_S = 0.1
+_REST_S = 0.02
 _MOST_REST_S = 1.0
 _IDLE, _WAITS = 3, 4  # columns of /proc/stat
 P = TypeVar("P", bound=Peer)
@@ -53,7 +53,7 @@ class Contender:
 def at_rest() -> None:
     """Wait until what came before has ended: whoever comes next must not pay for what a peer does after it has answered.
 
-    The processors have nothing to do then for 100 ms; where others keep them busy for a second, that is how the machine is.
+    The processors have nothing to do then for 20 ms; where others keep them busy for a second, that is how the machine is.
     """
     deadline = time.monotonic() + _MOST_REST_S
     busy, last = True, _used()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from nbcontainers.errors import LaunchError
 from nbcontainers.linux import capabilities
 from nbcontainers.oci.runtime import Resources, Rlimit
+from nbcontainers.runtime import launch
 from nbcontainers.runtime.host import Host
 
 from .conftest import Box
@@ -109,9 +111,14 @@ def test_the_working_directory_is_made(box: Box) -> None:
         box.start("true", cwd="/etc/passwd")
 
 
-def test_the_working_directory_belongs_to_the_user(box: Box, needs_identities: None) -> None:
-    """Who works there can write there."""
-    assert box.shell("touch x; stat -c %U:%G .", cwd="/made/here", user="ann") == "ann:users\n"
+@pytest.mark.parametrize(("annotations", "owner"), [({}, "root:root"), ({launch.WORKDIR: "user"}, "ann:users")])
+def test_a_working_directory_that_is_made_is_roots_or_the_users(
+    box: Box, needs_identities: None, annotations: dict[str, str], owner: str
+) -> None:
+    """Root's, as docker run has it; the user's where the specification says so, as BuildKit has it for a RUN."""
+    script = ("sh", "-c", "stat -c %U:%G . ..")
+    spec = replace(box.spec(*script, cwd="/made/here"), annotations=annotations)
+    assert box.run(*script, user="ann", spec=spec) == (0, f"{owner}\n{owner}\n", "")
 
 
 def test_no_descriptor_leaks(box: Box) -> None:

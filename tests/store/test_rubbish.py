@@ -39,10 +39,9 @@ def test_what_is_taken_is_gone_at_once_and_removed_by_the_end(root: Path) -> Non
     rubbish.close()
 
 
-def test_nothing_is_removed_while_more_is_thrown_away(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is busy with it goes on, and who waits for the removal does not wait for a calm moment."""
-    monkeypatch.setattr(rubbish_, "_CALM_S", 60)
-    monkeypatch.setattr(rubbish_, "_MOST_S", 60)
+def test_what_is_little_waits(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever throws away much of it goes on, and who waits for the removal does not wait for a calm moment."""
+    monkeypatch.setattr(rubbish_, "_IDLE_S", 60)
     rubbish = Rubbish(root, garbage.discard)
     rubbish.take(str(root / "one"))
     time.sleep(0.2)
@@ -86,7 +85,7 @@ def test_what_is_little_goes_when_nothing_more_comes(root: Path, monkeypatch: py
     rubbish.close()
 
 
-def test_the_trash_is_emptied_without_a_calm_moment_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_little_goes_without_a_calm_moment_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that throws something away all the time does not fill the disk with it."""
     monkeypatch.setattr(rubbish_, "_OLDEST_S", 0.5)
     removed = threading.Event()
