@@ -16,6 +16,7 @@ from ..results import ContainerState
 from ..runtime import defaults, launch, namefiles
 from ..runtime.host import Host
 from ..runtime.process import Runtime
+from ..store.durable import saying_when_full
 from ..store.store import Store
 from . import (
     devices,
@@ -103,7 +104,7 @@ def create(
     folder = names.folder(identifier)
     try:
         # The image is not collected while its container is made, nor what there is of that.
-        with store.lease(source.descriptor.digest, identifier, *source.chain_ids):
+        with store.lease(source.descriptor.digest, identifier, *source.chain_ids), saying_when_full(folder):
             folder.mkdir(mode=0o700)
             if modes.userns.is_own:
                 spec = userns.claim(spec, modes.userns, store.root, identifier, names)
