@@ -77,7 +77,7 @@ def _config(image: ContainerConfig, state: ContainerState, spec: RuntimeSpec, as
     return replace(
         image,
         user=state.user,
-        env=tuple(asked.config.get("Env") or image.env),
+        env=tuple(asked.config.get("Env", image.env)),
         entrypoint=image.entrypoint if entry == (image.entrypoint or ()) else entry,
         cmd=command or None,
         working_dir=spec.process.cwd if image.working_dir or spec.process.cwd != "/" else "",

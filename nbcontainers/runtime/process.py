@@ -369,13 +369,10 @@ def _hint(stage: str, number: int) -> str:
         return "too many processes or namespaces: see ulimit -u and /proc/sys/user"
     if stage.startswith("mount ") and number == errno.ENOENT:
         return "what is mounted must be there"
+    if stage == "sysctl" and number == errno.ENOENT:
+        return "'ls -R /proc/sys/net' in a container shows those that there are"
     if stage == "sysctl":
-        missing = number == errno.ENOENT
-        return (
-            "'ls -R /proc/sys/net' in a container shows those that there are"
-            if missing
-            else "see which values the kernel takes for it"
-        )
+        return "see which values the kernel takes for it"
     return ""
 
 

@@ -118,16 +118,14 @@ def emitter(descriptor: int) -> Callable[[memoryview], None]:
     """
 
     def emit(block: memoryview) -> None:
-        rest = block
-        while rest:
-            try:
-                rest = rest[os.write(descriptor, rest) :]
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                raise HostError(
-                    "no space left where the archive goes to", hint="free some there, or name another place"
-                ) from error
+        try:
+            write_all(descriptor, block)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise HostError(
+                "no space left where the archive goes to", hint="free some there, or name another place"
+            ) from error
 
     return emit
 

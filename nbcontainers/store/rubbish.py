@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import NBContainersError
@@ -16,15 +16,6 @@ from ..errors import NBContainersError
 _TRIES = 3  # a shim that had a folder open may put a last file into it
 _IDLE_S, _OLDEST_S = 5.0, 30.0
 _FEW, _SMALL = 32, 128  # entries, and blocks of 512 bytes of each
-
-
-@dataclass(frozen=True, slots=True)
-class _Heap:
-    """What one thread removes; ``some`` says that there is something, ``ending`` that somebody waits for it."""
-
-    paths: list[Path] = field(default_factory=list)
-    some: threading.Event = field(default_factory=threading.Event)
-    ending: threading.Event = field(default_factory=threading.Event)
 
 
 class Rubbish:
@@ -37,7 +28,7 @@ class Rubbish:
 
     _owner: int
     _mutex: threading.Lock
-    _heap: _Heap
+    _waiting: queue.SimpleQueue[Path | None]
     _thread: threading.Thread | None
 
     def __init__(self, root: Path, discard: Callable[[Path], object]) -> None:
@@ -58,10 +49,9 @@ class Rubbish:
         if self._owner != os.getpid():
             self._begin()
         with self._mutex:
-            self._heap.paths.append(aside)
-            self._heap.some.set()
+            self._waiting.put(aside)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, args=(self._heap,), daemon=True)
+                self._thread = threading.Thread(target=self._work, args=(self._waiting,), daemon=True)
                 self._thread.start()
 
     def close(self) -> None:
@@ -70,9 +60,8 @@ class Rubbish:
             return
         with self._mutex:
             thread, self._thread = self._thread, None
-            heap, self._heap = self._heap, _Heap()
-        heap.ending.set()
-        heap.some.set()
+            self._waiting.put(None)
+            self._waiting = queue.SimpleQueue()
         if thread is not None:
             thread.join()
 
@@ -80,25 +69,26 @@ class Rubbish:
         """In a process that has no such thread: a forked one has none but that which forked."""
         self._owner = os.getpid()
         self._mutex = threading.Lock()
-        self._heap = _Heap()
+        self._waiting = queue.SimpleQueue()
         self._thread = None
 
-    def _work(self, heap: _Heap) -> None:
+    def _work(self, waiting: queue.SimpleQueue[Path | None]) -> None:
         little: list[Path] = []
         latest = 0.0  # when that is removed, whatever comes
-        while not heap.ending.is_set() or heap.paths or little:
-            is_idle = not heap.some.wait(_IDLE_S if little else None)
-            heap.some.clear()
-            if not little:
-                latest = time.monotonic() + _OLDEST_S
-            batch = heap.paths[:]
-            del heap.paths[: len(batch)]
-            for path in batch:
+        is_ending = False
+        while not is_ending:
+            path = None
+            with contextlib.suppress(queue.Empty):
+                path = waiting.get(timeout=_IDLE_S if little else None)
+                is_ending = path is None
+            if path is not None:
+                if not little:
+                    latest = time.monotonic() + _OLDEST_S
                 if _is_little(path):
                     little.append(path)
                 else:
                     self._remove(path)
-            if is_idle or heap.ending.is_set() or time.monotonic() > latest:
+            if path is None or time.monotonic() > latest:
                 while little:
                     self._remove(little.pop())
 
