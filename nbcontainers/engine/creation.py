@@ -78,11 +78,12 @@ def create(
         host_config=requests.host_config(options, modes),
         config=requests.config(options, config.config) | {"Env": env},
     )
-    hostname = options.get("hostname") or identifier[:12]
-    if not options.get("hostname") and connection.other:
+    if asked_name := options.get("hostname"):
+        hostname = asked_name
+    elif connection.other:
         hostname = Container(store, names, runtime, connection.other).spec.hostname or os.uname().nodename
-    elif not options.get("hostname") and connection.mode == "host":
-        hostname = os.uname().nodename
+    else:
+        hostname = os.uname().nodename if connection.mode == "host" else identifier[:12]
     called_here = os.uname().nodename if modes.uts else hostname
     variables = _with_defaults(env, unset, called_here, tty=options.get("tty", False))
     spec = specification(source, command, variables, hostname, options, identifier, host, modes, connection, points)
@@ -116,7 +117,7 @@ def create(
             if connection.other:
                 own = namefiles.mounts(names.folder(connection.other))
             else:
-                known = connection.mode == "host" and not options.get("hostname")  # its hosts file is the host's
+                known = connection.mode == "host" and not asked_name  # its hosts file is the host's
                 own = namefiles.write(folder, "" if known else spec.hostname, connection.kind, names=connection.names)
             given = {mount.destination for mount in spec.mounts} | {point.destination for point in points}
             own = tuple(mount for mount in own if mount.destination not in given)

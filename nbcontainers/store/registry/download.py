@@ -10,8 +10,9 @@ import httpx
 
 from ...errors import IntegrityError, RegistryError
 from ...events import Transfer
-from ...oci.descriptor import Descriptor
+from ...oci.descriptor import Descriptor, Digest
 from ..parts import Part
+from .authentication import Waiting
 from .parallel import Tell
 from .repository import Repository
 from .session import TRIES, pause
@@ -47,6 +48,11 @@ def blob(repository: Repository, content: Content, wanted: Descriptor, tell: Tel
     tell(Transfer(layer=wanted.digest, phase="downloaded", done=wanted.size, total=wanted.size))
 
 
+def retrying(layer: Digest, tell: Tell) -> Waiting:
+    """Who tells of each wait before a blob is tried again."""
+    return lambda seconds: tell(Transfer(layer=layer, phase="retrying", detail=f"{math.ceil(seconds)}"))
+
+
 def _complete(repository: Repository, place: int, wanted: Descriptor, part: Part, tell: Tell) -> None:
     """Bring what a part lacks; one that does not become the blob was damaged, and all of it comes."""
     kept = part.size
@@ -64,10 +70,7 @@ def _complete(repository: Repository, place: int, wanted: Descriptor, part: Part
 
 def _receive(repository: Repository, place: int, wanted: Descriptor, ingest: Ingest, tell: Tell) -> None:
     """Read until the announced size is reached, over as many connections as it takes."""
-
-    def waiting(seconds: float) -> None:
-        tell(Transfer(layer=wanted.digest, phase="retrying", detail=f"{math.ceil(seconds)}"))
-
+    waiting = retrying(wanted.digest, tell)
     failures = 0
     while True:
         before = ingest.size

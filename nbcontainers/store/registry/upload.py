@@ -6,7 +6,6 @@ Source: OCI distribution spec 1.1, "Pushing Blobs".
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
@@ -16,8 +15,7 @@ from ...errors import IntegrityError, RegistryError
 from ...events import Transfer
 from ...oci.descriptor import Descriptor, Digest
 from ..content import Content
-from .authentication import Waiting
-from .download import PACE
+from .download import PACE, retrying
 from .parallel import Tell
 from .refusals import LONGEST_WAIT
 from .repository import Repository
@@ -47,7 +45,7 @@ def blob(
         RegistryError: the registry does not take it.
 
     """
-    waiting = _waiting(shown, tell)
+    waiting = retrying(shown, tell)
     if repository.has(wanted.digest, waiting):
         tell(Transfer(layer=shown, phase="exists", total=wanted.size))
         return
@@ -84,13 +82,9 @@ def _verify(file: BinaryIO, wanted: Descriptor) -> None:
         )
 
 
-def _waiting(shown: Digest, tell: Tell) -> Waiting:
-    return lambda seconds: tell(Transfer(layer=shown, phase="retrying", detail=f"{math.ceil(seconds)}"))
-
-
 def _send(repository: Repository, file: BinaryIO, wanted: Descriptor, shown: Digest, tell: Tell, url: str) -> None:
     """Try until all is there: from the beginning, or where it goes in pieces from the last one that arrived."""
-    waiting = _waiting(shown, tell)
+    waiting = retrying(shown, tell)
     offset = failures = 0
     pieces = wanted.size > CHUNK
     while True:
