@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import compress
 from operator import ne
 from typing import TYPE_CHECKING
@@ -69,13 +69,14 @@ def trees(base: Iterable[Index], before: Sequence[Index], after: Sequence[Index]
     for layer in base:
         old.apply(layer)
     new = old.copy()
-    # What the layers above a base touch is little, and all that has to be compared; without a base it is everything.
-    touched: set[str] | None = set() if old.records else None
+    builds = _builds(before, after)
+    # What the layers above a base touch is little, as is what differs in two builds of a layer, and all that has to be compared;
+    # without either it is everything.
+    touched: set[str] | None = set() if old.records or builds else None
     for layer in before:
-        old.apply(layer, touched)
+        old.apply(layer, touched, builds.get(id(layer)))
     for layer in after:
-        layer.liken(before)
-        new.apply(layer, touched)
+        new.apply(layer, touched, builds.get(id(layer)))
     was, now = old.records.get, new.records.get
     if touched is not None:
         return old, new, {path for path in touched if was(path) != now(path)}
@@ -84,6 +85,20 @@ def trees(base: Iterable[Index], before: Sequence[Index], after: Sequence[Index]
     if len(old.records) + added > len(new.records):
         differ |= old.records.keys() - new.records.keys()
     return old, new, differ
+
+
+def _builds(before: Sequence[Index], after: Sequence[Index]) -> dict[int, Collection[str]]:
+    """The paths in which layers that are two builds of one differ, for both; in the same order here and there, by identity."""
+    found: dict[int, Collection[str]] = {}
+    above = 0
+    for layer in after:
+        for number in range(above, len(before)):
+            rows = layer.liken(before[number])
+            if rows is not None:
+                found[id(layer)] = found[id(before[number])] = rows.keys()
+                above = number + 1
+                break
+    return found
 
 
 def changes(old: Tree, new: Tree, paths: Iterable[str]) -> tuple[FileChange, ...]:

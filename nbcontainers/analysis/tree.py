@@ -46,11 +46,14 @@ class Tree:
         record = self.records.get(path)
         return None if record is None else shown(path, record, self.links)
 
-    def apply(self, layer: Index, touched: set[str] | None = None) -> None:
-        """Put a layer on top; the paths that it has or removes are added to ``touched``."""
+    def apply(self, layer: Index, touched: set[str] | None = None, rows: Iterable[str] | None = None) -> None:
+        """Put a layer on top; the paths that it has, or of these only ``rows``, and those that it removes are added to ``touched``.
+
+        A hard link is added in any case: its record is made of what its target has here.
+        """
         present, markers = split(layer)
         if touched is not None:
-            touched.update(present)
+            touched.update(present if rows is None else rows, layer.links)
         if self.records:
             for gone in removed_by(present, markers, self.records).values():
                 if touched is not None:
@@ -59,7 +62,9 @@ class Tree:
                     del self.records[name]
         linked = [path for path in layer.links if path in present]
         if len(self.records) < len(present):
-            self.records = {**present, **{path: row for path, row in self.records.items() if path not in present}}
+            below = {path: row for path, row in self.records.items() if path not in present}
+            self.records = layer.take_rows() if markers is _NO_MARKERS else present
+            self.records.update(below)
         else:
             self.records.update(present)
         self._link(layer.links, linked)
@@ -103,7 +108,7 @@ def has_whiteouts(layer: Index) -> bool:
     return layer.removes and WHITEOUT in kinds(layer.records)
 
 
-def split(layer: Index) -> tuple[Mapping[str, bytes], Markers]:
+def split(layer: Index) -> tuple[dict[str, bytes], Markers]:
     """A layer's paths that are there, with their records, and its markers for those that are not."""
     if not has_whiteouts(layer):
         return layer.rows, _NO_MARKERS

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
@@ -26,6 +26,7 @@ OPAQUE = ".wh..wh..opq"
 
 KINDS: tuple[FileKind, ...] = get_args(FileKind)
 _DEVICE = KINDS.index("device")
+_PIECE = 1 << 16  # bytes that are compared at once: a copy of so few takes memory that is there
 _MAGIC = b"nbcontainers index 1\n"
 _HEAD = struct.Struct("<QQQI")  # rows, bytes of the paths, bytes of the links, CRC-32 of all that follows
 RECORD = struct.Struct("<BxHIIQ32s")  # kind, mode, uid, gid, size, sha256 of the content or of the link's target
@@ -38,11 +39,28 @@ _WHOLE, _MANY = struct.Struct(f"{RECORD.size}s"), struct.Struct(f"{RECORD.size}s
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """What a file has of an index: the number of its rows, their paths and their records."""
+    """The content of an index's file: where in it the paths begin and end, and the records begin; none of it is copied."""
 
+    data: bytes
     rows: int
-    paths: bytes
-    records: bytes
+    paths: tuple[int, int]
+    records: int
+
+    def unpacked(self) -> Iterator[bytes]:
+        """The records, one after another, most of them by the hundreds: that takes half the time."""
+        data = memoryview(self.data)[self.records :]
+        many = len(data) - len(data) % _MANY.size
+        hundreds = chain.from_iterable(_MANY.iter_unpack(data[:many]))
+        return chain(hundreds, map(itemgetter(0), _WHOLE.iter_unpack(data[many:])))
+
+    def same_paths(self, other: _Packed) -> bool:
+        """Whether another has the same paths in the same order."""
+        (start, end), (at, until) = self.paths, other.paths
+        return end - start == until - at and all(
+            self.data[start + piece : min(start + piece + _PIECE, end)]
+            == other.data[at + piece : min(at + piece + _PIECE, until)]
+            for piece in range(0, end - start, _PIECE)
+        )
 
 
 class Index:
@@ -74,37 +92,49 @@ class Index:
     @functools.cached_property
     def paths(self) -> list[str]:
         """The path of each row."""
-        assert self._packed is not None
-        return _decoded(self._packed.paths).split("\0") if self._packed.rows else []
+        packed = self._packed
+        assert packed is not None
+        return _decoded(memoryview(packed.data)[slice(*packed.paths)]).split("\0") if packed.rows else []
 
     @functools.cached_property
     def records(self) -> list[bytes]:
         """The record of each row."""
         assert self._packed is not None
-        return _rows(self._packed.records)
+        return list(self._packed.unpacked())
 
     @functools.cached_property
     def rows(self) -> dict[str, bytes]:
-        """The record of each path, the last one where a path has several; not to be changed."""
-        return dict(zip(self.paths, self.records, strict=True))
+        """The record of each path, the last one where a path has several; not to be changed.
 
-    def liken(self, others: Iterable[Index]) -> None:
-        """Take what can be taken from one of the others that has the same paths in the same order, as two builds of a layer have.
-
-        Then no second dictionary has to be filled. Only of what was read from files.
+        Of a file each record is made just when it is put here: a third less time than from a list of them.
         """
-        mine = self._packed
-        twin = next((other for other in others if mine and other._packed and other._packed.paths == mine.paths), None)
-        if mine is None or twin is None or twin._packed is None or len(twin.rows) != mine.rows:
-            return
-        theirs, size, step, changed = twin._packed.records, RECORD.size, 16 * RECORD.size, dict[str, bytes]()
-        for block in range(0, len(theirs), step):
-            if theirs[block : block + step] != mine.records[block : block + step]:
-                for start in range(block, min(block + step, len(theirs)), size):
-                    record = mine.records[start : start + size]
-                    if record != theirs[start : start + size]:
-                        changed[twin.paths[start // size]] = record
-        self.paths, self.rows = twin.paths, {**twin.rows, **changed}
+        return dict(zip(self.paths, self._packed.unpacked() if self._packed else self.records, strict=True))
+
+    def take_rows(self) -> dict[str, bytes]:
+        """The same, as the caller's own: of a hundred thousand rows a copy takes as long as they took to be read."""
+        rows = self.rows
+        del self.rows
+        return rows
+
+    def liken(self, other: Index) -> Mapping[str, bytes] | None:
+        """The rows that differ from another layer's, None where the two have not the same paths in the same order.
+
+        Two builds of one layer have them. Then what is equal is shared, and no second dictionary has to be filled. Only of what
+        was read from files.
+        """
+        mine, theirs = self._packed, other._packed
+        if mine is None or theirs is None or not mine.same_paths(theirs) or len(other.rows) != mine.rows:
+            return None
+        changed, size, step = dict[str, bytes](), RECORD.size, 16 * RECORD.size
+        old, new, apart = theirs.data, mine.data, theirs.records - mine.records
+        for block in range(mine.records, len(new), step):
+            if new[block : block + step] != old[block + apart : block + apart + step]:
+                for start in range(block, min(block + step, len(new)), size):
+                    record = new[start : start + size]
+                    if record != old[start + apart : start + apart + size]:
+                        changed[other.paths[(start - mine.records) // size]] = record
+        self.paths, self.rows = other.paths, {**other.rows, **changed}
+        return changed
 
     def add(self, entry: Entry) -> None:
         """Append a row."""
@@ -168,16 +198,8 @@ class Index:
         return cls(
             links=dict(zip(words[::2], words[1::2], strict=True)),
             removes=WHITEOUT in data[end :: RECORD.size],
-            packed=_Packed(rows, data[start : start + paths], data[end:]),
+            packed=_Packed(data, rows, (start, start + paths), end),
         )
-
-
-def _rows(data: bytes) -> list[bytes]:
-    """The records of a file's last part, most of them by the hundreds: that takes half the time."""
-    many = len(data) - len(data) % _MANY.size
-    found = list(chain.from_iterable(_MANY.iter_unpack(memoryview(data)[:many])))
-    found += map(itemgetter(0), _WHOLE.iter_unpack(memoryview(data)[many:]))
-    return found
 
 
 def decode(path: str, record: bytes, link: str = "") -> Entry:
@@ -199,5 +221,5 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _decoded(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
+def _decoded(data: bytes | memoryview) -> str:
+    return str(data, "utf-8", "surrogateescape")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from nbcontainers.analysis.difference import file_changes, setting_changes, settings
 from nbcontainers.oci.descriptor import Platform
 from nbcontainers.oci.image import ContainerConfig, Healthcheck, ImageConfig
-from nbcontainers.results import Entry
+from nbcontainers.results import Entry, FileKind
 from nbcontainers.store.entries import Index
 from tests.analysis.test_stack import file, folder, gone, layer, opaque
 
@@ -154,3 +156,28 @@ def test_two_builds_of_a_layer_are_compared_row_by_row(data: st.DataObject) -> N
         assert file_changes([], [one], [other]) == expected
     twice = Index([*paths, paths[0]], [*after.records, before.records[0]], {**after.links, **before.links})
     assert file_changes([], [twice], [twice]) == ()
+
+
+def test_builds_of_several_layers_are_compared_in_their_order() -> None:
+    """Stacks that have builds of the same layers in any order, with hard links, removed paths and files in the place of folders,
+    differ as their trees do, however their layers are read."""
+    names = ["/a", "/a/x", "/a/y", "/a/z", "/b", "/b/x", "/c"]
+    kinds: list[FileKind] = ["file", "file", "file", "directory", "directory", "hardlink", "whiteout"]
+    for seed in range(3000):
+        random = Random(seed)
+        shapes = [random.sample(names, random.randint(1, 7)) for _ in range(3)]
+
+        def build(random: Random = random, shapes: list[list[str]] = shapes) -> Index:
+            made = Index()
+            for path in random.choice(shapes):
+                kind = random.choice(kinds)
+                link = random.choice(names) if kind == "hardlink" else ""
+                digest = f"sha256:{random.choice('ab') * 64}" if kind == "file" else ""
+                made.add(Entry(path=path, kind=kind, digest=digest, link=link))
+            return made
+
+        base, before = ([build() for _ in range(random.randint(0, most))] for most in (1, 3))
+        after = [layer if random.random() < 0.5 else build() for layer in random.sample(before, len(before))]
+        after += [build() for _ in range(random.randint(0, 2))]
+        read = ([Index.from_bytes(layer.to_bytes()) for layer in layers] for layers in (base, before, after))
+        assert file_changes(*read) == file_changes(base, before, after), seed
