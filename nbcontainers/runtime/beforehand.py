@@ -1,7 +1,7 @@
 """What a shim does before it is wanted, in the time of nobody: what needs no plan, and the process of its container.
 
-What the next container wants is as a rule what the last one wanted (see ``pattern``): its process is born into those namespaces and
-into its cgroup, makes the mounts, and waits. It is thrown away when the next container wants something else, or a place where
+What the next container wants is as a rule what the last one wanted (see ``pattern``): its process is born into those namespaces,
+joins its cgroups, makes the mounts, and waits. It is thrown away when the next container wants something else, or a place where
 the host has mounted something since, which it would not see; when the host unmounts something, which it would keep busy; and when
 nobody wants it for a while, for its age would be the container's. Imports only what keeps the zygote small.
 """
@@ -31,7 +31,6 @@ else:
 
 _MOST_AGE_S = 10.0
 _PATIENCE_MS = 1000
-_CLEANING_S = 1.0
 _INT = 4
 _PLAN_ENTRIES = 800  # more than a plan has: memory for it is then there
 _born = 0  # when this process began
@@ -46,7 +45,8 @@ class Spare:
         self.pattern = pattern
         self.table = MountTable()
         self._near, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        self.pid = self.pidfd = self.mounts = self._group = -1
+        self.pid = self.pidfd = self.mounts = -1
+        self._groups = groups.Own()
         try:
             self._clone(far.fileno())
             if pattern["uid_map"]:
@@ -60,11 +60,12 @@ class Spare:
         self.mounts = rootfs.namespace(self.pid)
 
     def _clone(self, far: int) -> None:
-        flags = self.pattern["flags"]
-        if into := self.pattern["into_cgroup"]:
-            self._group = groups.make_own(into)
+        flags, wanted = self.pattern["flags"], self.pattern["groups"]
+        self._groups.make(wanted["directories"])
+        if wanted["into"]:
             flags |= syscalls.CLONE_INTO_CGROUP
-        self.pid, self.pidfd = syscalls.clone3(flags, cgroup=self._group)
+        group = self._groups.descriptor if wanted["into"] else -1
+        self.pid, self.pidfd = syscalls.clone3(flags, cgroup=group)
         if self.pid == 0:
             init.wait(self.pattern, far)
 
@@ -91,13 +92,12 @@ class Spare:
         self._let_go()
 
     def end(self) -> None:
-        """Throw it away, with its cgroup."""
+        """Throw it away, with its cgroups."""
         if self.pidfd >= 0:
             kill(self.pid, self.pidfd)
         if self.mounts >= 0:
             os.close(self.mounts)
-        if self._group >= 0:
-            groups.remove_directory(self.pattern["into_cgroup"], time.monotonic() + _CLEANING_S)
+        self._groups.remove()
         self._let_go()
 
     def _send(self, descriptors: list[int], words: bytes) -> None:
@@ -107,9 +107,7 @@ class Spare:
     def _let_go(self) -> None:
         self._near.close()
         self.table.close()
-        if self._group >= 0:
-            os.close(self._group)
-        self._group = -1
+        self._groups.let_go()
 
 
 def rehearse() -> None:
@@ -158,9 +156,9 @@ def keep(requests: int, zygote: int) -> None:
 def next_pattern(plan: Plan) -> bytes:
     """What the next container is expected to want, marshalled; nothing where that cannot be made beforehand."""
     pattern = plan["pattern"]
-    if not pattern["mounts"] or (pattern["into_cgroup"] and not plan["next_cgroup"]):
+    if not pattern["mounts"] or plan["next_groups"] is None:
         return b""
-    return marshal.dumps({**pattern, "into_cgroup": plan["next_cgroup"]})
+    return marshal.dumps({**pattern, "groups": plan["next_groups"]})
 
 
 def announce(text: int) -> None:

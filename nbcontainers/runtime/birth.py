@@ -39,7 +39,7 @@ def bear(plan: Plan, pipes: Pipes, channel: int, plug: Plug, begun: Callable[[],
     spare = beforehand.take(plan, pipes, channel)
     begun()
     try:
-        groups.make(plan, plan["into_cgroup"] if spare else "")
+        groups.make(plan, plan["pattern"]["groups"]["directories"] if spare else ())
     except OSError as error:
         if spare is not None:
             spare.end()

@@ -74,10 +74,7 @@ def run(
         init.limit(plan)
         stage = "cgroup"
         groups.take_changes(plan)
-        for path in plan["join"]:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            os.write(descriptor, b"0")
-            os.close(descriptor)
+        groups.join(plan["join"])
         stage = "namespaces"
         syscalls.prctl(PR_SET_DUMPABLE, 0)
         syscalls.setns(target, flags)

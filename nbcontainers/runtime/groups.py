@@ -14,6 +14,7 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Sequence
 
     from .plan import Plan
 else:
@@ -26,6 +27,14 @@ CHANGES = "limits"
 """The file in a container's folder by which its shim hears of limits that were changed since it began."""
 
 
+def join(files: Sequence[str]) -> None:
+    """Move this process into groups of v1, each by its ``tasks``: see ``launch``."""
+    for path in files:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        os.write(descriptor, b"0")
+        os.close(descriptor)
+
+
 def take_changes(plan: Plan) -> None:
     """Let the plan say what the limits are by now: they may have been changed since this shim began."""
     try:
@@ -35,11 +44,11 @@ def take_changes(plan: Plan) -> None:
         pass  # as at nearly every start
 
 
-def make(plan: Plan, made: str = "") -> None:
-    """Make the groups, but for one that is ``made``, and write their limits; OSError says which value was refused where."""
+def make(plan: Plan, made: Sequence[str] = ()) -> None:
+    """Make the groups, but for those that are ``made``, and write their limits; OSError says which value was refused where."""
     take_changes(plan)
     for directory in plan["cgroup_directories"]:
-        if directory == made:
+        if directory in made:
             continue
         try:
             os.mkdir(directory, 0o755)
@@ -64,12 +73,33 @@ def make(plan: Plan, made: str = "") -> None:
         devicefilter.attach(*plan["cgroup_devices"])
 
 
-def make_own(directory: str) -> int:
-    """Make a group that may be wanted by others under this name: they leave it alone for as long as the descriptor is open."""
-    os.mkdir(directory, 0o755)
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return descriptor
+class Own:
+    """Groups that may be wanted by others under their names: they leave them alone until ``let_go``."""
+
+    def __init__(self) -> None:
+        self._made: list[str] = []
+        self.descriptor = -1  # of the first
+
+    def make(self, directories: Sequence[str]) -> None:
+        """Make them. After an OSError ``remove`` takes away those that were made."""
+        for directory in directories:
+            os.mkdir(directory, 0o755)
+            self._made.append(directory)
+            if self.descriptor < 0:
+                self.descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+
+    def remove(self) -> None:
+        """Take them away once nobody is in them any more, and let go of them."""
+        remove_directories(self._made)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Leave them to whoever wants them."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+        self.descriptor = -1
+        self._made = []
 
 
 def _clear_away(directory: str) -> None:
@@ -96,8 +126,13 @@ def _clear_away(directory: str) -> None:
 
 def remove(plan: Plan) -> None:
     """Take them away. A cgroup is busy for as long as the last of its processes is on its way out."""
+    remove_directories(plan["cgroup_places"])
+
+
+def remove_directories(directories: Sequence[str]) -> None:
+    """Take groups away, the last one first."""
     deadline = time.monotonic() + _CLEANING_S
-    for directory in reversed(plan["cgroup_places"]):
+    for directory in reversed(directories):
         remove_directory(directory, deadline)
 
 

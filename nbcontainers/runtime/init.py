@@ -21,7 +21,7 @@ from ..linux.syscalls import (
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
 )
-from . import becoming, remapped, rootfs, terminal
+from . import becoming, groups, remapped, rootfs, terminal
 from .identity import supervisor
 
 TYPE_CHECKING = False
@@ -74,13 +74,13 @@ def run(
         shelf, shelf_null, *kept = kept
         if prepared is None and plan["uid_map"]:
             at("user namespace")
-            if not os.read(go, 1):
-                os._exit(125)
+            await_word(go)
         at("session")
         os.setsid()
         if prepared is None:
             at("cgroup")
-            join_cgroups(plan, go)
+            await_word(go)
+            join_cgroups(plan["join"], plan["late_flags"])
         if plan["owner"]:  # only now: the cgroups are the host's root's
             at("user namespace")
             remapped.become_root()
@@ -93,9 +93,11 @@ def run(
         if prepared is None:
             shelf, shelf_null = prepare(plan["pattern"], at)
         root, taken = rootfs.begin(plan, at, (kept[: len(trees)], kept[len(trees) :]), is_alone=shelf >= 0)
-        if prepared is not None:  # while the groups are made
+        if prepared is not None:  # while the groups are made and limited
             at("cgroup")
-            join_cgroups(plan, go)
+            await_word(go)
+            if not plan["pattern"]["groups"]["join"]:
+                join_cgroups(plan["join"], plan["late_flags"])
         null = rootfs.complete(plan, at, root, taken, (shelf, shelf_null))
         if plan["terminal"]:
             at("terminal")
@@ -187,6 +189,7 @@ def wait(pattern: Pattern, end: int) -> NoReturn:
         [end] = keep_only((-1, -1, -1), end)
         if pattern["uid_map"] and not os.read(end, 1):
             os._exit(125)
+        join_cgroups(pattern["groups"]["join"], pattern["groups"]["late_flags"])
         made = prepare(pattern, lambda stage: None)
         os.write(end, READY)
         _, [text] = terminal.receive(end)
@@ -272,17 +275,18 @@ def tie_to_shim(go: int) -> None:
         os._exit(125)
 
 
-def join_cgroups(plan: Plan, go: int) -> None:
-    """Move into the container's groups once they are there, and make the namespaces that depend on that."""
+def await_word(go: int) -> None:
+    """Wait until the shim says the next thing; its end is that of this process."""
     if not os.read(go, 1):
         os._exit(125)
-    for path in plan["join"]:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        os.write(descriptor, b"0")
-        os.close(descriptor)
-    if plan["late_flags"]:
+
+
+def join_cgroups(files: list[str], late_flags: int) -> None:
+    """Move into the container's groups, and make the namespaces that depend on that."""
+    groups.join(files)
+    if late_flags:
         # A cgroup namespace shows as its root the groups that its maker is in, so it is made after joining them.
-        syscalls.unshare(plan["late_flags"])
+        syscalls.unshare(late_flags)
 
 
 def raise_loopback() -> None:

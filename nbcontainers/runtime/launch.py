@@ -125,7 +125,8 @@ def compile(  # noqa: A001 - it is what this does
         )
     mounts = mountplan.mounts((*rootfs[1:], *spec.mounts), plan)
     is_common = not (owner or entered or joined_kinds or spec.cgroups_path) and "pid" in kinds
-    first = pattern.leading(mounts) if is_common else []
+    early = pattern.joinable(plan, into, joined, late)
+    first = pattern.leading(mounts, has_groups=bool(early["directories"])) if is_common else []
     masked = pattern.covered(spec.masked_paths, first)
     readonly = pattern.covered(spec.readonly_paths, first)
     mountplan.check_propagation(mounts, userns=spec.namespace("user") is not None)
@@ -170,7 +171,7 @@ def compile(  # noqa: A001 - it is what this does
             uid_map=uid_map,
             gid_map=gid_map,
             helped_maps=helped_maps,
-            into_cgroup=into,
+            groups=early,
             loopback=private_network and not networked,
             bind_devices=spec.namespace("user") is not None,
             mounts=first,
@@ -180,7 +181,7 @@ def compile(  # noqa: A001 - it is what this does
             readonly_paths=readonly,
             capabilities=_mask(process.capabilities),
         ),
-        next_cgroup=into.removesuffix(cgroup) + next_name if into and next_name else "",
+        next_groups=pattern.called(early, cgroup, next_name) if next_name else None,
         flags=flags,
         late_flags=late,
         enter=[

@@ -1,7 +1,7 @@
 """What of a container is as it is for most containers, and can be made before anything else is known of it.
 
-A container wants as a rule what the last one wanted: the same namespaces, the same mounts of the kernel's own file systems, the same
-masks. ``beforehand`` makes that while nobody waits; where it was not made, init makes it first.
+A container wants as a rule what the last one wanted: the same namespaces, groups of the same controllers, the same mounts of the
+kernel's own file systems, the same masks. ``beforehand`` makes that while nobody waits; where it was not made, init makes it first.
 """
 
 from __future__ import annotations
@@ -10,11 +10,21 @@ import os.path
 from collections.abc import Sequence
 from typing import TypedDict
 
-from ..linux import syscalls
+from ..linux import cgroups, syscalls
 from .mountplan import PlannedMount
 
 _KERNELS = frozenset({"proc", "sysfs", "devpts", "mqueue"})
+_CGROUPS = frozenset({"cgroup"})
 _HIDDEN = ("/proc/", "/sys/")  # where masks lie, which nothing that is mounted later is to uncover
+
+
+class Groups(TypedDict):
+    """Cgroups that a process is put into before it is known how they are limited. Their names are the container's."""
+
+    directories: list[str]
+    into: str  # the first of them, if a process can be born into it
+    join: list[str]  # the files by which it joins the others
+    late_flags: int  # namespaces that depend on that
 
 
 class Pattern(TypedDict):
@@ -24,7 +34,7 @@ class Pattern(TypedDict):
     uid_map: str
     gid_map: str
     helped_maps: bool
-    into_cgroup: str  # see ``Plan``; it has the next container's name
+    groups: Groups
     loopback: bool
     bind_devices: bool
     mounts: list[PlannedMount]  # none: nothing can be made beforehand
@@ -35,17 +45,41 @@ class Pattern(TypedDict):
     capabilities: int
 
 
-def leading(mounts: Sequence[PlannedMount]) -> list[PlannedMount]:
-    """The mounts that need nothing of the image or of the host, and come before all that do.
+def joinable(plan: cgroups.Plan, into: str, join: list[str], late_flags: int) -> Groups:
+    """Those that can be joined beforehand: all, but none of v1 where one is a ``cpuset``, which takes nobody before it is filled."""
+    filled = {path.rpartition("/")[0] for path, _ in plan.writes if "/cpuset." in path}
+    if any(path.rpartition("/")[0] in filled for path in join):
+        return Groups(directories=[into] if into else [], into=into, join=[], late_flags=0)
+    return Groups(directories=list(plan.directories), into=into, join=join, late_flags=late_flags)
+
+
+def called(wanted: Groups, name: str, other: str) -> Groups:
+    """The same of a container with another name."""
+
+    def rename(path: str) -> str:
+        head, found, tail = path.rpartition(name)
+        return head + other + tail if found else path
+
+    return Groups(
+        directories=[rename(path) for path in wanted["directories"]],
+        into=rename(wanted["into"]),
+        join=[rename(path) for path in wanted["join"]],
+        late_flags=wanted["late_flags"],
+    )
+
+
+def leading(mounts: Sequence[PlannedMount], *, has_groups: bool) -> list[PlannedMount]:
+    """The mounts that need nothing of the image or of the host, and come before all that do; of cgroups, with ``has_groups``.
 
     None where a later one would uncover masks, or sees mounts of the host as they come and go, or all that is mounted on its root:
     there these lie until they are wanted.
     """
+    kernels = _KERNELS | _CGROUPS if has_groups else _KERNELS
     found: list[PlannedMount] = []
     rest: list[PlannedMount] = []
     for entry in mounts:
         path, kind = entry[:2]
-        is_own = kind in _KERNELS or (kind == "tmpfs" and (path == "/dev" or path.startswith("/dev/")))
+        is_own = kind in kernels or (kind == "tmpfs" and (path == "/dev" or path.startswith("/dev/")))
         has_waited = any(other[1] != "cgroup" for other in rest)
         (found if is_own and not has_waited else rest).append(entry)
     is_uncovered = any(entry[1] != "cgroup" and f"{entry[0]}/".startswith(_HIDDEN) for entry in rest)

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 
 from .identity.policy import IdentityPlan
 from .mountplan import PlannedMount
-from .pattern import Pattern
+from .pattern import Groups, Pattern
 
 
 class Plan(TypedDict):
@@ -39,7 +39,7 @@ class Plan(TypedDict):
     output_limit: int
     # namespaces
     pattern: Pattern  # what is made first, and may be there already
-    next_cgroup: str  # what the pattern's ``into_cgroup`` is for the container that is made next
+    next_groups: Groups | None  # the pattern's, of the container that is made next; None: its name is not known
     flags: int
     late_flags: int
     enter: list[tuple[str, int]]  # namespaces of others: those that init enters

@@ -30,7 +30,6 @@ START = b"start"
 _PAUSE_S = 0.05
 _GIVE_WAY_MS = 8
 _CHUNK = 1 << 16
-_CLEANING_S = 1.0
 
 
 def main() -> NoReturn:
@@ -75,7 +74,7 @@ def main() -> NoReturn:
             _give_way(requests)
             continue
         if pattern:  # it may have been killed: what it had made for the next container is without it
-            groups.remove_directory(marshal.loads(pattern)["into_cgroup"], time.monotonic() + _CLEANING_S)  # noqa: S302 - from our own shim
+            groups.remove_directories(marshal.loads(pattern)["groups"]["directories"])  # noqa: S302 - from our own shim
         if _is_alone(requests):
             os._exit(0)
 

@@ -234,7 +234,7 @@ def test_it_does_not_grow_old(box: Box, tmp_path: Path) -> None:
     plan = launch.compile(
         box.spec("true"), rootfs, folder=folder, state=box.state(folder, ("true",)), host=box.host, socket="/s"
     )
-    pattern = {**plan["pattern"], "into_cgroup": ""}
+    pattern = {**plan["pattern"], "groups": {"directories": [], "into": "", "join": [], "late_flags": 0}}
     script = (
         "import sys; sys.path.append(sys.argv[1])\n"
         "import marshal, os, _socket\nfrom nbcontainers.runtime import beforehand\n"

@@ -42,11 +42,13 @@ def host(tier: str = "T0", **changes: Any) -> Host:
     return Host(**{**values, **changes})
 
 
-def plan(spec: RuntimeSpec | None = None, on: Host | None = None, rootfs: tuple[Mount, ...] = ROOT) -> Plan:
+def plan(
+    spec: RuntimeSpec | None = None, on: Host | None = None, rootfs: tuple[Mount, ...] = ROOT, next_name: str = ""
+) -> Plan:
     """The plan of a specification, the default one on T0 if nothing is said."""
     on = on or host()
     spec = spec or docker_spec(args=["true"], host=on)
-    return launch.compile(spec, rootfs, folder=Path("/c"), state=STATE, host=on, socket="/s")
+    return launch.compile(spec, rootfs, folder=Path("/c"), state=STATE, host=on, socket="/s", next_name=next_name)
 
 
 def test_a_plan_travels() -> None:
@@ -84,6 +86,30 @@ def test_groups_are_joined_the_cheap_way() -> None:
     v2 = Hierarchy(version="v2", controllers=frozenset({"memory"}), parents={"unified": "/cg"})
     made = plan(on=host(hierarchy=v2))
     assert (made["into_cgroup"], made["join"], made["late_flags"]) == ("/cg/nbcontainers-c1", [], 0)
+
+
+def test_groups_are_made_and_joined_beforehand() -> None:
+    """Under the next container's name, with what of them is mounted; none of v1 where a cpuset is among them, which is to be filled
+    first.
+    """
+    parents = {"unified": "/cg/unified", "memory": "/cg/memory/mine", "cpuset": "/cg/cpuset"}
+    hybrid = host(hierarchy=Hierarchy(version="hybrid", controllers=frozenset({"memory", "cpuset"}), parents=parents))
+    made = plan(on=hybrid, next_name="c2")
+    assert made["pattern"]["groups"]["directories"] == made["cgroup_directories"]
+    assert made["pattern"]["groups"]["join"] == made["join"]
+    assert made["next_groups"] == {
+        "directories": ["/cg/unified/nbcontainers-c2", "/cg/memory/mine/nbcontainers-c2"],
+        "into": "/cg/unified/nbcontainers-c2",
+        "join": ["/cg/memory/mine/nbcontainers-c2/tasks"],
+        "late_flags": syscalls.CLONE_NEWCGROUP,
+    }
+    bound = docker_spec(args=["true"], host=hybrid, resources=Resources(cpuset_cpus="0"))
+    made = plan(bound, on=hybrid, next_name="c2")
+    assert made["pattern"]["groups"]["join"] == []
+    assert made["pattern"]["groups"]["directories"] == ["/cg/unified/nbcontainers-c1"]
+    assert plan(on=hybrid)["next_groups"] is None
+    v2 = Hierarchy(version="v2", controllers=frozenset({"memory"}), parents={"unified": "/cg"})
+    assert "/sys/fs/cgroup" in {entry[0] for entry in plan(on=host(hierarchy=v2))["pattern"]["mounts"]}
 
 
 def test_without_groups_others_watch() -> None:
