@@ -33,12 +33,12 @@ def compiled(profile: str, folder: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="root runs it, once")
 def test_cgroup_v2_holds_its_limits(tmp_path: Path) -> None:
-    """The tests of cgroups, of counters, of device rules and of AppArmor, in a machine that has nothing but v2."""
+    """The tests of cgroups, of counters, of device rules, of AppArmor and of processes that wait, in a machine that has nothing but v2."""
     if lacking := guest.missing():
         pytest.skip(f"no guest without {lacking}")
     folders = {"nbcontainers": ROOT / "nbcontainers", "tests/linux": ROOT / "tests/linux"}
     folders["tests/waiting.py"] = ROOT / "tests/waiting.py"
-    for name in ("test_device_rules.py", "test_apparmor.py"):
+    for name in ("test_device_rules.py", "test_apparmor.py", "test_groups_beforehand.py"):
         folders[f"tests/runtime/{name}"] = ROOT / "tests/runtime" / name
     folders["policy"] = compiled(test_apparmor.TEXT, tmp_path)
     for name in PACKAGES:
@@ -62,11 +62,12 @@ def test_cgroup_v2_holds_its_limits(tmp_path: Path) -> None:
         "tests/linux/test_devicefilter.py",
         "tests/runtime/test_device_rules.py",
         "tests/runtime/test_apparmor.py",
+        "tests/runtime/test_groups_beforehand.py",
     ]
     code, said = guest.run([guest.PYTHON, *words], folders, tmp_path, timeout=1800)
     assert code == 0, said[-6000:]
     assert re.search(r"(\d+) passed", said), said[-2000:]
     lacking = re.findall(r"needs cgroup controllers that we may use: (.*)", said)
     assert lacking == [], said[-2000:]
-    skipped = re.findall(r"SKIPPED .*(?:device|busybox|needs AppArmor).*", said)
+    skipped = re.findall(r"SKIPPED .*(?:device|busybox|needs AppArmor|needs root).*", said)
     assert skipped == [], said[-2000:]
