@@ -80,6 +80,7 @@ def _config(image: ContainerConfig, state: ContainerState, spec: RuntimeSpec, as
         cmd=command or None,
         working_dir=spec.process.cwd if image.working_dir or spec.process.cwd != "/" else "",
         labels=dict(state.labels),
+        args_escaped=False,  # Docker's containers do not have it, whatever their image says
     )
 
 
