@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -297,7 +298,8 @@ class Session:
         """Why there is no answer, and what can be done about it."""
         host = host or self.endpoint.host
         said = reason(error)
-        if isinstance(error, httpx.TimeoutException):
+        proxy = _proxy(error)
+        if isinstance(error, httpx.TimeoutException) and not proxy:
             return RegistryError(
                 f"{host} does not answer", hint="see that this host has a way there, or a proxy is set"
             )
@@ -311,7 +313,23 @@ class Session:
                 f"{host} does not speak https: {said.partition('] ')[2] or said}",
                 hint="for http, name it insecure: --insecure, or registries.toml",
             )
+        if proxy:
+            return RegistryError(
+                f"cannot reach {host} through the proxy {proxy}: {said}",
+                hint="see that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY is right, or name the host in NO_PROXY",
+            )
         return RegistryError(f"cannot reach {host}: {said}", hint="see that the name is right and this host is online")
+
+
+def _proxy(error: Exception) -> str:
+    """HOST:PORT of the environment's proxy on the way that failed, found as httpx finds it; empty if there is none."""
+    if not isinstance(error, httpx.RequestError):
+        return ""
+    url, proxies = error.request.url, urllib.request.getproxies()
+    address = proxies.get(url.scheme) or proxies.get("all") or ""
+    if not address or is_loopback(url.host) or urllib.request.proxy_bypass(url.netloc.decode()):
+        return ""
+    return httpx.URL(address if "://" in address else f"http://{address}").netloc.decode()
 
 
 def read(response: httpx.Response, limit: int, what: str) -> bytes:
