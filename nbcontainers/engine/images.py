@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from ..oci import platforms
 from ..oci.descriptor import Descriptor, Digest
 from ..oci.image import History, Image
 from ..oci.reference import Reference
-from ..results import ImageDiff, LayerStack, Pruned
+from ..results import ImageDiff, LayerStack
 from . import inspect, kinds, whereabouts
 from .exchange import Exchange
 
@@ -237,16 +236,3 @@ class Images(Exchange):
         from ..analysis import difference
 
         return difference.image_diff(self.store, self.image(before), self.image(after))
-
-    def keep_within(self, limit: int | None = None, *, on_event: Observer = ignore) -> Pruned:
-        """Remove what can be made again, until the store takes no more than ``limit`` bytes.
-
-        Without a limit that of $NBCONTAINERS_DISK_LIMIT holds, and with neither nothing is done. Whatever brings an image into the
-        store calls it at its end.
-        """
-        if limit is None and not os.environ.get("NBCONTAINERS_DISK_LIMIT"):
-            return Pruned()
-        from . import room
-
-        most = room.limit_of(os.environ) if limit is None else limit
-        return room.keep_within(self.store, most or 0, on_event=on_event)
