@@ -17,7 +17,8 @@ _FIELD = re.compile(r"\{\{\s*(json\s+)?((?:\.\w+)+|\.)\s*\}\}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")  # between the words of a key
 # What Docker prints of a value that is not there is that of its type: nothing of a pointer, an empty map, or an empty list.
-_POINTERS = frozenset("PidsLimit OomKillDisable MemorySwappiness StopTimeout".split())
+_POINTERS = frozenset("PidsLimit OomKillDisable MemorySwappiness StopTimeout Health Healthcheck".split())
+_SELDOM = frozenset((".State.Health", ".Config.Healthcheck"))  # fields that are there though the JSON lacks their key
 _MAPS = frozenset(
     "ExposedPorts Volumes Labels PortBindings Sysctls Tmpfs Annotations Ports "
     "Networks Containers Options DriverOpts GraphDriver.Data LogConfig.Config".split()
@@ -70,6 +71,9 @@ def _filled(row: Row, template: str) -> str:
     def value(match: re.Match[str]) -> str:
         found: Any = row
         for name in match[2].strip(".").split(".") if match[2] != "." else ():
+            if isinstance(found, Mapping) and name not in found and match[2] in _SELDOM:
+                found = None
+                break
             if not isinstance(found, Mapping) or name not in found:
                 known = (
                     ", ".join(f".{key}" for key in found) if isinstance(found, Mapping) else "none: it is a plain value"

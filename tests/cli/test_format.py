@@ -35,6 +35,7 @@ ROW = {
         ("{{json .ID}}", '"abc"'),
         ("{{json .HostConfig.LogConfig}}", '{"Type":"json-file","Config":{"max-size":"1m"}}'),
         ("{{.State}}", "{7}"),
+        ("{{.State.Health}} {{json .State.Health}}", "<nil> null"),
         ("{{.Env}} {{.Ports}}", "[A=1 B=x y] [80/tcp]"),
         ("{{.Volumes}}", "map[/a:{} /b:{}]"),
         ("{{.HostConfig}}", "{{json-file map[max-size:1m]} map[]}"),
