@@ -21,6 +21,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+
+_NUMBERS = re.compile(r"^\[Errno -?\d+\] | \(_ssl\.c:\d+\)$")
 
 
 class NBContainersError(Exception):
@@ -129,3 +132,9 @@ def exhausted(error: BaseException) -> HostError | None:
         f"this process has too many files open: its limit is {os.sysconf('SC_OPEN_MAX')}",
         hint="'ulimit -n' raises it for what is started next, resource.setrlimit(resource.RLIMIT_NOFILE, …) in a notebook",
     )
+
+
+def reason(error: object) -> str:
+    """What an error says, without numbers that say nothing to who reads the words: the kernel's, and a line of a library's source."""
+    words = getattr(error, "strerror", None) or str(error)
+    return _NUMBERS.sub("", words) or type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..oci.image import ContainerConfig
 from . import grammar, parser
@@ -35,4 +36,4 @@ def amend(config: ContainerConfig, lines: Sequence[str]) -> ContainerConfig:
                 raise wrong(f"{instruction.title!r} is no change of a configuration", place, hint=f"use {ALLOWED}")
             case _:
                 scope.apply(instruction)
-    return scope.config
+    return replace(scope.config, args_escaped=config.args_escaped)  # which only BuildKit's CMD sets

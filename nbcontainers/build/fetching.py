@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from ..errors import HostError, IntegrityError, NotFound
+from ..errors import HostError, IntegrityError, NotFound, reason
 from ..events import Observer, Progress, ignore
 from ..oci.descriptor import Digest
 from ..store import stopping
@@ -72,9 +72,8 @@ def _file(remote: Remote, folder: Path, on_event: Observer) -> Fetched:
             f"{remote.url} is answered with {error.code} {error.reason}", hint="is the address right?"
         ) from error
     except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        reason = getattr(reason, "strerror", None) or reason
-        raise HostError(f"{remote.url} cannot be fetched: {reason}", hint="is the server there?") from error
+        why = reason(getattr(error, "reason", error))
+        raise HostError(f"{remote.url} cannot be fetched: {why}", hint="is the server there?") from error
     digest = f"sha256:{hasher.hexdigest()}"
     if remote.checksum and remote.checksum != digest:
         algorithm, _, wanted = remote.checksum.partition(":")

@@ -17,8 +17,14 @@ _FIELD = re.compile(r"\{\{\s*(json\s+)?((?:\.\w+)+|\.)\s*\}\}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")  # between the words of a key
 # What Docker prints of a value that is not there is that of its type: nothing of a pointer, an empty map, or an empty list.
-_POINTERS = frozenset("PidsLimit OomKillDisable MemorySwappiness StopTimeout".split())
-_MAPS = frozenset("ExposedPorts Volumes Labels PortBindings Sysctls Tmpfs Annotations Ports".split())
+_POINTERS = frozenset("PidsLimit OomKillDisable MemorySwappiness StopTimeout Health Healthcheck".split())
+_SELDOM = frozenset((".State.Health", ".Config.Healthcheck"))  # fields that are there though the JSON lacks their key
+_MAPS = frozenset(
+    "ExposedPorts Volumes Labels PortBindings Sysctls Tmpfs Annotations Ports "
+    "Networks Containers Options DriverOpts GraphDriver.Data LogConfig.Config".split()
+)
+# The fields of an object whose JSON leaves out the empty ones, which Go's own form has.
+_ALL_FIELDS = {"Mounts": "Type Name Source Destination Driver Mode RW Propagation".split()}
 _HOURS = ((48, 1, "hours"), (24 * 14, 24, "days"), (24 * 60, 24 * 7, "weeks"), (24 * 730, 24 * 30, "months"))
 
 
@@ -33,7 +39,7 @@ def rows(items: Iterable[Row], form: str | None, columns: Sequence[tuple[str, st
     if form in (None, "", "table"):
         return table([title for title, _ in columns], [[str(row[key]) for _, key in columns] for row in items])
     if form == "json":
-        return "\n".join(json.dumps(dict(row), default=str, ensure_ascii=False) for row in items)
+        return "\n".join(written(dict(row)) for row in items)
     assert form is not None
     _require_template(form)  # also where there are no rows
     if form.startswith("table "):
@@ -44,7 +50,7 @@ def rows(items: Iterable[Row], form: str | None, columns: Sequence[tuple[str, st
 
 
 def fields(row: Row, form: str) -> str:
-    """One row by a template of ``{{.Field}}``, ``{{.Field.Sub}}`` and ``{{json .Field}}``."""
+    """One row by a template of ``{{.Field}}`` and ``{{.Field.Sub}}``, which are as Go prints them, and ``{{json .Field}}``."""
     _require_template(form)
     return _filled(row, form)
 
@@ -65,6 +71,9 @@ def _filled(row: Row, template: str) -> str:
     def value(match: re.Match[str]) -> str:
         found: Any = row
         for name in match[2].strip(".").split(".") if match[2] != "." else ():
+            if isinstance(found, Mapping) and name not in found and match[2] in _SELDOM:
+                found = None
+                break
             if not isinstance(found, Mapping) or name not in found:
                 known = (
                     ", ".join(f".{key}" for key in found) if isinstance(found, Mapping) else "none: it is a plain value"
@@ -73,15 +82,29 @@ def _filled(row: Row, template: str) -> str:
                     f"no field .{name} for the format {template!r}", hint=f"the fields are: {known}"
                 )
             found = found[name]
-        if match[1] or isinstance(found, Mapping | list | tuple | bool):
-            return json.dumps(found, default=str, ensure_ascii=False)
-        return _absent(match[2].rpartition(".")[2]) if found is None else str(found)
+        return written(found) if match[1] else _go(found, match[2].strip("."))
 
     return _FIELD.sub(value, template.replace(r"\t", "\t").replace(r"\n", "\n"))
 
 
-def _absent(key: str) -> str:
-    return "<nil>" if key in _POINTERS else "map[]" if key in _MAPS else "[]"
+def _go(value: Any, path: str) -> str:
+    """A value as Go's templates print it: [a b], map[key:value] with its keys in order, and of an object {its values}."""
+    above, _, key = path.rpartition(".")
+    is_map = key in _MAPS or f"{above.rpartition('.')[2]}.{key}" in _MAPS
+    match value:
+        case None:
+            return "<nil>" if key in _POINTERS else "map[]" if is_map else "[]"
+        case bool():
+            return str(value).lower()
+        case Mapping() if is_map:
+            return "map[" + " ".join(f"{name}:{_go(value[name], '')}" for name in sorted(value)) + "]"
+        case Mapping():
+            names = _ALL_FIELDS.get(path, value)
+            return "{" + " ".join(_go(value.get(name, ""), f"{path}.{name}") for name in names) + "}"
+        case list() | tuple():
+            return "[" + " ".join(_go(item, path) for item in value) + "]"
+        case _:
+            return str(value)
 
 
 def _require_template(form: str) -> None:
@@ -176,6 +199,6 @@ def result(
 
 
 def written(data: Any) -> str:
-    """JSON that can be sent anywhere: what is no UTF-8 in a name (surrogateescape) is written as an escape."""
-    text = json.dumps(data, ensure_ascii=False, default=str)
+    """JSON on one line as Go writes it, which can be sent anywhere: what is no UTF-8 in a name (surrogateescape) is an escape."""
+    text = json.dumps(data, ensure_ascii=False, default=str, separators=(",", ":"))
     return text if text.isprintable() else _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

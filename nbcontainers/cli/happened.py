@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from argparse import Namespace
 from typing import Any
 
@@ -27,7 +26,7 @@ def events(engine: Engine, values: Namespace, console: Console) -> int:
         if values.format in (None, "", "table"):
             console.print(line(one))
         elif values.format == "json":
-            console.print(json.dumps(fields(one), ensure_ascii=False))
+            console.print(form.written(fields(one)))
         else:
             console.print(form.fields(fields(one), values.format))
         console.out.flush()

@@ -196,7 +196,7 @@ def check(engine: Engine, values: Namespace, console: Console) -> int:
     found = engine.check(repair=values.repair, on_event=progress)
     progress.close()
     console.print(form.result(found, values.format, report))
-    return 1 if any(not fault.repaired for fault in found.faults) else 0
+    return 1 if any(fault.is_lost or not fault.repaired for fault in found.faults) else 0
 
 
 def report(found: StoreCheck) -> str:
@@ -213,9 +213,11 @@ def report(found: StoreCheck) -> str:
     )
     if not found.faults:
         return f"{counted}: all whole"
-    left = sum(not fault.repaired for fault in found.faults)
-    summary = text.plural(len(found.faults), "fault") + (
-        f", {len(found.faults) - left} repaired" if left < len(found.faults) else ""
+    repaired = sum(bool(fault.repaired) and not fault.is_lost for fault in found.faults)
+    lost = sum(fault.is_lost for fault in found.faults)
+    summary = text.plural(len(found.faults), "fault")
+    summary += (f", {repaired} repaired" if repaired else "") + (
+        f", {lost} put aside that images lack now" if lost else ""
     )
     return "\n".join([counted, *map(_fault, found.faults), summary])
 

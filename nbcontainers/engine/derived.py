@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import IO, Any, cast
 
 from ..build.amendments import amend
 from ..build.history import instant
-from ..errors import HostError, IntegrityError, NBContainersError, NotFound
+from ..errors import HostError, IntegrityError, NBContainersError, NotFound, reason
 from ..events import Observer, Warned, ignore
 from ..oci import platforms
 from ..oci.descriptor import Platform
@@ -29,7 +28,6 @@ from ..store.store import Store
 from .asked import Asked
 
 _PIECE = 1 << 20
-_NUMBER = re.compile(r"^\[Errno -?\d+\] ")  # which says nothing to who reads the words behind it
 _PATIENCE = 60.0  # seconds without a byte
 
 
@@ -82,6 +80,7 @@ def _config(image: ContainerConfig, state: ContainerState, spec: RuntimeSpec, as
         cmd=command or None,
         working_dir=spec.process.cwd if image.working_dir or spec.process.cwd != "/" else "",
         labels=dict(state.labels),
+        args_escaped=False,  # Docker's containers do not have it, whatever their image says
     )
 
 
@@ -183,7 +182,7 @@ def _fetched(address: str) -> Iterator[IO[bytes]]:
             yield cast("IO[bytes]", _Body(answer.iter_raw(_PIECE)))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise HostError(
-            f"{address} cannot be fetched: {_NUMBER.sub('', str(error))}",
+            f"{address} cannot be fetched: {reason(error)}",
             hint="is the network there, and the address right?",
         ) from error
 

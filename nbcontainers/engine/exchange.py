@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from ..events import Observer, ignore
 from ..oci.descriptor import Descriptor, Digest
 from ..oci.image import Image
+from ..results import Pruned
 from .parts import Parts
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Exchange(Parts):
 
         image = registries.pull(self.store, name, platform=platform, insecure=insecure, on_event=on_event)
         self._happen("pull", image)
+        self.keep_within(on_event=on_event)
         return image
 
     def pull_all(
@@ -44,7 +47,9 @@ class Exchange(Parts):
         """Pull every tag of a repository; a tag that has nothing for the platform is told of and left out."""
         from . import registries
 
-        return registries.pull_all(self.store, name, platform=platform, insecure=insecure, on_event=on_event)
+        images = registries.pull_all(self.store, name, platform=platform, insecure=insecure, on_event=on_event)
+        self.keep_within(on_event=on_event)
+        return images
 
     def push(
         self,
@@ -118,3 +123,16 @@ class Exchange(Parts):
         name = image.reference.familiar if image.reference else image.name
         path = str(self.store.root / happenings.NAME)
         happenings.note(path, "image", action, {"id": str(image.id)}, {"name": name})
+
+    def keep_within(self, limit: int | None = None, *, on_event: Observer = ignore) -> Pruned:
+        """Remove what can be made again, until the store takes no more than ``limit`` bytes.
+
+        Without a limit that of $NBCONTAINERS_DISK_LIMIT holds, and with neither nothing is done. Whatever brings an image into the
+        store calls it at its end.
+        """
+        if limit is None and not os.environ.get("NBCONTAINERS_DISK_LIMIT"):
+            return Pruned()
+        from . import room
+
+        most = room.limit_of(os.environ) if limit is None else limit
+        return room.keep_within(self.store, most or 0, on_event=on_event)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from ..oci import platforms
 from ..oci.descriptor import Descriptor, Digest
 from ..oci.image import History, Image
 from ..oci.reference import Reference
-from ..results import ImageDiff, LayerStack, Pruned
+from ..results import ImageDiff, LayerStack
 from . import inspect, kinds, whereabouts
 from .exchange import Exchange
 
@@ -81,16 +80,19 @@ class Images(Exchange):
         self._happen("tag", tagged)
         return tagged
 
-    def remove_image(self, name: str, *, force: bool = False, prune: bool = True) -> tuple[str, ...]:
+    def remove_image(self, name: str | Image, *, force: bool = False, prune: bool = True) -> tuple[str, ...]:
         """Take a name away, and with the last one the image; what was done, in Docker's words.
 
-        Without ``prune`` its layers stay in the store until something else prunes it.
+        Of an Image its name is taken, or its ID where it has none or the name stands for another one by now. Without ``prune``
+        its layers stay in the store until something else prunes it.
 
         Raises:
             Conflict: a container was made from it, or it has several names and was called by its ID; ``force`` takes them away.
         """
         from . import upkeep
 
+        if isinstance(name, Image):
+            name = self._called(name)
         in_use = {Digest(text) for text in upkeep.held(self.store.root).blobs}
         image = self.store.images.resolve(name)
         done = self.store.images.remove(name, force=force, in_use=in_use, keep_layers=not prune)
@@ -98,6 +100,12 @@ class Images(Exchange):
         if any(line.startswith("Deleted:") for line in done):
             self._happen("delete", image)
         return done
+
+    def _called(self, image: Image) -> str:
+        with contextlib.suppress(NotFound):
+            if image.reference and self.store.images.resolve(str(image.reference)).id == image.id:
+                return str(image.reference)
+        return image.id
 
     def named_digest(self, image: Image) -> Digest:
         """The digest that an image's name stands for: that of the index which it was chosen from, where it was one of several."""
@@ -228,16 +236,3 @@ class Images(Exchange):
         from ..analysis import difference
 
         return difference.image_diff(self.store, self.image(before), self.image(after))
-
-    def keep_within(self, limit: int | None = None, *, on_event: Observer = ignore) -> Pruned:
-        """Remove what can be made again, until the store takes no more than ``limit`` bytes.
-
-        Without a limit that of $NBCONTAINERS_DISK_LIMIT holds, and with neither nothing is done. Whatever brings an image into the
-        store calls it at its end.
-        """
-        if limit is None and not os.environ.get("NBCONTAINERS_DISK_LIMIT"):
-            return Pruned()
-        from . import room
-
-        most = room.limit_of(os.environ) if limit is None else limit
-        return room.keep_within(self.store, most or 0, on_event=on_event)

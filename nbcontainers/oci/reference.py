@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ..errors import InvalidReference
+from ..errors import InvalidReference, NBContainersError
 
 DEFAULT_REGISTRY = "docker.io"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -33,10 +33,13 @@ class Reference:
 
         Raises:
             InvalidReference: which part is not well formed, and what it may hold.
+            NBContainersError: it is no text at all.
 
         Source: the grammar in github.com/distribution/reference.
 
         """
+        if not isinstance(text, str):
+            raise NBContainersError(f"a name is wanted, as text, and not {type(text).__name__}")
         if _IDENTIFIER.fullmatch(text):
             raise InvalidReference(
                 f"invalid image name {text!r}: 64 hexadecimal digits are an image ID", hint="no name may look like one"

@@ -73,7 +73,8 @@ class Fault:
     """Something of a store that is not as it should be.
 
     ``kind`` is blob, image, tag, layer, index, cache, container or name; ``images`` are the names (or IDs) of the images that it
-    hurts. ``repaired`` says what was done about it, and is empty if nothing was.
+    hurts. ``repaired`` says what was done about it, and is empty if nothing was; where what these images need could not be made
+    again, ``is_lost`` is true.
     """
 
     kind: str
@@ -81,6 +82,7 @@ class Fault:
     problem: str
     images: tuple[str, ...] = ()
     repaired: str = ""
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from ..errors import IntegrityError, NBContainersError, NotFound
 from ..events import Observer, Progress, Warned, ignore
-from ..oci.descriptor import DOCKER_LAYER_GZIP, LAYER_GZIP, LAYER_ZSTD, Descriptor, Digest
+from ..oci.descriptor import DOCKER_LAYER_GZIP, LAYER_GZIP, LAYER_ZSTD, Descriptor, Digest, Platform
 from ..oci.image import Image, ImageConfig, chain_ids, parse
 from ..oci.reference import Reference
 from ..results import Fault
 from . import garbage, unpacked
+from .catalogue import pick
 from .compression import Compression
 from .store import Store
 
@@ -77,6 +78,10 @@ class _Check:
         faults = (*blobs, *self._tags(), *unopened, *self._rows(), *self._layers(chains))
         return Findings(len(sizes), sum(sizes.values()), len(tags), images, len(chains), faults)
 
+    def lacking(self) -> tuple[Fault, ...]:
+        """What images lack, without a look into what they have."""
+        return self._images(())[1]
+
     def _blobs(self, sizes: Mapping[Digest, int]) -> Iterator[Fault]:
         """Every blob is read whole."""
         done, total = 0, sum(sizes.values())
@@ -116,15 +121,29 @@ class _Check:
             try:
                 parts = self._parts(name, self.store.images.open(descriptor))
             except NBContainersError as error:
-                missing = not self.store.content.has(descriptor.digest)
+                lacking = self._lacking(descriptor)
+                missing = lacking == descriptor.digest
                 problem = f"points nowhere: the store has no {descriptor.digest}" if missing else error.message
                 parts = iter([Fault(kind="tag" if missing else "image", name=name, problem=problem, images=(name,))])
+                if lacking and not missing:
+                    hurt = {name, *self.needed.get(lacking, ())}
+                    parts = iter([Fault(kind="blob", name=lacking, problem="is missing", images=tuple(sorted(hurt)))])
                 if descriptor.digest in damaged or any(digest in error.message for digest in damaged):
                     continue  # told already, as what it hurts
             wrong = {fault.name: fault for fault in parts}
             if wrong and self._is_there(name, descriptor):
                 faults |= wrong
         return len(named), tuple(faults.values())
+
+    def _lacking(self, descriptor: Descriptor) -> Digest | None:
+        """The first document that is missing on the way from a name to its image's configuration."""
+        if not self.store.content.has(descriptor.digest):
+            return descriptor.digest
+        with contextlib.suppress(NotFound):  # the index has nothing for this machine
+            if index := self.documents.indexes.get(descriptor.digest):
+                return self._lacking(pick(index, Platform.host()))
+        manifest = self.documents.manifests.get(descriptor.digest)
+        return self._lacking(manifest.config) if manifest else None
 
     def _is_there(self, name: str, descriptor: Descriptor) -> bool:
         """Whether an image has its name yet, or its row. Whoever removes it takes those away first, and its blobs then."""
@@ -247,6 +266,12 @@ def _layers(store: Store, found: garbage.Documents) -> Iterator[tuple[Digest, _L
 # Repair ---------------------------------------------------------------------------------------------------------------
 
 
+_FETCHED = "fetched again"
+_ASIDE = "put aside in quarantine"
+_LOST = f"{_ASIDE}: load, pull or build the image again"
+_ORDER = {"blob": 0, "layer": 1}  # blobs first: layers are unpacked from them
+
+
 def _nowhere(digest: Digest) -> bool:
     return False
 
@@ -272,13 +297,18 @@ def repair(
     with store.lease():
         checking = _Check(store, on_event)
         found = checking.run()
-        if not found.faults:
-            return found
-        repairing = _Repair(checking, fetch, used)
-        # Blobs first: layers are unpacked from them.
-        order = {"blob": 0, "layer": 1}
-        done = [repairing.one(fault) for fault in sorted(found.faults, key=lambda fault: order.get(fault.kind, 2))]
-    return replace(found, faults=tuple(done))
+        done: dict[tuple[str, str], Fault] = {}
+        faults: Collection[Fault] = found.faults
+        while faults:
+            repairing = _Repair(checking, fetch, used)
+            repaired = [repairing.one(fault) for fault in sorted(faults, key=lambda fault: _ORDER.get(fault.kind, 2))]
+            for fault in repaired:
+                before = done.get((fault.kind, fault.name), fault)
+                done[fault.kind, fault.name] = replace(fault, problem=before.problem)
+            # A manifest that came again tells what its image needs besides, which nobody knew to be of use.
+            checking = _Check(store, on_event)
+            faults = checking.lacking() if any(fault.repaired == _FETCHED for fault in repaired) else ()
+    return replace(found, faults=tuple(done.values()))
 
 
 class _Repair:
@@ -296,7 +326,8 @@ class _Repair:
         if act is None:
             return fault
         try:
-            return replace(fault, repaired=act(fault))
+            done = act(fault)
+            return replace(fault, repaired=done, is_lost=done == _LOST)
         except (NBContainersError, OSError) as error:
             self._tell(Warned(message=f"{fault.kind} {fault.name} could not be repaired: {error}"))
             return fault
@@ -308,7 +339,7 @@ class _Repair:
     def _tag(self, fault: Fault) -> str:
         if fault.images:  # a name that points nowhere
             wanted = self._store.images.tags.read(Reference.parse(fault.name)).descriptor.digest
-            return "fetched again" if self._fetch(wanted) and self._store.content.has(wanted) else ""
+            return _FETCHED if self._fetch(wanted) and self._store.content.has(wanted) else ""
         path = self._store.root / "tags" / fault.name
         self._put_aside(path, f"tag-{path.name}"[:255])
         return "put aside in quarantine: tag the image again"
@@ -321,6 +352,7 @@ class _Repair:
     def _blob(self, fault: Fault) -> str:
         digest, content = Digest(fault.name), self._store.content
         path = content.path(digest)
+        was_there = path.exists()
         with self._store.leases.exclusive(), contextlib.suppress(FileNotFoundError):
             if _hash(path, digest.algorithm) == digest.hex:
                 return "it was written again meanwhile"
@@ -328,13 +360,9 @@ class _Repair:
         if self._repack(digest):
             done = "made again from the unpacked layer"
         elif self._fetch(digest) and content.has(digest):
-            done = "fetched again"
+            done = _FETCHED
         else:
-            return (
-                "put aside in quarantine: load, pull or build the image again"
-                if fault.images
-                else "put aside in quarantine"
-            )
+            return "" if not was_there else _LOST if fault.images else _ASIDE
         (self._store.root / QUARANTINE / f"{digest.algorithm}-{digest.hex}").unlink(missing_ok=True)
         return done
 

@@ -73,8 +73,8 @@ class Body:
         self.left = stored
 
     def whole(self) -> memoryview | None:
-        """The content in one piece if it lies so in memory, else None and nothing is taken."""
-        if self._parts is not None or self.left != self.size:
+        """The content in one piece if it lies so in memory and is no large file, else None and nothing is taken."""
+        if self._parts is not None or self.left != self.size or self.size > CHUNK:
             return None
         found = self._source.slice(self.size)
         if found is not None:
@@ -86,7 +86,7 @@ class Body:
         for start, length in self._parts if self._parts is not None else ((0, self.left),):
             offset, end = start, start + length
             while offset < end:
-                piece = self._source.piece(end - offset)
+                piece = self._source.piece(min(end - offset, CHUNK))
                 self.left -= len(piece)
                 yield offset, piece
                 offset += len(piece)

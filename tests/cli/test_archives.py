@@ -93,7 +93,7 @@ def test_inspect_takes_the_type_that_is_wanted(engine: Engine) -> None:
     tag(engine, 1, "same")
     engine.create("same", "true", name="same")
     assert said(engine, "inspect -f {{.Name}} same") == "/same\n"
-    assert said(engine, "inspect --type image -f {{.RepoTags}} same") == '["same:latest"]\n'
+    assert said(engine, "inspect --type image -f {{.RepoTags}} same") == "[same:latest]\n"
     assert said(engine, "inspect --size --format {{.SizeRw}} same") == "0\n"
     assert "no such image" in said(engine, "inspect --type image other", code=1)
     assert "no type" in said(engine, "inspect --type thing same", code=1)

@@ -65,7 +65,7 @@ def test_lint_tells_what_is_dubious(engine: Engine, folder: Path) -> None:
     assert told.startswith("MaintainerDeprecated: line 2: ")
     assert "> 2 | MAINTAINER me" in told
     assert said(engine, "build --check -f dubious .", code=1) == told
-    assert '"rule": "MaintainerDeprecated"' in said(engine, "lint --format json -f dubious .", code=1)
+    assert '"rule":"MaintainerDeprecated"' in said(engine, "lint --format json -f dubious .", code=1)
     assert said(engine, "lint .") == ""
     assert engine.images() == ()
 

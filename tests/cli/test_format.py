@@ -13,6 +13,10 @@ ROW = {
     "ID": "abc",
     "State": {"Pid": 7},
     "Ports": ["80/tcp"],
+    "Env": ["A=1", "B=x y"],
+    "Volumes": {"/b": {}, "/a": {}},
+    "Mounts": [{"Type": "bind", "Source": "/tmp", "Destination": "/t", "Mode": "ro", "RW": False, "Propagation": ""}],
+    "HostConfig": {"LogConfig": {"Type": "json-file", "Config": {"max-size": "1m"}}, "Sysctls": None},
     "Up": True,
     "Down": False,
     "Cmd": None,
@@ -29,13 +33,19 @@ ROW = {
         ("{{ .ID }}: {{.State.Pid}}", "abc: 7"),
         (r"{{.ID}}\t{{json .Ports}}", 'abc\t["80/tcp"]'),
         ("{{json .ID}}", '"abc"'),
-        ("{{.State}}", '{"Pid": 7}'),
+        ("{{json .HostConfig.LogConfig}}", '{"Type":"json-file","Config":{"max-size":"1m"}}'),
+        ("{{.State}}", "{7}"),
+        ("{{.State.Health}} {{json .State.Health}}", "<nil> null"),
+        ("{{.Env}} {{.Ports}}", "[A=1 B=x y] [80/tcp]"),
+        ("{{.Volumes}}", "map[/a:{} /b:{}]"),
+        ("{{.HostConfig}}", "{{json-file map[max-size:1m]} map[]}"),
+        ("{{.Mounts}}", "[{bind  /tmp /t  ro false }]"),
         ("{{.Up}} {{.Down}}", "true false"),
         ("{{.Cmd}} {{.Labels}} {{.PidsLimit}}", "[] map[] <nil>"),
     ],
 )
 def test_fields_follow_paths(template: str, text: str) -> None:
-    """``{{.A.B}}`` walks into objects; what is no plain value is printed as JSON."""
+    """``{{.A.B}}`` walks into objects; what is no plain value is as Go's templates print it, and JSON where that is asked for."""
     assert form.rows([ROW], template, []) == text
 
 

@@ -86,7 +86,7 @@ def test_df_has_dockers_columns(engine: Engine) -> None:
 
 
 def test_check_tells_what_is_damaged_and_fails(engine: Engine) -> None:
-    """One flipped byte: exit code 1, the digest and the images; after the repair the blob is put aside, and said to be missing."""
+    """One flipped byte: exit code 1, the digest and the images; a blob that has no source is put aside, and said to be missing."""
     tag(engine, 1, "app")
     assert said(engine, "check").endswith("all whole\n")
     layer = engine.image("app").layers[1].digest
@@ -94,7 +94,9 @@ def test_check_tells_what_is_damaged_and_fails(engine: Engine) -> None:
     told = said(engine, "check", code=1)
     assert f"blob {layer} is damaged" in told
     assert "hurts app:latest" in told
-    assert "put aside in quarantine" in said(engine, "check --repair")
+    told = said(engine, "check --repair", code=1)  # the image is no better for it
+    assert "put aside in quarantine" in told
+    assert "1 fault, 1 put aside that images lack now" in told
     assert f"blob {layer} is missing" in said(engine, "check", code=1)
     engine.remove_image("app")
     assert "all whole" in said(engine, "check")

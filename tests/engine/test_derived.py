@@ -84,6 +84,35 @@ def test_a_change_that_is_none_is_refused_before_anything_is_made(engine: Engine
     container.remove()
 
 
+def test_a_changed_command_is_not_called_escaped(engine: Engine) -> None:
+    """``--change CMD`` sets no ArgsEscaped, as Docker's does not, and a container's image has none though its own image says so."""
+    built = engine.build("FROM toolbox\nCMD true\n", tag="escaped").image
+    assert built.config.config.args_escaped
+    container = engine.create("escaped")
+    for changes in ([], ['CMD ["x"]'], ["CMD x", "ENTRYPOINT y"]):
+        made = engine.commit(container, changes=changes)
+        assert not made.config.config.args_escaped
+        engine.remove_image(made)
+    container.remove()
+    made = engine.import_(io.BytesIO(random_layer(1)), "escaped", changes=["CMD x"])
+    assert (made.config.config.cmd, made.config.config.args_escaped) == (("/bin/sh", "-c", "x"), False)
+    engine.remove_image(made)
+
+
+def test_an_image_is_removed_by_itself(engine: Engine) -> None:
+    """An Image goes by its name while that is its, and by its ID when another one has the name; what is no name is told so."""
+    first = engine.build("FROM scratch\nLABEL a=1\n", tag="moved").image
+    engine.tag(first, "kept")
+    assert engine.remove_image(first) == ("Untagged: moved:latest",)
+    second = engine.build("FROM scratch\nLABEL a=2\n", tag="kept").image
+    assert engine.remove_image(engine.image(first.id))[0] == f"Deleted: {first.id}"
+    third = engine.build("FROM scratch\nLABEL a=3\n", tag="kept").image
+    assert engine.remove_image(second)[0] == f"Deleted: {second.id}"
+    assert engine.remove_image(third)[0] == "Untagged: kept:latest"
+    with pytest.raises(NBContainersError, match="a name is wanted"):
+        engine.remove_image(7)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress, zstandard.ZstdCompressor().compress])
 def test_a_root_file_system_becomes_an_image(engine: Engine, tmp_path: Path, pack: object) -> None:
     """Whatever the archive is compressed by, the layer is the same, of gzip, and vouched for by its diff ID."""

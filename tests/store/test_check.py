@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nbcontainers.oci.descriptor import Digest
-from nbcontainers.oci.image import Image
+from nbcontainers.oci.descriptor import INDEX, Digest, Platform
+from nbcontainers.oci.image import Image, Index
 from nbcontainers.oci.reference import Reference
 from nbcontainers.results import Fault
 from nbcontainers.store import check as checking
@@ -111,6 +113,32 @@ def test_a_damaged_blob_is_fetched_again(store: Store, images: tuple[Image, Imag
     assert faults(store) == {}
     validate(store, store.images.resolve("first"))
     assert list((store.root / "quarantine").iterdir()) == []
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_an_image_of_which_nothing_is_left_comes_again_whole(
+    store: Store, images: tuple[Image, Image], gone: bool
+) -> None:
+    """One repair is enough where every blob is damaged or missing: each document that comes tells what its image needs besides."""
+    first, _ = images
+    with store.lease():
+        index = Index(manifests=(replace(first.descriptor, platform=Platform.host()),))
+        top = store.content.write(json.dumps(index.to_json()).encode(), INDEX)
+        first = store.images.tag(first, Reference.parse("first"), top=top)
+    needed = (top.digest, first.descriptor.digest, first.id, *(layer.digest for layer in first.layers))
+    kept = {digest: flip(store.content.path(digest)) for digest in needed}
+    for digest in kept if gone else ():
+        store.content.path(digest).unlink()
+
+    def fetch(digest: Digest) -> bool:
+        store.content.write(kept[digest], "any")
+        return True
+
+    told = {fault.name: fault for fault in repair(store, fetch=fetch).faults}
+    validate(store, store.images.resolve("first"))
+    assert all(told[digest if digest in told else "first:latest"].repaired for digest in needed)
+    assert not any(fault.is_lost for fault in told.values())
+    assert check(store).faults == ()
 
 
 def test_a_layer_that_was_committed_here_is_made_again_byte_for_byte(store: Store) -> None:

@@ -25,7 +25,7 @@ from nbcontainers.store.attributes import OPAQUE, STAT, is_whiteout
 from nbcontainers.store.entries import OPAQUE as OPAQUE_ROW
 from nbcontainers.store.entries import Index
 from nbcontainers.store.layers import Limits, Packed, apply, bounds, diff, pack
-from tests.store.trees import archive, hard, link, member, seen, unpack
+from tests.store.trees import archive, compressed, hard, link, member, seen, unpack
 from tests.waiting import clock
 
 IS_ROOT = os.geteuid() == 0
@@ -693,15 +693,16 @@ def test_a_umask_takes_nothing_away(tmp_path: Path) -> None:
     assert [stat.S_IMODE((tmp_path / "tree/d" / name).stat().st_mode) for name in "ab"] == [0o666, 0o666]
 
 
-def test_holes_that_are_written_out_take_no_room(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["none", "gzip", "zstd"])
+def test_holes_that_are_written_out_take_no_room(kind: compression.Compression, tmp_path: Path) -> None:
     """A file that is mostly zeros in the archive has holes on the disk, at its end too, and all of its bytes."""
     contents = {
         "within": b"a" + bytes(8 << 20) + b"b",
         "ends": b"c" * (2 << 20) + bytes(8 << 20),
         "all": bytes(8 << 20),
     }
-    layer = archive(*(member(name, data) for name, data in contents.items()))
-    _, index = unpack(layer, tmp_path / "tree")
+    layer = compressed(archive(*(member(name, data) for name, data in contents.items())), kind)
+    _, index = unpack(compression.reader(io.BytesIO(layer)), tmp_path / "tree")
     for name, data in contents.items():
         path = tmp_path / "tree" / name
         assert path.read_bytes() == data

@@ -9,6 +9,7 @@ import stat
 import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import zstandard
 
@@ -61,13 +62,16 @@ def archive(*members: tuple[tarfile.TarInfo, bytes], kind: int = tarfile.PAX_FOR
     return out.getvalue()
 
 
-def unpack(layer: bytes, folder: Path, *parents: Path, limits: Limits = LIMITS) -> tuple[Digest, list[Entry]]:
+def unpack(
+    layer: bytes | BinaryIO, folder: Path, *parents: Path, limits: Limits = LIMITS
+) -> tuple[Digest, list[Entry]]:
     """Apply a layer in this process; the parents are from the base up."""
     folder.mkdir()
     index = Index()
     opened = [os.open(path, os.O_RDONLY) for path in (folder, *parents)]
     try:
-        digest = apply(io.BytesIO(layer), opened[0], parents=opened[1:], index=index, limits=limits)
+        stream = io.BytesIO(layer) if isinstance(layer, bytes) else layer
+        digest = apply(stream, opened[0], parents=opened[1:], index=index, limits=limits)
     finally:
         for descriptor in opened:
             os.close(descriptor)
@@ -76,12 +80,13 @@ def unpack(layer: bytes, folder: Path, *parents: Path, limits: Limits = LIMITS) 
 
 def make_image(store: Store, layers: Sequence[bytes], *, kind: Compression = "gzip") -> Image:
     """An image of these uncompressed layers, from the base up; compressed on the way into the store."""
-    blobs = [store.content.write(_compressed(layer, kind), MEDIA_TYPES[kind]) for layer in layers]
+    blobs = [store.content.write(compressed(layer, kind), MEDIA_TYPES[kind]) for layer in layers]
     config = ImageConfig(platform=Platform.host(), diff_ids=tuple(Digest.of(layer) for layer in layers))
     return store.images.create(config, blobs)
 
 
-def _compressed(layer: bytes, kind: Compression) -> bytes:
+def compressed(layer: bytes, kind: Compression) -> bytes:
+    """A layer's blob."""
     match kind:
         case "gzip":
             return gzip.compress(layer, 1, mtime=0)

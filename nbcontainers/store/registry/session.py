@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import random
-import re
 import threading
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
-from ...errors import HostError, RegistryError
+from ...errors import HostError, RegistryError, reason
 from . import certificates, challenges
 from .authentication import Authorizer, Scopes, TokenRequest, Waiting
 from .connections import Connections
@@ -30,7 +30,6 @@ TIMEOUT = httpx.Timeout(30.0, connect=15.0, pool=None)
 TOKEN_LIMIT = 1 << 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _AGENT = "nbcontainers"
-_NUMBERS = re.compile(r"^\[Errno -?\d+\] | \(_ssl\.c:\d+\)$")  # which say nothing to who reads the words beside them
 
 pace = 0.5  # seconds before the first new try; each further one waits twice as long
 Body = Callable[[], bytes | Iterable[bytes]]
@@ -298,24 +297,39 @@ class Session:
     def _unreachable(self, error: Exception, host: str = "") -> RegistryError:
         """Why there is no answer, and what can be done about it."""
         host = host or self.endpoint.host
-        reason = _NUMBERS.sub("", str(error)) or type(error).__name__
-        if isinstance(error, httpx.TimeoutException):
+        said = reason(error)
+        proxy = _proxy(error)
+        if isinstance(error, httpx.TimeoutException) and not proxy:
             return RegistryError(
                 f"{host} does not answer", hint="see that this host has a way there, or a proxy is set"
             )
-        if _is_tls(error) and "CERTIFICATE_VERIFY_FAILED" in reason:
+        if _is_tls(error) and "CERTIFICATE_VERIFY_FAILED" in said:
             return RegistryError(
-                f"the certificate of {host} is not to be trusted: {reason.partition('] ')[2] or reason}",
+                f"the certificate of {host} is not to be trusted: {said.partition('] ')[2] or said}",
                 hint=f"put its authority in {certificates.place(host, self._environ)}/ca.crt, or take the risk with --insecure",
             )
         if _is_tls(error):
             return RegistryError(
-                f"{host} does not speak https: {reason.partition('] ')[2] or reason}",
+                f"{host} does not speak https: {said.partition('] ')[2] or said}",
                 hint="for http, name it insecure: --insecure, or registries.toml",
             )
-        return RegistryError(
-            f"cannot reach {host}: {reason}", hint="see that the name is right and this host is online"
-        )
+        if proxy:
+            return RegistryError(
+                f"cannot reach {host} through the proxy {proxy}: {said}",
+                hint="see that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY is right, or name the host in NO_PROXY",
+            )
+        return RegistryError(f"cannot reach {host}: {said}", hint="see that the name is right and this host is online")
+
+
+def _proxy(error: Exception) -> str:
+    """HOST:PORT of the environment's proxy on the way that failed, found as httpx finds it; empty if there is none."""
+    if not isinstance(error, httpx.RequestError):
+        return ""
+    url, proxies = error.request.url, urllib.request.getproxies()
+    address = proxies.get(url.scheme) or proxies.get("all") or ""
+    if not address or is_loopback(url.host) or urllib.request.proxy_bypass(url.netloc.decode()):
+        return ""
+    return httpx.URL(address if "://" in address else f"http://{address}").netloc.decode()
 
 
 def read(response: httpx.Response, limit: int, what: str) -> bytes:

@@ -27,6 +27,7 @@ from nbcontainers.oci.reference import Reference
 from nbcontainers.store.registry import refusals
 from nbcontainers.store.registry.credentials import Credential, Credentials
 from nbcontainers.store.store import Store
+from tests.machine import free_port
 from tests.store.random_images import random_image
 from tests.store.registry.servers import Parts, Request, Server, described, encoded, index_of, serving
 from tests.waiting import PATIENCE_S, clock
@@ -604,6 +605,18 @@ def test_proxies_of_the_environment_are_used_but_not_for_this_machine(
     with pytest.raises(RegistryError, match="cannot reach registry.invalid"):
         registries.pull(store, "registry.invalid/liar", platform=None, insecure=True, on_event=ignore)
     assert len(elsewhere.seen) == asked
+
+
+def test_a_proxy_that_is_at_fault_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who cannot reach a registry through a proxy is told of the proxy, without its password."""
+    place = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("HTTPS_PROXY", f"http://tom:secret@{place}")
+    with pytest.raises(RegistryError, match=f"cannot reach registry.invalid through the proxy {place}: ") as caught:
+        registries.pull(store, "registry.invalid/x", platform=None, insecure=False, on_event=ignore)
+    assert "NO_PROXY" in caught.value.hint
+    monkeypatch.setenv("NO_PROXY", ".invalid")
+    with pytest.raises(RegistryError, match="cannot reach registry.invalid: "):
+        registries.pull(store, "registry.invalid/x", platform=None, insecure=False, on_event=ignore)
 
 
 def test_on_a_full_disk_nothing_stays(tmp_path: Path) -> None:

@@ -179,6 +179,18 @@ def test_run_pulls_what_is_missing_and_nothing_else(engine: Engine, source: str,
         engine.run(f"{registry.host}/tools/nothing:1", "true")
 
 
+def test_a_pull_keeps_to_the_cap_of_the_disk(
+    engine: Engine, source: str, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was unpacked makes room, and where the images alone are more than the cap, that is said."""
+    monkeypatch.setenv("NBCONTAINERS_DISK_LIMIT", "1k")
+    for words in (["pull", source], ["pull", "-a", f"{registry.host}/tools/box"]):
+        code, _, told = run(engine, *words)
+        assert code == 0
+        assert "NBCONTAINERS_DISK_LIMIT allows 1024" in told
+        assert list(engine.store.layers()) == []
+
+
 def test_a_build_begins_with_an_image_that_it_pulls(engine: Engine, source: str) -> None:
     """FROM and COPY --from; again only where --pull says so."""
     events: list[Event] = []
