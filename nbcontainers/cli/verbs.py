@@ -62,6 +62,8 @@ _OTHERWISE = {
     **dict.fromkeys(("image rm", "image remove"), "rmi"),
     **dict.fromkeys(("container ls", "container list", "container ps"), "ps"),
     "container remove": "rm",
+    "system info": "info",
+    "system events": "events",
     **{
         f"{group} {word}": f"{group} {short}"
         for group in ("network", "volume")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -132,3 +133,19 @@ def test_strict_makes_an_error_of_a_warning(store: Path) -> None:
     nbc(store, "create", "--strict", "--name", "later", "toolbox", "true", code=0)
     nbc(store, "start", "-a", "later", code=0)
     nbc(store, "rm", "later", code=0)
+
+
+def test_info_counts_what_is_there(store: Path) -> None:
+    """Containers by their state and images, as ``docker info`` tells them, by Docker's keys, with the machine's own figures."""
+    nbc(store, "create", "--name", "counted", "toolbox", "true", code=0)
+    shown = nbc(store, "info", code=0).stdout
+    item = json.loads(nbc(store, "info", "--format", "{{json .}}", code=0).stdout)
+    assert item["Containers"] == len(nbc(store, "ps", "-aq", code=0).stdout.split())
+    assert item["ContainersRunning"] + item["ContainersPaused"] + item["ContainersStopped"] == item["Containers"] > 0
+    assert item["Images"] == len(set(nbc(store, "images", "-q", code=0).stdout.split())) > 0
+    assert (item["KernelVersion"], item["Name"]) == (os.uname().release, os.uname().nodename)
+    assert item["NCPU"] == len(os.sched_getaffinity(0))
+    assert f"Containers: {item['Containers']}\n Running: {item['ContainersRunning']}\n" in shown
+    assert nbc(store, "info", "--format", "{{.NCPU}} {{.OSType}}", code=0).stdout == f"{item['NCPU']} linux\n"
+    assert "'nbcontainers info'" in nbc(store, "system", "info", code=1).stderr
+    nbc(store, "rm", "counted", code=0)
