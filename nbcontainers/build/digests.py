@@ -114,6 +114,7 @@ class FileDigests:
         new = {
             prefix: _folder((self._before[prefix] if prefix in self._same else {}) | seen)
             for prefix, seen in self._seen.items()
+            if seen  # the first file may have been one that cannot be read
         }
         if self._file is None or all(self._folders.get(prefix) == folder for prefix, folder in new.items()):
             return

@@ -144,17 +144,47 @@ def repository(remote: Remote, commit: str, folder: Path) -> Fetched:
     found = place / remote.folder
     if not found.is_dir() or not found.resolve().is_relative_to(place.resolve()):
         raise NotFound(f"the repository {remote.url} has no folder {remote.folder!r} at {commit}")
-    if not remote.keep_git_dir:
+    if remote.keep_git_dir:
+        _name(inside, remote, commit)
+        (place / ".git/FETCH_HEAD").unlink(missing_ok=True)
+    else:
         shutil.rmtree(place / ".git")
         for name in _git_files(place):
             name.unlink()
     return Fetched(found, "", commit_digest(remote, commit))
 
 
+def _name(inside: tuple[str, ...], remote: Remote, commit: str) -> None:
+    """Give a kept .git the name by which its commit was asked for; as in BuildKit a branch is a tag too, for ``git describe``."""
+    full, told = _full(remote, commit)
+    if not full:
+        return
+    if full.startswith("refs/tags/") and told != commit:  # a tag with a message, an object of its own
+        _git(*inside, "fetch", "--quiet", "--depth=1", "--no-tags", "origin", f"+{full}:{full}")
+        return
+    name = full.removeprefix("refs/heads/").removeprefix("refs/tags/")
+    for kind in ("heads", "tags"):
+        _git(*inside, "update-ref", f"refs/{kind}/{name}", commit)
+
+
+def _full(remote: Remote, commit: str) -> tuple[str, str]:
+    """The full name of the branch or tag of a commit, and the object that it names: the tag itself where it has a message.
+
+    Both are empty where a commit was asked for.
+    """
+    if not remote.ref:
+        first, _, _ = _git("ls-remote", "--symref", "--", remote.url, "HEAD").partition("\t")
+        return first.partition("ref: ")[2], commit
+    wanted = [name for name in _spellings(remote.ref) if not name.endswith("^{}")]
+    lines = _git("ls-remote", "--", remote.url, *wanted).splitlines()
+    found = {name: told for told, _, name in (line.partition("\t") for line in lines)}
+    return next(((name, found[name]) for name in wanted if name in found), ("", ""))
+
+
 def commit_digest(remote: Remote, commit: str) -> Digest:
     """What stands for a repository at a commit in a cache key."""
     return Digest.of(
-        f"git\0{remote.url}\0{commit}\0{remote.folder}\0{remote.keep_git_dir}\0{remote.submodules}".encode()
+        f"git\0{remote.url}\0{commit}\0{remote.folder}\0{remote.keep_git_dir and (remote.ref or 'HEAD')}\0{remote.submodules}".encode()
     )
 
 

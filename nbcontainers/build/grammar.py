@@ -346,7 +346,8 @@ def _onbuild(at: _Reading) -> ins.Onbuild:
     inner = BLANKS.split(at.some("an instruction"), maxsplit=1)[0].upper()
     if inner in ("ONBUILD", "FROM", "MAINTAINER"):
         raise at.fail(f"has {inner} behind it", "ONBUILD, FROM and MAINTAINER cannot be triggers")
-    text = at.rest + "".join(f"\n{document.content}{document.name}" for document in at.line.heredocs)
+    written = at.line.span.text[at.line.arguments :]  # with the blanks behind it, which are kept too
+    text = written + "".join(f"\n{document.content}{document.name}" for document in at.line.heredocs)
     return ins.Onbuild(text=at.text, range=at.range, trigger=text, fault=_fault(text, at))
 
 

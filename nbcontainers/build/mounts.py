@@ -38,7 +38,7 @@ _ONLY: dict[str, tuple[str, ...]] = {
     "gid": ("cache", "secret", "ssh"),
     "from": ("bind", "cache", "tmpfs", "ssh"),
 }
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKmMgGtTpP]?)(?:[iI]?[bB])?")
+_SIZE = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+) ?([kKmMgGtTpP]?)(?:[iI]?[bB])?")
 _POWERS = "kmgtp"
 
 
@@ -134,7 +134,7 @@ def read(flag: ins.Flag, expand: Callable[[str], str], workdir: str) -> RunMount
         mode=_number(flag, values, "mode", 8),
         uid=_number(flag, values, "uid", 10),
         gid=_number(flag, values, "gid", 10),
-        size=_size(flag, values.get("size", "")),
+        size=_size(flag, values["size"]) if "size" in values else 0,
         env=values.get("env", ""),
     )
     if kind == "secret":
@@ -154,6 +154,8 @@ def _secret(flag: ins.Flag, mount: RunMount, values: dict[str, str]) -> RunMount
     identifier = source or mount.id or posixpath.basename(mount.target)
     if not identifier:
         raise wrong("RUN --mount has a secret without a name", flag.range, hint="it reads type=secret,id=NAME")
+    if "env" in values and not mount.env:
+        raise wrong("RUN --mount has env= without a name", flag.range, hint="it reads type=secret,id=NAME,env=VARIABLE")
     target = mount.target
     if not target and not mount.env:
         target = f"/run/secrets/{posixpath.basename(identifier)}"
@@ -179,10 +181,8 @@ def _switch(flag: ins.Flag, name: str, value: str) -> bool:
 def _number(flag: ins.Flag, values: dict[str, str], name: str, radix: int) -> int | None:
     if name not in values:
         return None
-    try:
-        found = int(values[name], radix)
-    except ValueError:
-        found = -1
+    digits = "0-7" if radix == 8 else "0-9"
+    found = int(values[name], radix) if re.fullmatch(f"[{digits}]+", values[name]) else -1
     if not 0 <= found < 1 << 32:
         kind = "octal, as in 0755" if radix == 8 else "a whole number"
         raise wrong(f"RUN --mount has {name}={values[name]}", flag.range, hint=f"it is {kind}")
@@ -190,8 +190,6 @@ def _number(flag: ins.Flag, values: dict[str, str], name: str, radix: int) -> in
 
 
 def _size(flag: ins.Flag, text: str) -> int:
-    if not text:
-        return 0
     found = _SIZE.fullmatch(text)
     if not found:
         raise wrong(f"RUN --mount has size={text}", flag.range, hint="a size is a number and a unit: 512k, 64m, 1g")

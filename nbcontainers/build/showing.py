@@ -123,6 +123,12 @@ class Showing:
     def _cache(self, mount: RunMount, stack: contextlib.ExitStack, held: dict[tuple[str, object], Path]) -> Mount:
         chain = self._chains[mount.origin] if mount.origin is not None else ()
         key = f"{chain[-1] if chain else ''}\0{mount.source}" if mount.origin is not None else ""
+        if (mount.mode, mount.uid, mount.gid) != (
+            None,
+            None,
+            None,
+        ):  # as in BuildKit: who wants another owner gets another cache
+            key += f"\0{0o755 if mount.mode is None else mount.mode:o} {mount.uid or 0} {mount.gid or 0}"
 
         def make(folder: Path) -> None:
             self._store.worker.make_folder(
@@ -144,6 +150,8 @@ class Showing:
         if content is None:
             if mount.required:
                 raise self._missing(f"the secret {mount.id!r}", f"give it with --secret id={mount.id},src=FILE")
+            if mount.env:
+                env.append(f"{mount.env}=")
             return None
         if mount.env:
             env.append(f"{mount.env}={os.fsdecode(content)}")

@@ -100,8 +100,11 @@ class Known:
             return None
         if (folder := context_name(name)) in self.folders:
             return folder
+        named = self.aliases.get(folder, name)
+        if named == "scratch":
+            return None
         try:
-            return self.resolve(self.aliases.get(folder, name))
+            return self.resolve(named)
         except (NotFound, InvalidReference) as error:
             raise self.failed(error, name, place, stages) from error
 

@@ -171,9 +171,20 @@ class Ledger:
         return found[1]
 
     def put(
-        self, inode: int, directory: int, name: bytes, record: Record | None, folder: int = -1, *, follow: bool = False
+        self,
+        inode: int,
+        directory: int,
+        name: bytes,
+        record: Record | None,
+        folder: int = -1,
+        *,
+        follow: bool = False,
+        kept: int = 0,
     ) -> None:
-        """Record a name in a folder (None: take it back), and also in the file in ``folder``, a descriptor of what is beside the tree."""
+        """Record a name in a folder (None: take it back), and also in the file in ``folder``, a descriptor of what is beside the tree.
+
+        ``kept`` is the inode's number for the file where it has another in the tree.
+        """
         if record is None and inode not in self._records:
             return
         born = birth(directory, name, follow=follow)
@@ -182,7 +193,7 @@ class Ledger:
         else:
             self._records[inode] = born, record
         if folder >= 0:
-            line = b"%d:%d %b\n" % (inode, born, b"" if record is None else text(record))
+            line = b"%d:%d %b\n" % (kept or inode, born, b"" if record is None else text(record))
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             file = os.open(LEDGER, flags, 0o600, dir_fd=folder)
             try:

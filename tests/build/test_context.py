@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from nbcontainers.build.context import Context
+from nbcontainers.build.digests import FileDigests
 from nbcontainers.errors import NBContainersError, NotFound
 
 
@@ -161,6 +162,18 @@ def test_an_unchanged_file_is_not_read_again(root: Path, tmp_path: Path, monkeyp
     path.write_text("ONE" + path.read_text()[3:])
     os.utime(path, ns=(stamps, stamps))
     assert digest(root, "src", digests=kept) != first
+
+
+def test_a_file_that_cannot_be_read_is_the_error(tmp_path: Path) -> None:
+    """Also where it is the first of its folder: what is kept of the others is no matter then."""
+    file = tmp_path / "gone"
+    file.write_text("x")
+    found = file.stat()
+    file.unlink()
+    digests = FileDigests(tmp_path / "kept", tmp_path)
+    with pytest.raises(FileNotFoundError):
+        digests.of_folder("", [("gone", found)])
+    digests.save()
 
 
 def test_only_what_changed_is_read(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,11 +33,13 @@ RUN useradd --create-home ann && adduser --quiet --disabled-password --gecos Bob
     usermod --append --groups crew ann && chown -R bob:crew /home/bob && chmod 2750 /home/bob
 RUN su - ann -c 'id; touch mine; mkdir deep; ln -s mine deep/link; stat -c %U:%G mine deep deep/link' && \
     echo 'ann ALL=(bob) NOPASSWD: ALL' > /etc/sudoers.d/ann && su ann -c 'sudo -u bob id -un' && \
-    mkdir /srv/app && mknod /srv/app/disk b 8 1 && chgrp disk /srv/app/disk && tar -C /home -cf - . | tar -C /srv/app -xpf -
+    mkdir /srv/app && ln -s nowhere /srv/app/link && mkfifo /srv/app/pipe && \
+    mknod /srv/app/disk b 8 1 && chgrp disk /srv/app/disk && tar -C /home -cf - . | tar -C /srv/app -xpf -
 RUN --mount=from=wheels,source=/wheels,target=/wheels \
     pip install --quiet --break-system-packages --root-user-action=ignore --no-index --find-links /wheels iniconfig && \
     python3 -c 'import iniconfig; print(iniconfig.__name__)' && rm -rf /var/log /var/cache/*
 COPY --chown=ann:crew ca.crt /srv/app/
+RUN chown -h bob:crew /srv/app/link && chown ann /srv/app/pipe
 USER ann
 WORKDIR /srv/work
 RUN id -un && touch here && stat -c %U:%G . here /srv/app/ca.crt /etc/shadow /usr/bin/ssh-agent
@@ -100,6 +102,8 @@ def test_debian_builds_with_a_single_id(single: tuple[Engine, Image, str]) -> No
     found = tree(engine, image)
     assert found["/home/bob"][:4] == ("directory", "0o2750", 1001, 777)
     assert found["/home/ann/deep/link"][:4] == ("symlink", "0o777", 1000, 1000)
+    assert found["/srv/app/link"][1:4] == ("0o777", 1001, 777), "a step gives away what an earlier one made"
+    assert found["/srv/app/pipe"][2:4] == (1000, 0)
     assert found["/srv/app/disk"][:4] == ("device", "0o644", 0, 6)
     assert found["/usr/bin/sudo"][:4] == ("file", "0o4755", 0, 0)
     assert found["/usr/bin/ssh-agent"][1] == "0o2755"

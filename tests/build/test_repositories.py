@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers import Engine
-from nbcontainers.build import remotes
+from nbcontainers.build import fetching, remotes
 from nbcontainers.cli import main
 from nbcontainers.errors import NotFound
 from tests.build.conftest import Builder
@@ -91,6 +91,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         git(work / name, "add", ".")
         git(work / name, "commit", "-qm", "one")
         git(work / name, "tag", "v1")
+        git(work / name, "tag", "-a", "-m", "told", "told")
         (work / name / "file").write_text(f"{name} 2\n")
         git(work / name, "commit", "-qam", "two")
         git(root, "clone", "-q", "--bare", str(work / name), f"ann/{name}.git")
@@ -98,6 +99,28 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     listening.shutdown()
     listening.server_close()
     thread.join()
+
+
+@pytest.mark.parametrize(
+    ("fragment", "names"),
+    [
+        ("", ["refs/heads/main", "refs/tags/main"]),
+        ("#main", ["refs/heads/main", "refs/tags/main"]),
+        ("#v1", ["refs/heads/v1", "refs/tags/v1"]),
+        ("#told", ["refs/tags/told"]),
+    ],
+)
+def test_a_kept_repository_knows_its_name(server: str, fragment: str, names: list[str], tmp_path: Path) -> None:
+    """The branch or tag that was asked for is one in a kept .git, as in BuildKit, and git describes the commit by it."""
+    remote = remotes.parse(f"{server}/ann/app.git{fragment}", keep_git_dir=True)
+    fetched = fetching.repository(remote, fetching.commit_of(remote), tmp_path)
+    told = subprocess.run(
+        ["git", "-C", str(fetched.path), "for-each-ref", "--format=%(refname)"], capture_output=True, check=True
+    )
+    assert told.stdout.decode().split() == names
+    described = subprocess.run(["git", "-C", str(fetched.path), "describe", "--tags"], capture_output=True, check=True)
+    assert described.stdout.decode().strip() == names[-1].removeprefix("refs/tags/")
+    assert not (fetched.path / ".git/FETCH_HEAD").exists()
 
 
 def test_a_repository_comes_with_its_submodules(builder: Builder, server: str) -> None:

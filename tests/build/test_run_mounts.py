@@ -64,18 +64,18 @@ RUN --mount=from=made,source=/link,target=/a --mount=from=made,source=/out/sub/f
 
 
 def test_caches_outlive_builds(builder: Builder) -> None:
-    """Shared by their id, empty at first, with mode and owner; nothing of them is in the layer."""
+    """Shared by their id, mode and owner, empty at first; nothing of them is in the layer."""
     name = unique().strip()
     text = f"FROM busybox\nRUN --mount=type=cache,id={name},target=/c,mode=0711 stat -c %a /c; ls /c; echo {{}} > /c/{{}}\n"
     assert changes(builder, text.format(1, 1)) == ["/dev", "/proc", "/sys"]
     assert builder.output.splitlines() == ["711"]
     builder.build(text.format(2, 2))
     assert builder.output.splitlines() == ["711", "1"]
-    builder.build(
-        f"FROM busybox\nRUN --mount=type=cache,id={name},target=/c,source=/ --mount=type=cache,target=/o-{name} ls /c\n"
-    )
-    assert builder.output.splitlines() == ["1", "2"]
-    assert [cache.id for cache in caches.every(builder.store.root) if cache.id == name] == [name]
+    for options, there in (("source=/,mode=711,uid=0", ["1", "2"]), ("mode=0711,uid=5", []), ("source=/", [])):
+        mounts = f"--mount=type=cache,id={name},target=/c,{options} --mount=type=cache,target=/o-{name}"
+        builder.build(f"FROM busybox\nRUN {mounts} ls /c\n")
+        assert builder.output.splitlines() == there
+    assert [cache.id for cache in caches.every(builder.store.root) if cache.id == name] == [name] * 3
     for cache in caches.every(builder.store.root):
         if cache.id == name:
             assert caches.remove(cache, builder.store.worker)

@@ -108,6 +108,8 @@ def test_named_contexts(engine: Engine, folder: Path, tmp_path: Path) -> None:
     text = "FROM example/base AS b\nFROM other\nCOPY --from=b /a.txt /from-image\nCOPY --from=example/base:latest a.txt /x\n"
     made = engine.build(text, contexts={"example/base": "docker-image://mine:1", "other": folder / "sub"})
     assert made.image.config.config.labels == {}
+    made = engine.build("FROM example/base\nLABEL a=b\n", contexts={"example/base": "docker-image://scratch"})
+    assert not made.image.layers
     made = engine.build("FROM example/base:latest\n", contexts={"example/base": "docker-image://mine:1"})
     assert made.image.config.config.labels == {"mine": "yes"}
     with pytest.raises(NotFound):

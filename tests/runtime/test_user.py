@@ -26,6 +26,7 @@ GROUP = b"root:x:0:ann\nusers:x:100:ann,bob\naudio:x:29:ann\nbroken:x\n"
         ("4711:audio", (4711, 29, [29], "/")),
         ("7", (7, 0, [0], "/")),
         (":audio", (0, 29, [29], "/root")),
+        ("+1000:-0", (1000, 0, [0], "/home/ann")),
     ],
 )
 def test_a_word_names_a_user(word: str, expected: tuple[int, int, list[int], str]) -> None:

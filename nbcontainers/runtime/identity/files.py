@@ -5,6 +5,7 @@ What the calls of a process that is not root may change is checked by its own id
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -87,8 +88,26 @@ def keep(world: World, place: Place, status: os.stat_result, record: Record | No
                 return
             if error.errno != errno.EOPNOTSUPP:
                 raise
-    folder = world.beside if recorded.mount(place.path, follow=place.follow) == world.own_mount else -1
-    world.ledger.put(status.st_ino, AT_FDCWD, place.path, record, folder, follow=place.follow)
+    is_own = recorded.mount(place.path, follow=place.follow) == world.own_mount
+    if is_own and record is not None:
+        # One of a lower layer is brought into the tree's own: without it no line of the ledger would reach the next layer.
+        os.chown(place.path, -1, -1, follow_symlinks=place.follow)
+    below = _in_tree(world, place) if is_own else status.st_ino
+    folder = world.beside if is_own else -1
+    world.ledger.put(status.st_ino, AT_FDCWD, place.path, record, folder, follow=place.follow, kept=below)
+
+
+def _in_tree(world: World, place: Place) -> int:
+    """The number of an inode in the writable tree: an overlay goes on to show that of the layer that it was copied up from."""
+    flags = os.O_PATH | os.O_CLOEXEC | (0 if place.follow else os.O_NOFOLLOW)
+    descriptor = os.open(place.path, flags)
+    try:
+        path = os.readlink(b"self/fd/%d" % descriptor)
+    finally:
+        os.close(descriptor)
+    with contextlib.suppress(OSError):
+        return os.stat(path.lstrip(b"/"), dir_fd=world.tree, follow_symlinks=False).st_ino
+    return os.stat(place.path, follow_symlinks=place.follow).st_ino
 
 
 def truth(status: os.stat_result, record: Record | None) -> Record:

@@ -21,6 +21,7 @@ class IdentityPlan(TypedDict):
     calls: dict[int, str]
     ledgers: list[str]
     ledger: str
+    tree: str
     capabilities: int
     no_new_privs: bool
     locks: tuple[int, int]
@@ -71,6 +72,7 @@ def plan(
         calls=calls,
         ledgers=[path for path in lower if os.path.exists(path)],
         ledger=own,
+        tree=trees[0],
         capabilities=capabilities,
         no_new_privs=no_new_privs,
         locks=locks or (_UNLIMITED, _UNLIMITED),

@@ -28,6 +28,7 @@ class World:
         self.people = People(first, listed)
         self.real = _REAL
         self.beside = os.open(os.path.dirname(plan["ledger"]), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.tree = os.open(plan["tree"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.ledger = recorded.Ledger()
         for path in (*plan["ledgers"], plan["ledger"]):
             self.ledger.load(path)
