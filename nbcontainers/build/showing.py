@@ -123,11 +123,8 @@ class Showing:
     def _cache(self, mount: RunMount, stack: contextlib.ExitStack, held: dict[tuple[str, object], Path]) -> Mount:
         chain = self._chains[mount.origin] if mount.origin is not None else ()
         key = f"{chain[-1] if chain else ''}\0{mount.source}" if mount.origin is not None else ""
-        if (mount.mode, mount.uid, mount.gid) != (
-            None,
-            None,
-            None,
-        ):  # as in BuildKit: who wants another owner gets another cache
+        # As in BuildKit: who wants another owner gets another cache.
+        if any(wish is not None for wish in (mount.mode, mount.uid, mount.gid)):
             key += f"\0{0o755 if mount.mode is None else mount.mode:o} {mount.uid or 0} {mount.gid or 0}"
 
         def make(folder: Path) -> None:
