@@ -111,9 +111,9 @@ def mounts(folder: Path, step: Run) -> tuple[Mount, ...]:
     network: Literal["none", "host"] = "none" if step.network == "none" else "host"
     written = namefiles.write(folder, hostname(step), network, read_only=True)
     found = [mount for mount in written if mount.destination != "/etc/hostname"]  # BuildKit shows none
-    if step.hosts:
-        with (folder / "hosts").open("a") as file:
-            file.writelines(f"{line}\n" for line in step.hosts)
+    # Names that this host alone knows are none of a step's, whatever its network is: it is to be the same elsewhere.
+    known = (f"127.0.0.1\tlocalhost {hostname(step)}", "::1\tlocalhost ip6-localhost ip6-loopback", *step.hosts)
+    (folder / "hosts").write_text("".join(f"{line}\n" for line in known))
     if step.document is not None:
         name, text = step.document
         pipes = folder / "pipes"
