@@ -173,7 +173,7 @@ def specification(
         readonly_root=options.get("read_only", False),
         rlimits=limits.rlimits(options.get("ulimit", ())),
         oom_score_adj=limits.oom_score(options.get("oom_score_adj")),
-        shm_size=words.size(options.get("shm_size") or defaults.SHM_SIZE),
+        shm_size=words.size(options.get("shm_size") or 0) or defaults.SHM_SIZE,
         cgroups_path=f"{options['cgroup_parent']}/{identifier}" if options.get("cgroup_parent") else "",
         identity=identity,
     )
