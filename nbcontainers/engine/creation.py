@@ -193,7 +193,7 @@ def specification(
         annotations=annotations,
         process=replace(spec.process, terminal=options.get("tty", False)),
     )
-    return security.apply(sharing.apply(spec, modes), options)
+    return profiles.apply(security.apply(sharing.apply(spec, modes), options), options, host)
 
 
 def _environment(config: ContainerConfig, options: words.RunOptions) -> tuple[list[str], set[str]]:

@@ -41,6 +41,12 @@ def test_ipc_is_private_unless_it_is_asked_for(engine: Engine, shell: Shell) -> 
     assert shell("readlink /proc/self/ns/ipc").strip() != own
 
 
+@pytest.mark.parametrize(("size", "kilobytes"), [("1m", 1024), ("0", 65536), (0, 65536)])
+def test_shared_memory_has_a_size(shell: Shell, size: int | str, kilobytes: int) -> None:
+    """As large as it was asked for; 0 stands for Docker's 64 MiB, and never for no bound."""
+    assert shell("df -k /dev/shm | tail -n 1", shm_size=size).split()[1] == str(kilobytes)
+
+
 def test_the_name_of_the_host_is_shared(engine: Engine, shell: Shell) -> None:
     """``--uts host`` has the host's name; another one besides is a contradiction."""
     assert shell("cat /proc/sys/kernel/hostname", uts="host").strip() == socket.gethostname()
