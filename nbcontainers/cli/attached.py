@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from ..engine import Container
+from ..engine.options import detach_keys
 from ..errors import Conflict, Detached, NBContainersError
 from ..events import Event, Observer, Output
 from ..results import ENDED_FOR
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 DETACH_KEYS = "ctrl-p,ctrl-q"
-KEYS = Flag(names=("--detach-keys",), metavar="KEYS", help=f"the keys that let go of it ({DETACH_KEYS})")
+KEYS = Flag(
+    names=("--detach-keys",), metavar="KEYS", convert=detach_keys, help=f"the keys that let go of it ({DETACH_KEYS})"
+)
 SIG_PROXY = Flag(
     names=("--sig-proxy",),
     metavar="true|false",

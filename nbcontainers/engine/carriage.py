@@ -19,6 +19,11 @@ from . import ends
 
 _BEGINS_S = 10.0  # a busy host's patience for a start
 _LOOK_AGAIN_S = 0.002
+_BARRED = {
+    errno.ELOOP: "links lead in a circle, or through one of /proc",
+    errno.EACCES: "links lead through one of /proc, or to what is nobody's there",
+    errno.ENAMETOOLONG: "a name has at most 255 bytes, a path 4095",
+}
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -61,18 +66,31 @@ class Tree:
 
     def kind(self, path: str, *, follow: bool) -> str:
         """What a path in it is; see ``carrying.kind``."""
-        with self._root() as root:
+        with self._root() as root, _reached(path):
             return self._worker.kind(self._mounts, path, follow=follow, root=root)
 
     def out(self, path: str, name: str, descriptor: int, *, follow: bool) -> None:
         """Write a path of it to a descriptor, as an archive whose first entry is ``name``."""
-        with self._root() as root:
+        with self._root() as root, _reached(path):
             self._worker.carry_out(self._mounts, path, name, descriptor, follow=follow, root=root)
 
     def into(self, folder: str, descriptor: int, *, owners: bool) -> None:
         """Unpack an archive from a descriptor into a folder of it."""
-        with self._root() as root:
+        with self._root() as root, _reached(folder):
             self._worker.carry_in(self._mounts, folder, descriptor, owners=owners, root=root)
+
+
+@contextlib.contextmanager
+def _reached(path: str) -> Iterator[None]:
+    """Say why a path of a container, which is as its programs want it, leads nowhere."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _BARRED:
+            raise
+        raise Conflict(
+            f"{path} of the container cannot be reached: {error.strerror}", hint=_BARRED[error.errno]
+        ) from error
 
 
 def fetch(tree: Tree, path: str, target: str | os.PathLike[str] | IO[bytes], *, follow: bool, owners: bool) -> None:
@@ -138,7 +156,9 @@ def bring(tree: Tree, source: str | os.PathLike[str] | IO[bytes], path: str, *, 
         found = carrying.kind(root, whole, follow=follow)
         if not found:
             raise NotFound(f"no such file or folder: {source}")
-        folder, name = arranged(source, found, path, there, posixpath.dirname(posixpath.normpath(f"/{path}")))
+        folder, name = arranged(
+            source, found, path, there, posixpath.dirname(posixpath.normpath("/" + path.lstrip("/")))
+        )
 
         def pack(out: int) -> None:
             def emit(block: memoryview) -> None:

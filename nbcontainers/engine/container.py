@@ -37,6 +37,7 @@ class Container(Life):
         state = self.state
         if not state.pid:
             raise Conflict(f"container {state.name} is not running")
+        self._happen("top")
         return ps.table(pausing.members(state.pid), options, folder=str(self._folder))
 
     def ports(self) -> tuple[Port, ...]:

@@ -84,8 +84,7 @@ def create(
         hostname = Container(store, names, runtime, connection.other).spec.hostname or os.uname().nodename
     else:
         hostname = os.uname().nodename if connection.mode == "host" else identifier[:12]
-    called_here = os.uname().nodename if modes.uts else hostname
-    variables = _with_defaults(env, unset, called_here, tty=options.get("tty", False))
+    variables = _with_defaults(env, unset, hostname, tty=options.get("tty", False))
     spec = specification(source, command, variables, hostname, options, identifier, host, modes, connection, points)
     missing = (
         *security.missing(options, host, modes.userns.identity(host)),
@@ -114,11 +113,14 @@ def create(
             name = names.claim(identifier, name)
             if connection != networking.NONE:
                 connection.save(folder)
+            # Docker too: these lie on a disk of the host, and a root that cannot be written to has none of that.
+            is_fixed = spec.readonly_root
             if connection.other:
-                own = namefiles.mounts(names.folder(connection.other))
+                own = namefiles.mounts(names.folder(connection.other), read_only=is_fixed)
             else:
                 known = connection.mode == "host" and not asked_name  # its hosts file is the host's
-                own = namefiles.write(folder, "" if known else spec.hostname, connection.kind, names=connection.names)
+                own_name = "" if known else spec.hostname
+                own = namefiles.write(folder, own_name, connection.kind, read_only=is_fixed, names=connection.names)
             given = {mount.destination for mount in spec.mounts} | {point.destination for point in points}
             own = tuple(mount for mount in own if mount.destination not in given)
             with store.volumes.shared() if points else contextlib.nullcontext():
@@ -171,7 +173,7 @@ def specification(
         readonly_root=options.get("read_only", False),
         rlimits=limits.rlimits(options.get("ulimit", ())),
         oom_score_adj=limits.oom_score(options.get("oom_score_adj")),
-        shm_size=words.size(options.get("shm_size") or defaults.SHM_SIZE),
+        shm_size=words.size(options.get("shm_size") or 0) or defaults.SHM_SIZE,
         cgroups_path=f"{options['cgroup_parent']}/{identifier}" if options.get("cgroup_parent") else "",
         identity=identity,
     )
@@ -191,7 +193,7 @@ def specification(
         annotations=annotations,
         process=replace(spec.process, terminal=options.get("tty", False)),
     )
-    return security.apply(sharing.apply(spec, modes), options)
+    return profiles.apply(security.apply(sharing.apply(spec, modes), options), options, host)
 
 
 def _environment(config: ContainerConfig, options: words.RunOptions) -> tuple[list[str], set[str]]:

@@ -23,6 +23,7 @@ def wish(
     command: Sequence[str],
     host: Host,
     *,
+    identifier: str,
     env: Sequence[str] | Mapping[str, str],
     workdir: str,
     user: str,
@@ -39,6 +40,7 @@ def wish(
         variables.setdefault("TERM", "xterm")
     return {
         "do": "exec",
+        "id": identifier,
         "args": [os.fsencode(word) for word in command],
         "env": {os.fsencode(name): os.fsencode(value) for name, value in variables.items()},
         "cwd": words.workdir(workdir),

@@ -9,7 +9,7 @@ import secrets
 import signal as signals
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, BinaryIO, Unpack
+from typing import TYPE_CHECKING, BinaryIO, TypedDict, Unpack
 
 from ..errors import Conflict, Detached, NBContainersError, NotFound
 from ..events import Observer, ignore
@@ -27,6 +27,10 @@ INTERRUPT_GRACE = 0.5  # seconds that an interrupted container has to end by its
 STOP_TIMEOUT = 10.0  # seconds, as Docker has it
 LIVE = ("running", "paused", "restarting")
 _REAL_TIME = re.compile(r"(RTMIN(?=\+)|RTMAX(?=-))([+-][0-9]{1,2})")
+
+
+class _Stop(TypedDict, total=False):
+    timeout: float | None
 
 
 class Life(Kept):
@@ -92,9 +96,11 @@ class Life(Kept):
         """
         from ..runtime import keys
 
-        running = self._running
+        typed, running = keys.parse(detach_keys), self._running
+        if self.state.status in LIVE:
+            self._happen("attach")
         try:
-            code = running.attach(on_event, stdin, detach_keys=keys.parse(detach_keys))
+            code = running.attach(on_event, stdin, detach_keys=typed)
         except Detached:
             self._started = None
             raise
@@ -131,6 +137,7 @@ class Life(Kept):
         wish = entering.wish(
             command,
             self._runtime.host,
+            identifier=secrets.token_hex(32),
             env=env,
             workdir=workdir,
             user=user,
@@ -138,7 +145,11 @@ class Life(Kept):
             privileged=privileged,
             detach=detach,
         )
-        return self._running.exec(wish, stdin=interactive)
+        running, line = self._running, " ".join(command)
+        if self.state.status == "running":
+            self._happen(f"exec_create: {line}", execID=wish["id"])
+            self._happen(f"exec_start: {line}", execID=wish["id"])
+        return running.exec(wish, stdin=interactive)
 
     def resize(self, rows: int, columns: int) -> None:
         """Say how large the window of its terminal is; nothing happens if it has none."""
@@ -160,14 +171,19 @@ class Life(Kept):
         Without them the container's own are taken: ``stop_timeout`` and ``stop_signal``, else ten seconds and TERM. However its
         restart policy is, it stays stopped.
         """
-        state, number = self.state, signal_number(signal or self.stop_signal)
+        code = self._stop(timeout, signal)
+        self._end()
+        return code
+
+    def _stop(self, timeout: float | None, signal: str | int = "") -> int:
+        kinds.check({"timeout": timeout}, of=_Stop)
+        number, state = signal_number(signal or self.stop_signal), self.state
         wait = timeout if timeout is not None else state.stop_timeout
         if state.status in LIVE:
             self._happen("kill", signal=str(number))
         code = self._running.stop(STOP_TIMEOUT if wait is None else wait, number)
         if state.status in LIVE:
             self._happen("stop")
-        self._end()
         return code
 
     @property
@@ -186,8 +202,7 @@ class Life(Kept):
     def restart(self, timeout: float | None = None) -> None:
         """Stop it if it runs (see ``stop``), and start it again, detached: it goes on without this process."""
         if self.state.status in LIVE:
-            wait = timeout if timeout is not None else self.state.stop_timeout
-            self._running.stop(STOP_TIMEOUT if wait is None else wait, signal_number(self.stop_signal))
+            self._stop(timeout)
         if self._started is not None:
             self._started.close()
             self._started = None
@@ -323,11 +338,12 @@ class Life(Kept):
 
 def signal_number(name: str | int) -> int:
     """A signal's number from ``9``, ``KILL``, ``SIGKILL`` or ``RTMIN+3``: NBContainersError if there is no such signal."""
-    if isinstance(name, int) or name.isdigit():
-        number = int(name)
+    text = str(name)  # a program may hand over anything
+    if text.isascii() and text.isdigit():
+        number = int(text)
     else:
         known = {signal.name.removeprefix("SIG"): signal.value for signal in signals.Signals}
-        word = name.upper().removeprefix("SIG")
+        word = text.upper().removeprefix("SIG")
         from_end = _REAL_TIME.fullmatch(word)
         number = known[from_end[1]] + int(from_end[2]) if from_end else known.get(word, 0)
     if number not in signals.valid_signals():

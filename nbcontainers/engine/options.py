@@ -206,6 +206,14 @@ def workdir(word: str) -> str:
     return word
 
 
+def detach_keys(word: str) -> str:
+    """The keys that let go of a container, checked; empty where none were given."""
+    from ..runtime import keys
+
+    keys.parse(word)
+    return word
+
+
 def source_date_epoch(environ: Mapping[str, str]) -> int | None:
     """The time that everything new in a build gets, in seconds since 1970, if the environment fixes one.
 

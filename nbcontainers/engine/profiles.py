@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from ..errors import NBContainersError
+from ..oci.runtime import RuntimeSpec
 from ..runtime.host import Host
 from . import userns
 from .options import RunOptions
@@ -68,6 +70,18 @@ def missing(options: RunOptions, host: Host, root: Path) -> tuple[str, ...]:
     if options.get("profile") != "sandbox" or host.identity.userns or options.get("userns"):
         return ()
     return (f"user namespace: none, so its ids are the host's ({userns.refusal(root)})",)
+
+
+def apply(spec: RuntimeSpec, options: RunOptions, host: Host) -> RuntimeSpec:
+    """Leave out the /proc of a sandbox that can have no other than the host's: it shows what programs there were called with."""
+    if options.get("profile") != "sandbox" or host.tier != "T3":
+        return spec
+    return replace(
+        spec,
+        mounts=tuple(mount for mount in spec.mounts if mount.destination != "/proc"),
+        masked_paths=tuple(path for path in spec.masked_paths if not path.startswith("/proc/")),
+        readonly_paths=tuple(path for path in spec.readonly_paths if not path.startswith("/proc/")),
+    )
 
 
 def _refused(what: str) -> NBContainersError:

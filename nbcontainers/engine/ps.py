@@ -102,8 +102,9 @@ _COLUMNS: Mapping[str, tuple[str, Callable[[_Process], object]]] = {
     "args": ("COMMAND", lambda one: one.command),
     "cmd": ("CMD", lambda one: one.command),
 }
+_ALL = {**_COLUMNS, "owner": ("UID", _user)}  # -f calls so what -o calls user
 _SAME = {"%cpu": "pcpu", "command": "args", "tt": "tty", "tname": "tty", "s": "stat", "state": "stat", "euser": "user"}
-_FULL = ("uid", "pid", "ppid", "c", "stime", "tty", "time", "cmd")
+_FULL = ("owner", "pid", "ppid", "c", "stime", "tty", "time", "cmd")
 
 
 def columns(options: Sequence[str]) -> tuple[str, ...]:
@@ -135,8 +136,8 @@ def table(pids: Sequence[int], options: Sequence[str] = (), *, folder: str = "")
     people = credentials.effective(folder)
     found = [process for pid in sorted(pids) if (process := _read(pid, up, people)) is not None]
     return ProcessList(
-        titles=tuple(_COLUMNS[name][0] for name in chosen),
-        rows=tuple(tuple(str(_COLUMNS[name][1](process)) for name in chosen) for process in found),
+        titles=tuple(_ALL[name][0] for name in chosen),
+        rows=tuple(tuple(str(_ALL[name][1](process)) for name in chosen) for process in found),
     )
 
 

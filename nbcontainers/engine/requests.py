@@ -36,7 +36,7 @@ def host_config(options: RunOptions, modes: Modes) -> dict[str, Any]:
         "PublishAllPorts": options.get("publish_all", False),
         "SecurityOpt": list(options.get("security_opt", ())) or None,
         "OomScoreAdj": options.get("oom_score_adj") or 0,
-        "ShmSize": words.size(options.get("shm_size") or 64 << 20),
+        "ShmSize": words.size(options.get("shm_size") or 0) or 64 << 20,
         "Sysctls": words.pairs(options.get("sysctl", ()), "kernel parameter") or None,
         "Annotations": words.pairs(options.get("annotation", ()), "annotation") or None,
         "Ulimits": [_ulimit(entry) for entry in rlimits(options.get("ulimit", ()))] or None,

@@ -303,6 +303,9 @@ class Holder:
         """What a container that has ended, or is started anew, leaves."""
         self.resolver.leave(container.guest, *container.dns)
         container.dns = []
+        if container.diversion is not None:
+            container.diversion.close()
+            container.diversion = None
         if container.interfaces:
             # The kernel removes them with the container's namespace, and we need not wait for it (10 ms and more); only where
             # somebody else shares the namespace they are still there a moment later.

@@ -89,7 +89,7 @@ class Host:
         if self.tier == "T3":
             notes.append(
                 "processes: containers see the host's /proc, read-only (a proc file system of their own cannot be mounted), with "
-                "its processes and their command lines"
+                "its processes and their command lines; those of the profile sandbox see none"
             )
         if not self.identity.userns and "CAP_NET_ADMIN" not in self.capabilities:
             notes.append("loopback: down in networks of their own, for root has no CAP_NET_ADMIN here")

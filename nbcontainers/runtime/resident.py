@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import _socket
 
-from ..linux import network
+from ..linux import network, nftables
 from ..linux.network import Links
 from . import dns
 from .bridges import Endpoint
@@ -24,6 +24,7 @@ class Resident:
         self.namespace = -1
         self.interfaces: list[str] = []  # our ends
         self.dns: list[_socket.socket] = []
+        self.diversion: nftables.Table | None = None
         self.carrier: _socket.socket | None = None  # the lifeline of the process that carries its ports
 
     def settle(self, fresh: list[Endpoint], resolver: dns.Resolver) -> None:
@@ -49,8 +50,7 @@ class Resident:
             udp = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
             tcp = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
             self.dns = [udp, tcp]
-            udp.bind((dns.ADDRESS, dns.PORT))
-            tcp.bind((dns.ADDRESS, dns.PORT))
+            self.diversion = _bind(udp, tcp)
             tcp.listen(16)
             resolver.serve(udp, tcp, self.guest)
 
@@ -73,3 +73,26 @@ class Resident:
                 if address in one.addresses.values():
                     return f"{one.names[0]}.{endpoint.bridge.definition['name']}"
         return ""
+
+
+def _bind(udp: _socket.socket, tcp: _socket.socket) -> nftables.Table | None:
+    """Give the sockets that are asked for names their address, in the network namespace of the caller, and return what leads there.
+
+    Port 53 is left to the container, which may be a name server itself: who binds it on every address could not beside another's. As in
+    Docker, what is sent there on this address is diverted to a port that is free; where no rules can be made, it is taken.
+    """
+    try:
+        table = nftables.Table("nbc-names", [("output", "nat")])
+    except OSError:
+        table = None
+    try:
+        for protocol, one in ((nftables.UDP, udp), (nftables.TCP, tcp)):
+            one.bind((dns.ADDRESS, 0 if table else dns.PORT))
+            if table:
+                here = [*nftables.destination(dns.ADDRESS, 32), *nftables.port(protocol, dns.PORT)]
+                table.add("output", [*here, *nftables.redirect_to(dns.ADDRESS, one.getsockname()[1])])
+    except BaseException:
+        if table:
+            table.close()
+        raise
+    return table

@@ -167,7 +167,7 @@ def protect(root: int, null: int, masked: list[str], readonly: list[str]) -> Non
     """
     # Looked up once: who can swap a link on the way to /proc (in a volume that another container has too) while the masks are
     # laid on would else get them laid elsewhere, as in CVE-2025-31133 and CVE-2025-52881.
-    proc = inside.open_proc(root) if masked or readonly else -1
+    proc = inside.open_proc(root) if any(path.startswith("/proc/") for path in (*masked, *readonly)) else -1
     for path in readonly:
         target = inside.open_below(root, proc, path)
         if target >= 0:

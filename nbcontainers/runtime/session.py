@@ -10,7 +10,7 @@ import errno
 import os
 import select
 
-from . import groups
+from . import groups, happenings
 from .door import Caller
 from .entered import Entered
 
@@ -36,11 +36,11 @@ class Session:
         caller: Caller,
         wish: dict[str, Any],
     ) -> None:
-        """``wish`` has the words of ``wished``, and ``detach``; the caller's descriptors are 0 to 2, as far as ``stdio`` says."""
+        """``wish`` has the words of ``wished``, ``id`` and ``detach``; the caller's descriptors are 0 to 2, as far as ``stdio`` says."""
         self._poller = poller
         self._caller = caller
         self._is_detached = wish["detach"]
-        self._plan = plan
+        self._plan, self._id = plan, wish["id"]
         self._killed_before = groups.oom_kills(plan)
         given = caller.take()
         try:
@@ -85,6 +85,8 @@ class Session:
 
     def _tell(self, message: tuple[Any, ...], descriptors: list[int]) -> None:
         if message[0] == "exited":
+            known = {"execID": self._id, "exitCode": str(message[1])}
+            happenings.note(self._plan["happenings"], "container", "exec_die", self._plan["state"], known)
             message = (*message, message[1] == _KILLED and groups.oom_kills(self._plan) > self._killed_before)
         self._caller.answer(message, descriptors)
         if message[0] != "started":

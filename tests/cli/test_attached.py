@@ -114,6 +114,14 @@ def test_the_keys_let_go_and_attach_comes_back(store: Path) -> None:
     nbc(store, "rm", "kept", code=0)
 
 
+@pytest.mark.parametrize("words", [["run", "--rm"], ["run", "-d", "--rm"], ["exec"], ["attach"], ["start"]])
+def test_keys_that_are_none_are_refused(store: Path, words: list[str]) -> None:
+    """Whether or not anything is typed, and before anything is started."""
+    done = nbc(store, *words, "--detach-keys", "ctrl-x,later", "toolbox", "true", code=125)
+    assert "not a key: 'later'" in done.stderr
+    assert not nbc(store, "ps", "-aq", code=0).stdout
+
+
 def test_a_terminal_for_output_alone(store: Path) -> None:
     """``-t`` without ``-i`` gives the program a terminal wherever this is run; ``-it`` wants a terminal here."""
     assert nbc(store, "run", "--rm", "-t", "toolbox", "sh", "-c", "tty; echo error >&2", code=0).stdout.split() == [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +46,8 @@ def test_a_life(store: Path, tmp_path: Path) -> None:
     nbc(store, "unpause", "two", code=0)
     titles, *rows = nbc(store, "top", "two", code=0).stdout.splitlines()
     assert titles.split() == ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
+    assert {row.split()[0] for row in rows} == {pwd.getpwuid(os.geteuid()).pw_name}
+    assert nbc(store, "top", "two", "-o", "uid", code=0).stdout.split()[:2] == ["UID", str(os.geteuid())]
     assert any("sh -c trap" in row for row in rows)  # its own process is not the first one where numbers begin anew
     assert nbc(store, "top", "two", "-o", "comm", code=0).stdout.split()[:2] == ["COMMAND", "sh"]
     assert nbc(store, "exec", "two", "cat", "/proc/sys/kernel/domainname", code=0).stdout == "example\n"

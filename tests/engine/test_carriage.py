@@ -77,6 +77,26 @@ def test_a_link_leads_nowhere_but_inside(container: Container, tmp_path: Path) -
     assert (tmp_path / "back").read_text() == "marker"
 
 
+def test_a_path_that_leads_nowhere_is_told(container: Container, tmp_path: Path) -> None:
+    """A circle of links, one of /proc's, a name that is too long: in words, both ways, and nothing is written."""
+    links = io.BytesIO()
+    with tarfile.open(fileobj=links, mode="w") as archive:
+        for name, target in (("round", "round"), ("proc", "/proc/1/root/data")):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            archive.addfile(link)
+    container.bring(io.BytesIO(links.getvalue()), "/data")
+    (tmp_path / "file").write_text("x")
+    for path in ("/data/round/one", "/data/proc/one", f"/data/{'a' * 300}"):
+        with pytest.raises((Conflict, NotFound), match=r"cannot be reached|no such"):
+            container.bring(tmp_path / "file", path)
+        with pytest.raises((Conflict, NotFound), match=r"cannot be reached|no such"):
+            container.fetch(path, tmp_path / "got")
+    with pytest.raises(NotFound, match="no such folder: /missing$"):
+        container.bring(tmp_path / "file", "/missing/file")
+    assert not (tmp_path / "got").exists()
+
+
 def test_into_the_container(container: Container, tmp_path: Path) -> None:
     """Files and folders of this host; a running program sees them; what was there makes way."""
     (tmp_path / "tree/sub").mkdir(parents=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,6 +116,20 @@ def test_waiting_has_an_end(engine: Engine) -> None:
     assert container.state.status == "running"
     with pytest.raises(Conflict, match="is running"):
         container.remove()
+    container.remove(force=True)
+
+
+@pytest.mark.parametrize("signal", [None, 9.5, b"KILL", "", "²"])
+def test_what_is_no_signal_or_timeout_is_refused(engine: Engine, signal: Any) -> None:
+    """In words, before anything is sent."""
+    container = engine.run("toolbox", "sleep", "600")
+    wrong: Any = "soon"
+    with pytest.raises(NBContainersError, match="no such signal"):
+        container.kill(signal)
+    for act in (container.stop, container.restart):
+        with pytest.raises(NBContainersError, match="timeout: wanted a number, got 'soon'"):
+            act(wrong)
+    assert container.state.status == "running"
     container.remove(force=True)
 
 

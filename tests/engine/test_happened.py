@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers import Engine
-from nbcontainers.errors import NBContainersError
+from nbcontainers.errors import Conflict, LaunchError, NBContainersError
 from nbcontainers.runtime import happenings
 from tests.waiting import until
 
@@ -53,6 +54,44 @@ def test_a_stop_and_an_update_are_told(engine: Engine) -> None:
     container.remove()
     told = [one.action for one in engine.events(f"container={container.id}", since=begin, until=time.time())]
     assert told == ["create", "start", "update", "kill", "die", "stop", "destroy"]
+
+
+def test_what_is_asked_of_a_container_that_runs_is_told(engine: Engine) -> None:
+    """By docker's words: a list of its processes, an attachment, and the beginnings and ends of commands, each with its number."""
+    begin = time.time()
+    container = engine.run("toolbox", "sh", "-c", "read line", detach=True, interactive=True)
+    container.top()
+    with container.exec("sh", "-c", "exit 3") as execution:
+        assert execution.wait() == 3
+    with pytest.raises(LaunchError):
+        container.exec("missing")
+    container.attach(stdin=io.BytesIO(b"end\n"))
+    with pytest.raises(Conflict):
+        container.exec("true")
+    told = list(engine.events(f"container={container.id}", since=begin, until=time.time()))
+    assert [one.action for one in told if not one.action.startswith("exec")] == [
+        "create",
+        "start",
+        "top",
+        "attach",
+        "die",
+    ]
+    commands = [one for one in told if one.action.startswith("exec")]
+    words = ["exec_create: sh -c exit 3", "exec_start: sh -c exit 3", "exec_die"]
+    assert [one.action for one in commands] == [*words, "exec_create: missing", "exec_start: missing"]
+    assert len({dict(one.attributes)["execID"] for one in commands[:3]}) == 1
+    assert dict(commands[2].attributes)["exitCode"] == "3"
+    container.remove()
+
+
+def test_a_restart_is_told_as_a_stop_and_a_start(engine: Engine) -> None:
+    """In docker's order."""
+    begin = time.time()
+    container = engine.run("toolbox", "sleep", "600", detach=True)
+    container.restart(0)
+    container.remove(force=True)
+    told = [one.action for one in engine.events(f"container={container.id}", since=begin, until=time.time())]
+    assert told == ["create", "start", "kill", "die", "stop", "start", "restart", "die", "destroy"]
 
 
 def test_events_go_on_in_the_next_file(engine: Engine) -> None:

@@ -41,6 +41,12 @@ def test_ipc_is_private_unless_it_is_asked_for(engine: Engine, shell: Shell) -> 
     assert shell("readlink /proc/self/ns/ipc").strip() != own
 
 
+@pytest.mark.parametrize(("size", "kilobytes"), [("1m", 1024), ("0", 65536), (0, 65536)])
+def test_shared_memory_has_a_size(shell: Shell, size: int | str, kilobytes: int) -> None:
+    """As large as it was asked for; 0 stands for Docker's 64 MiB, and never for no bound."""
+    assert shell("df -k /dev/shm | tail -n 1", shm_size=size).split()[1] == str(kilobytes)
+
+
 def test_the_name_of_the_host_is_shared(engine: Engine, shell: Shell) -> None:
     """``--uts host`` has the host's name; another one besides is a contradiction."""
     assert shell("cat /proc/sys/kernel/hostname", uts="host").strip() == socket.gethostname()
@@ -163,13 +169,19 @@ def test_names_that_a_host_cannot_have_are_refused(engine: Engine, word: str, na
 
 
 def test_a_program_is_told_the_name_of_its_host(engine: Engine, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HOSTNAME is the container's own name, that of the host or of the container whose network it has; unless the caller says."""
+    """HOSTNAME is the container's own name, that of the host or of the container whose network it has; unless the caller says.
+
+    ``--uts host`` alone changes nothing in it, as in Docker.
+    """
     monkeypatch.delenv("HOSTNAME", raising=False)
     script = "printenv HOSTNAME; uname -n; cat /etc/hostname"
     here = f"{os.uname().nodename}\n"
     other = engine.run("toolbox", "sleep", "600", network="none", hostname="one")
     assert shell(script, network="none", hostname="web") == "web\n" * 3
     assert shell(script, network="host") == here * 3
+    assert shell("printenv HOSTNAME", network="host", uts="host") == here
+    container = engine.create("toolbox", "true", network="none", uts="host")
+    assert f"HOSTNAME={container.id[:12]}" in container.spec.process.env
     assert shell(script, network="host", hostname="web") == "web\n" * 3
     assert shell(script, network=f"container:{other.id}") == "one\n" * 3
     assert shell("printenv HOSTNAME", network="none", hostname="web", env=["HOSTNAME=x"]) == "x\n"

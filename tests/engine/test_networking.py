@@ -113,6 +113,20 @@ print(open("/etc/resolv.conf").readline())
     assert python(engine, GET.format("first/"), network="net").startswith("one 172.30.0.")
 
 
+def test_a_container_may_be_a_name_server(engine: Engine, network: str) -> None:
+    """Port 53 of every address is its own, by UDP and TCP, though names are asked for at 127.0.0.11; they still are answered."""
+    code = "import socket; kept = [socket.socket(2, kind) for kind in (1, 2)]; [one.bind(('', 53)) for one in kept]; kept[0].listen(); "
+    code += "print(socket.gethostbyname('server')); socket.create_connection(('127.0.0.11', 53)).close()"
+    server = engine.run("toolbox", "sleep", "600", name="server", network=network, detach=True)
+    container = engine.run("toolbox", "python3", "-c", code, network=network)
+    said: list[bytes] = []
+    assert container.attach(lambda event: said.append(getattr(event, "data", b""))) == 0, said
+    address = server.inspect()["NetworkSettings"]["Networks"][network]["IPAddress"]
+    assert b"".join(said).decode() == f"{address}\n"
+    container.remove()
+    server.remove(force=True)
+
+
 def test_two_servers_on_one_port_are_published_on_two(engine: Engine, servers: tuple[int, int]) -> None:
     """Each published port leads to its container, over IPv4 and IPv6; who listens on one address is found there only."""
     first, second = servers

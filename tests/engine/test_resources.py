@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,6 +39,23 @@ def read(engine: Engine, *files: str) -> dict[str, str]:
             if os.path.exists(f"{directory}/{file}"):
                 found[file] = Path(f"{directory}/{file}").read_text().strip()
     return found
+
+
+def test_a_process_in_real_time_hears_why_no_group_takes_it(engine: Engine) -> None:
+    """cpu groups of v1 have no share for it; the error says what to do."""
+    needs(engine, "cpu")
+    if engine._host.hierarchy.version == "v2" or os.geteuid():
+        pytest.skip("only root's groups of v1 refuse it")
+    words = ["run", "--rm", "--pull", "never", "--cpus", "0.5", "toolbox", "true"]
+    done = subprocess.run(
+        ["chrt", "--fifo", "1", sys.executable, "-m", "nbcontainers", *words],
+        env={**os.environ, "NBCONTAINERS_ROOT": str(engine.store.root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "cgroup: Invalid argument" in done.stderr
+    assert "chrt --other 0" in done.stderr
 
 
 def test_every_limit_reaches_the_kernel(engine: Engine) -> None:

@@ -31,13 +31,14 @@ CALLS = {
 def test_it_has_nothing_to_give(engine: Engine, shell: Shell) -> None:
     """No capability, no new privileges, a filter, loopback alone, a root that cannot be written to, and /tmp that can."""
     script = "grep -e Cap -e NoNewPrivs -e Seccomp: /proc/self/status; ls /sys/class/net; "
-    script += "touch /tmp/x; touch /x 2>/dev/null || echo no; id -u"
+    script += "touch /tmp/x; touch /x 2>/dev/null || echo no; id -u; for one in hosts hostname resolv.conf; do "
+    script += "echo x 2>/dev/null >>/etc/$one && echo $one; done; true"
     lines = shell(script, profile="sandbox").split("\n")
     status = dict(line.split(":\t") for line in lines[:7])
     assert {int(value, 16) for name, value in status.items() if name.startswith("Cap")} == {0}
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
     assert lines[7:9] == ["lo", "no"]
-    assert lines[9] == "0"
+    assert lines[9:] == ["0", ""]
 
 
 def test_its_ids_are_nobodys(engine: Engine, shell: Shell) -> None:

@@ -101,9 +101,13 @@ def test_a_missing_folder_is_made_for_volume_and_missed_by_mount(
 
 
 def test_a_read_only_root_has_writable_volumes(engine: Engine, image: str, tmp_path: Path, shell: Shell) -> None:
-    """``--read-only`` holds for the root alone; a bind with ``ro`` is read-only all the way down."""
+    """``--read-only`` holds for the root and for the files that name the host, which lie on a disk of it as well.
+
+    A bind with ``ro`` is read-only all the way down.
+    """
     script = "touch /srv/data/a /m/a /b/a; touch /a 2>/dev/null || echo protected"
-    words = shell(script, read_only=True, tmpfs=["/m"], volumes=[f"{tmp_path}:/b"])
+    script += "; for name in hosts hostname resolv.conf; do echo x >>/etc/$name && echo written; done 2>/dev/null"
+    words = shell(f"{script}; true", read_only=True, tmpfs=["/m"], volumes=[f"{tmp_path}:/b"])
     assert words == "protected\n"
     assert (tmp_path / "a").exists()
 

@@ -31,6 +31,7 @@ def wish(*args: str, **words: Any) -> dict[str, Any]:
     """What an engine asks for."""
     made: dict[str, Any] = {
         "do": "exec",
+        "id": "0" * 64,
         "args": [word.encode() for word in args],
         "env": {},
         "cwd": "",

@@ -72,6 +72,18 @@ def test_the_suite_holds_in_a_pod(docker: Docked) -> None:
     assert " passed" in done.stdout
 
 
+def test_a_sandbox_in_a_pod_sees_no_process_of_it(docker: Docked) -> None:
+    """It has no /proc, for that would be the pod's, with what its programs were called with; commands can be entered all the same."""
+    (docker.work / "pod.sh").write_text(
+        "mkdir -m 700 /work/own; export XDG_RUNTIME_DIR=/work/own NBCONTAINERS_ROOT=/work/own/store; nbc='python3 -m nbcontainers'\n"
+        "$nbc toolbox >/dev/null; $nbc run --rm toolbox ls -d /proc/1\n"
+        "$nbc run -d --name boxed --profile sandbox toolbox sleep 600 >/dev/null\n"
+        "$nbc exec boxed sh -c 'ls -A /proc; echo entered'; $nbc rm -f boxed\n"
+    )
+    done = docker.run("sh", "/work/pod.sh", options=POD)
+    assert done.stdout.split() == ["/proc/1", "entered", "boxed"], done.stdout + done.stderr
+
+
 def test_with_dockers_own_policy_images_can_be_looked_at(docker: Docked) -> None:
     """Tier T4: what images are and hold works; a container is refused, and what would let it run is said."""
     report = docker.run(*_NBC, "doctor", options=BARE)
