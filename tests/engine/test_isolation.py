@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -389,3 +390,19 @@ def test_an_image_for_another_platform_is_refused(engine: Engine) -> None:
     engine.create(image, "true", platform=own.architecture)
     with pytest.raises(NBContainersError, match="linux/s390x was asked for"):
         engine.create(image, "true", platform="linux/s390x")
+
+
+def test_a_descriptor_that_is_not_open_is_none_on_every_tier(shell: Shell) -> None:
+    """Whoever answers the call: EBADF, as the kernel says it, of a file and of a folder that paths begin from."""
+    code = """
+        import errno, os
+        for call in (
+            lambda: os.fchmod(99, 0o644), lambda: os.fchmod(-1, 0o644), lambda: os.fchown(99, 1, 1), lambda: os.fstat(99),
+            lambda: os.chown("x", 1, 1, dir_fd=99), lambda: os.chmod("x", 0o644, dir_fd=99), lambda: os.stat("x", dir_fd=99),
+        ):
+            try:
+                call()
+            except OSError as error:
+                print(errno.errorcode[error.errno])
+    """
+    assert shell(f"python3 -c '{textwrap.dedent(code)}'").split() == ["EBADF"] * 7

@@ -68,7 +68,7 @@ class Caller:
             if text.startswith((b"/proc/", b"/dev/")):
                 return self._own(text, follow)
             return Place(text, follow)
-        base = b"%d/cwd" % self.pid if directory == AT_FDCWD else b"%d/fd/%d" % (self.pid, directory)
+        base = b"%d/cwd" % self.pid if directory == AT_FDCWD else self.descriptor(directory).path
         if not text:
             if not empty:
                 raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -76,8 +76,11 @@ class Caller:
         return Place(base + b"/" + text, follow)
 
     def descriptor(self, number: int) -> Place:
-        """An open file of the caller's."""
-        return Place(b"%d/fd/%d" % (self.pid, signed(number)), True)
+        """An open file of the caller's: EBADF if it has none of this number."""
+        path = b"%d/fd/%d" % (self.pid, signed(number))
+        if not os.path.lexists(path):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return Place(path, True)
 
     def _own(self, text: bytes, follow: bool) -> Place:
         """The names by which processes know themselves would mean the supervisor."""
