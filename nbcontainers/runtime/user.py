@@ -5,13 +5,10 @@ Source: Dockerfile reference, USER; the rules are those of moby/sys/user's GetEx
 
 from __future__ import annotations
 
-import re
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_NUMBER = re.compile(r"[-+]?[0-9]+")
 _LARGEST_ID = 0xFFFFFFFE  # (uid_t)-1 means "leave as it is" to the kernel
 
 
@@ -70,6 +67,7 @@ def _rows(data: bytes, fields: int) -> Iterator[list[str]]:
 
 def _number(text: str) -> int | None:
     """An id; a sign may stand before it, as it may for Go's ``Atoi``."""
-    if not _NUMBER.fullmatch(text):
+    digits = text[1:] if text[:1] in ("-", "+") else text
+    if not (digits.isascii() and digits.isdigit()):
         return None
     return int(text) if 0 <= int(text) <= _LARGEST_ID else None

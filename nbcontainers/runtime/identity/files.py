@@ -5,7 +5,6 @@ What the calls of a process that is not root may change is checked by its own id
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -105,9 +104,10 @@ def _in_tree(world: World, place: Place) -> int:
         path = os.readlink(b"self/fd/%d" % descriptor)
     finally:
         os.close(descriptor)
-    with contextlib.suppress(OSError):
+    try:
         return os.stat(path.lstrip(b"/"), dir_fd=world.tree, follow_symlinks=False).st_ino
-    return os.stat(place.path, follow_symlinks=place.follow).st_ino
+    except OSError:
+        return os.stat(place.path, follow_symlinks=place.follow).st_ino
 
 
 def truth(status: os.stat_result, record: Record | None) -> Record:
