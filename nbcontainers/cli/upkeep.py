@@ -239,7 +239,7 @@ FILTER = Flag(
     names=("--filter",),
     metavar="KEY=VALUE",
     many=True,
-    help="only what fits: until=24h (older than that), label=KEY[=VALUE], label!=KEY[=VALUE]",
+    help="only what fits: until=24h (older than that), label=KEY[=VALUE], label!=KEY[=VALUE]; of images also dangling=false",
 )
 KEEP = Flag(
     names=("--keep-storage",),

@@ -72,11 +72,11 @@ def create(
         volumes.inherited(options.get("volumes_from", ()), lambda word: names.folder(names.find(word))),
     )
     userns.check(points, modes.userns, host)
-    env, unset = _environment(config.config, options)
+    env, own_env, unset = _environment(config.config, options)
     asked = Asked(
         mounts=points,
         host_config=requests.host_config(options, modes),
-        config=requests.config(options, config.config) | {"Env": env},
+        config=requests.config(options, config.config) | {"Env": own_env},
     )
     if asked_name := options.get("hostname"):
         hostname = asked_name
@@ -196,10 +196,12 @@ def specification(
     return profiles.apply(security.apply(sharing.apply(spec, modes), options), options, host)
 
 
-def _environment(config: ContainerConfig, options: words.RunOptions) -> tuple[list[str], set[str]]:
-    """(the image's variables and those that were asked for, the names that are to have no value)."""
+def _environment(config: ContainerConfig, options: words.RunOptions) -> tuple[list[str], list[str], set[str]]:
+    """(the variables, those of the image and those that were asked for alone, the names that are to have no value)."""
     asked = policies.merged(options.get("env_file", ()), options.get("env", ()), "variable")
-    return list(words.environment(config, asked)), words.unset(asked)
+    whole = list(words.environment(config, asked))
+    given = {*words.pairs(config.env, "variable"), *words.variables(asked)}
+    return whole, [word for word in whole if word.partition("=")[0] in given], words.unset(asked)
 
 
 def _with_defaults(env: Sequence[str], unset: set[str], hostname: str, *, tty: bool) -> tuple[str, ...]:

@@ -90,15 +90,16 @@ def prune(
     if tuple(kinds) == ("cache",):
         chosen = buildcache.selected(tuple(filters))
     else:
-        chosen = Selection.parse(filters, PRUNING)
+        chosen = Selection.parse(filters, (*PRUNING, "dangling") if tuple(kinds) == ("images",) else PRUNING)
         for word in chosen.get("until"):
             moment(word)  # or raises, before anything is gone
+    named = all or chosen.truth("dangling") is False  # as in Docker: those that dangle are taken in any case
     gone, size = _containers(store, containers, chosen) if "containers" in kinds else ((), 0)
     _tidy(store)
     used = _image_ids(store)
 
     def doomed(image: Image) -> bool:
-        if "images" not in kinds or (image.reference is not None and not all) or image.id in used():
+        if "images" not in kinds or (image.reference is not None and not named) or image.id in used():
             return False
         return chosen.is_before(inspect.created(image)) and chosen.has_labels(image.config.config.labels)
 

@@ -24,6 +24,17 @@ def test_prune_says_what_is_gone_as_docker_does(engine: Engine) -> None:
     assert said(engine, "images -q") == ""
 
 
+def test_image_prune_takes_named_images_where_what_dangles_is_not_all(engine: Engine) -> None:
+    """``dangling=false`` is ``-a``, as in Docker; a filter that is neither true nor false is refused before anything is gone."""
+    loose = tag(engine, 1)
+    tag(engine, 2, "app")
+    assert "write dangling=true" in said(engine, "image prune -f --filter dangling=perhaps", code=1)
+    assert f"deleted: {loose}" in said(engine, "image prune -f --filter dangling=true")
+    assert "app" in said(engine, "images")
+    assert "untagged: app:latest\n" in said(engine, "image prune -f --filter dangling=false")
+    assert "no filter 'dangling'" in said(engine, "container prune -f --filter dangling=true", code=1)
+
+
 def test_prune_takes_networks_that_nobody_is_on(engine: Engine) -> None:
     """Those that the filters choose; the built-in ones stay."""
     for name, label in (("kept", "keep"), ("idle", "idle")):

@@ -7,6 +7,7 @@ import lzma
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,19 @@ def test_a_container_becomes_an_image(engine: Engine) -> None:
     again.remove()
     container.remove()
     assert engine.check().faults == ()
+
+
+def test_a_path_that_nobody_gave_is_not_committed(engine: Engine, tmp_path: Path) -> None:
+    """Programs have one where the image has none, but ``inspect`` and ``commit`` tell what image and user said, as Docker's do."""
+    (tmp_path / "file").write_text("x")
+    bare = engine.build("FROM scratch\nCOPY file /\n", context=tmp_path).image
+    assert bare is not None
+    image = engine.store.images.create(replace(bare.config, config=replace(bare.config.config, env=())), bare.layers)
+    for env, expected in ((), ()), (("A=1",), ("A=1",)), (("PATH=/x",), ("PATH=/x",)):
+        container = engine.create(image, "/file", env=env)
+        assert any(word.startswith("PATH=") for word in container.spec.process.env)
+        assert engine.commit(container).config.config.env == expected
+        container.remove()
 
 
 def test_a_running_container_is_committed_and_goes_on(engine: Engine) -> None:
