@@ -54,12 +54,7 @@ def _look(world: World, place: Place) -> Record | None:
 
 
 def _of_process(world: World, place: Place, status: os.stat_result) -> Record | None:
-    flags = os.O_PATH | os.O_CLOEXEC | (0 if place.follow else os.O_NOFOLLOW)
-    descriptor = os.open(place.path, flags)
-    try:
-        path = os.readlink(b"self/fd/%d" % descriptor)
-    finally:
-        os.close(descriptor)
+    path = _named(place)
     if not path.startswith(_PROC) or status.st_uid:  # a file that the kernel keeps from its process stays the kernel's
         return None
     folder = _PROC + path[len(_PROC) :].partition(b"/")[0]
@@ -68,6 +63,15 @@ def _of_process(world: World, place: Place, status: os.stat_result) -> Record | 
         return None
     who = world.people.of_folder(folder)
     return (who[0][1], who[1][1], status.st_mode, 0, 0) if who else None
+
+
+def _named(place: Place) -> bytes:
+    """The path by which the kernel knows a file."""
+    descriptor = os.open(place.path, os.O_PATH | os.O_CLOEXEC | (0 if place.follow else os.O_NOFOLLOW))
+    try:
+        return os.readlink(b"self/fd/%d" % descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def keep(world: World, place: Place, status: os.stat_result, record: Record | None) -> None:
@@ -98,12 +102,7 @@ def keep(world: World, place: Place, status: os.stat_result, record: Record | No
 
 def _in_tree(world: World, place: Place) -> int:
     """The number of an inode in the writable tree: an overlay goes on to show that of the layer that it was copied up from."""
-    flags = os.O_PATH | os.O_CLOEXEC | (0 if place.follow else os.O_NOFOLLOW)
-    descriptor = os.open(place.path, flags)
-    try:
-        path = os.readlink(b"self/fd/%d" % descriptor)
-    finally:
-        os.close(descriptor)
+    path = _named(place)
     try:
         return os.stat(path.lstrip(b"/"), dir_fd=world.tree, follow_symlinks=False).st_ino
     except OSError:
