@@ -30,6 +30,7 @@ _KINDS = {
         "--essential-hook=echo create_main_cluster=false >$1/etc/postgresql-common/createcluster.conf",
     ),
 }
+_PATIENT = ('--aptopt=Acquire::Retries "5"', '--aptopt=Acquire::http::Timeout "60"')  # a mirror may not answer at once
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 _LAYER, _MANIFEST = "application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -54,8 +55,9 @@ def _tree(kind: str) -> Path:
             if not place.exists():
                 sources = [str(path) for path in (Path("/etc/apt/sources.list.d/debian.sources"),) if path.exists()]
                 new = place.with_suffix(".new.tar")
-                words = ["--variant=apt", *_KINDS[kind], "bookworm", str(new), *sources]
-                subprocess.run(["mmdebstrap", "--quiet", *words], check=True, capture_output=True)
+                words = ["--variant=apt", *_PATIENT, *_KINDS[kind], "bookworm", str(new), *sources]
+                made = subprocess.run(["mmdebstrap", *words], check=False, capture_output=True, text=True)
+                assert made.returncode == 0, made.stderr[-4000:]
                 new.chmod(0o644)
                 new.rename(place)
     return place

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypedDict, Unpack
 from ..errors import Conflict, Detached, NBContainersError, NotFound
 from ..events import Observer, ignore
 from ..results import ContainerState, Network
+from ..store import durable
 from . import connecting, entering, kinds, networking, policies, sharing, userns
 from . import volumes as volumes_
 from .kept import CONFIG, Kept
@@ -263,9 +264,7 @@ class Life(Kept):
             updating.apply(host, state, states.load_extra(self._folder), now)
             updating.tell(self._folder, spec, self.id, host)
         self.spec = spec
-        new = self._folder / f".{CONFIG}.{secrets.token_hex(8)}"  # somebody else may change it at the same time
-        new.write_text(self.spec.to_text())
-        new.rename(self._folder / CONFIG)
+        durable.replace(self._folder / CONFIG, spec.to_text().encode(), temporary=self._folder, mode=0o644)
         self._happen("update")
 
     def _change_restart(self, policy: tuple[str, int], state: ContainerState) -> None:

@@ -19,6 +19,7 @@ from ..results import ContainerState
 from ..runtime import launch
 from ..runtime.groups import CHANGES
 from ..runtime.host import Host
+from ..store import durable
 from . import limits
 from .options import RunOptions
 
@@ -118,6 +119,4 @@ def _gather(directory: str, places: Sequence[str]) -> None:
 
 def tell(folder: Path, spec: RuntimeSpec, identifier: str, host: Host) -> None:
     """Let the shim know what holds from now on: for what it starts anew, and for what enters later."""
-    new = folder / f".{CHANGES}"
-    new.write_bytes(launch.changes(spec, identifier, host))
-    new.rename(folder / CHANGES)
+    durable.replace(folder / CHANGES, launch.changes(spec, identifier, host), temporary=folder)

@@ -59,7 +59,7 @@ def test_a_build_outlives_its_worker_and_tells_of_its_shim(tmp_path: Path, kind:
     with Engine(tmp_path / "store") as engine:
         engine.toolbox()  # whose layers the build's own worker unpacks, so that there is one when the command runs
     mark = f"killed{os.getpid()}{kind}"
-    text = f"FROM toolbox\nRUN touch /made; trap 'exit 0' USR1; while :; do sleep 0.05; done # {mark}\n"
+    text = f"FROM toolbox\nRUN echo runs; touch /made; trap 'exit 0' USR1; while :; do sleep 0.05; done # {mark}\n"
     with subprocess.Popen(
         [sys.executable, "-m", "nbcontainers", "build", "--tag", "made", "-"],
         env={**os.environ, "NBCONTAINERS_ROOT": str(tmp_path / "store")},
@@ -71,10 +71,16 @@ def test_a_build_outlives_its_worker_and_tells_of_its_shim(tmp_path: Path, kind:
         assert builder.stdout is not None
         builder.stdin.write(text.encode())
         builder.stdin.close()
+        # Its shim has said that it runs by then: one that is killed before that is another story, and told as another.
+        said_before = b""
+        while not said_before.endswith(b"\nruns\n"):
+            line = builder.stdout.readline()
+            assert line, said_before
+            said_before += line
         for pid in until(lambda: victims(builder.pid, kind, mark)):
             os.kill(pid, signal.SIGKILL)
         until(lambda: builder.poll() is not None or (kind == "worker" and let_end(builder.pid, mark)))
-        told = builder.stdout.read().decode()
+        told = (said_before + builder.stdout.read()).decode()
         code = builder.wait(PATIENCE_S)
     root = tmp_path / "store"
     with Engine(root) as engine:

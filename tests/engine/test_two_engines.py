@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,23 @@ def test_what_is_removed_meanwhile_is_not_found(root: Path) -> None:
         for call in calls:
             with pytest.raises(NotFound):
                 call()
+
+
+def test_limits_are_changed_by_several_at_once(root: Path) -> None:
+    """Each change is whole, and the last one holds: for the specification, and for what the shim starts anew."""
+    with Engine(root) as engine:
+        container = engine.run("toolbox", "sleep", "600", network="none")
+
+        def change(number: int) -> None:
+            engine.container(container.id).update(pids_limit=100 + number)
+
+        with ThreadPoolExecutor(8) as pool:
+            for done in [pool.submit(change, number) for number in range(64)]:
+                done.result()
+        change(0)
+        assert engine.container(container.id).spec.resources.pids == 100
+        assert {path.name for path in container._folder.iterdir() if path.name.startswith(".")} == set()
+        container.remove(force=True)
 
 
 def test_a_name_whose_container_is_being_made(root: Path) -> None:
