@@ -204,6 +204,7 @@ class _Shim:
 
     def _executes(self) -> None:
         """The command runs."""
+        self._happen("start")  # before anybody hears of it, and does what is told of next
         if self.plan["health"] is not None:
             self.health = Health(self.poller, self.plan, self._inside(), put=self._record, happen=self._happen)
         if not self.restarts.count:
@@ -213,7 +214,6 @@ class _Shim:
             self.limit = self.poller.after(self.plan["time_limit"], lambda: self._end_for(why))
         if self.plan["watched_memory"]:
             self.watch = self.poller.after(_WATCH_S, self._watch_memory)
-        self._happen("start")
 
     def _inside(self) -> tuple[int, int, int]:
         """What it takes to enter the container."""
