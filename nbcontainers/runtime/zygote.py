@@ -53,6 +53,7 @@ def main() -> NoReturn:
     gc.freeze()  # else each collection in a shim would copy every page that objects of the zygote lie on
     requests.send(READY)
     pattern = b""
+    own = os.getpid()
     while True:
         # One shim is always there before it is wanted: a fork costs as much as all that a shim then does.
         taken, take = os.pipe()
@@ -65,7 +66,7 @@ def main() -> NoReturn:
             continue
         if child == 0:
             os.close(taken)
-            _wait_for_work(requests, take, pattern)
+            _wait_for_work(requests, take, pattern, own)
         os.close(take)
         said = os.read(taken, _CHUNK)
         os.close(taken)
@@ -79,15 +80,17 @@ def main() -> NoReturn:
             os._exit(0)
 
 
-def _wait_for_work(requests: _socket.socket, take: int, pattern: bytes) -> NoReturn:
-    """Become the shim of the next container, which is expected to have a pattern; never returns."""
-    parent = os.getppid()
-    zygote = os.pidfd_open(parent)
+def _wait_for_work(requests: _socket.socket, take: int, pattern: bytes, parent: int) -> NoReturn:
+    """Become the shim of the next container, which is expected to have a pattern; never returns. ``parent`` is the zygote."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     syscalls.set_name("nbc-shim")
     os.umask(0)
     os.setsid()
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    try:
+        zygote = os.pidfd_open(parent)
+    except ProcessLookupError:
+        os._exit(0)
     if not _is_wanted(requests, 0):  # else it would only come later, and touch more than is needed
         beforehand.rehearse()
     if pattern and not _is_wanted(requests, 0):
@@ -96,7 +99,7 @@ def _wait_for_work(requests: _socket.socket, take: int, pattern: bytes) -> NoRet
         beforehand.keep(requests.fileno(), zygote)
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.close(zygote)
-    if os.getppid() != parent:
+    if os.getppid() != parent:  # it may have been killed before its end could be heard of
         os._exit(0)
     data, descriptors = terminal.receive(requests.fileno(), len(START))
     if not data:
