@@ -21,6 +21,7 @@ from ..oci.image import Image
 from ..results import Fault, Pruned, StoreCheck
 from ..store import check as checking
 from ..store import parts, unpacked
+from ..store import repair as repairing
 from ..store.garbage import Needed
 from ..store.store import Store
 from . import buildcache, inspect, userns
@@ -169,7 +170,7 @@ def _tidy(store: Store) -> None:
         for link in links:
             if link.is_symlink() and not holder_of(link, known):
                 link.unlink(missing_ok=True)
-        _throw_away(store, store.root / checking.QUARANTINE)
+        _throw_away(store, store.root / repairing.QUARANTINE)
     store.volumes.sweep()
 
 
@@ -235,7 +236,7 @@ def check(
     """Look at everything in a store, and with ``repair`` make again what can be; see ``Engine.check``."""
     if repair:
         sources = {} if fetch is None else {"fetch": fetch}
-        found = checking.repair(store, used=lambda: _standing(store, containers), on_event=on_event, **sources)
+        found = repairing.repair(store, used=lambda: _standing(store, containers), on_event=on_event, **sources)
     else:
         found = checking.check(store, on_event=on_event)
     on_event(Progress(what="checking containers", done=0, total=len(containers)))

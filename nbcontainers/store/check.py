@@ -1,7 +1,6 @@
-"""Is the store whole? Every blob by its digest, every tag, image, row and unpacked layer; and what can be made again is.
+"""Is the store whole? Every blob by its digest, every tag, image, row and unpacked layer.
 
-What a fault hurts is told by the names of the images that need it. A check changes nothing; ``repair`` does, and never throws
-away what it cannot make again: that goes to ROOT/quarantine, where nothing finds it by accident.
+What a fault hurts is told by the names of the images that need it. A check changes nothing; see ``repair``.
 """
 
 from __future__ import annotations
@@ -9,27 +8,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import IntegrityError, NBContainersError, NotFound
-from ..events import Observer, Progress, Warned, ignore
-from ..oci.descriptor import DOCKER_LAYER_GZIP, LAYER_GZIP, LAYER_ZSTD, Descriptor, Digest, Platform
+from ..events import Observer, Progress, ignore
+from ..oci.descriptor import Descriptor, Digest, Platform
 from ..oci.image import Image, ImageConfig, chain_ids, parse
-from ..oci.reference import Reference
 from ..results import Fault
 from . import garbage, unpacked
 from .catalogue import pick
-from .compression import Compression
 from .store import Store
 
-QUARANTINE = "quarantine"
-Fetch = Callable[[Digest], bool]
-"""Brings a blob into the store again from where it came; False if no source is known or it has it no more."""
-
 _PIECE = 1 << 20
-_KINDS: Mapping[str, Compression] = {LAYER_GZIP: "gzip", DOCKER_LAYER_GZIP: "gzip", LAYER_ZSTD: "zstd"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +37,7 @@ class Findings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
+class Layer:
     """A layer as an image has it: the blob, and the tree that it completes on those below."""
 
     blob: Descriptor
@@ -56,10 +48,10 @@ class _Layer:
 def check(store: Store, *, on_event: Observer = ignore) -> Findings:
     """Look at everything, and change nothing."""
     with store.lease():
-        return _Check(store, on_event).run()
+        return Check(store, on_event).run()
 
 
-class _Check:
+class Check:
     """What is known of a store while it is checked."""
 
     def __init__(self, store: Store, on_event: Observer) -> None:
@@ -70,6 +62,7 @@ class _Check:
         self.layers = dict(_layers(store, self.documents))
 
     def run(self) -> Findings:
+        """Look at everything."""
         sizes = dict(_sizes(self.store))
         tags = tuple(self.store.images.tags)
         blobs = tuple(self._blobs(sizes))
@@ -87,7 +80,7 @@ class _Check:
         done, total = 0, sum(sizes.values())
         for digest, size in sorted(sizes.items()):
             try:
-                actual = _hash(self.store.content.path(digest), digest.algorithm)
+                actual = hashed(self.store.content.path(digest), digest.algorithm)
             except FileNotFoundError:
                 continue  # collected meanwhile
             except OSError as error:
@@ -187,11 +180,11 @@ class _Check:
         chains = tuple(chains)
         for done, chain in enumerate(chains, 1):
             self.tell(Progress(what="checking unpacked layers", done=done, total=len(chains)))
-            if problem := _problem(self.store, chain):
+            if problem := damage(self.store, chain):
                 yield self._fault("layer", chain, problem)
 
 
-def _problem(store: Store, chain: Digest) -> str:
+def damage(store: Store, chain: Digest) -> str:
     """What is wrong with an unpacked layer; nothing if nothing is."""
     folder = store.root / "layers" / chain.hex
     try:
@@ -220,7 +213,8 @@ def _sizes(store: Store) -> Iterator[tuple[Digest, int]]:
             yield digest, store.content.size(digest)
 
 
-def _hash(path: Path, algorithm: str) -> str:
+def hashed(path: Path, algorithm: str) -> str:
+    """The digest of a file's bytes, in hexadecimal digits."""
     with path.open("rb", buffering=0) as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         return hashlib.file_digest(file, algorithm).hexdigest()
@@ -250,7 +244,7 @@ def _needed(store: Store, found: garbage.Documents) -> dict[str, set[str]]:
     return needed
 
 
-def _layers(store: Store, found: garbage.Documents) -> Iterator[tuple[Digest, _Layer]]:
+def _layers(store: Store, found: garbage.Documents) -> Iterator[tuple[Digest, Layer]]:
     """The layers of all images that can be read, by chain ID."""
     for manifest in found.manifests.values():
         try:
@@ -260,167 +254,4 @@ def _layers(store: Store, found: garbage.Documents) -> Iterator[tuple[Digest, _L
         if len(config.diff_ids) == len(manifest.layers):
             chains = chain_ids(config.diff_ids)
             for depth, (blob, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):
-                yield chains[depth], _Layer(blob, diff_id, chains[:depth])
-
-
-# Repair ---------------------------------------------------------------------------------------------------------------
-
-
-_FETCHED = "fetched again"
-_ASIDE = "put aside in quarantine"
-_LOST = f"{_ASIDE}: load, pull or build the image again"
-_ORDER = {"blob": 0, "layer": 1}  # blobs first: layers are unpacked from them
-
-
-def _nowhere(digest: Digest) -> bool:
-    return False
-
-
-def repair(
-    store: Store,
-    *,
-    fetch: Fetch = _nowhere,
-    used: Callable[[], Mapping[Digest, bool]] = dict,
-    on_event: Observer = ignore,
-) -> Findings:
-    """Check, and make again what can be: the index, unpacked layers, blobs of layers that were made here or can be fetched.
-
-    What cannot is put aside in ROOT/quarantine, and told with what it belongs to. Nothing is taken from images that are whole.
-
-    Args:
-        store: what is repaired.
-        fetch: brings a blob from where it came.
-        used: the chain IDs that containers stand on, true where one runs: its trees stay where they are.
-        on_event: is told the progress.
-
-    """
-    with store.lease():
-        checking = _Check(store, on_event)
-        found = checking.run()
-        done: dict[tuple[str, str], Fault] = {}
-        faults: Collection[Fault] = found.faults
-        while faults:
-            repairing = _Repair(checking, fetch, used)
-            repaired = [repairing.one(fault) for fault in sorted(faults, key=lambda fault: _ORDER.get(fault.kind, 2))]
-            for fault in repaired:
-                before = done.get((fault.kind, fault.name), fault)
-                done[fault.kind, fault.name] = replace(fault, problem=before.problem)
-            # A manifest that came again tells what its image needs besides, which nobody knew to be of use.
-            checking = _Check(store, on_event)
-            faults = checking.lacking() if any(fault.repaired == _FETCHED for fault in repaired) else ()
-    return replace(found, faults=tuple(done.values()))
-
-
-class _Repair:
-    def __init__(self, checking: _Check, fetch: Fetch, used: Callable[[], Mapping[Digest, bool]]) -> None:
-        self._store = checking.store
-        self._layers = checking.layers
-        self._fetch = fetch
-        self._used = used
-        self._tell = checking.tell
-
-    def one(self, fault: Fault) -> Fault:
-        """Do what can be done about a fault."""
-        acts = {"blob": self._blob, "layer": self._layer, "tag": self._tag, "index": self._index}
-        act = acts.get(fault.kind)
-        if act is None:
-            return fault
-        try:
-            done = act(fault)
-            return replace(fault, repaired=done, is_lost=done == _LOST)
-        except (NBContainersError, OSError) as error:
-            self._tell(Warned(message=f"{fault.kind} {fault.name} could not be repaired: {error}"))
-            return fault
-
-    def _index(self, fault: Fault) -> str:
-        self._store.images.reindex()
-        return "the index was made anew"
-
-    def _tag(self, fault: Fault) -> str:
-        if fault.images:  # a name that points nowhere
-            wanted = self._store.images.tags.read(Reference.parse(fault.name)).descriptor.digest
-            return _FETCHED if self._fetch(wanted) and self._store.content.has(wanted) else ""
-        path = self._store.root / "tags" / fault.name
-        self._put_aside(path, f"tag-{path.name}"[:255])
-        return "put aside in quarantine: tag the image again"
-
-    def _put_aside(self, path: Path, name: str) -> None:
-        folder = self._store.root / QUARANTINE
-        folder.mkdir(mode=0o700, exist_ok=True)
-        path.rename(folder / name)
-
-    def _blob(self, fault: Fault) -> str:
-        digest, content = Digest(fault.name), self._store.content
-        path = content.path(digest)
-        was_there = path.exists()
-        with self._store.leases.exclusive(), contextlib.suppress(FileNotFoundError):
-            if _hash(path, digest.algorithm) == digest.hex:
-                return "it was written again meanwhile"
-            self._put_aside(path, f"{digest.algorithm}-{digest.hex}")
-        if self._repack(digest):
-            done = "made again from the unpacked layer"
-        elif self._fetch(digest) and content.has(digest):
-            done = _FETCHED
-        else:
-            return "" if not was_there else _LOST if fault.images else _ASIDE
-        (self._store.root / QUARANTINE / f"{digest.algorithm}-{digest.hex}").unlink(missing_ok=True)
-        return done
-
-    def _repack(self, digest: Digest) -> bool:
-        """Pack the unpacked layer of a blob again, if there is one that is whole; True if it has the same bytes as before."""
-        content = self._store.content
-
-        def adopt(path: Path, blob: Descriptor, handle: int) -> None:
-            if blob.digest == digest:
-                content.adopt(path, blob, handle)
-            else:
-                path.unlink()
-                os.close(handle)
-
-        for chain, layer in self._layers.items():
-            kind = _KINDS.get(layer.blob.media_type)
-            if layer.blob.digest != digest or kind is None or not self._whole((*layer.parents[-1:], chain)):
-                continue
-            self._store.worker.repack(chain, layer.parents, kind, adopt)
-            if content.has(digest):
-                return True
-        return False
-
-    def _whole(self, chains: Iterable[Digest]) -> bool:
-        return all(
-            unpacked.usable(self._store.root / "layers" / chain.hex) and not _problem(self._store, chain)
-            for chain in chains
-        )
-
-    def _layer(self, fault: Fault) -> str:
-        chain = Digest(fault.name)
-        layer = self._layers.get(chain)
-        can = layer is not None and self._store.content.has(layer.blob.digest)
-        used = self._used()
-        if used.get(chain) or (chain in used and not can):
-            return ""  # a container stands on it: it must be stopped first, or this is all that there is
-        folder = self._store.root / "layers" / chain.hex
-        aside = f"layer-{chain.hex}"
-        with self._store.leases.exclusive():
-            self._discard(aside)
-            self._put_aside(folder, aside)
-        if layer is None or not can or not self._whole_parents(layer):
-            self._discard(aside)
-            return "thrown away: it is unpacked again when it is needed"
-        self._store.worker.unpack(
-            self._store.content.path(layer.blob.digest),
-            layer.diff_id,
-            chain,
-            parents=layer.parents,
-            on_event=self._tell,
-        )
-        self._discard(aside)
-        return "unpacked again from its blob"
-
-    def _whole_parents(self, layer: _Layer) -> bool:
-        return all(unpacked.usable(self._store.root / "layers" / chain.hex) for chain in layer.parents)
-
-    def _discard(self, aside: str) -> None:
-        path = self._store.root / QUARANTINE / aside
-        if path.exists():
-            self._store.worker.remove(path)
+                yield chains[depth], Layer(blob, diff_id, chains[:depth])

@@ -11,8 +11,9 @@ from nbcontainers.oci.descriptor import INDEX, Digest, Platform
 from nbcontainers.oci.image import Image, Index
 from nbcontainers.oci.reference import Reference
 from nbcontainers.results import Fault
-from nbcontainers.store import check as checking
-from nbcontainers.store.check import check, repair
+from nbcontainers.store import repair as repairing
+from nbcontainers.store.check import check
+from nbcontainers.store.repair import repair
 from nbcontainers.store.store import Store
 from tests.store.random_images import random_image
 from tests.store.validate import validate
@@ -246,5 +247,5 @@ def test_what_is_put_aside_is_found_by_nothing(store: Store, images: tuple[Image
     flip(store.content.path(first.layers[1].digest))
     repair(store)
     assert first.layers[1].digest not in set(store.content)
-    assert (store.root / checking.QUARANTINE).is_dir()
+    assert (store.root / repairing.QUARANTINE).is_dir()
     store.images.remove("first")
