@@ -204,9 +204,7 @@ class Life(Kept):
         """Stop it if it runs (see ``stop``), and start it again, detached: it goes on without this process."""
         if self.state.status in LIVE:
             self._stop(timeout)
-        if self._started is not None:
-            self._started.close()
-            self._started = None
+        self._let_go()
         self.start(detach=True)
         self._happen("restart")
 
@@ -280,26 +278,36 @@ class Life(Kept):
 
         ``volumes`` takes its anonymous volumes along, as those of a container under ``rm`` always are.
         """
-        state = self.state
-        if state.status in LIVE:
-            if not force:
+        from ..runtime.state import StartedAgain
+
+        while True:
+            state = self.state
+            if state.status in LIVE and not force:
                 raise Conflict(
                     f"container {state.name} is running",
                     hint=f"stop it first, or use force: 'nbcontainers rm -f {state.name}'",
                 )
-            self._running.stop(0)
-            state = self.state
-        self._remove(state, volumes=volumes or state.auto_remove)
+            try:
+                if state.status in LIVE:
+                    self._running.stop(0)
+                    state = self._state_told
+                self._remove(state, volumes=volumes or state.auto_remove)
+                return
+            except StartedAgain:
+                if not force:
+                    raise
+                self._let_go()
 
     def _remove(self, state: ContainerState, *, volumes: bool) -> None:
-        """Remove it, which has ended."""
+        """Remove it, which has ended: StartedAgain where somebody has started it since."""
+        from ..runtime.state import parting
+
         points = self.asked.mounts if volumes else ()
-        self._names.departed.append(state)  # before it is gone: who watches it finds out how it ended
-        if self._started is not None:
-            self._started.close()
-            self._started = None
-        self._store.snapshots.remove(self.id)
-        self._store.rubbish.take(str(self._folder))
+        with parting(self._folder, state):
+            self._names.departed.append(state)  # before it is gone: who watches it finds out how it ended
+            self._let_go()
+            self._store.snapshots.remove(self.id)
+            self._store.rubbish.take(str(self._folder))
         self._runtime.forget(self.id)
         self._names.release(self.id, state.name)
         userns.release(self._store.root, self.id)
@@ -325,12 +333,26 @@ class Life(Kept):
         other = Life(self._store, self._names, self._runtime, identifier)
         return other.state, other.asked.host_config.get("IpcMode", "")
 
+    def _let_go(self) -> None:
+        """Have no more to do with the run that was started here."""
+        if self._started is not None:
+            self._started.close()
+            self._started = None
+
+    @property
+    def _state_told(self) -> ContainerState:
+        """Its state with what the shim of the run that was started here has told of its end: that comes first, and is written after."""
+        state = self.state
+        if self._started is not None:
+            state = self.last_state = self._started.told(state)
+        return state
+
     def _end(self) -> None:
         """What comes after its end: a container that was not to be kept is removed."""
-        with contextlib.suppress(NotFound):
-            state = self.state
-            if self._started is not None:  # its shim tells us first, and may not have written it yet
-                state = self.last_state = self._started.told(state)
+        from ..runtime.state import StartedAgain
+
+        with contextlib.suppress(NotFound, StartedAgain):
+            state = self._state_told
             if state.auto_remove and state.status not in LIVE:
                 self._remove(state, volumes=True)
 

@@ -34,7 +34,7 @@ class Health:
         plan: Plan,
         container: tuple[int, int, int],
         *,
-        put: Callable[[dict[str, Any]], None],
+        put: Callable[[dict[str, Any]], object],
         happen: Callable[..., None],
     ) -> None:
         """``container`` is what ``Entered`` takes; ``put`` puts keys into the state, ``happen`` notes an event."""

@@ -101,8 +101,8 @@ def write(folder: int, value: dict[str, Any]) -> None:
         _write_over(folder, text)
 
 
-def change(path: str, what: dict[str, Any], extra: dict[str, Any], *, whole: bool) -> None:
-    """Change what the state in a folder says; one that was removed meanwhile wants none.
+def change(path: str, what: dict[str, Any], extra: dict[str, Any], *, whole: bool) -> bool:
+    """Change what the state in a folder says; False where the container was removed meanwhile, and wants none.
 
     What is not named stays as it is; if this is the ``whole`` state, all but what others may have changed is new. ``extra`` is what
     the runtime keeps beside it.
@@ -110,11 +110,14 @@ def change(path: str, what: dict[str, Any], extra: dict[str, Any], *, whole: boo
     try:
         folder = lock(path)
     except FileNotFoundError:
-        return
+        return False
     try:
+        if not os.access(path, os.F_OK):  # moved away by the one whom the lock was waited for (see ``state.parting``)
+            return False
         known = read(folder)
         known = {**what, **{key: known[key] for key in OTHERS if key in known}} if whole else {**known, **what}
         write(folder, {**known, "runtime": extra})
+        return True
     finally:
         os.close(folder)
 

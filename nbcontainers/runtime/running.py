@@ -31,10 +31,6 @@ from .execution import Execution, ask
 _PATIENCE_S = 15.0  # how long a shim may take to tell of an end
 
 
-class _StartedAgain(Conflict):
-    """What was waited for has ended, and another run of the container goes on."""
-
-
 class Running:
     """A container that was started, by whomever."""
 
@@ -113,11 +109,11 @@ class Running:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            with contextlib.suppress(_StartedAgain):
+            with contextlib.suppress(state.StartedAgain):
                 return self._wait_for_run(deadline)
 
     def _wait_for_run(self, deadline: float | None) -> int:
-        """The exit code of the run that is now: _StartedAgain where that of another one would be told."""
+        """The exit code of the run that is now: state.StartedAgain where that of another one would be told."""
         if self._control is not None:
             while self._exit_code is None:
                 _wait_for(self._control.fileno(), deadline, "the container")
@@ -129,7 +125,7 @@ class Running:
         if found.exit_code is None:
             after = state.load_extra(self.folder)
             if found.status in {"running", "paused", "restarting"} and after.get("shim") != extra.get("shim"):
-                raise _StartedAgain(f"container {found.name or found.id} was started again meanwhile")
+                raise state.StartedAgain(f"container {found.name or found.id} was started again meanwhile")
             raise Conflict(f"container {found.name or found.id} is {found.status}, it has not been started")
         return found.exit_code
 
@@ -181,7 +177,7 @@ class Running:
                 return self._wait_for_run(time.monotonic() + timeout)
             except TimeoutError:
                 self.signal(signals.SIGKILL)
-        except _StartedAgain:  # by somebody who wants it to run
+        except state.StartedAgain:  # by somebody who wants it to run
             raise
         except Conflict:  # it ended by itself, a moment ago if the state does not tell yet
             found = self.state

@@ -139,7 +139,8 @@ class _Shim:
                 "limits": plan["limits"],
             }
             running = {"status": "running", "pid": first.pid, "started": first.started, "restarts": self.restarts.count}
-            self._record({**self.plan["state"], **running}, whole=True)
+            if not self._record({**self.plan["state"], **running}, whole=True):
+                raise Failed("start", 0, "the container was removed meanwhile", 125)
             self._settle()
             first.go_on()
         except OSError as error:
@@ -303,6 +304,7 @@ class _Shim:
         end = {
             "status": "exited",
             "pid": 0,
+            "started": self.first.started,
             "finished": finished,
             "exit_code": code,
             "out_of_memory": out_of_memory,
@@ -351,10 +353,9 @@ class _Shim:
         self._say(("exited", end, self.streams.written))
         return True
 
-    def _record(self, what: dict[str, Any], *, whole: bool = False) -> None:
-        """Change what state.json says; that of another shim is not touched."""
-        if self.is_owner:
-            record.change(self.plan["folder"], what, self.extra, whole=whole)
+    def _record(self, what: dict[str, Any], *, whole: bool = False) -> bool:
+        """Change what state.json says; that of another shim is not touched, nor one that is gone."""
+        return self.is_owner and record.change(self.plan["folder"], what, self.extra, whole=whole)
 
     def _happen(self, action: str, **attributes: str) -> None:
         """Note for ``events`` what happened to the container."""

@@ -11,10 +11,11 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import IntegrityError, NotFound
+from ..errors import Conflict, IntegrityError, NotFound
 from ..linux import smallfiles
 from ..results import ContainerState, Health, HealthCheck, HealthResult
 from . import processes, record
@@ -101,6 +102,31 @@ def change(folder: Path, **fields: Any) -> ContainerState:
         os.close(descriptor)
 
 
+class StartedAgain(Conflict):
+    """The run that was meant has ended, and another one of the container goes on."""
+
+
+@contextlib.contextmanager
+def parting(folder: Path, known: ContainerState) -> Iterator[None]:
+    """Keep a container that has ended from being started while its folder is moved away: a shim that is about to finds it gone.
+
+    Raises:
+        NotFound: it is gone already.
+        StartedAgain: somebody has started it since the state that is ``known``.
+    """
+    try:
+        descriptor = record.lock(str(folder))
+    except FileNotFoundError:
+        raise _no_such(folder) from None
+    try:
+        state, _ = _parse(folder)
+        if state.status in _LIVE and (known.status in _LIVE or state.started != known.started):
+            raise StartedAgain(f"container {state.name or state.id} was started again meanwhile")
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def to_json(state: ContainerState) -> dict[str, Any]:
     """The state's fields as JSON has them."""
     # all but the last two are flat: dataclasses.asdict would copy each value deeply
@@ -181,7 +207,7 @@ def _parse(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
     try:
         text = smallfiles.read(path)
     except FileNotFoundError:
-        raise NotFound(f"no such container: {folder.name}", hint="nbcontainers ps -a lists those there are") from None
+        raise _no_such(folder) from None
     try:
         data = json.loads(text)
         if data.get(record.BEGIN) != data.get(record.END):
@@ -208,3 +234,7 @@ def _parse(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
         raise IntegrityError(
             f"{path} is not a container's state: {error}", hint="nbcontainers rm --force removes the container"
         ) from error
+
+
+def _no_such(folder: Path) -> NotFound:
+    return NotFound(f"no such container: {folder.name}", hint="nbcontainers ps -a lists those there are")

@@ -121,6 +121,41 @@ def test_everything_at_once_from_two_engines(root: Path) -> None:
         kept = ("ingest", "leases", "snapshots", "containers", "names")
         until(lambda: [path for name in kept for path in (root / name).iterdir()] == [])
     until(lambda: subprocess.run(["pgrep", "-f", str(root)], capture_output=True, check=False).returncode == 1)
+    until(lambda: holders(root) == [])
+
+
+def holders(root: Path) -> list[int]:
+    """The other processes that have a file of the store open, be it removed, as each shim has its container's log."""
+    found = set()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(link).startswith(f"{root}/"):
+                found.add(int(link.parts[2]))
+    return sorted(found - {os.getpid()})
+
+
+def test_what_is_removed_as_it_starts_does_not_run(root: Path) -> None:
+    """Of a start and a removal at the same instant one is told that it came too late; nothing runs that no store knows."""
+    with Engine(root) as engine, Engine(root) as other, ThreadPoolExecutor(2) as pool:
+        for number in range(80):
+            container = engine.create("toolbox", "sleep", "600", network="none")
+
+            def remove(
+                name: str = container.id, after: float = number / 4000, *, force: bool = number % 2 == 1
+            ) -> None:
+                time.sleep(after)
+                other.container(name).remove(force=force)
+
+            errors = [pool.submit(container.start, detach=True), pool.submit(remove)]
+            said = [one.exception() for one in errors]
+            assert all(error is None or isinstance(error, (NotFound, Conflict, LaunchError)) for error in said), said
+            left = engine.containers(all=True)
+            if left:
+                assert said[0] is None, said
+                left[0].remove(force=True)
+            else:
+                assert said[1] is None, said
+    until(lambda: holders(root) == [])
 
 
 def test_what_is_removed_meanwhile_is_not_found(root: Path) -> None:
