@@ -11,25 +11,31 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..cli import parser
-from ..cli.flags import Flag, Operand, Verb
+from ..cli.flags import Flag, Operand, Verb, refused
 from ..cli.verbs import VERBS
 from ..errors import NBContainersError
 from ..oci.image import Image
 
 AS = Flag(names=("--as",), metavar="NAME", help="bind the result to this variable")
 
-_NOT_HERE = (
-    "--file",
-    "--quiet",
-    "--check",
-    "--progress",
-    "--explain",
-)  # the cell is the file, and what a build tells goes below it
+_NOT_HERE = {
+    "--file": "the cell is the Dockerfile",
+    "--quiet": "what the build tells stands below the cell, and can be closed there",
+    "--check": "each build tells its warnings first",
+    "--progress": "the steps stand below the cell",
+    "--explain": "below each step that was made again stands why, without it",
+}
 _NOT_IN_SANDBOX = ("detach", "tty", "interactive", "profile", "rm", "replace")  # it has them, or can have none
 MAGICS: dict[str, Verb] = {
     "dockerfile": dataclasses.replace(
         VERBS["build"],
-        flags=(*(flag for flag in VERBS["build"].flags if flag.names[-1] not in _NOT_HERE), AS),
+        flags=(
+            *(
+                refused(flag.names, why, is_switch=not flag.metavar) if (why := _NOT_HERE.get(flag.names[-1])) else flag
+                for flag in VERBS["build"].flags
+            ),
+            AS,
+        ),
         operands=(),
     ),
     "run_container": dataclasses.replace(VERBS["run"], flags=(*VERBS["run"].flags, AS)),

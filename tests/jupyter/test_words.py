@@ -41,8 +41,10 @@ def test_the_cell_is_the_dockerfile() -> None:
     """So there is no flag for a file, and no context but the working directory."""
     values = words.read("dockerfile", "-t demo --build-arg A=1 --target base --no-cache --as built", {})
     assert (values.tag, values.build_arg, values.target, values.no_cache) == (["demo"], ["A=1"], "base", True)
-    for line in ("-f Dockerfile", "context", "-q"):
-        with pytest.raises(UsageError):
+    with pytest.raises(UsageError):
+        words.read("dockerfile", "context", {})
+    for line in ("-f Dockerfile", "-q", "--check", "--progress plain", "--explain"):
+        with pytest.raises(NBContainersError, match=r"cannot be had: .+"):
             words.read("dockerfile", line, {})
 
 
