@@ -50,7 +50,7 @@ def _progress(console: Console) -> Observer:
     shown = BuildProgress(console)
 
     def tell(event: Event) -> None:
-        if console.err.isatty() or not isinstance(event, Progress):
+        if console.told.isatty() or not isinstance(event, Progress):
             shown(event)
 
     return tell

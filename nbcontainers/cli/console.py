@@ -18,13 +18,17 @@ from .format import fields
 
 
 class Console:
-    """Standard output and error as text and as bytes; colours only where a terminal shows them and NO_COLOR is not set."""
+    """Standard output and error as text and as bytes; colours only where a terminal shows them and NO_COLOR is not set.
+
+    ``told`` is where a command tells what it does: standard error, or standard output where that is shown as if something were wrong.
+    """
 
     is_whole_program = True  # signals to this process are meant for what it shows
 
-    def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None, told: TextIO | None = None) -> None:
         self.out = out or sys.stdout
         self.err = err or sys.stderr
+        self.told = told or self.err
         self.colours = self.err.isatty() and not os.environ.get("NO_COLOR")
         self._decoders = {name: codecs.getincrementaldecoder("utf-8")("replace") for name in ("stdout", "stderr")}
 
@@ -43,9 +47,10 @@ class Console:
             self.out.write(text + "\n")
 
     def note(self, text: str, *, style: str = "") -> None:
-        """A line on standard error: what the command says of itself. Styles: bold, dim, red, green, yellow."""
-        self.err.write(self.styled(text, style) + "\n")
-        self.err.flush()
+        """A line that the command says of itself. Styles: bold, dim, green; red for errors and yellow for warnings."""
+        stream = self.err if style in ("red", "yellow") else self.told
+        stream.write(self.styled(text, style) + "\n")
+        stream.flush()
 
     def styled(self, text: str, style: str) -> str:
         """The text in a style, where colours are shown."""

@@ -34,12 +34,13 @@ def observer(kind: str, console: Console, *, explain: bool = False) -> Observer:
             return ignore
         case "json":
             return lambda event: _write_json(console, event)
-        case "tty" if not console.err.isatty():
+        case "tty" if not console.told.isatty():
             raise NBContainersError(
                 "--progress tty wants a terminal, and standard error is none", hint="say --progress plain, or auto"
             )
         case "plain":
-            shown = Console(console.out, cast("TextIO", _Lines(console.err)))
+            err, told = (cast("TextIO", _Lines(stream)) for stream in (console.err, console.told))
+            shown = Console(console.out, err, told)
             return _explained(shown.transfers(errors=True), shown) if explain else shown.transfers(errors=True)
         case _:
             return _explained(console.transfers(errors=True), console) if explain else console.transfers(errors=True)
@@ -55,7 +56,7 @@ def _explained(show: Observer, console: Console) -> Observer:
         show(event)
         if isinstance(event, StepFinished) and not event.cached:
             console.note(
-                f"      {rebuilt(event.reason) if event.reason else 'built for the first time here'}", style="yellow"
+                f"      {rebuilt(event.reason) if event.reason else 'built for the first time here'}", style="bold"
             )
 
     return tell

@@ -83,8 +83,8 @@ class BuildProgress:
         if step is not None and step in self._rests:
             text = self._rests.pop(step).decode(errors="replace") + text
         console = self._console
-        console.err.write(console.styled(text, "dim") if console.colours else text)
-        console.err.flush()
+        console.told.write(console.styled(text, "dim") if console.colours else text)
+        console.told.flush()
         self._open = not text.endswith("\n")
 
     def _show_lines(self, step: int, lines: list[bytes]) -> None:
@@ -93,16 +93,16 @@ class BuildProgress:
             self._end_line()
             self._last = None
             text = line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace")
-            self._console.err.write(f"{self._number(step)} {self._console.styled(text, 'dim')}\n")
-        self._console.err.flush()
+            self._console.told.write(f"{self._number(step)} {self._console.styled(text, 'dim')}\n")
+        self._console.told.flush()
 
     def _show_progress(self, event: Progress) -> None:
         """On a terminal a line that counts; elsewhere one that says what begins."""
-        err, share = self._console.err, f"{event.done / event.total:.0%}" if event.total else form.size(event.done)
-        if err.isatty():
+        told, share = self._console.told, f"{event.done / event.total:.0%}" if event.total else form.size(event.done)
+        if told.isatty():
             self._end_line()
-            err.write(f"\r\033[K{WORK.get(event.what, event.what)}: {share}")
-            err.flush()
+            told.write(f"\r\033[K{WORK.get(event.what, event.what)}: {share}")
+            told.flush()
         elif event.what != self._counting and (event.step is None or (event.step, event.what) not in self._announced):
             self._end_line()
             self._console.note(f"{WORK.get(event.what, event.what)} …", style="dim")
@@ -110,8 +110,8 @@ class BuildProgress:
         self._counting = event.what
 
     def _end_progress(self) -> None:
-        if self._counting and self._console.err.isatty():
-            self._console.err.write("\r\033[K")
+        if self._counting and self._console.told.isatty():
+            self._console.told.write("\r\033[K")
         self._counting = ""
 
     def _end_step(self, number: int) -> None:
@@ -122,5 +122,5 @@ class BuildProgress:
 
     def _end_line(self) -> None:
         if self._open:
-            self._console.err.write("\n")
+            self._console.told.write("\n")
             self._open = False

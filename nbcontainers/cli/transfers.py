@@ -142,7 +142,7 @@ class TransferProgress:
 
     def __init__(self, console: Console, *, quiet: bool = False, errors: bool = False, missing: bool = False) -> None:
         self._console = console
-        self._stream = console.err if errors else console.out
+        self._stream = console.told if errors else console.out
         self._terminal = self._stream.isatty()
         self._quiet = quiet
         self._missing = missing

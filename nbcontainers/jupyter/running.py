@@ -50,7 +50,7 @@ class CellConsole(Console):
     is_whole_program = False  # the kernel has a life of its own
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(told=sys.stdout)  # what is on standard error has a red ground there
         self._cell = CellOutput(self.out, self.err)
 
     def write(self, event: Event) -> None:

@@ -407,3 +407,14 @@ def test_a_cell_that_is_not_trusted_runs_in_a_sandbox(kernel) -> None:
     stopped = kernel.run("%%sandbox\nimport time\nprint('begun', flush=True)\ntime.sleep(999)", interrupt_after="begun")
     assert "was stopped" in str(stopped.error) + stopped.text
     assert "sandbox" not in kernel.run("%containers -a").text
+
+
+def test_what_a_verb_tells_has_no_red_ground(kernel: Kernel, tmp_path: Path) -> None:
+    """Below a cell standard error looks like a fault: only warnings and errors go there."""
+    (tmp_path / "Dockerfile").write_text("FROM toolbox\nRUN echo told\nCMD echo hello\n")
+    made, built = kernel.run("%nbc toolbox"), kernel.run(f"%nbc build --progress plain -t told {tmp_path}")
+    assert "toolbox:latest: " in made.stdout, made
+    assert made.stderr == ""
+    assert "RUN echo told" in built.stdout, built
+    assert "warning: " in built.stderr, "JSONArgsRecommended"
+    assert "RUN" not in built.stderr
