@@ -79,6 +79,11 @@ def adjust(base: Collection[str], add: Iterable[str] = (), drop: Iterable[str] =
     else ``drop`` is taken away first and ``add`` then given, so that a name in both is held. NBContainersError
     where there is no such capability.
     """
+    return _adjusted(frozenset(base), tuple(add), tuple(drop))
+
+
+@functools.lru_cache(maxsize=64)
+def _adjusted(base: frozenset[str], add: tuple[str, ...], drop: tuple[str, ...]) -> frozenset[str]:
     added, every = _words(add)
     dropped, none = _words(drop)
     if every:

@@ -127,8 +127,8 @@ def compile(  # noqa: A001 - it is what this does
     is_common = not (owner or entered or joined_kinds or spec.cgroups_path) and "pid" in kinds
     early = pattern.joinable(plan, into, joined, late)
     first = pattern.leading(mounts, has_groups=bool(early["directories"])) if is_common else []
-    masked = pattern.covered(spec.masked_paths, first)
-    readonly = pattern.covered(spec.readonly_paths, first)
+    tops = pattern.tops(first)
+    masked, readonly = (pattern.covered(paths, tops) for paths in (spec.masked_paths, spec.readonly_paths))
     mountplan.check_propagation(mounts, userns=spec.namespace("user") is not None)
     root, maps_root = mountplan.root(rootfs), mountplan.IDMAP in rootfs[0].options
     if not owner and (maps_root or any((mountplan.IDMAP, "") in entry[5] for entry in mounts)):
@@ -175,7 +175,7 @@ def compile(  # noqa: A001 - it is what this does
             loopback=private_network and not networked,
             bind_devices=spec.namespace("user") is not None,
             mounts=first,
-            tops=pattern.tops(first),
+            tops=tops,
             sysctl=sysctl if first else [],
             masked_paths=masked,
             readonly_paths=readonly,

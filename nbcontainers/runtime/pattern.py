@@ -96,9 +96,9 @@ def tops(mounts: Sequence[PlannedMount]) -> list[str]:
     return [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
 
 
-def covered(paths: Sequence[str], mounts: Sequence[PlannedMount]) -> list[str]:
-    """The paths that lie on one of the mounts."""
-    points = tuple(f"{path}/" for path in tops(mounts))
+def covered(paths: Sequence[str], tops: Sequence[str]) -> list[str]:
+    """The paths that lie on one of the mounts that are at ``tops``."""
+    points = tuple(f"{path}/" for path in tops)
     return [path for path in paths if path.startswith(points)] if points else []
 
 

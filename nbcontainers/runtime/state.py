@@ -119,9 +119,9 @@ def parting(folder: Path, known: ContainerState) -> Iterator[None]:
     except FileNotFoundError:
         raise _no_such(folder) from None
     try:
-        state, _ = _parse(folder)
-        if state.status in _LIVE and (known.status in _LIVE or state.started != known.started):
-            raise StartedAgain(f"container {state.name or state.id} was started again meanwhile")
+        state = record.read(descriptor)
+        if state.get("status") in _LIVE and (known.status in _LIVE or state["started"] != known.started):
+            raise StartedAgain(f"container {known.name or known.id} was started again meanwhile")
         yield
     finally:
         os.close(descriptor)

@@ -409,7 +409,7 @@ def test_a_cell_that_is_not_trusted_runs_in_a_sandbox(kernel) -> None:
     assert "sandbox" not in kernel.run("%containers -a").text
 
 
-def test_what_a_verb_tells_has_no_red_ground(kernel: Kernel, tmp_path: Path) -> None:
+def test_what_a_verb_tells_has_no_red_ground(kernel, tmp_path: Path) -> None:
     """Below a cell standard error looks like a fault: only warnings and errors go there."""
     (tmp_path / "Dockerfile").write_text("FROM toolbox\nRUN echo told\nCMD echo hello\n")
     made, built = kernel.run("%nbc toolbox"), kernel.run(f"%nbc build --progress plain -t told {tmp_path}")
