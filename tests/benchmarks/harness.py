@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import platform
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import nbcontainers
 from nbcontainers.linux import syscalls
 
 from .peers import Peer
@@ -226,6 +228,8 @@ def main(name: str, tables: Callable[[Session], Iterator[Table]]) -> None:
     if os.geteuid() == 0:  # whatever a peer mounts goes away with this process
         syscalls.unshare(syscalls.CLONE_NEWNS)
         syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
+    # As pip does where it installs: what a process compiles itself lies scattered in its memory, of which each fork copies more then.
+    compileall.compile_dir(Path(nbcontainers.__file__).parent, quiet=2)
     folder = Path(tempfile.mkdtemp(prefix="nbc-bench-"))
     done: list[Table] = []
     try:
