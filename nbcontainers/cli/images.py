@@ -38,7 +38,7 @@ def images(engine: Engine, values: Namespace, console: Console) -> int:
             console.print(str(identifier) if values.no_trunc else identifier.short)
         return 0
     columns = (*COLUMNS[:2], ("DIGEST", "Digest"), *COLUMNS[2:]) if values.digests else COLUMNS
-    rows = [image_row(image, truncate=not values.no_trunc) for image in found]
+    rows = [image_row(image, size_of(engine, image), truncate=not values.no_trunc) for image in found]
     if values.digests or values.format:
         for row, image in zip(rows, found, strict=True):
             row["Digest"] = str(engine.named_digest(image))
@@ -48,7 +48,12 @@ def images(engine: Engine, values: Namespace, console: Console) -> int:
     return 0
 
 
-def image_row(image: Image, *, truncate: bool = True) -> dict[str, Any]:
+def size_of(engine: Engine, image: Image) -> int:
+    """An image's size as Docker counts: the bytes of the files of all its layers."""
+    return sum(engine.layer_sizes(image))
+
+
+def image_row(image: Image, size: int, *, truncate: bool = True) -> dict[str, Any]:
     """One line of ``images``, by Docker's field names."""
     reference = image.reference
     return {
@@ -58,8 +63,8 @@ def image_row(image: Image, *, truncate: bool = True) -> dict[str, Any]:
         "Digest": str(image.descriptor.digest),
         "CreatedAt": at(image.config.created),
         "CreatedSince": since(image.config.created),
-        "Size": form.size(image.size),
-        "VirtualSize": form.size(image.size),
+        "Size": form.size(size),
+        "VirtualSize": form.size(size),
         **dict.fromkeys(
             ("Containers", "SharedSize", "UniqueSize"), "N/A"
         ),  # as Docker has it: 'system df -v' counts them
@@ -98,9 +103,10 @@ def history(engine: Engine, values: Namespace, console: Console) -> int:
     """The instructions that made an image, the newest first."""
     image = engine.variant(values.image, values.platform) if values.platform else engine.image(values.image)
     items = []
+    sizes = iter(engine.layer_sizes(image))
     for entry, layer in engine.history(image):
         made = entry.created_by if values.no_trunc or len(entry.created_by) <= 45 else entry.created_by[:44] + "…"
-        size = layer.size if layer else 0
+        size = next(sizes) if layer else 0
         items.append(
             {
                 "ID": "<missing>",

@@ -156,7 +156,7 @@ def _verbose(engine: Engine) -> str:
     return "\n\n".join(
         [
             "Images space usage:",
-            form.rows(_image_rows(images, states), None, IMAGE_COLUMNS),
+            form.rows(_image_rows(engine, images, states), None, IMAGE_COLUMNS),
             "Containers space usage:",
             form.rows(containers, None, CONTAINER_COLUMNS),
             f"Build cache usage: {form.size(cache.size)} in {text.plural(cache.total, 'step')}",
@@ -164,7 +164,7 @@ def _verbose(engine: Engine) -> str:
     )
 
 
-def _image_rows(images: tuple[Image, ...], states: list[ContainerState]) -> list[dict[str, Any]]:
+def _image_rows(engine: Engine, images: tuple[Image, ...], states: list[ContainerState]) -> list[dict[str, Any]]:
     """Of each image what its layers take, and how much of that other images have too."""
     owners: dict[str, set[str]] = {}
     for image in images:
@@ -172,10 +172,10 @@ def _image_rows(images: tuple[Image, ...], states: list[ContainerState]) -> list
             owners.setdefault(layer.digest, set()).add(image.id)
     found = []
     for image in images:
-        sizes = {layer.digest: layer.size for layer in image.layers}
+        sizes = dict(zip((layer.digest for layer in image.layers), engine.layer_sizes(image), strict=True))
         shared = sum(size for digest, size in sizes.items() if len(owners[digest]) > 1)
         found.append(
-            image_row(image)
+            image_row(image, sum(sizes.values()))
             | {
                 "SharedSize": form.size(shared),
                 "UniqueSize": form.size(sum(sizes.values()) - shared),

@@ -121,7 +121,8 @@ class Images(Exchange):
         tags = sorted(name.familiar for name in names if name.tag)
         digests = {f"{name.familiar_name}@{self.store.images.tags.read(name).descriptor.digest}" for name in names}
         tagged = max((tag.tagged for tag in self.store.images.tags if tag.reference in names), default=0)
-        return inspect.image(subject, tags, sorted(digests), whereabouts.image(self.store, subject), tagged)
+        placed, size = whereabouts.image(self.store, subject), sum(self.layer_sizes(subject))
+        return inspect.image(subject, tags, sorted(digests), placed, size=size, tagged=tagged)
 
     def save(
         self,
@@ -218,6 +219,15 @@ class Images(Exchange):
     def history(self, name: str | Image) -> tuple[tuple[History, Descriptor | None], ...]:
         """Each line of an image's history with the layer that it made, from the base up; a layer without a line has an empty one."""
         return self.store.images.history(self.image(name))
+
+    def layer_sizes(self, name: str | Image) -> tuple[int, ...]:
+        """The bytes of the files of each layer of an image, from the base up, as Docker counts; ``Image.size`` is what is stored.
+
+        Of a layer that is not unpacked, as after ``load``, it is the size of its tar, or of its blob where that does not tell.
+        """
+        from ..store import sizes
+
+        return sizes.layers(self.store.root, self.store.content, self.image(name))
 
     def variant(self, name: str | Image, platform: str) -> Image:
         """The image of a name for exactly this platform: NotFound if the store has none."""

@@ -23,9 +23,15 @@ _UNSET = {
 
 
 def image(
-    subject: Image, tags: Sequence[str], digests: Sequence[str], placed: Mapping[str, Any], tagged: float = 0.0
+    subject: Image,
+    tags: Sequence[str],
+    digests: Sequence[str],
+    placed: Mapping[str, Any],
+    *,
+    size: int,
+    tagged: float = 0.0,
 ) -> dict[str, Any]:
-    """An image, with the familiar names that it goes by (those with a tag, and those with a digest), and where it lies.
+    """An image, with the familiar names that it goes by (those with a tag, and those with a digest), where it lies and how large it is.
 
     Source: Docker Engine API 1.45, ImageInspect.
     """
@@ -39,13 +45,13 @@ def image(
         "Architecture": subject.config.platform.architecture,
         "Variant": subject.config.platform.variant,
         "Os": subject.config.platform.os,
-        "Size": subject.size,
+        "Size": size,
         "RootFS": {"Type": "layers", "Layers": [str(diff_id) for diff_id in subject.config.diff_ids]},
         "Descriptor": subject.descriptor.to_json(),
         "Parent": "",
         "Comment": subject.config.history[-1].comment if subject.config.history else "",
         "DockerVersion": "",
-        "VirtualSize": subject.size,
+        "VirtualSize": size,
         "Annotations": dict(subject.manifest.annotations) or None,
         **placed,
         "Metadata": {"LastTagTime": moment(tagged)},

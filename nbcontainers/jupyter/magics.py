@@ -221,7 +221,10 @@ class ContainerMagics(Magics):
         if values.quiet or values.format:
             verbs.images(engine(), values, _console())
         else:
-            rows = [verbs.image_row(image, truncate=not values.no_trunc) for image in engine().images()]
+            rows = [
+                verbs.image_row(image, verbs.size_of(engine(), image), truncate=not values.no_trunc)
+                for image in engine().images()
+            ]
             _listing(verbs.COLUMNS, rows, empty="No image yet.")
         self._bind(values, engine().images())
 

@@ -95,7 +95,7 @@ def image(result: Image, include: Any = None, exclude: Any = None) -> Bundle:
 
 def _told(found: Image) -> str:
     name = f"{found.name} {found.id.short}" if found.reference else found.id.short
-    return text.printable(f"{name}, {text.plural(len(found.layers), 'layer')}, {form.size(found.size)}")
+    return text.printable(f"{name}, {text.plural(len(found.layers), 'layer')}, {form.size(found.size)} stored")
 
 
 TYPES: tuple[tuple[str, str, Callable[..., Bundle]], ...] = (

@@ -25,7 +25,7 @@ from ..results import Entry, FileKind
 OPAQUE = ".wh..wh..opq"
 
 KINDS: tuple[FileKind, ...] = get_args(FileKind)
-_DEVICE = KINDS.index("device")
+_DEVICE, _SYMLINK = KINDS.index("device"), KINDS.index("symlink")
 _PIECE = 1 << 16  # bytes that are compared at once: a copy of so few takes memory that is there
 _MAGIC = b"nbcontainers index 1\n"
 _HEAD = struct.Struct("<QQQI")  # rows, bytes of the paths, bytes of the links, CRC-32 of all that follows
@@ -168,8 +168,10 @@ class Index:
 
     @property
     def size(self) -> int:
-        """The bytes that its rows say they hold, together; no row is decoded for it."""
-        return sum(row[4] for row in RECORD.iter_unpack(b"".join(self.records)))
+        """The bytes that its rows say they hold, together, and those of the targets of symbolic links, as Docker counts."""
+        links = (self.links[path] for path, row in zip(self.paths, self.records, strict=True) if row[0] == _SYMLINK)
+        held: int = sum(row[4] for row in RECORD.iter_unpack(b"".join(self.records)))
+        return held + sum(map(len, map(_encoded, links)))
 
     def __getitem__(self, row: int) -> Entry:
         return decode(self.paths[row], self.records[row], self.links.get(self.paths[row], ""))

@@ -63,7 +63,7 @@ def unpack(work: Work, blob: str, diff_id: str, chain: str, parents: list[str], 
             if found != diff_id:
                 raise layers.mistaken(os.path.basename(blob), Digest(diff_id), found)
             work.warn(lost)
-            work.publish(folder, chain, diff_id, index, index.size)
+            work.publish(folder, chain, diff_id, index)
 
 
 def commit(
@@ -116,7 +116,7 @@ def commit(
                     tree.rename(folder / "fs")
                 with contextlib.suppress(FileNotFoundError):
                     (snapshot / recorded.LEDGER).rename(folder / recorded.LEDGER)
-                work.publish(folder, chain, packed.diff_id, index, packed.size)
+                work.publish(folder, chain, packed.diff_id, index)
                 work.remove(snapshot)
         except BaseException:
             os.close(blob)

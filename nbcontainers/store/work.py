@@ -168,10 +168,10 @@ class Work:
         finally:
             unpacked.unlock(self.root, chain, held)
 
-    def publish(self, folder: Path, chain: str, diff_id: str, index: Index, size: int) -> None:
+    def publish(self, folder: Path, chain: str, diff_id: str, index: Index) -> None:
         """Make a folder with ``fs`` in it an unpacked layer, in one step; if there is one, it stays. The caller holds its lock."""
         (folder / "index").write_bytes(index.to_bytes())
-        meta = {"diff_id": diff_id, "size": size, "entries": len(index), "boot": unpacked.boot()}
+        meta = {"diff_id": diff_id, "size": index.size, "entries": len(index), "boot": unpacked.boot()}
         (folder / "meta").write_text(json.dumps(meta))
         if not index.has_owners:
             (folder / recorded.PLAIN).touch()

@@ -64,7 +64,7 @@ def test_history_has_dockers_columns(engine: Engine, tmp_path: Path) -> None:
     assert said(engine, "history -q a").splitlines() == [identifier[7:19], "<missing>", "<missing>"]
     assert identifier in said(engine, "history --no-trunc a").splitlines()[1]
     sizes = said(engine, "history --human=false --format {{.Size}} a").splitlines()
-    assert [int(size) for size in sizes] == [0, *(layer.size for layer in reversed(engine.image("a").layers))]
+    assert [int(size) for size in sizes] == [0, *reversed(engine.layer_sizes("a"))]
 
 
 def test_images_shows_digests_and_filters(engine: Engine) -> None:
