@@ -6,7 +6,7 @@ import functools
 import json
 from typing import TYPE_CHECKING
 
-from ..errors import NotFound
+from ..errors import IntegrityError, NotFound
 from ..linux import smallfiles
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
@@ -51,11 +51,29 @@ class Kept(Telling):
 
     @property
     def state(self) -> ContainerState:
-        """What is on disk of it, repaired where it cannot be true any more: NotFound once it is removed."""
+        """What is on disk of it, repaired where it cannot be true any more: NotFound once it is removed.
+
+        Where that cannot be read it is ``dead``: it is listed, and can be removed.
+        """
         from ..runtime import state
 
-        self.last_state = state.load_state(self._folder)
+        try:
+            self.last_state = state.load_state(self._folder)
+        except IntegrityError as error:
+            self.last_state = self._dead(error)
         return self.last_state
+
+    def _dead(self, error: IntegrityError) -> ContainerState:
+        return ContainerState(
+            id=self.id,
+            name=self._names.name(self.id),
+            image="",
+            image_id="",
+            command=(),
+            status="dead",
+            created=self._folder.stat().st_mtime,
+            error=error.message,
+        )
 
     def _require(self) -> None:
         """NotFound if it is no more, or is not one yet."""

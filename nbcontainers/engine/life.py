@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, TypedDict, Unpack
 
-from ..errors import Conflict, Detached, NBContainersError, NotFound
+from ..errors import Conflict, Detached, IntegrityError, NBContainersError, NotFound
 from ..events import Observer, ignore
 from ..results import ContainerState, Network
 from ..store import durable
@@ -43,10 +43,13 @@ class Life(Kept):
         Raises:
             Conflict: it runs already.
             LaunchError: it could not be started.
+            IntegrityError: its state cannot be read.
         """
         from ..runtime import happenings
 
         state = self.state
+        if state.status == "dead":
+            raise IntegrityError(state.error, hint=f"'nbcontainers rm {state.name or state.id[:12]}' removes it")
         if state.status in LIVE:
             raise Conflict(
                 f"container {state.name} is already running",
@@ -300,9 +303,11 @@ class Life(Kept):
 
     def _remove(self, state: ContainerState, *, volumes: bool) -> None:
         """Remove it, which has ended: StartedAgain where somebody has started it since."""
-        from ..runtime.state import parting
+        from ..runtime.state import end_at, parting
 
         points = self.asked.mounts if volumes else ()
+        if state.status == "dead":
+            end_at(self._runtime.door(self.id))
         with parting(self._folder, state):
             self._names.departed.append(state)  # before it is gone: who watches it finds out how it ended
             self._let_go()

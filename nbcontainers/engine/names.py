@@ -76,6 +76,14 @@ class ContainerNames:
             if container.startswith(os.readlink(link)):
                 os.unlink(link)
 
+    def name(self, container: str) -> str:
+        """The name that a container has by its link: empty where it has none."""
+        for link in self._names.iterdir():
+            with contextlib.suppress(OSError):
+                if holder_of(link, (container,)):
+                    return link.name
+        return ""
+
     def find(self, word: str) -> str:
         """The ID of the container that a name, an ID or the beginning of an ID stands for.
 

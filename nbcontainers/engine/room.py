@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..build import caches, records
-from ..errors import IntegrityError, NotFound
+from ..errors import NotFound
 from ..events import Observer, Warned, ignore
 from ..oci.descriptor import Digest
 from ..oci.image import Image
@@ -38,7 +38,7 @@ def disk_use(store: Store, containers: Sequence[Container], volumes: Sequence[Vo
     everything, needed = _blobs(images.values()), _blobs(image for image in images.values() if image.id in stands.blobs)
     states = []
     for container in containers:
-        with contextlib.suppress(NotFound, IntegrityError):
+        with contextlib.suppress(NotFound):
             states.append(container.state)
     sizes = written(store, [state.id for state in states])
     runs = [state.status in LIVE for state in states]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..build import caches, earlier, records
-from ..errors import IntegrityError, NBContainersError, NotFound
+from ..errors import NBContainersError, NotFound
 from ..events import Observer, Progress, ignore
 from ..oci.descriptor import Digest
 from ..oci.image import Image
@@ -66,7 +66,7 @@ def _standing(store: Store, containers: Iterable[Container]) -> dict[Digest, boo
     """The layers below containers; true where one of these runs."""
     found: dict[Digest, bool] = {}
     for container in containers:
-        with contextlib.suppress(NotFound, IntegrityError):
+        with contextlib.suppress(NotFound):
             runs = container.state.status in LIVE
             for chain in parents(store.root, container.id):
                 found[Digest(chain)] = found.get(Digest(chain), False) or runs
@@ -308,8 +308,8 @@ def _problems(store: Store, container: Container) -> Iterator[str]:
         if (store.root / "containers" / container.id).exists():  # else it was removed
             yield "has no state: it was being made when its maker was killed, and 'nbcontainers prune' removes it"
         return
-    except IntegrityError as error:
-        yield f"{error.message}; {error.hint}"
+    if state.status == "dead":
+        yield f"{state.error}; 'nbcontainers rm {state.name or container.id[:12]}' removes the container"
         return
     try:
         _ = container.spec

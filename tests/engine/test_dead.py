@@ -1,0 +1,65 @@
+"""A container whose state cannot be read, as after a power failure: listed, told of and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nbcontainers import Engine
+from nbcontainers.errors import IntegrityError
+from nbcontainers.runtime import processes
+from nbcontainers.runtime import state as states
+from tests.cli.saying import said
+from tests.engine.networked import until
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with Engine(tmp_path_factory.mktemp("store")) as made:
+        made.toolbox()
+        yield made
+
+
+@pytest.mark.parametrize("text", ["", '{"begin": 1', '{"begin": 1, "end": 2}', "[]", "\0" * 700])
+def test_a_state_that_cannot_be_read_keeps_nothing_from_the_others(engine: Engine, text: str) -> None:
+    """It is dead, as Docker calls that, in each list; it cannot be started, and can be removed with all that it has."""
+    engine.create("toolbox", "true", name="other")
+    container = engine.create("toolbox", "true", name="torn")
+    Path(container._folder, "state.json").write_text(text)
+    assert {one.name: one.state.status for one in engine.containers(all=True)} == {"other": "created", "torn": "dead"}
+    assert "Dead" in said(engine, "ps -a --filter status=dead --format {{.Names}}:{{.Status}}")
+    assert "is not a container's state" in engine.container("torn").inspect()["State"]["Error"]
+    with pytest.raises(IntegrityError) as refused:
+        engine.container("torn").start()
+    assert "nbcontainers rm torn" in refused.value.hint
+    (fault,) = engine.check().faults
+    assert fault.name == container.id
+    assert said(engine, "rm torn").strip() == "torn"
+    assert [one.name for one in engine.containers(all=True)] == ["other"]
+    assert engine.check().faults == ()
+    assert not (engine.store.root / "snapshots" / container.id).exists()
+    engine.container("other").remove()
+
+
+def test_what_runs_in_it_ends_with_it(engine: Engine) -> None:
+    """Nothing tells its processes any more but the door of its shim."""
+    container = engine.run("toolbox", "sleep", "1000", detach=True, name="torn")
+    extra = states.load_extra(container._folder)
+    pid, start = container.state.pid, extra["start"]
+    until(lambda: Path(extra["socket"]).exists())
+    Path(container._folder, "state.json").write_text("")
+    assert engine.container("torn").state.status == "dead"
+    engine.container("torn").remove(force=True)
+    until(lambda: processes.start_time(pid) != start)
+    assert not Path(extra["socket"]).exists()
+    assert engine.containers(all=True) == ()
+
+
+def test_it_is_pruned_with_what_has_ended(engine: Engine) -> None:
+    """As Docker's container prune takes it."""
+    container = engine.create("toolbox", "true", name="torn")
+    Path(container._folder, "state.json").write_text("")
+    assert container.id in engine.prune(["containers"]).containers
+    assert engine.containers(all=True) == ()
