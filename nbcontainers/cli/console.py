@@ -52,6 +52,10 @@ class Console:
         stream.write(self.styled(text, style) + "\n")
         stream.flush()
 
+    def tell(self, error: NBContainersError) -> None:
+        """An error that does not keep the command from what else it has to do."""
+        self.note(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), style="red")
+
     def styled(self, text: str, style: str) -> str:
         """The text in a style, where colours are shown."""
         code = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}.get(style)
@@ -101,7 +105,7 @@ def inspect_each(
     else:
         console.print(json.dumps(found, indent=4, ensure_ascii=False))
     for one in missing:
-        console.note(f"error: {one.message}" + (f"\nhint: {one.hint}" if one.hint else ""), style="red")
+        console.tell(one)
     return 1 if missing else 0
 
 
@@ -118,7 +122,7 @@ def each(names: Iterable[str], console: Console, act: Callable[[str], object], *
             for line in said if isinstance(said, tuple) else (name,):
                 console.print(line)
         except NBContainersError as error:
-            console.note(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), style="red")
+            console.tell(error)
             failed |= not (missing_ok and isinstance(error, NotFound))
     return int(failed)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..engine import Container, Engine
 from ..engine.selection import moment
-from ..errors import Conflict, NBContainersError, NotFound
+from ..errors import Conflict, IntegrityError, NBContainersError, NotFound
 from ..results import ContainerState, Usage
 from . import format as form
 from .console import Console, inspect_each
@@ -45,6 +45,9 @@ STATS_COLUMNS = (
 )
 
 
+_UNKNOWN = {"Mounts": "", "LocalVolumes": 0, "Networks": ""}  # of one whose files cannot be read
+
+
 def ps(engine: Engine, values: Namespace, console: Console) -> int:
     """List containers."""
     count = 1 if values.latest else values.last
@@ -53,18 +56,25 @@ def ps(engine: Engine, values: Namespace, console: Console) -> int:
         for container in containers:
             console.print(container.id if values.no_trunc else container.id[:12])
         return 0
-    items = []
+    items, damaged = [], list[IntegrityError]()
     is_sized = values.size or ".Size" in (values.format or "")
     for container in containers:
-        row = ps_row(container.state, truncate=not values.no_trunc)
-        if values.format not in (None, "", "table"):
-            row |= _attached(container, truncate=not values.no_trunc)
-        items.append({**row, "Size": _size(container)} if is_sized else row)
+        row = ps_row(container.state, truncate=not values.no_trunc) | _UNKNOWN | ({"Size": ""} if is_sized else {})
+        try:
+            if values.format not in (None, "", "table"):
+                row |= _attached(container, truncate=not values.no_trunc)
+            if is_sized:
+                row["Size"] = _size(container)
+        except IntegrityError as error:
+            damaged.append(error)
+        items.append(row)
     columns = (*PS_COLUMNS, ("SIZE", "Size")) if values.size else PS_COLUMNS
     text = form.rows(items, values.format, columns)
     if text:
         console.print(text)
-    return 0
+    for one in damaged:
+        console.tell(one)
+    return int(bool(damaged))
 
 
 def _attached(container: Container, *, truncate: bool) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..errors import IntegrityError
 from ..linux import smallfiles
 from .mounts import MountPoint
 
@@ -37,13 +38,23 @@ class Asked:
 
     @classmethod
     def load(cls, folder: Path) -> Asked:
-        """Read it; one that asked for nothing where there is none."""
+        """Read it; one that asked for nothing where there is none. IntegrityError where it is torn."""
         try:
-            data = json.loads(smallfiles.read(f"{folder}/{NAME}"))
+            text = smallfiles.read(f"{folder}/{NAME}")
         except FileNotFoundError:
             return cls()
-        return cls(
-            mounts=tuple(MountPoint.from_json(entry) for entry in data.get("mounts", ())),
-            host_config=data.get("host_config", {}),
-            config=data.get("config", {}),
-        )
+        try:
+            data = json.loads(text)
+            return cls(
+                mounts=tuple(MountPoint.from_json(entry) for entry in data.get("mounts", ())),
+                host_config=data.get("host_config", {}),
+                config=data.get("config", {}),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise torn(folder / NAME, error) from error
+
+
+def torn(path: Path, error: Exception) -> IntegrityError:
+    """The error for a file of a container that cannot be read."""
+    hint = f"'nbcontainers rm {path.parent.name[:12]}' removes the container"
+    return IntegrityError(f"{path} is damaged: {error}", hint=hint)

@@ -10,7 +10,7 @@ from ..errors import IntegrityError, NotFound
 from ..linux import smallfiles
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
-from .asked import Asked
+from .asked import Asked, torn
 from .exhaustion import Telling
 from .names import ContainerNames
 
@@ -89,12 +89,16 @@ class Kept(Telling):
         """The runtime specification that it was made with."""
         try:
             return self._read_spec()
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, IntegrityError):
             self._require()  # while it is being made, its name is known already
             return self._read_spec()  # it has been made just now
 
     def _read_spec(self) -> RuntimeSpec:
-        return RuntimeSpec.from_json(json.loads((self._folder / CONFIG).read_bytes()))
+        path = self._folder / CONFIG
+        try:
+            return RuntimeSpec.from_json(json.loads(path.read_bytes()))
+        except (ValueError, IntegrityError) as error:
+            raise torn(path, error) from error
 
     @functools.cached_property
     def asked(self) -> Asked:

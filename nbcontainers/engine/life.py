@@ -18,6 +18,7 @@ from ..store import durable
 from . import connecting, entering, kinds, networking, policies, sharing, userns
 from . import volumes as volumes_
 from .kept import CONFIG, Kept
+from .mounts import MountPoint
 from .networks import NetworkFiles
 from .options import RunOptions
 
@@ -305,7 +306,12 @@ class Life(Kept):
         """Remove it, which has ended: StartedAgain where somebody has started it since."""
         from ..runtime.state import end_at, parting
 
-        points = self.asked.mounts if volumes else ()
+        points: Sequence[MountPoint] = ()
+        if volumes:
+            with contextlib.suppress(
+                IntegrityError
+            ):  # it cannot be told which it had: 'volume prune' takes what nobody has
+                points = self.asked.mounts
         if state.status == "dead":
             end_at(self._runtime.door(self.id))
         with parting(self._folder, state):

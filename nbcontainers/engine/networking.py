@@ -19,6 +19,7 @@ from ..runtime import state as states
 from ..runtime.namefiles import Names, NetworkKind
 from . import networks as definitions
 from . import publish
+from .asked import torn
 from .networks import NetworkFiles
 from .publish import Publication
 
@@ -85,19 +86,27 @@ NONE = Networking(mode="none")
 
 
 def load(folder: Path) -> Networking:
-    """What is written in a container's folder; where nothing is, it has a network of its own with loopback only."""
+    """What is written in a container's folder; where nothing is, it has a network of its own with loopback only.
+
+    Raises:
+        IntegrityError: what is written there is torn.
+    """
     try:
-        data = json.loads(smallfiles.read(f"{folder}/{FILE}"))
+        text = smallfiles.read(f"{folder}/{FILE}")
     except FileNotFoundError:
         return NONE
-    names = data["names"]
-    hosts = tuple((name, address) for name, address in names.pop("hosts"))
-    return Networking(
-        mode=data["mode"],
-        places=tuple(Place(**{**place, "aliases": tuple(place["aliases"])}) for place in data["places"]),
-        publications=tuple(Publication(**one) for one in data["publications"]),
-        names=Names(hosts=hosts, **{key: tuple(value) for key, value in names.items()}),
-    )
+    try:
+        data = json.loads(text)
+        names = data["names"]
+        hosts = tuple((name, address) for name, address in names.pop("hosts"))
+        return Networking(
+            mode=data["mode"],
+            places=tuple(Place(**{**place, "aliases": tuple(place["aliases"])}) for place in data["places"]),
+            publications=tuple(Publication(**one) for one in data["publications"]),
+            names=Names(hosts=hosts, **{key: tuple(value) for key, value in names.items()}),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise torn(folder / FILE, error) from error
 
 
 def place(network: str, settings: PlaceSettings) -> Place:

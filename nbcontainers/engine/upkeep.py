@@ -312,7 +312,7 @@ def _problems(store: Store, container: Container) -> Iterator[str]:
         yield f"{state.error}; 'nbcontainers rm {state.name or container.id[:12]}' removes the container"
         return
     try:
-        _ = container.spec
+        _ = container.spec, container.asked, container.networks
     except (OSError, ValueError, KeyError, TypeError, NBContainersError) as error:
         yield f"has a specification that cannot be read: {error}"
     try:

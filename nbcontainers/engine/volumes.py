@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import Conflict, HostError, NBContainersError, NotFound
+from ..errors import Conflict, HostError, IntegrityError, NBContainersError, NotFound
 from ..oci.runtime import Mount
 from ..results import VolumeState
 from ..runtime.mountplan import IDMAP, SUBPATH
@@ -103,11 +103,21 @@ def _host_folder(point: MountPoint) -> None:
         ) from error
 
 
-def users(names: ContainerNames) -> Mapping[str, tuple[str, ...]]:
-    """The containers (IDs), running or not, that have each volume."""
+def users(names: ContainerNames, *, known: bool = False) -> Mapping[str, tuple[str, ...]]:
+    """The containers (IDs), running or not, that have each volume.
+
+    Raises:
+        IntegrityError: it cannot be read what a container has; one is left out where only those that are ``known`` are asked for.
+    """
     found: dict[str, tuple[str, ...]] = {}
     for identifier in names.ids():
-        for entry in Asked.load(names.folder(identifier)).mounts:
+        try:
+            mounts = Asked.load(names.folder(identifier)).mounts
+        except IntegrityError:
+            if known:
+                continue
+            raise
+        for entry in mounts:
             if entry.kind == "volume":
                 found[entry.source] = (*found.get(entry.source, ()), identifier)
     return found
@@ -115,7 +125,7 @@ def users(names: ContainerNames) -> Mapping[str, tuple[str, ...]]:
 
 def listed(store: Store, names: ContainerNames) -> tuple[VolumeState, ...]:
     """Every volume, by name, with who has it."""
-    having = users(names)
+    having = users(names, known=True)
     return tuple(
         VolumeState(
             name=volume.name,
@@ -139,7 +149,7 @@ def forget(store: Store, names: ContainerNames, points: Iterable[MountPoint]) ->
     """Remove the anonymous volumes of a container that is gone, but for those that another has by now."""
     for entry in points:
         if entry.kind == "volume" and entry.anonymous:
-            with contextlib.suppress(NotFound, Conflict):
+            with contextlib.suppress(NotFound, Conflict, IntegrityError):  # what it is, prune finds out
                 remove(store, names, entry.source)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import Conflict, NotFound
+from ..errors import Conflict, IntegrityError, NotFound
 from ..events import Observer, ignore
 from ..linux import mounts, smallfiles
 from ..oci.descriptor import Digest
@@ -204,9 +204,12 @@ class _Snapshots:
     def _parents(self, key: str) -> tuple[Digest, ...]:
         try:
             about = json.loads(smallfiles.read(f"{self._folder(key)}/{_ABOUT}"))
-        except (FileNotFoundError, ValueError):
+            return tuple(Digest(chain) for chain in about["parents"])
+        except FileNotFoundError:
             raise NotFound(f"no snapshot {key}", hint="its container was removed, or never made") from None
-        return tuple(Digest(chain) for chain in about["parents"])
+        except (ValueError, KeyError, TypeError) as error:
+            hint = f"'nbcontainers rm {key[:12]}' removes its container"
+            raise IntegrityError(f"{self._folder(key)}/{_ABOUT} is damaged: {error}", hint=hint) from error
 
     def _tree(self, chain: Digest) -> str:
         return f"{self._layers}/{chain.hex}/fs"

@@ -63,3 +63,26 @@ def test_it_is_pruned_with_what_has_ended(engine: Engine) -> None:
     Path(container._folder, "state.json").write_text("")
     assert container.id in engine.prune(["containers"]).containers
     assert engine.containers(all=True) == ()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null"])
+@pytest.mark.parametrize("name", ["config.json", "asked.json", "network.json", "about"])
+def test_a_file_that_is_torn_is_named(engine: Engine, name: str, text: str) -> None:
+    """By what needs it, with what to do; lists go on, ``check`` tells, and ``rm`` removes the container with what it has."""
+    container = engine.create("toolbox", "true", name="torn", volumes=["held:/held"], network="host")
+    folder = engine.store.root / "snapshots" / container.id if name == "about" else container._folder
+    (folder / name).write_text(text)
+    with pytest.raises(IntegrityError, match=rf"{name} is damaged: .+") as refused:
+        engine.container("torn").start()
+    assert "nbcontainers rm" in refused.value.hint
+    with pytest.raises(IntegrityError, match="is damaged"):
+        engine.container("torn").inspect()
+    listed = said(engine, "ps -as --format {{.Names}}|{{.Status}}|{{.Networks}}", code=1)
+    assert "torn|Created|" in listed
+    assert f"{name} is damaged" in listed
+    assert [volume.name for volume in engine.volumes()] == ["held"]
+    said(engine, "system df -v")
+    assert any(fault.name == container.id for fault in engine.check().faults)
+    engine.container("torn").remove(volumes=True)
+    assert engine.check().faults == ()
+    engine.remove_volume("held")
