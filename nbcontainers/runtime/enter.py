@@ -42,14 +42,20 @@ _KINDS = (
 
 
 def namespaces(pid: int) -> int:
-    """The kinds of namespaces, as CLONE_NEW flags, in which a process is not where this one is."""
+    """The kinds of namespaces, as CLONE_NEW flags, in which a process is not where this one is; ESRCH where it has ended."""
     flags = 0
     for name, flag in _KINDS:
         try:
-            if os.stat(f"/proc/{pid}/ns/{name}").st_ino != os.stat(f"/proc/self/ns/{name}").st_ino:
-                flags |= flag
+            ours = os.stat(f"/proc/self/ns/{name}").st_ino
         except FileNotFoundError:  # a kernel without this kind
             continue
+        try:
+            if os.stat(f"/proc/{pid}/ns/{name}").st_ino != ours:
+                flags |= flag
+        except FileNotFoundError:
+            raise ProcessLookupError(
+                errno.ESRCH, os.strerror(errno.ESRCH)
+            ) from None  # it ended meanwhile: it is in none
     return flags
 
 

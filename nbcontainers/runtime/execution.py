@@ -29,6 +29,10 @@ _PATIENCE_S = 10.0
 _START_S = 60.0
 
 
+class NotYet(Conflict):
+    """Nobody is there to be asked, or nothing runs there: not yet, or not any more. The container's state will tell which."""
+
+
 def ask(path: str, wish: Mapping[str, Any]) -> tuple[Any, ...]:
     """Have the shim behind a socket do something short, and return its answer; OSError where nobody answers."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
@@ -57,7 +61,7 @@ class Execution:
 
         Raises:
             LaunchError: it could not be started, or nothing was heard of it for a minute; ``exit_code`` is Docker's 126 or 127.
-            Conflict: the container is no more.
+            Conflict: the container is no more; NotYet where it may be only on its way.
         """
         self.pid = 0
         self.out_of_memory = False
@@ -81,7 +85,7 @@ class Execution:
                 if sent < len(message):  # else the command may be over by now, and nobody be there to send nothing to
                     self._socket.sendall(message[sent:])
             except OSError as error:
-                raise Conflict(f"the container's shim does not answer: {error.strerror}") from error
+                raise NotYet(f"the container's shim does not answer: {error.strerror}") from error
             self._socket.settimeout(_START_S)
             try:
                 while not self._messages and self._exit_code is None:
@@ -246,7 +250,9 @@ class Execution:
         if message[0] == "failed":
             _, stage, number, words, code = message
             # What cannot enter it any more, or not fork there: pid_namespaces(7), on the end of a namespace's first process.
-            if stage == "namespaces" and number in {errno.ESRCH, errno.ENOMEM}:
+            if stage == "start" and number == errno.ESRCH:
+                raise NotYet(words)
+            if number == errno.ESRCH or (stage == "namespaces" and number == errno.ENOMEM):
                 raise Conflict("the container ended meanwhile")
             code = (
                 127 if stage == "working directory" and number == errno.ENOENT else code if code in {126, 127} else 126

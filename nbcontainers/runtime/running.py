@@ -16,9 +16,9 @@ import signal as signals
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from ..errors import Conflict, Detached, NotFound
 from ..events import Observer, Output
@@ -26,9 +26,11 @@ from ..linux import cgroups
 from ..results import ContainerState, Usage
 from . import log, meters, pausing, processes, shim, state
 from .attach import Attachment, last_records, read_log
-from .execution import Execution, ask
+from .execution import Execution, NotYet, ask
 
 _PATIENCE_S = 15.0  # how long a shim may take to tell of an end
+_OPENING_S = 2.0  # how long it may take from the record of a run to where it can be asked for something
+_Reached = TypeVar("_Reached")
 
 
 class Running:
@@ -87,7 +89,7 @@ class Running:
             attachment.close()
             self._attachment = None
             return code
-        attachment = self._connect()
+        attachment = self._reach(self._connect)
         try:
             try:
                 attachment.request(all_of_it=from_begin)
@@ -256,13 +258,7 @@ class Running:
 
     def exec(self, wish: dict[str, Any], *, stdin: bool) -> Execution:
         """Enter a command into the container; see ``execution`` and ``session``."""
-        found, extra = self.state, state.load_extra(self.folder)
-        if found.status == "paused":
-            name = found.name or found.id
-            raise Conflict(f"container {name} is paused", hint=f"'nbcontainers unpause {name}' lets it go on")
-        if found.status != "running":
-            raise _is_not_running(found)
-        return Execution(extra["socket"], wish, stdin=stdin)
+        return self._reach(lambda path: Execution(path, wish, stdin=stdin))
 
     def is_held(self) -> bool:
         """Whether this process has it in the foreground."""
@@ -297,17 +293,31 @@ class Running:
                 found = self.state.exit_code
                 self._exit_code = 137 if found is None else found
 
-    def _connect(self) -> Attachment:
-        found, extra = self.state, state.load_extra(self.folder)
-        if found.status != "running":
-            raise _is_not_running(found)
+    def _connect(self, path: str) -> Attachment:
         stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            stream.connect(extra["socket"])
+            stream.connect(path)
         except OSError as error:
             stream.close()
-            raise Conflict(f"container {found.name or found.id} cannot be attached to: {error}") from error
+            raise NotYet(f"the container's shim does not answer: {error.strerror}") from error
         return Attachment(stream, self.folder / log.NAME)
+
+    def _reach(self, use: Callable[[str], _Reached]) -> _Reached:
+        """Use the shim's socket. A run is on disk a moment before its shim can be asked for anything, and a moment after."""
+        deadline = time.monotonic() + _OPENING_S
+        while True:
+            found = self.state
+            if found.status == "paused":
+                name = found.name or found.id
+                raise Conflict(f"container {name} is paused", hint=f"'nbcontainers unpause {name}' lets it go on")
+            if found.status != "running":
+                raise _is_not_running(found)
+            try:
+                return use(state.load_extra(self.folder)["socket"])
+            except NotYet:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.002)
 
     def _open_process(self, found: ContainerState) -> int:
         start = state.load_extra(self.folder).get("start", 0)

@@ -17,6 +17,7 @@ from threading import Thread
 import pytest
 
 from nbcontainers import Engine
+from nbcontainers.errors import Conflict, LaunchError, NotFound
 from nbcontainers.events import Event, Output
 from tests.build.test_interrupts import left_running
 from tests.waiting import PATIENCE_S, until
@@ -52,6 +53,36 @@ def test_sixteen_threads_use_one_engine(root: Path) -> None:
         assert len([image for image in engine.images() if "thread" in str(image.reference)]) == 32
         assert [container.name for container in engine.containers(all=True)] == ["host"]
         assert engine.check().faults == ()
+
+
+def test_commands_are_entered_while_a_container_is_restarted_and_removed(root: Path) -> None:
+    """Each runs in it, or is told that it does not run; none runs elsewhere, and none is left."""
+    inside: set[bytes] = set()
+    refused: set[str] = set()
+
+    def enter(number: int) -> None:
+        with contextlib.suppress(NotFound):
+            while churned.state:  # until it is removed
+                said: list[Event] = []
+                try:
+                    if churned.exec("printenv", "MARK").attach(said.append) == 0:
+                        inside.add(b"".join(event.data for event in said if isinstance(event, Output)))
+                except (Conflict, LaunchError) as error:
+                    refused.add(str(error).replace(churned.id, "").replace(name, ""))
+
+    with Engine(root) as engine, ThreadPoolExecutor(6) as pool:
+        churned = engine.run("toolbox", "sleep", "600", env={"MARK": "churned"}, detach=True)
+        name = churned.name
+        entering = pool.map(enter, range(6))
+        for _ in range(12):
+            time.sleep(0.05)
+            churned.restart(0)
+        churned.remove(force=True)
+        list(entering)
+        assert inside == {b"churned\n"}
+        words = ("is not running", "ended meanwhile", "before it ran")
+        assert all(any(word in one for word in words) for one in refused), refused
+        assert [container.name for container in engine.containers(all=True)] == ["host"]
 
 
 class _Slow(BaseHTTPRequestHandler):

@@ -18,7 +18,7 @@ import pytest
 
 from nbcontainers.errors import Conflict, Detached, LaunchError
 from nbcontainers.events import Event
-from nbcontainers.runtime import processes
+from nbcontainers.runtime import enter, processes
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.execution import Execution
 from nbcontainers.runtime.running import Running, logs
@@ -229,6 +229,18 @@ def test_a_container_that_ends_while_it_is_entered_ends_as_it_wanted(box: Box) -
             assert ending.wait(PATIENCE_S) == 7
             list(entering)
         assert ending.state.error == ""
+
+
+def test_no_namespace_of_a_process_that_has_ended_is_entered() -> None:
+    """What is not waited for yet still has its number, but no namespaces: it is told, not taken for one that lives in ours."""
+    child = subprocess.Popen(["true"])
+    try:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(ProcessLookupError):
+            enter.namespaces(child.pid)
+    finally:
+        child.wait()
+    assert enter.namespaces(os.getpid()) == 0
 
 
 def test_a_terminal(running: Running) -> None:
