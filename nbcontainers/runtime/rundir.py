@@ -10,16 +10,19 @@ from pathlib import Path
 from ..errors import HostError
 
 LONGEST_SOCKET = 107  # sizeof(sun_path) - 1; see unix(7)
+PLACES = ("/tmp", "/dev/shm", "/var/tmp")  # that everybody may write to
 _NAME = 32  # of a container's id
 
 
 def choose(environ: Mapping[str, str]) -> Path:
     """The user's own folder for sockets, made (0700) if it is not there: $XDG_RUNTIME_DIR/nbcontainers, else /tmp/nbc-UID.
 
+    A pod whose root file system is read-only has no /tmp that can be written to, but a /dev/shm.
+
     Raises:
         HostError: no candidate can be had, for instance because somebody else has made it first.
     """
-    candidates = [Path("/tmp") / f"nbc-{os.geteuid()}"]
+    candidates = [Path(place) / f"nbc-{os.geteuid()}" for place in PLACES]
     if environ.get("XDG_RUNTIME_DIR"):
         candidates.insert(0, Path(environ["XDG_RUNTIME_DIR"]) / "nbcontainers")
     reasons = []
@@ -43,6 +46,8 @@ def make(path: Path) -> Path:
         raise HostError(f"{path} is not a folder of this user")
     if stat.S_IMODE(found.st_mode) & 0o077:
         path.chmod(0o700)
+    if not os.access(path, os.W_OK):  # it is there, but on a file system that is read-only by now
+        raise HostError(f"{path} cannot be written to")
     return path
 
 
