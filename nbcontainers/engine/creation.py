@@ -81,7 +81,7 @@ def create(
     if asked_name := options.get("hostname"):
         hostname = asked_name
     elif connection.other:
-        hostname = Container(store, names, runtime, connection.other).spec.hostname or os.uname().nodename
+        hostname = sharing.hostname(Container(store, names, runtime, connection.other).spec, connection.other)
     else:
         hostname = os.uname().nodename if connection.mode == "host" else identifier[:12]
     variables = _with_defaults(env, unset, hostname, tty=options.get("tty", False))
@@ -119,7 +119,7 @@ def create(
                 own = namefiles.mounts(names.folder(connection.other), read_only=is_fixed)
             else:
                 known = connection.mode == "host" and not asked_name  # its hosts file is the host's
-                own_name = "" if known else spec.hostname
+                own_name = "" if known else hostname
                 own = namefiles.write(folder, own_name, connection.kind, read_only=is_fixed, names=connection.names)
             given = {mount.destination for mount in spec.mounts} | {point.destination for point in points}
             own = tuple(mount for mount in own if mount.destination not in given)

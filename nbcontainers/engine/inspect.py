@@ -10,7 +10,7 @@ from typing import Any
 from ..oci.image import Image
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState, Health, HealthCheck
-from . import policies, requests
+from . import policies, requests, sharing
 from .asked import Asked
 from .connecting import bindings
 from .mounts import MountPoint
@@ -119,7 +119,7 @@ def container(
         },
         "Mounts": [_mount(entry, spec) for entry in asked.mounts],
         "Config": {
-            "Hostname": spec.hostname,
+            "Hostname": sharing.hostname(spec, state.id),
             "Domainname": spec.domainname,
             "StopSignal": spec.annotations.get("org.opencontainers.image.stopSignal") or "SIGTERM",
             "StopTimeout": _seconds(state.stop_timeout),

@@ -10,6 +10,7 @@ from ..errors import IntegrityError, NotFound
 from ..linux import smallfiles
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
+from . import sharing
 from .asked import Asked, torn
 from .exhaustion import Telling
 from .names import ContainerNames
@@ -118,6 +119,10 @@ class Kept(Telling):
     @property
     def _running(self) -> Running:
         return self._started or self._runtime.open(self._folder)
+
+    @property
+    def _hostname(self) -> str:
+        return sharing.hostname(self.spec, self.id)
 
     def _happen(self, action: str, **attributes: str) -> None:
         """Note for ``Engine.events`` what happened to it."""

@@ -67,7 +67,7 @@ class Life(Kept):
             networking.load(self._folder),
             self._folder,
             state,
-            self.spec.hostname,
+            self._hostname,
             files=NetworkFiles(self._store.root),
             names=self._names,
             networks=self._runtime.networks(self._store.root),
@@ -332,13 +332,13 @@ class Life(Kept):
         found = files.find(network) if isinstance(network, str) else network
         wanted = networking.place(found.name, place)
         holder = self._runtime.networks(self._store.root)
-        connecting.connect(found, wanted, self._folder, self.state, self.spec.hostname, files, holder)
+        connecting.connect(found, wanted, self._folder, self.state, self._hostname, files, holder)
 
     def disconnect(self, network: str | Network, *, force: bool = False) -> None:
         """Take it off a network, at once if it runs and for each later start; ``force`` also where it is not on it."""
         holder = self._runtime.networks(self._store.root)
         found = NetworkFiles(self._store.root).find(network) if isinstance(network, str) else network
-        connecting.disconnect(found, self._folder, self.state, self.spec.hostname, holder, force=force)
+        connecting.disconnect(found, self._folder, self.state, self._hostname, holder, force=force)
 
     def _other(self, identifier: str) -> tuple[ContainerState, str]:
         other = Life(self._store, self._names, self._runtime, identifier)

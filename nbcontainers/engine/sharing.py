@@ -122,6 +122,13 @@ def apply(spec: RuntimeSpec, modes: Modes) -> RuntimeSpec:
     return spec
 
 
+def hostname(spec: RuntimeSpec, identifier: str) -> str:
+    """What a container's files of names call it. One that has the host's name inside is known by its number to others, as in Docker."""
+    if spec.hostname:
+        return spec.hostname
+    return os.uname().nodename if spec.namespace("network") is None else identifier[:12]
+
+
 def _shown(mount: Mount, word: str, *, has_userns: bool) -> Mount | None:
     """What stands for a mount that belongs to the IPC namespace: the host's, or the other container's.
 

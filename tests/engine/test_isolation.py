@@ -49,8 +49,20 @@ def test_shared_memory_has_a_size(shell: Shell, size: int | str, kilobytes: int)
 
 
 def test_the_name_of_the_host_is_shared(engine: Engine, shell: Shell) -> None:
-    """``--uts host`` has the host's name; another one besides is a contradiction."""
+    """``--uts host`` has the host's name; another one besides is a contradiction.
+
+    Its files, and whoever shares its network, know it by its number, as in Docker; on the host's network by the host's name.
+    """
     assert shell("cat /proc/sys/kernel/hostname", uts="host").strip() == socket.gethostname()
+    words = {"network": "none", "uts": "host"}
+    container = engine.run("toolbox", "sleep", "600", detach=True, **words)
+    own, address, number = shell("cat /etc/hostname; tail -n 1 /etc/hosts; printenv HOSTNAME", **words).splitlines()
+    assert (own, address) == (number, f"127.0.0.1\t{number}")
+    assert container.inspect()["Config"]["Hostname"] == container.id[:12]
+    other = {"network": f"container:{container.id}"}
+    assert shell("cat /proc/sys/kernel/hostname", **other).strip() == container.id[:12]
+    container.remove(force=True)
+    assert shell("cat /etc/hostname", uts="host", network="host").strip() == socket.gethostname()
     with pytest.raises(NBContainersError, match="--hostname and --uts host"):
         engine.create("toolbox", "true", uts="host", hostname="x")
     with pytest.raises(NBContainersError, match="--domainname and --uts host"):
