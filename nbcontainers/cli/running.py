@@ -90,9 +90,10 @@ def create(engine: Engine, values: Namespace, console: Console) -> int:
 
 def start(engine: Engine, values: Namespace, console: Console) -> int:
     """Start containers that do not run."""
-    if values.attach:
+    if values.attach or values.interactive:
         if len(values.container) != 1:
-            raise NBContainersError("more than one container with --attach", hint="start one at a time")
+            flag = "--attach" if values.attach else "--interactive"
+            raise NBContainersError(f"more than one container with {flag}", hint="start one at a time")
         container = engine.container(values.container[0])
         container.start()
         return attached.follow(
@@ -173,7 +174,7 @@ VERBS = (
         summary="start containers that were created or have ended",
         flags=(
             Flag(names=("-a", "--attach"), help="show the output and wait for the end"),
-            Flag(names=("-i", "--interactive"), help="send it what is typed (with -a)"),
+            Flag(names=("-i", "--interactive"), help="send it what is typed, and show the output as -a does"),
             attached.KEYS,
         ),
         operands=(CONTAINERS,),

@@ -60,6 +60,8 @@ class Life(Kept):
 
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self._folder}/{CHANGES}")  # of an earlier run
+        if not detach:
+            self._happen("attach")  # whoever starts it in the foreground is attached before there is anything to miss
         rootfs = self._store.snapshots.mounts(self.id, footed=True)
         if userns.is_mapped(self.spec, self._runtime.host):
             rootfs = userns.mapped(rootfs)
@@ -102,7 +104,7 @@ class Life(Kept):
         from ..runtime import keys
 
         typed, running = keys.parse(detach_keys), self._running
-        if self.state.status in LIVE:
+        if self.state.status in LIVE and not running.is_held():
             self._happen("attach")
         try:
             code = running.attach(on_event, stdin, detach_keys=typed)
@@ -293,6 +295,7 @@ class Life(Kept):
                 )
             try:
                 if state.status in LIVE:
+                    self._happen("kill", signal=str(int(signals.SIGKILL)))
                     self._running.stop(0)
                     state = self._state_told
                 self._remove(state, volumes=volumes or state.auto_remove)

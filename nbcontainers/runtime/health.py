@@ -51,6 +51,7 @@ class Health:
         self._source = -1
         self._check: Entered | None = None
         self._check_began = 0.0
+        self._check_id = ""
         self._timed_out = False
         self._timer: object = None
         self._write()
@@ -91,6 +92,9 @@ class Health:
             "capabilities": -1,
             "terminal": [],
         }
+        self._check_id, line = os.urandom(32).hex(), " ".join(self._settings["test"])
+        for action in ("exec_create", "exec_start"):
+            self._happen(f"{action}: {line}", execID=self._check_id)
         try:
             self._check = Entered(self._poller, wished(self._plan, words), self._container, (-1, end, end), self._told)
         except OSError as error:
@@ -144,6 +148,8 @@ class Health:
                 break
         self._close_source()
         self._check = None
+        if message[0] == "exited":
+            self._happen("exec_die", execID=self._check_id, exitCode=str(message[1]))
         if self._timed_out:
             self._conclude(-1, b"the check exceeded its timeout of %g s" % self._settings["timeout"])
         elif message[0] == "exited":

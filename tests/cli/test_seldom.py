@@ -86,6 +86,7 @@ def test_a_copy_keeps_the_numbers_of_owners(store: Path, tmp_path: Path) -> None
         mine = "33:34"
     nbc(store, "cp", "-a", str(box), "kept:/in", code=0)
     nbc(store, "cp", str(box / "file"), "kept:/plain", code=0)
+    assert nbc(store, "start", "-i", "kept", code=0).stdout.count("/in") == 2  # as in docker, that attaches to it, too
     lines = nbc(store, "start", "-a", "kept", code=0).stdout.splitlines()
     assert lines[1].split()[0] == mine
     assert [line.split(" ", 1)[1] for line in lines] == ["750 /in", "640 /in/file", "640 /plain"]

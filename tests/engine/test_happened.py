@@ -28,7 +28,7 @@ def test_what_happened_is_told(engine: Engine) -> None:
     container.remove()
     told = list(engine.events(since=begin, until=time.time()))
     ours = [one.action for one in told if one.id == container.id]
-    assert ours == ["create", "start", "die", "rename", "destroy"]
+    assert ours == ["create", "attach", "start", "die", "rename", "destroy"]
     assert [one.action for one in told if one.kind == "image"] == ["tag", "untag"]
     die = next(one for one in told if one.action == "die")
     assert dict(die.attributes) | {"exitCode": "3", "name": "told", "a": "b"} == dict(die.attributes)
@@ -84,6 +84,33 @@ def test_what_is_asked_of_a_container_that_runs_is_told(engine: Engine) -> None:
     container.remove()
 
 
+def test_a_check_of_health_is_told_as_a_command(engine: Engine) -> None:
+    """It is one: its beginning, with a number of its own, and its end; and then what it says of the container's health."""
+    begin = time.time()
+    container = engine.run("toolbox", "sleep", "600", detach=True, health_cmd="exit 0", health_interval="100ms")
+    until(lambda: (found := container.state.health) is not None and len(found.log) > 1)
+    container.remove(force=True)
+    told = list(engine.events(f"container={container.id}", since=begin, until=time.time()))
+    words = ["exec_create: /bin/sh -c exit 0", "exec_start: /bin/sh -c exit 0", "exec_die"]
+    assert [one.action for one in told[:9]] == ["create", "start", *words, "health_status: healthy", *words]
+    numbers = [dict(one.attributes)["execID"] for one in told if one.action.startswith("exec")]
+    assert len(set(numbers[:3])) == len(set(numbers[3:6])) == 1
+    assert numbers[0] != numbers[3]
+    assert dict(told[4].attributes)["exitCode"] == "0"
+
+
+def test_whoever_starts_it_in_the_foreground_is_attached_before(engine: Engine) -> None:
+    """In docker's order, once for each run; a container that is started in the background has nobody attached to it."""
+    begin = time.time()
+    container = engine.run("toolbox", "true")
+    assert container.attach() == 0
+    container.start(detach=True)
+    container.wait()
+    container.remove()
+    told = [one.action for one in engine.events(f"container={container.id}", since=begin, until=time.time())]
+    assert told == ["create", "attach", "start", "die", "start", "die", "destroy"]
+
+
 def test_a_restart_is_told_as_a_stop_and_a_start(engine: Engine) -> None:
     """In docker's order."""
     begin = time.time()
@@ -91,7 +118,7 @@ def test_a_restart_is_told_as_a_stop_and_a_start(engine: Engine) -> None:
     container.restart(0)
     container.remove(force=True)
     told = [one.action for one in engine.events(f"container={container.id}", since=begin, until=time.time())]
-    assert told == ["create", "start", "kill", "die", "stop", "start", "restart", "die", "destroy"]
+    assert told == ["create", "start", "kill", "die", "stop", "start", "restart", "kill", "die", "destroy"]
 
 
 def test_events_go_on_in_the_next_file(engine: Engine) -> None:
