@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import NotFound
 from ..results import Usage
@@ -62,12 +62,16 @@ def _proportional(pid: int, proc: str) -> int:
 
 
 class ProcessTreeMeter:
-    """Measures a process and its descendants; what ended is counted as far as its parent waited for it."""
+    """Measures a process and its descendants; what ended is counted as far as its parent waited for it.
 
-    def __init__(self, pid: int, *, proc: str = "/proc") -> None:
+    ``others`` tells which further processes count, with their descendants; what is over of them is counted as it was last seen.
+    """
+
+    def __init__(self, pid: int, *, others: Callable[[], Iterable[int]] = tuple, proc: str = "/proc") -> None:
         self._pid = pid
+        self._others = others
         self._proc = proc
-        self._cpu = 0.0
+        self._ticks: dict[tuple[int, bytes], int] = {}  # of each root, by its pid and when it began
         self._peak = 0
         self._started = self._identity()
 
@@ -78,18 +82,21 @@ class ProcessTreeMeter:
         """
         if self._identity() != self._started:
             raise NotFound(f"process {self._pid} is gone")
-        ticks = threads = 0
-        pids = descendants(self._pid, proc=self._proc)
-        for fields in self._fields(pids):
-            ticks += sum(map(int, fields[_TIMES]))
-            threads += int(fields[_THREADS])
+        threads, pids = 0, list[int]()
+        for root in (self._pid, *self._others()):
+            ticks, began, tree = 0, b"", descendants(root, proc=self._proc)
+            for pid, fields in self._fields(tree):
+                ticks += sum(map(int, fields[_TIMES]))
+                threads += int(fields[_THREADS])
+                began = fields[_START] if pid == root else began
+            # A child whose parent ignores SIGCHLD takes its times with it, and processor time does not run backwards.
+            self._ticks[root, began] = max(self._ticks.get((root, began), 0), ticks)
+            pids += tree
         held = memory(pids, proc=self._proc)
-        # A child whose parent ignores SIGCHLD takes its times with it, and processor time does not run backwards.
-        self._cpu = max(self._cpu, ticks / _TICKS)
         self._peak = max(self._peak, held)
         return Usage(
             time=time.time(),
-            cpu_seconds=self._cpu,
+            cpu_seconds=sum(self._ticks.values()) / _TICKS,
             memory=held,
             processes=threads,
             source="process tree",
@@ -99,10 +106,10 @@ class ProcessTreeMeter:
     def close(self) -> None:
         """Nothing is kept open: it is there so that this meter can stand where a cgroup's does."""
 
-    def _fields(self, pids: Iterable[int]) -> Iterator[list[bytes]]:
+    def _fields(self, pids: Iterable[int]) -> Iterator[tuple[int, list[bytes]]]:
         for pid in pids:
             if fields := _stat(pid, self._proc):
-                yield fields
+                yield pid, fields
 
     def _identity(self) -> bytes:
         fields = _stat(self._pid, self._proc)

@@ -12,6 +12,7 @@ from ..linux import counters, smallfiles
 from ..linux.cgroups import Hierarchy
 from ..linux.processes import ProcessTreeMeter
 from ..results import NetworkUse, Usage
+from . import processes
 
 
 class Meter(Protocol):
@@ -29,14 +30,14 @@ def meter(pid: int, extra: Mapping[str, Any], hierarchy: Hierarchy) -> Meter:
     own = pid if _has_own_network(pid) else 0
     if extra.get("cgroup_directories"):
         return hierarchy.meter(extra["cgroup"], directories=extra["cgroup_places"], pid=own)
-    return _TreeMeter(pid, extra.get("limits") or {}, network=own)
+    return _TreeMeter(pid, extra.get("shim", 0), extra.get("limits") or {}, network=own)
 
 
 class _TreeMeter(ProcessTreeMeter):
-    """Counts over the container's processes; knows the limits that no kernel holds it to."""
+    """Counts over the container's processes, commands that were entered among them; knows the limits that no kernel holds it to."""
 
-    def __init__(self, pid: int, limits: Mapping[str, Any], *, network: int) -> None:
-        super().__init__(pid)
+    def __init__(self, pid: int, shim: int, limits: Mapping[str, Any], *, network: int) -> None:
+        super().__init__(pid, others=lambda: _entered(pid, shim))
         self._limits = limits
         self._network = network
 
@@ -60,6 +61,23 @@ class _TreeMeter(ProcessTreeMeter):
             if error.errno in smallfiles.NO_ROOM:
                 raise
             raise NotFound(f"process {self._network} is gone") from error
+
+
+def _entered(pid: int, shim: int) -> list[int]:
+    """The commands that were entered beside a container's first process: those children of its shim that live as deep as it."""
+    depth = _depth(pid)
+    return [child for child in processes.children(shim) if child != pid and _depth(child) == depth]
+
+
+def _depth(pid: int) -> int:
+    """In how many pid namespaces a process has a number; other than where they are, anybody may read that."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            return next((len(line.split()) - 1 for line in file if line.startswith(b"NSpid:")), 0)
+    except OSError as error:
+        if error.errno in smallfiles.NO_ROOM:
+            raise
+        return 0
 
 
 def _has_own_network(pid: int) -> bool:

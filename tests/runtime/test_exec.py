@@ -333,3 +333,19 @@ def test_memory_that_is_watched_counts_what_was_entered(box: Box) -> None:
     assert running.exec(wish("sh", "-c", hog), stdin=False).wait(PATIENCE_S) == 137
     assert running.wait(PATIENCE_S) == 137
     assert states.load_state(running.folder).out_of_memory
+
+
+def test_what_was_entered_is_measured(box: Box, running: Running) -> None:
+    """A command counts while it runs, with its memory, its threads and its time; its time counts when it is over, too."""
+    meter = running.meter()
+    before = meter.sample()
+    spin = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"
+    hold = "head -c 64000000 /dev/zero | tail -c 64000000 | sleep 600"
+    with running.exec(wish("sh", "-c", f"{spin}; {hold}"), stdin=False):
+        until(lambda: meter.sample().memory > before.memory + 60_000_000)
+        during = meter.sample()
+        assert during.processes > before.processes
+        assert during.cpu_seconds > before.cpu_seconds + 0.05
+    until(lambda: meter.sample().memory < during.memory - 60_000_000)
+    assert meter.sample().cpu_seconds >= during.cpu_seconds
+    meter.close()
