@@ -103,6 +103,17 @@ def asked(limits: Resources) -> frozenset[str]:
     return frozenset(controller for controller, value in wanted.items() if value)
 
 
+def beside_memory(limits: Resources) -> Iterator[str]:
+    """What each wish about memory is called that is none for an upper limit: nothing but a cgroup can keep it."""
+    if limits.memory_reservation:
+        yield "a memory reservation"
+    if (limits.memory_swap or 0) > 0 and limits.memory_swap != 2 * (
+        limits.memory or 0
+    ):  # which is what nobody asked for
+        yield "a limit of memory and swap together"
+    yield from (called for controller, called in only_v1(limits) if controller == "memory")
+
+
 def only_v1(limits: Resources) -> Iterator[tuple[str, str]]:
     """(controller, what it is called) of each limit that cgroup v2 has no file for."""
     if limits.memory_swappiness is not None:

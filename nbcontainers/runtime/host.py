@@ -103,7 +103,11 @@ class Host:
 
     def without(self, controller: str) -> str:
         """What becomes here of a limit whose cgroup controller cannot be used, and why it cannot."""
-        return f"{_INSTEAD[controller]} ({self.hierarchy.refusals.get(controller) or 'this host gives us no such controller'})"
+        return f"{_INSTEAD[controller]} ({self.why_without(controller)})"
+
+    def why_without(self, controller: str) -> str:
+        """Why a cgroup controller cannot be used here."""
+        return self.hierarchy.refusals.get(controller) or "this host gives us no such controller"
 
     def _way_out(self) -> Check:
         """Whether containers on networks reach the world, and by what."""

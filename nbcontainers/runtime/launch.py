@@ -289,9 +289,14 @@ def _fall_back(spec: RuntimeSpec, host: Host) -> tuple[list[tuple[int, int, int]
     asked = spec.resources
     notes = [*host.hierarchy.unsupported(asked)]
     for controller in sorted(rules.asked(asked) - host.hierarchy.controllers - {"devices"}):
-        notes.append(host.without(controller))
+        if controller != "memory" or (asked.memory or 0) > 0:
+            notes.append(host.without(controller))
         if controller == "memory":
             watched = asked.memory or 0
+            notes += [
+                f"{called}: nothing here keeps it ({host.why_without(controller)})"
+                for called in rules.beside_memory(asked)
+            ]
         elif controller == "pids" and asked.pids and asked.pids > 0:
             limits.append((resource.RLIMIT_NPROC, asked.pids, asked.pids))
     if spec.cgroups_path and not host.hierarchy.parents:

@@ -127,6 +127,25 @@ def test_without_groups_others_watch() -> None:
     assert "other identities" in " ".join(made["state"]["lacks"])
 
 
+@pytest.mark.parametrize(
+    ("words", "unkept"),
+    [
+        ({"memory": 1 << 26, "memory_swap": 1 << 27}, []),  # as much swap as memory: what there is where nobody asks
+        ({"memory": 1 << 26, "memory_swap": -1}, []),
+        ({"memory": 1 << 26, "memory_swap": 1 << 26}, ["a limit of memory and swap together"]),
+        ({"memory_reservation": 1 << 25}, ["a memory reservation"]),
+        ({"memory": 1 << 26, "oom_kill_disable": True}, ["keeping the out-of-memory killer away"]),
+        ({"memory_swappiness": 0}, ["memory swappiness"]),
+    ],
+)
+def test_only_a_limit_of_memory_is_watched(words: dict[str, Any], unkept: list[str]) -> None:
+    """Whatever else is wished of memory nothing but a group keeps: each wish is named, and none is called watched."""
+    on = host("T2")
+    named = plan(docker_spec(args=["true"], host=on, resources=Resources(**words)), on)["state"]["not_enforced"]
+    assert [one.partition(":")[0] for one in named if "nothing here keeps it" in one] == unkept
+    assert any("is watched" in one for one in named) == ("memory" in words)
+
+
 def test_one_id_is_mapped() -> None:
     """On T2 root inside is the caller; groups are given up, as the kernel demands of who has no privilege."""
     made = plan(on=host("T2"))
