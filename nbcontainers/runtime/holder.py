@@ -120,7 +120,11 @@ class Holder:
 
     def _end(self) -> None:
         """End, unless somebody has just come: engines connect under the same lock, so nobody is left with a closed door."""
-        lock = os.open(self.settings["lock"], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            lock = os.open(self.settings["lock"], os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:  # with its store: nobody will come
+            os.unlink(self.settings["socket"])
+            os._exit(0)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

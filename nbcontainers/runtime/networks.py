@@ -24,6 +24,7 @@ from .host import Host
 
 _PATIENCE_S = 15.0
 _ROOM = 1 << 18
+_FILE = "holder"  # in the store
 _TUN = "/dev/net/tun"
 _Heard = TypeVar("_Heard")
 PROGRAMS = ("pasta", "slirp4netns")  # that give a network namespace a way out, the better one first
@@ -88,13 +89,17 @@ class Connection:
 
 
 class Networks:
-    """The holder of one store, which is started when it is first needed."""
+    """The holder of one store, which is started when it is first needed.
+
+    Where it listens stands in a file of the store: programs of one user may have different folders for sockets (``rundir``: one
+    was started by a person, another by a service), and must not each start a holder. The file is what they lock, too.
+    """
 
     def __init__(self, run_dir: Path, store: Path, host: Host) -> None:
         self.host = host
         self._tag = hashlib.sha256(os.fsencode(store)).hexdigest()[:8]
-        self._socket = f"{run_dir}/net-{self._tag}.sock"
-        self._lock = f"{run_dir}/net-{self._tag}.lock"
+        self._own = f"{run_dir}/net-{self._tag}.sock"  # where one listens that is started from here
+        self._lock = f"{store}/{_FILE}"
 
     def connect(self) -> Connection:
         """A new connection to the holder.
@@ -105,6 +110,7 @@ class Networks:
         with self._locked():
             found = self._reach()
             if found is None:
+                Path(self._lock).write_bytes(os.fsencode(self._own))  # before it is there: nobody starts one besides
                 self._start()
                 found = self._reach()
             if found is None:
@@ -133,6 +139,14 @@ class Networks:
             with connection:
                 connection.ask("hurry")
 
+    @property
+    def _socket(self) -> str:
+        """Where the holder listens, or has listened; empty where there was none yet."""
+        try:
+            return os.fsdecode(Path(self._lock).read_bytes())
+        except FileNotFoundError:
+            return ""
+
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -143,16 +157,17 @@ class Networks:
             os.close(descriptor)
 
     def _reach(self) -> Connection | None:
+        path = self._socket
         stream = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stream.settimeout(_PATIENCE_S)
         try:
-            stream.connect(self._socket)
+            stream.connect(path)
             return Connection(stream)
         except OSError as error:
             stream.close()
             if isinstance(error, ConnectionRefusedError):  # it was killed, and whoever starts another one has our lock
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self._socket)
+                    os.unlink(path)
             return None
         except HostError:
             stream.close()
@@ -169,7 +184,7 @@ class Networks:
             process.wait(spawn.START_S)  # it forks itself away
             near.settimeout(spawn.START_S)
             settings = {
-                "socket": self._socket,
+                "socket": self._own,
                 "lock": self._lock,
                 "tag": self._tag,
                 "userns": self.host.identity.userns,

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,25 @@ def test_a_holder_that_stands_still_is_told_and_not_replaced(engine: Engine, mon
     assert python(engine, "import socket; print(socket.gethostbyname('held'))") == address
     for one in engine.containers(all=True):
         one.remove(force=True)
+
+
+def test_programs_with_other_folders_for_sockets_share_one_holder(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell with $XDG_RUNTIME_DIR and a service without it: their containers get addresses of one network, and find each other."""
+    with tempfile.TemporaryDirectory(prefix="nbc-", dir="/tmp") as place:  # short, which pytest's are not
+        first = engine.run("toolbox", "sleep", "600", name="first", detach=True)
+        monkeypatch.setenv("XDG_RUNTIME_DIR", place)
+        with Engine(engine.store.root) as other:
+            second = other.run("toolbox", "sleep", "600", name="second", detach=True)
+            addresses = [one.inspect()["NetworkSettings"]["IPAddress"] for one in (first, second)]
+            assert len(set(addresses)) == 2
+            look_up = "import socket; print(socket.gethostbyname('{}'))"
+            assert python(engine, look_up.format("second")) == addresses[1]
+            assert python(other, look_up.format("first")) == addresses[0]
+            assert [one.name for one in Path(place, "nbcontainers").glob("net-*")] == []
+            for one in (first, second):
+                one.remove(force=True)
 
 
 def test_who_asks_a_holder_that_was_killed_just_now_is_told(engine: Engine) -> None:
