@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 DATA = json.loads((HERE / "sandbox.json").read_text())
 DOCUMENT = HERE.parent / "docs/sandbox.md"
 BOTH = ("docker", "sandbox")
+FLAGS = "What flags give away"
 
 
 @functools.cache
@@ -54,6 +55,8 @@ def rows() -> Iterator[tuple[str, str, bool, tuple[str, ...]]]:
             yield f"{number}. {part['title']}", what, not part.get("outside"), tuple(tests)
     for what, tests in DATA["faults"].items():
         yield "Faults", what, False, tuple(tests)
+    for what, flag in DATA["flags"].items():
+        yield FLAGS, what, False, tuple(flag["tests"])
 
 
 @pytest.mark.parametrize(("attack", "inside", "tests"), [row[1:] for row in rows()], ids=[row[1] for row in rows()])
@@ -94,8 +97,16 @@ def document() -> str:
         if title != part:
             part = title
             columns = ["attack", *(BOTH if inside else ()), "shown by"]
-            lines += ["", f"## {title}", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-        lines.append(f"| {' | '.join([what, *_marks(inside, tests), '; '.join(map(_shown, tests))])} |")
+            lines += ["", f"## {title}", ""]
+            if title == FLAGS:
+                columns = ["flag", "as root (T0)", "in a user namespace (T1 to T3, `--userns auto`)", "shown by"]
+                lines += [
+                    "They are Docker's, and take away what this page is about: none of them for code that is not trusted.",
+                    "",
+                ]
+            lines += [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+        given = [DATA["flags"][what][whose] for whose in ("root", "user")] if title == FLAGS else []
+        lines.append(f"| {' | '.join([what, *given, *_marks(inside, tests), '; '.join(map(_shown, tests))])} |")
     return "\n".join(lines) + "\n"
 
 
