@@ -79,7 +79,8 @@ class Life(Kept):
                 self._folder,
                 sharing.resolve(self.spec, self._other),
                 rootfs,
-                state=replace(state, ports=connection.ports),
+                # How the last run ended says nothing of this one.
+                state=replace(state, ports=connection.ports, exit_code=None, out_of_memory=False, error=""),
                 user=state.user or "0",  # for its groups and its home
                 groups=self.asked.host_config.get("GroupAdd") or (),
                 stdin=state.interactive,

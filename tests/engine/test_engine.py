@@ -255,3 +255,15 @@ def test_an_archive_is_loaded_by_its_path(engine: Engine, tmp_path: Path) -> Non
     assert {engine.load(where)[0].id for where in (archive, str(archive))} == {image.id}
     with pytest.raises(NotFound, match=r"no archive at .*nowhere\.tar"):
         engine.load(tmp_path / "nowhere.tar")
+
+
+def test_a_run_says_nothing_of_how_the_last_one_ended(engine: Engine) -> None:
+    """Started again, a container has no exit code and no error, as in Docker, until it ends again."""
+    container = engine.run("toolbox", "sh", "-c", "test -e /again && exec sleep 600; touch /again; exit 3")
+    assert container.wait() == 3
+    container.start(detach=True)
+    state = container.inspect()["State"]
+    assert (state["Status"], state["ExitCode"], state["Error"], state["OOMKilled"]) == ("running", 0, "", False)
+    container.stop(0)
+    assert container.inspect()["State"]["ExitCode"] == 137
+    container.remove()
