@@ -319,6 +319,12 @@ class Hierarchy:
         """The limits that this kernel does not know although their controllers can be used, in plain words."""
         if (limits.memory_swap or 0) > 0 and "memory" in self.controllers and not self.swap:
             yield "swap limit: this kernel does not count swap"
+        if (
+            (limits.blkio_weight or limits.blkio_weight_devices)
+            and "io" in self.controllers
+            and not rules.weights_count()
+        ):
+            yield "block io weight: no disk here has the scheduler bfq, which alone heeds it"
         for controller, what in rules.only_v1(limits):
             if controller in self.controllers and controller not in self.parents:
                 yield f"{what}: cgroup v2 has no such setting"

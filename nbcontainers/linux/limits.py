@@ -5,6 +5,7 @@ Source: Documentation/admin-guide/cgroup-v1/ and cgroup-v2.rst; OCI runtime spec
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 
 from ..errors import NBContainersError
@@ -101,6 +102,26 @@ def asked(limits: Resources) -> frozenset[str]:
     }
     wanted["memory"] = wanted["memory"] or limits.oom_kill_disable or limits.memory_swappiness is not None
     return frozenset(controller for controller, value in wanted.items() if value)
+
+
+def weights_count(disks: str = "/sys/block", cost: str = "/sys/fs/cgroup/io.cost.qos") -> bool:
+    """Whether anything heeds the weights of block devices: the scheduler bfq of a disk, or the cost model of cgroup v2.
+
+    The files of the weights are there all the same. Source: Documentation/block/bfq-iosched.rst; cgroup-v2.rst, "io.cost.qos".
+    """
+    try:
+        names = os.listdir(disks)
+    except OSError:
+        names = []
+    return any("[bfq]" in _text(f"{disks}/{name}/queue/scheduler") for name in names) or "enable=1" in _text(cost)
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def beside_memory(limits: Resources) -> Iterator[str]:

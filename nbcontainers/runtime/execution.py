@@ -254,10 +254,11 @@ class Execution:
                 raise NotYet(words)
             if number == errno.ESRCH or (stage == "namespaces" and number == errno.ENOMEM):
                 raise Conflict("the container ended meanwhile")
+            hint = "its limit of processes is used up (--pids-limit, --ulimit nproc)" if number == errno.EAGAIN else ""
             code = (
                 127 if stage == "working directory" and number == errno.ENOENT else code if code in {126, 127} else 126
             )
-            raise LaunchError(words if stage == "exec" else f"{stage}: {words}", stage=stage, exit_code=code)
+            raise LaunchError(words if stage == "exec" else f"{stage}: {words}", stage=stage, exit_code=code, hint=hint)
         raise Conflict("the container ended meanwhile")
 
     def _hear(self) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.errors import Conflict, NBContainersError, NotFound
-from nbcontainers.linux import cgroups, devicefilter, groups, hierarchies
+from nbcontainers.linux import cgroups, devicefilter, groups, hierarchies, limits
 from nbcontainers.linux.cgroups import Hierarchy
 from nbcontainers.oci.resources import Resources
 from tests.waiting import PATIENCE_S, until
@@ -439,6 +439,24 @@ print(json.dumps([found.version, sorted(found.controllers), plan.directories, pl
 
 
 @needs("memory", "pids", "cpu")
+def test_weights_that_nothing_heeds_are_told(tmp_path: Path) -> None:
+    """The kernel takes a weight for block devices whether or not a scheduler is there that heeds it."""
+    queue = tmp_path / "disks/sda/queue"
+    queue.mkdir(parents=True)
+    (queue / "scheduler").write_text("none [mq-deadline] kyber bfq\n")
+    (tmp_path / "qos").write_text("8:0 enable=0 ctrl=auto rpct=0.00\n")
+    disks, cost = str(tmp_path / "disks"), str(tmp_path / "qos")
+    assert not limits.weights_count(disks, cost)
+    (queue / "scheduler").write_text("none mq-deadline kyber [bfq]\n")
+    assert limits.weights_count(disks, cost)
+    (tmp_path / "qos").write_text("8:0 enable=1 ctrl=auto rpct=0.00\n")
+    assert limits.weights_count("/missing", cost)
+    assert not limits.weights_count("/missing", "/missing")
+    known = Hierarchy(version="v1", controllers=frozenset({"io"}), parents={"io": "/cg"})
+    told = [one for one in known.unsupported(Resources(blkio_weight=300)) if one.startswith("block io weight")]
+    assert len(told) == (not limits.weights_count())
+
+
 def test_limits_of_a_group_are_changed() -> None:
     """Those that it has are written anew; what needs a group that it has not names it, to be made and joined."""
     with container(Resources(memory=64 * MIB)) as made:

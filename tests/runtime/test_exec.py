@@ -349,3 +349,17 @@ def test_what_was_entered_is_measured(box: Box, running: Running) -> None:
     until(lambda: meter.sample().memory < during.memory - 60_000_000)
     assert meter.sample().cpu_seconds >= during.cpu_seconds
     meter.close()
+
+
+def test_a_container_that_may_have_no_further_process_says_so(box: Box) -> None:
+    """Its limit is that of what is entered, too: who meets it hears which one it is."""
+    from nbcontainers.oci.resources import Resources
+
+    room = (
+        3 if "pids" in box.host.hierarchy.controllers else 4
+    )  # an rlimit counts whoever answers for its identities, too
+    full = box.start("sh", "-c", "sleep 600 & sleep 600 & echo; wait", resources=Resources(pids=room))
+    until(lambda: list(logs(full.folder)))
+    with pytest.raises(LaunchError, match="temporarily unavailable") as caught:
+        full.exec(wish("true"), stdin=False)
+    assert "--pids-limit" in caught.value.hint
