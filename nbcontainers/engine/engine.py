@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
-from ..errors import NotFound
+from ..errors import IntegrityError, NotFound
 from ..events import Observer, ignore
 from ..oci.descriptor import Digest
 from ..results import ContainerState, DiskUse, HostReport, Network, Pruned, StoreCheck, VolumeState
 from . import connecting, networks, selection, volumes
 from .builds import Builds
 from .containers import Containers
-from .networks import NetworkSettings
+from .networks import NetworkFiles, NetworkSettings
 
 
 class Engine(Builds, Containers):
@@ -40,8 +40,13 @@ class Engine(Builds, Containers):
         return self._network_files.create(name, **settings)
 
     def remove_network(self, name: str) -> None:
-        """Remove a network: Conflict while a running container is on it."""
-        connecting.remove(self.network(name), self.store.root, self._runtime)
+        """Remove a network: Conflict while a running container is on it, unless its file is damaged, so that this cannot be told."""
+        try:
+            network = self.network(name)
+        except IntegrityError:
+            NetworkFiles(self.store.root).remove(name)
+            return
+        connecting.remove(network, self.store.root, self._runtime)
 
     def prune_networks(self, filters: Sequence[str] = ()) -> tuple[str, ...]:
         """Remove the networks that no running container is on, but the built-in ones; their names. Filters are as in ``prune``."""

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from ..errors import Conflict, NBContainersError, NotFound
+from ..errors import Conflict, IntegrityError, NBContainersError, NotFound
 from ..results import Network, Subnet
 from ..store import durable
 from . import kinds
@@ -65,7 +65,7 @@ class NetworkFiles:
         names = {path.stem for path in self._folder.glob("*.json")} | set(BUILT_IN)
         found = []
         for name in sorted(names):
-            with contextlib.suppress(NotFound):  # removed meanwhile
+            with contextlib.suppress(NotFound, IntegrityError):  # removed meanwhile, or damaged
                 found.append(self.find(name))
         return tuple(found)
 
@@ -74,12 +74,13 @@ class NetworkFiles:
 
         Raises:
             NotFound: there is none; the hint names the nearest.
+            IntegrityError: what is written of it is damaged.
         """
+        if word == DEFAULT:
+            return self._by_stem(DEFAULT) or self._make_default()
         if _NAME.fullmatch(word):
             with contextlib.suppress(FileNotFoundError):
-                return _read((self._folder / f"{word}.json").read_bytes())
-        if word == DEFAULT:
-            return self._make_default()
+                return _read(self._folder / f"{word}.json")
         if word in BUILT_IN:
             return Network(
                 id=word.encode().hex().ljust(64, "0"), name=word, created=0.0, driver=word.replace("none", "null")
@@ -137,19 +138,19 @@ class NetworkFiles:
             self._write(network)
         return network
 
-    def remove(self, network: Network) -> None:
-        """Forget a network: who is on it, the caller has looked at."""
-        if network.name in BUILT_IN:
-            raise NBContainersError(f"{network.name} is a pre-defined network", hint="it cannot be removed")
-        (self._folder / f"{network.name}.json").unlink(missing_ok=True)
+    def remove(self, network: Network | str) -> None:
+        """Forget a network, which may be damaged: who is on it, the caller has looked at."""
+        name = network if isinstance(network, str) else network.name
+        if name in BUILT_IN:
+            raise NBContainersError(f"{name} is a pre-defined network", hint="it cannot be removed")
+        (self._folder / f"{name}.json").unlink(missing_ok=True)
 
     def _make_default(self) -> Network:
         """The network of containers that name none: made when it is first asked for."""
         self._folder.mkdir(exist_ok=True)
-        path = self._folder / f"{DEFAULT}.json"
         with durable.locked(self._folder / ".default-lock", exclusive=True):
-            with contextlib.suppress(FileNotFoundError):
-                return _read(path.read_bytes())
+            if made := self._by_stem(DEFAULT):
+                return made
             others = [network for network in map(self._by_stem, self._stems()) if network]
             network = Network(
                 id=secrets.token_hex(32),
@@ -170,8 +171,8 @@ class NetworkFiles:
 
     def _by_stem(self, stem: str) -> Network | None:
         try:
-            return _read((self._folder / f"{stem}.json").read_bytes())
-        except FileNotFoundError:
+            return _read(self._folder / f"{stem}.json")
+        except (FileNotFoundError, IntegrityError):
             return None
 
 
@@ -267,15 +268,20 @@ def check_address(network: Network, text: str, family: int) -> str:
     raise NBContainersError(f"address {text} is not on network {network.name}", hint=f"its range is {ranges}")
 
 
-def _read(data: bytes) -> Network:
-    values = json.loads(data)
-    values["subnets"] = tuple(
-        Subnet(**{**one, "reserved": tuple((name, address) for name, address in one.get("reserved", ()))})
-        for one in values["subnets"]
-    )
-    for key in ("labels", "options"):
-        values[key] = tuple((name, value) for name, value in values[key])
-    return Network(**values)
+def _read(path: Path) -> Network:
+    data = path.read_bytes()
+    try:
+        values = json.loads(data)
+        values["subnets"] = tuple(
+            Subnet(**{**one, "reserved": tuple((name, address) for name, address in one.get("reserved", ()))})
+            for one in values["subnets"]
+        )
+        for key in ("labels", "options"):
+            values[key] = tuple((name, value) for name, value in values[key])
+        return Network(**values)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        hint = f"'nbcontainers network rm {path.stem}' removes it"
+        raise IntegrityError(f"{path} is damaged: {error}", hint=hint) from error
 
 
 def _check_options(options: Mapping[str, str]) -> None:

@@ -201,7 +201,7 @@ def refusal(root: Path) -> str:
     """
     status, known = os.stat(root), root / _KNOWN
     about = [os.uname().release, os.uname().version, status.st_dev, os.geteuid()]
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         told = json.loads(known.read_text())
         if told["about"] == about:
             return str(told["why"])

@@ -270,7 +270,7 @@ def choose(root: Path, content: Content, worker: Worker, rubbish: Rubbish) -> Sn
     told = root / "overlay.json"
     status = os.stat(root)
     about = [os.uname().release, os.uname().version, status.st_dev, os.geteuid()]
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(told.read_text())
         if known["about"] == about:
             return (OverlaySnapshots if not known["why"] else CopySnapshots)(root, content, worker, rubbish)

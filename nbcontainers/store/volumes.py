@@ -104,7 +104,7 @@ class Volumes:
                 labels=about.get("labels") or {},
                 anonymous=bool(about.get("anonymous")),
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise
             raise NotFound(f"no such volume: {name!r}", hint="'nbcontainers volume ls' lists them") from None

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from nbcontainers import Engine
 from nbcontainers.engine import networks
 from nbcontainers.engine.networks import NetworkFiles
-from nbcontainers.errors import Conflict, NBContainersError, NotFound
+from nbcontainers.errors import Conflict, IntegrityError, NBContainersError, NotFound
 
 
 @pytest.fixture
@@ -92,3 +93,21 @@ def test_built_in_networks_stay(files: NetworkFiles) -> None:
         files.create("host")
     with pytest.raises(NBContainersError, match="pre-defined"):
         files.remove(files.find("bridge"))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null"])
+def test_a_network_whose_file_is_damaged(tmp_path: Path, text: str) -> None:
+    """It is named with what to do, hides no other, and can be removed; the default one is made anew."""
+    with Engine(tmp_path) as engine:
+        engine.create_network("torn")
+        engine.create_network("whole")
+        engine.network("bridge")
+        for name in ("torn", "bridge"):
+            (tmp_path / "networks" / f"{name}.json").write_text(text)
+        with pytest.raises(IntegrityError, match=r"torn\.json is damaged") as refused:
+            engine.network("torn")
+        assert "network rm torn" in refused.value.hint
+        assert [one.name for one in engine.networks()] == ["bridge", "host", "none", "whole"]
+        engine.remove_network("torn")
+        with pytest.raises(NotFound):
+            engine.network("torn")
