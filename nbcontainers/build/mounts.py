@@ -115,6 +115,8 @@ def read(flag: ins.Flag, expand: Callable[[str], str], workdir: str) -> RunMount
         raise wrong(
             f"RUN --mount has source={source}, and its type is tmpfs", flag.range, hint="nothing is in it at first"
         )
+    if kind == "ssh" and values.get("source"):
+        raise wrong("RUN --mount has source, and its type is ssh", flag.range, hint="an agent is named with id=NAME")
     read_only = kind in ("bind", "secret", "ssh")
     for name, value in values.items():
         if name in ("readonly", "readwrite"):
@@ -138,16 +140,21 @@ def read(flag: ins.Flag, expand: Callable[[str], str], workdir: str) -> RunMount
         env=values.get("env", ""),
     )
     if kind == "secret":
-        return _secret(flag, mount, values)
-    if kind == "ssh":
-        return replace(mount, id=mount.id or "default", source="/")
-    absolute = "/" + posixpath.normpath(posixpath.join("/", workdir, target)).lstrip("/")
+        return _secret(flag, mount, values, workdir)
+    absolute = _absolute(workdir, target)
+    if kind == "ssh" and not target:
+        return replace(mount, id=mount.id or "default")
     if absolute == "/":
         raise wrong("RUN --mount has / for a target", flag.range, hint="it is a folder below, as in target=/src")
-    return replace(mount, target=absolute, id=mount.id or posixpath.normpath(target or absolute))
+    name = "default" if kind == "ssh" else posixpath.normpath(target or absolute)
+    return replace(mount, target=absolute, id=mount.id or name)
 
 
-def _secret(flag: ins.Flag, mount: RunMount, values: dict[str, str]) -> RunMount:
+def _absolute(workdir: str, target: str) -> str:
+    return "/" + posixpath.normpath(posixpath.join("/", workdir, target)).lstrip("/")
+
+
+def _secret(flag: ins.Flag, mount: RunMount, values: dict[str, str], workdir: str) -> RunMount:
     source = values.get("source", "")
     if source and mount.id:
         raise wrong("RUN --mount has both source and id", flag.range, hint="a secret has one name: leave one out")
@@ -160,7 +167,7 @@ def _secret(flag: ins.Flag, mount: RunMount, values: dict[str, str]) -> RunMount
     if not target and not mount.env:
         target = f"/run/secrets/{posixpath.basename(identifier)}"
     if target:
-        target = posixpath.normpath("/" + target.lstrip("/"))
+        target = _absolute(workdir, target)
     return replace(mount, id=identifier, target=target, source="/")
 
 

@@ -100,7 +100,12 @@ class Showing:
                         found += [secret] if secret else []
                     case "ssh":
                         assert memory is not None
-                        agent = self._agent(mount, memory, number, stack, env)
+                        index = sum(one.type == "ssh" for one in step.mounts[:number])
+                        place = mount.target or f"/run/buildkit/ssh_agent.{index}"
+                        # As in BuildKit, also where no agent is given; ENV and ARG say it better.
+                        if not index and not any(word.startswith("SSH_AUTH_SOCK=") for word in step.env):
+                            env.append(f"SSH_AUTH_SOCK={place}")
+                        agent = self._agent(replace(mount, target=place), memory / str(number), stack)
                         found += [agent] if agent else []
             found.sort(key=lambda mount: mount.destination)  # none hides one below it, however they are written
             yield Shown(tuple(found), tuple(env))
@@ -159,26 +164,19 @@ class Showing:
         options = ("bind", "ro", "nosuid", "nodev", "noexec")
         return Mount(destination=mount.target, type="bind", source=str(place), options=options)
 
-    def _agent(
-        self, mount: RunMount, memory: Path, number: int, stack: contextlib.ExitStack, env: list[str]
-    ) -> Mount | None:
+    def _agent(self, mount: RunMount, folder: Path, stack: contextlib.ExitStack) -> Mount | None:
+        folder.mkdir(mode=0o700)
         agent = self._offers.agents.get(mount.id)
         if agent is None and mount.id in self._offers.keys:
-            folder = memory / f"keys-{number}"
-            folder.mkdir(mode=0o700)
             agent = stack.enter_context(agents.of_keys(self._offers.keys[mount.id], folder))
-        index = sum(word.startswith("SSH_AUTH_SOCK=") for word in env)
-        target = mount.target or f"/run/buildkit/ssh_agent.{index}"
-        if not index:
-            env.append(f"SSH_AUTH_SOCK={target}")  # as in BuildKit, also where no agent is given
         if agent is None:
             if mount.required:
                 raise self._missing(f"the ssh agent {mount.id!r}", f"give it with --ssh {mount.id}")
             return None
-        place = memory / f"agent-{number}"
+        place = folder / "forwarded"
         stack.enter_context(agents.forwarded(agent, place))
         self._own(place, mount, 0o600)
-        return Mount(destination=target, type="bind", source=str(place), options=("bind", "nosuid", "nodev"))
+        return Mount(destination=mount.target, type="bind", source=str(place), options=("bind", "nosuid", "nodev"))
 
     def _own(self, place: Path, mount: RunMount, mode: int) -> None:
         place.chmod(mode if mount.mode is None else mount.mode)

@@ -296,7 +296,11 @@ def offers(given: Sequence[str] | Mapping[str, bytes], ssh: Sequence[str]) -> Of
         for path in paths:
             if not path.exists():
                 raise NotFound(f"no ssh agent or key at {path}")
-        if len(paths) == 1 and paths[0].is_socket():
+        if name in agents or name in keys:
+            raise NBContainersError(f"two ssh agents are called {name!r}", hint="each has an id: default, or another")
+        if any(path.is_socket() for path in paths):
+            if len(paths) > 1:
+                raise NBContainersError(f"several agents in {word!r}", hint="an id stands for one socket, or for keys")
             agents[name] = paths[0]
         else:
             keys[name] = paths

@@ -189,6 +189,40 @@ def test_an_agent_answers_behind_a_socket(builder: Builder, tmp_path: Path) -> N
     assert builder.output.split()[-1] == "/run/buildkit/ssh_agent.0"
 
 
+def test_agents_are_numbered_by_their_mounts(builder: Builder, tmp_path: Path) -> None:
+    """Each has a place of its own, those that are elsewhere or not given are counted, and ENV says better which is meant."""
+    places = [tmp_path / name for name in ("a", "b")]
+    listeners = []
+    for place in places:
+        listeners.append(socket.socket(socket.AF_UNIX))
+        listeners[-1].bind(str(place))
+        listeners[-1].listen()
+    settings = Settings(offers=Offers(agents={"default": places[0], "b": places[1]}))
+    mounts = " ".join(f"--mount=type=ssh{more}" for more in ("", ",id=b", ",id=no", ",id=b,target=up/s", ",id=b"))
+    text = f"""FROM busybox
+WORKDIR /srv/here
+RUN {mounts} ls -d /run/buildkit/* /srv/here/up/s; echo {unique()} $SSH_AUTH_SOCK
+RUN --mount=type=ssh,id=b,target=../s ls -d /srv/s; echo {unique()} $SSH_AUTH_SOCK
+ENV SSH_AUTH_SOCK=/own
+RUN --mount=type=ssh echo {unique()} $SSH_AUTH_SOCK
+"""
+    try:
+        builder.build(text, settings=settings)
+    finally:
+        for listener in listeners:
+            listener.close()
+    found = [word for word in builder.output.split() if word.startswith("/")]
+    agents = [f"/run/buildkit/ssh_agent.{number}" for number in (0, 1, 4)]
+    assert found == [*agents, "/srv/here/up/s", agents[0], "/srv/s", "/srv/s", "/own"]
+
+
+def test_a_secret_lies_below_the_working_directory(builder: Builder) -> None:
+    """Where its target does not begin with a slash, as that of every other mount."""
+    text = f"FROM busybox\nWORKDIR /srv\nRUN --mount=type=secret,id=s,target=up/s cat /srv/up/s; echo {unique()}\n"
+    builder.build(text, settings=Settings(offers=Offers(secrets={"s": b"told "})))
+    assert builder.output.split()[0] == "told"
+
+
 def test_stubs_never_lead_out(builder: Builder, tmp_path: Path) -> None:
     """A command that replaces a folder on the way to a mount by a link removes nothing elsewhere (CVE-2024-23652)."""
     victim = tmp_path / "victim" / "b"
@@ -230,6 +264,8 @@ RUN --mount=from=more,target=/m ls -A /m; ls /copied /begun
         ("type=cache,target=/x,uid=-1", "uid=-1"),
         ("type=tmpfs,target=/x,size=many", "size=many"),
         ("type=tmpfs,target=/x,source=y", "source=/y, and its type is tmpfs"),
+        ("type=ssh,source=y", "source, and its type is ssh"),
+        ("type=ssh,target=/", "/ for a target"),
         ("type=secret", "without a name"),
         ("type=secret,id=a,source=b", "both source and id"),
         ("type=bind,target=/", "/ for a target"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import subprocess
 import sys
 import tarfile
@@ -158,12 +159,21 @@ RUN --mount=type=secret,id=one --mount=type=secret,id=two cat /run/secrets/one /
         ({"shm_size": "many"}, "not a size"),
         ({"sceret": []}, "unknown option"),
         ({"ssh": ["default=/no/such/key"]}, "no ssh agent or key"),
+        ({"ssh": ["a=/dev/null", "a=/dev/zero"]}, "two ssh agents are called 'a'"),
     ],
 )
 def test_words_that_mean_nothing_are_refused(engine: Engine, options: dict[str, object], words: str) -> None:
     """With what was wanted."""
     with pytest.raises(NBContainersError, match=words):
         engine.build("FROM scratch\n", **options)  # type: ignore[arg-type]
+
+
+def test_an_id_stands_for_one_agent(engine: Engine, tmp_path: Path) -> None:
+    """Several sockets of one id are refused, also where nothing asks for them."""
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(tmp_path / "one"))
+        with pytest.raises(NBContainersError, match="several agents"):
+            engine.build("FROM scratch\n", ssh=[f"default={tmp_path}/one,{tmp_path}/one"])
 
 
 def test_an_image_for_another_platform_can_be_made_of_files(engine: Engine, folder: Path) -> None:
