@@ -206,7 +206,7 @@ class _Lexer:
     def value(self, name: str) -> str | None:
         """The value of a variable; that it has none is noted."""
         value = self.values.get(name)
-        if value is None and name not in _SPECIAL:
+        if value is None and name != "$":
             self.unset.add(name)
         return value
 

@@ -34,6 +34,7 @@ FLAGS: dict[str, dict[str, _Kind]] = {
 # BuildKit takes a stage's name for a context's too, which is that of an image.
 _STAGE = re.compile(r"[a-z][a-z0-9]*(([._]|__|-+)[a-z0-9]+)*")
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_COMMENT = "has only a comment behind it"
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
@@ -69,6 +70,8 @@ def _read(line: Line, escape: str) -> ins.Instruction:
 
 def trigger(text: str, escape: str, place: Range) -> ins.Instruction:
     """The instruction of an ONBUILD, read when a build begins with its image; its place is that of the FROM."""
+    if text.lstrip(SPACE).startswith("#"):
+        raise wrong(f"ONBUILD {_COMMENT}", place, hint="it takes one instruction")
     line = _trigger_line(text, escape, place)
     try:
         return replace(instruction(line, escape), range=place)
@@ -356,6 +359,8 @@ def _fault(text: str, at: _Reading) -> str:
 
     That is DockerfileError for the pairs of ENV and LABEL, NotStrings for a JSON array.
     """
+    if text.lstrip(SPACE).startswith("#"):
+        return _COMMENT
     line = _trigger_line(text, at.escape, at.range)
     try:
         _read(line, at.escape)

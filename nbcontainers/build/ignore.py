@@ -44,15 +44,20 @@ class Ignore:
             if line.startswith("#") or not line.strip(SPACE):
                 continue
             try:
-                found.append(_pattern(line))
+                found.append(_line(line.strip(SPACE)))
             except ValueError as error:
                 raise ValueError(f"line {number}: {error}") from error
         return cls(tuple(found))
 
     @classmethod
     def of(cls, patterns: Iterable[str]) -> Ignore:
-        """The patterns as they are, each a whole one. ValueError for what is no pattern."""
-        return cls(tuple(_pattern(pattern) for pattern in patterns if pattern.strip(SPACE)))
+        """The patterns as they are, each a whole one: no slash at their beginning is taken away. ValueError for what is no pattern."""
+        found = []
+        for pattern in patterns:
+            if pattern.strip(SPACE):
+                path = _cleaned(pattern.strip(SPACE))
+                found.append(_pattern(path.removeprefix("!"), exception=path.startswith("!")))
+        return cls(tuple(found))
 
     @property
     def rules(self) -> tuple[tuple[str, bool], ...]:
@@ -95,17 +100,22 @@ class Ignore:
         return any(pattern.exception and _compatible(pattern.prefix, parts) for pattern in self.patterns)
 
 
-def _pattern(line: str) -> Pattern:
-    word = line.strip(SPACE)
+def _line(word: str) -> Pattern:
     exception = word.startswith("!")
     path = word[exception:].strip(SPACE)
-    if not path:
-        raise ValueError("'!' without a pattern")
-    path = posixpath.normpath(path.replace("//", "/"))
+    path = _cleaned(path) if path else ""
     if exception and path == "/":
         raise ValueError(f"{word!r} takes the context itself in again, which is always in")
-    if len(path) > 1:
-        path = path.removeprefix("/")
+    return _pattern(path.removeprefix("/") if len(path) > 1 else path, exception=exception)
+
+
+def _cleaned(path: str) -> str:
+    return posixpath.normpath(path.replace("//", "/"))
+
+
+def _pattern(path: str, *, exception: bool) -> Pattern:
+    if not path:
+        raise ValueError("'!' without a pattern")
     compiled(path)
     try:
         return Pattern(path, exception, _expression(path), _prefix(path))

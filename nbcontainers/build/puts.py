@@ -27,7 +27,7 @@ def from_context(
         found = fetch()
         rows = _tree(found.path) if found.path.is_dir() else [(str(found.path), found.name)]
         groups.append((found.path.is_dir(), step.unpack_remotes, rows))
-    groups += [(False, False, [(_document(scratch, name, text), name)]) for name, text in step.documents]
+    groups += [(False, False, [(_document(scratch, text), clean(name))]) for name, text in step.documents]
     if not (step.sources or step.documents or step.remotes):
         groups = [(True, False, [])]
     empty = scratch / "empty"
@@ -73,7 +73,7 @@ def from_tree(step: Copy, mounts: tuple[Mount, ...], theirs: tuple[Mount, ...]) 
     return calls
 
 
-def _document(folder: Path, name: str, text: str) -> str:
+def _document(folder: Path, text: str) -> str:
     """A document of the Dockerfile as a file."""
     path = folder / secrets.token_hex(8)
     path.write_bytes(text.encode("utf-8", "surrogateescape"))

@@ -51,6 +51,15 @@ def test_a_line_that_is_no_pattern_is_named(line: str) -> None:
         Ignore.parse(f"# comment\n{line}\n")
 
 
+def test_a_pattern_of_a_flag_is_taken_as_it_is() -> None:
+    """What begins with a slash, or with dots behind the ``!``, matches no path: there is no list's root to anchor it."""
+    patterns = Ignore.of(["/a", "b/../c", "*.js", "!./keep.js", "!/keep.js", "! keep.js"])
+    assert not patterns.ignores("a")
+    assert patterns.ignores("c")
+    assert patterns.ignores("keep.js")
+    assert not Ignore.of(["*.js", " !keep.js "]).ignores("keep.js")
+
+
 def test_only_exceptions_open_ignored_folders() -> None:
     """A walk looks into an ignored folder only where an exception could match below it."""
     patterns = Ignore.parse("*\n!src/lib/x\n")

@@ -171,6 +171,7 @@ def test_a_default_leaves_a_variable_without_a_value() -> None:
     assert rules(text) == [("UndefinedVar", 2), ("UndefinedVar", 2), ("UndefinedVar", 4), ("UndefinedVar", 5)]
     assert "did you mean" not in linted("FROM debian\nARG long_name=${long_name:-x}\n").findings[0].message
     assert rules("ARG A\nFROM ${A:-deb}${B:-ian}\n") == [("UndefinedArgInFrom", 2)]
+    assert rules("FROM debian\nLABEL a=$@ b=$#\nLABEL c=$$\n") == [("UndefinedVar", 2), ("UndefinedVar", 2)]
 
 
 def test_every_from_is_read() -> None:
