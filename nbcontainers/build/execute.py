@@ -150,6 +150,7 @@ class Executor:
                 self.folder(key, "files") as files,
                 self.folder(key, "run") as folder,
             ):
+                asked = (*self.memory(), *shown.mounts)
                 spec = defaults.docker_spec(
                     args=step.args,
                     host=self.host,
@@ -157,7 +158,7 @@ class Executor:
                     cwd=step.workdir,
                     hostname=commands.hostname(step),
                     network="none" if step.network == "none" else "host",
-                    mounts=(*commands.mounts(files, step), *self.memory(), *shown.mounts),
+                    mounts=(*commands.mounts(files, step), *asked),
                     rlimits=self.settings.rlimits,
                     capabilities=capabilities.ALL if step.insecure else capabilities.DOCKER,
                 )
@@ -167,7 +168,7 @@ class Executor:
                     spec = self.settings.insecure(spec)
                 commands.run(self.runtime, self.host, node, step, spec, rootfs, folder, commands.Tail(number, on_event))
             copied = self.store.snapshots.name == "copy"
-            shows = [mount.destination for mount in shown.mounts] + (["/dev/pipes"] if step.document else [])
+            shows = [mount.destination for mount in asked] + (["/dev/pipes"] if step.document else [])
             destinations = _stubs([mount.destination for mount in spec.mounts], shows)
             stubs = filling.clear_stubs(key, below.chain, destinations, copied=copied)
             return self.commit(key, step.epoch, [stubs], on_event)
@@ -213,10 +214,13 @@ class Executor:
 
 
 def _stubs(destinations: Sequence[str], shown: Sequence[str]) -> list[str]:
-    """Of the places where something was mounted those that were made in the tree itself, and are to go: no mount lies above.
+    """Of the places where something was mounted those that were made in the tree itself, and are to go: no earlier mount lies above.
 
     /dev and the like stay, as with BuildKit, but for those above what is ``shown`` to this command alone.
     """
-    above = {f"{place}/" for place in destinations}
     kept = {place for place in _KEPT if not any(one.startswith(f"{place}/") for one in shown)}
-    return [one for one in destinations if one not in kept and not any(one.startswith(place) for place in above)]
+    return [
+        one
+        for number, one in enumerate(destinations)
+        if one not in kept and not any(one.startswith(f"{place}/") for place in destinations[:number])
+    ]

@@ -223,6 +223,18 @@ def test_a_secret_lies_below_the_working_directory(builder: Builder) -> None:
     assert builder.output.split()[0] == "told"
 
 
+def test_nothing_stays_of_what_a_command_is_lent(builder: Builder) -> None:
+    """Neither below a mount that covers others, nor of a /dev/shm with a size of its own."""
+    text = f"""FROM busybox AS lent
+RUN --mount=from=busybox,source=/etc,target=/etc echo {unique()} > /x
+FROM busybox
+COPY --from=lent / /made/
+RUN ls -A /made/etc; test ! -e /made/dev
+"""
+    builder.build(text, settings=Settings(shm_size=1 << 20))
+    assert builder.output.split() == ["group", "passwd"]
+
+
 def test_stubs_never_lead_out(builder: Builder, tmp_path: Path) -> None:
     """A command that replaces a folder on the way to a mount by a link removes nothing elsewhere (CVE-2024-23652)."""
     victim = tmp_path / "victim" / "b"
