@@ -150,7 +150,7 @@ class Executor:
                 self.folder(key, "files") as files,
                 self.folder(key, "run") as folder,
             ):
-                asked = (*self.memory(), *shown.mounts)
+                asked = (*_memory(step.shm_size), *shown.mounts)
                 spec = defaults.docker_spec(
                     args=step.args,
                     host=self.host,
@@ -159,7 +159,7 @@ class Executor:
                     hostname=commands.hostname(step),
                     network="none" if step.network == "none" else "host",
                     mounts=(*commands.mounts(files, step), *asked),
-                    rlimits=self.settings.rlimits,
+                    rlimits=step.limits,
                     capabilities=capabilities.ALL if step.insecure else capabilities.DOCKER,
                 )
                 spec = replace(spec, annotations={**spec.annotations, launch.WORKDIR: "user"})  # as BuildKit has it
@@ -172,13 +172,6 @@ class Executor:
             destinations = _stubs([mount.destination for mount in spec.mounts], shows)
             stubs = filling.clear_stubs(key, below.chain, destinations, copied=copied)
             return self.commit(key, step.epoch, [stubs], on_event)
-
-    def memory(self) -> tuple[Mount, ...]:
-        """/dev/shm, where it is to have another size than the usual one."""
-        if not self.settings.shm_size:
-            return ()
-        options = ("nosuid", "noexec", "nodev", "mode=1777", f"size={self.settings.shm_size}")
-        return (Mount(destination="/dev/shm", type="tmpfs", source="shm", options=options),)
 
     @contextlib.contextmanager
     def folder(self, key: str, name: str) -> Iterator[Path]:
@@ -211,6 +204,14 @@ class Executor:
                 return self.commit(key, step.epoch, calls, on_event)
             except (NotFound, Conflict, IntegrityError) as error:
                 raise DockerfileError(f"{node.place}: {error.message}", lines=node.lines, hint=error.hint) from error
+
+
+def _memory(size: int) -> tuple[Mount, ...]:
+    """/dev/shm, where it is to have another size than the usual one."""
+    if not size:
+        return ()
+    options = ("nosuid", "noexec", "nodev", "mode=1777", f"size={size}")
+    return (Mount(destination="/dev/shm", type="tmpfs", source="shm", options=options),)
 
 
 def _stubs(destinations: Sequence[str], shown: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from ..errors import DockerfileError
 from ..events import Warned
 from ..oci.descriptor import Platform
 from ..oci.image import ImageConfig
+from ..oci.runtime import Rlimit
 from . import grammar, lint, parser
 from . import instructions as ins
 from .ignore import Ignore
@@ -68,6 +69,8 @@ def plan(
     ignore: Ignore | None = None,
     everything: bool = False,
     insecure: bool = False,
+    shm_size: int = 0,
+    limits: tuple[Rlimit, ...] = (),
 ) -> Plan:
     """Plan the build of a Dockerfile.
 
@@ -86,6 +89,8 @@ def plan(
         ignore: what the build's own context leaves out.
         everything: plan all stages, also those that the target does not need, and let no check be an error.
         insecure: RUN --security=insecure is allowed.
+        shm_size: the bytes of /dev/shm of commands, 0 for the usual.
+        limits: limits of resources of commands.
 
     Raises:
         DockerfileError: with the lines at fault.
@@ -127,6 +132,8 @@ def plan(
         epoch=epoch,
         insecure=insecure,
         hostname=given.get(_HOSTNAME, ""),
+        shm_size=shm_size,
+        limits=limits,
     )
     planner = Planner(known, syntax.escape, platform, linter, ignore or Ignore(), around)
     for stage in order:

@@ -79,6 +79,8 @@ def account(node: Node, base: Digest, files: Iterable[tuple[str, str]], contents
             facts |= {"the working directory": step.workdir, "the network": step.network}
             facts |= {
                 "--add-host": ", ".join(step.hosts),
+                "--shm-size": str(step.shm_size or ""),
+                "--ulimit": ", ".join(f"{one.type}={one.soft}:{one.hard}" for one in step.limits),
                 "--mount": " ".join(str(one.identity) for one in step.mounts),
             }
             if step.document is not None:

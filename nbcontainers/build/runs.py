@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from ..oci.runtime import Rlimit
 from . import instructions as ins
 from .mounts import RunMount
 from .parser import Heredoc, heredoc_name
@@ -23,7 +24,7 @@ class Surroundings:
 
     ``network`` is what they have where they say nothing, ``hosts`` are lines for their /etc/hosts, ``proxies`` variables that no
     history knows, ``epoch`` is the time that new files get; ``insecure`` lets them say --security=insecure, and ``hostname`` is
-    what they take their host for.
+    what they take their host for. ``shm_size`` and ``limits`` are those of the step.
     """
 
     network: Network
@@ -32,6 +33,8 @@ class Surroundings:
     epoch: int | None
     insecure: bool
     hostname: str
+    shm_size: int
+    limits: tuple[Rlimit, ...]
 
 
 def step(scope: Scope, instruction: ins.Run, mounts: Iterable[RunMount], around: Surroundings) -> tuple[Run, str]:
@@ -57,6 +60,8 @@ def step(scope: Scope, instruction: ins.Run, mounts: Iterable[RunMount], around:
         epoch=around.epoch,
         arguments=tuple(scope.declared),
         hostname=around.hostname,
+        shm_size=around.shm_size,
+        limits=around.limits,
         insecure=any((flag.name, flag.value) == ("security", "insecure") for flag in instruction.flags),
     )
     return step, scope.run_history(words)

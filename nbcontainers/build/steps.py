@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, assert_never
 
 from ..oci.descriptor import Digest
 from ..oci.image import Image
+from ..oci.runtime import Rlimit
 from .mounts import RunMount
 from .remotes import Remote
 
@@ -35,7 +36,7 @@ class Run:
     command sees and that neither the cache nor the history knows. ``network`` is ``default``, ``host`` or ``none``. ``mounts``
     are shown to it while it runs; ``hosts`` are lines for its /etc/hosts. ``arguments`` are the names in ``env`` that are build
     arguments, which only its explanation needs. An ``insecure`` one has all that the caller lends.
-    ``hostname`` is what it takes its host for, where that is said.
+    ``hostname`` is what it takes its host for, where that is said; ``shm_size`` bytes its /dev/shm has (0: the usual), ``limits`` hold it.
     """
 
     args: tuple[str, ...]
@@ -51,6 +52,8 @@ class Run:
     arguments: tuple[str, ...] = ()
     insecure: bool = False
     hostname: str = ""
+    shm_size: int = 0
+    limits: tuple[Rlimit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +137,8 @@ def cache_key(step: Step, inputs: Sequence[Digest]) -> Digest:
             known = ["run", step.args, step.env, step.user, step.workdir, step.network, step.document, step.epoch]
             known += [[mount.identity for mount in step.mounts], step.hosts, *(["insecure"] if step.insecure else [])]
             known += [step.hostname] if step.hostname else []
+            known += [["shm", step.shm_size]] if step.shm_size else []
+            known += [["limits", *map(astuple, step.limits)]] if step.limits else []
         case Copy():
             known = ["copy", step.sources, step.documents, step.destination, step.owner, step.mode, step.epoch]
             known += [step.unpack, step.unpack_remotes, step.parents, step.exclude, *(["link"] if step.link else [])]

@@ -96,6 +96,7 @@ def build(
         except NotFound:
             return resolve_toolbox()
 
+    settings = settings or Settings()
     with interrupts.one(), _tidied(store), store.lease() as lease:
         opened = contexts or {}
         made = plan(
@@ -111,7 +112,9 @@ def build(
             folders=frozenset(opened) - {""},
             aliases=aliases,
             ignore=opened[""].ignore if "" in opened else None,
-            insecure=settings is not None and settings.insecure is not None,
+            insecure=settings.insecure is not None,
+            shm_size=settings.shm_size,
+            limits=settings.rlimits,
         )
         for warning in made.warnings:
             on_event(warning)
@@ -119,7 +122,7 @@ def build(
         records = Records(store, lease)
         total = [(node.stage, node.title) for node in made.nodes if not isinstance(node.step, Configure)]
         earlier = Earlier(store.root, tuple(called), tuple(total))
-        executor = Executor(store, runtime, host, lease, settings or Settings())
+        executor = Executor(store, runtime, host, lease, settings)
         with contextlib.closing(executor), contextlib.closing(Sources(store, opened)) as sources:
             uncached = frozenset(node.stage for node in made.nodes) if no_cache else unused
             solver = Solver(

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nbcontainers.engine import Engine
 from nbcontainers.errors import BuildError, DockerfileError, IntegrityError, NBContainersError, NotFound
+from nbcontainers.events import StepFinished
 
 
 @pytest.fixture
@@ -141,6 +143,22 @@ RUN --mount=type=secret,id=one --mount=type=secret,id=two cat /run/secrets/one /
     engine.build("FROM toolbox\nRUN --mount=type=secret,id=v test $(cat /run/secrets/v) = x\n", secrets={"v": b"x"})
     with pytest.raises(BuildError):
         engine.build("FROM toolbox\nRUN ls /sys/class/net | grep -v lo\n", network="none")
+
+
+def test_what_commands_are_held_to_makes_another_layer(engine: Engine) -> None:
+    """Limits and the size of /dev/shm are seen by commands, so a layer that was made under others is not taken: as in BuildKit."""
+    text = "FROM toolbox\nRUN ulimit -n > /held; df -k /dev/shm >> /held\n"
+    layers, reasons = set(), []
+    given: list[dict[str, Any]] = [{}, {"ulimits": ["nofile=200:300"]}, {"shm_size": "2m"}, {"shm_size": "3m"}]
+    for options in given:
+        events: list[object] = []
+        layers.add(engine.build(text, tag="held", on_event=events.append, **options).image.layers[-1].digest)
+        reasons += [event.reason for event in events if isinstance(event, StepFinished) and event.reason]
+        again = engine.build(text, tag="held", on_event=events.append, **options)
+        assert again.image.layers[-1].digest in layers
+    assert len(layers) == len(given)
+    assert any("--ulimit" in reason for reason in reasons), reasons
+    assert any("--shm-size" in reason for reason in reasons), reasons
 
 
 @pytest.mark.parametrize(
