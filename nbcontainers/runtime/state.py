@@ -214,15 +214,13 @@ def _read(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
 
 
 def _parse(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
-    path = f"{folder}/{record.NAME}"
-    try:
-        text = smallfiles.read(path)
-    except FileNotFoundError:
-        raise _no_such(folder) from None
+    path, text = f"{folder}/{record.NAME}", _text(folder)
     try:
         data = json.loads(text)
         if data.get(record.BEGIN) != data.get(record.END):
             raise ValueError("half of it is of another time")
+        if _text(folder) != text:  # who reads beside a writer may see its middle alone of another time
+            raise ValueError("it changes while it is read")
         missing = _REQUIRED - data.keys()
         if missing:
             raise KeyError(min(missing))
@@ -246,6 +244,13 @@ def _parse(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
             f"{path} is not a container's state: {error}",
             hint=f"'nbcontainers rm --force {folder.name[:12]}' removes the container",
         ) from error
+
+
+def _text(folder: Path) -> bytes:
+    try:
+        return smallfiles.read(f"{folder}/{record.NAME}")
+    except FileNotFoundError:
+        raise _no_such(folder) from None
 
 
 def _no_such(folder: Path) -> NotFound:

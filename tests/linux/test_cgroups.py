@@ -438,7 +438,6 @@ print(json.dumps([found.version, sorted(found.controllers), plan.directories, pl
     assert [line.split(":")[0] for line in unenforced] == ["cpu limit", "memory limit", "process limit"]
 
 
-@needs("memory", "pids", "cpu")
 def test_weights_that_nothing_heeds_are_told(tmp_path: Path) -> None:
     """The kernel takes a weight for block devices whether or not a scheduler is there that heeds it."""
     queue = tmp_path / "disks/sda/queue"
@@ -457,6 +456,7 @@ def test_weights_that_nothing_heeds_are_told(tmp_path: Path) -> None:
     assert len(told) == (not limits.weights_count())
 
 
+@needs("memory", "pids", "cpu")
 def test_limits_of_a_group_are_changed() -> None:
     """Those that it has are written anew; what needs a group that it has not names it, to be made and joined."""
     with container(Resources(memory=64 * MIB)) as made:
