@@ -41,7 +41,9 @@ class Overlay:
 
     def forget(self) -> None:
         """After a volatile mount: let the folders be mounted again, for the machine has not stopped meanwhile."""
-        note = f"{self.work}/work/incompat/volatile"
+        note = os.path.join(
+            self.work, "work", "incompat", "volatile"
+        )  # below the kernel's own folder in the work directory
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{note}/dirty")
             os.rmdir(note)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import HostError
@@ -14,15 +14,15 @@ PLACES = ("/tmp", "/dev/shm", "/var/tmp")  # that everybody may write to
 _NAME = 32  # of a container's id
 
 
-def choose(environ: Mapping[str, str]) -> Path:
+def choose(environ: Mapping[str, str], places: Sequence[str] = PLACES) -> Path:
     """The user's own folder for sockets, made (0700) if it is not there: $XDG_RUNTIME_DIR/nbcontainers, else /tmp/nbc-UID.
 
-    A pod whose root file system is read-only has no /tmp that can be written to, but a /dev/shm.
+    A pod whose root file system is read-only has no /tmp that can be written to, but a /dev/shm: ``places`` are tried one after another.
 
     Raises:
         HostError: no candidate can be had, for instance because somebody else has made it first.
     """
-    candidates = [Path(place) / f"nbc-{os.geteuid()}" for place in PLACES]
+    candidates = [Path(place) / f"nbc-{os.geteuid()}" for place in places]
     if environ.get("XDG_RUNTIME_DIR"):
         candidates.insert(0, Path(environ["XDG_RUNTIME_DIR"]) / "nbcontainers")
     reasons = []

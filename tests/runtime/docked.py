@@ -33,7 +33,7 @@ BARE = ("--user", "1000:1000", "--cap-drop", "ALL", "--security-opt", "no-new-pr
 
 
 class Docked:
-    """Runs commands in containers of Docker's; ``work`` is a folder that they all see as /work and may write in."""
+    """Runs commands in containers of Docker's; ``work`` is a folder that they all see as /pod and may write in."""
 
     def __init__(self, docker: Dockerd, work: Path) -> None:
         self._docker = docker
@@ -45,7 +45,7 @@ class Docked:
                 link.type, link.linkname = tarfile.SYMTYPE, f"usr/{name}"
                 archive.addfile(link)
             for name, text in (
-                ("etc/passwd", "root:x:0:0::/work:/bin/sh\nann:x:1000:1000::/work:/bin/sh\n"),
+                ("etc/passwd", "root:x:0:0::/pod:/bin/sh\nann:x:1000:1000::/pod:/bin/sh\n"),
                 ("etc/group", "root:x:0:\nann:x:1000:\n"),
             ):
                 file = tarfile.TarInfo(name)
@@ -59,12 +59,12 @@ class Docked:
         shown = {"/usr", "/etc/ld.so.cache", "/etc/alternatives", str(ROOT), sys.prefix, sys.base_prefix}
         binds = [word for path in sorted(shown) if os.path.exists(path) for word in ("--volume", f"{path}:{path}:ro")]
         values = {
-            "HOME": "/work",
+            "HOME": "/pod",
             "PATH": f"{sys.prefix}/bin:/usr/sbin:/usr/bin",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "NBCONTAINERS_ROOT": "/work/store",
+            "NBCONTAINERS_ROOT": "/pod/store",
         }
-        words = ["run", "--rm", "--network", "none", "--volume", f"{self.work}:/work", "--workdir", str(ROOT)]
+        words = ["run", "--rm", "--network", "none", "--volume", f"{self.work}:/pod", "--workdir", str(ROOT)]
         words += [
             "--tmpfs",
             "/tmp:exec,mode=1777",

@@ -75,12 +75,12 @@ def test_the_suite_holds_in_a_pod(docker: Docked) -> None:
 def test_a_sandbox_in_a_pod_sees_no_process_of_it(docker: Docked) -> None:
     """It has no /proc, for that would be the pod's, with what its programs were called with; commands can be entered all the same."""
     (docker.work / "pod.sh").write_text(
-        "mkdir -m 700 /work/own; export XDG_RUNTIME_DIR=/work/own NBCONTAINERS_ROOT=/work/own/store; nbc='python3 -m nbcontainers'\n"
+        "mkdir -m 700 /pod/own; export XDG_RUNTIME_DIR=/pod/own NBCONTAINERS_ROOT=/pod/own/store; nbc='python3 -m nbcontainers'\n"
         "$nbc toolbox >/dev/null; $nbc run --rm toolbox ls -d /proc/1\n"
         "$nbc run -d --name boxed --profile sandbox toolbox sleep 600 >/dev/null\n"
         "$nbc exec boxed sh -c 'ls -A /proc; echo entered'; $nbc rm -f boxed\n"
     )
-    done = docker.run("sh", "/work/pod.sh", options=POD)
+    done = docker.run("sh", "/pod/pod.sh", options=POD)
     assert done.stdout.split() == ["/proc/1", "entered", "boxed"], done.stdout + done.stderr
 
 
@@ -90,9 +90,9 @@ def test_with_dockers_own_policy_images_can_be_looked_at(docker: Docked) -> None
     assert report.stdout.startswith("tier T4: no user namespaces"), report.stdout + report.stderr
     (docker.work / "Dockerfile").write_text("FROM scratch\nCOPY --chown=5:6 Dockerfile /a\n")
     os.chown(docker.work / "Dockerfile", 1000, 1000)
-    environment = ("--env", "NBCONTAINERS_ROOT=/work/bare")
+    environment = ("--env", "NBCONTAINERS_ROOT=/pod/bare")
     build = docker.run(
-        *_NBC, "build", "-q", "-t", "made", "-f", "/work/Dockerfile", "/work", options=(*BARE, *environment)
+        *_NBC, "build", "-q", "-t", "made", "-f", "/pod/Dockerfile", "/pod", options=(*BARE, *environment)
     )
     assert build.returncode == 0, build.stderr
     assert "/a" in docker.run(*_NBC, "layers", "made", "--format", "json", options=(*BARE, *environment)).stdout
