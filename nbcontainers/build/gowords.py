@@ -1,7 +1,8 @@
-"""How Go prints values: the wording of history lines, which other tools read."""
+"""How Go prints values, and reads durations: the wording of history lines, which other tools read."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from ..oci.image import Healthcheck
@@ -17,6 +18,8 @@ _NAMED = {
     "\\": "\\\\",
     '"': '\\"',
 }
+_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
 def quote(text: str) -> str:
@@ -46,6 +49,19 @@ def duration(nanoseconds: int) -> str:
     written = f"{hours}h" if hours else ""
     written += f"{minutes}m" if hours or minutes else ""
     return written + f"{_decimal(rest, 10**9)}s"
+
+
+def nanoseconds(text: str) -> int:
+    """Nanoseconds of a duration as Go writes it: ``1h2m3.5s``. ValueError if it is none."""
+    position, total = 0, 0.0
+    for part in _DURATION.finditer(text):
+        if part.start() != position:
+            break
+        total += float(part[1]) * _UNITS[part[2]]
+        position = part.end()
+    if (position == 0 or position != len(text)) and text != "0":
+        raise ValueError(text)
+    return round(total)
 
 
 def health(settings: Healthcheck) -> str:

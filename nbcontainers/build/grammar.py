@@ -12,6 +12,7 @@ from ..oci.image import Healthcheck as HealthSettings
 from . import instructions as ins
 from . import mounts
 from .expand import BadExpansion
+from .gowords import nanoseconds
 from .parser import Heredoc, Line, Syntax, heredoc_name, parse
 from .source import SPACE, Range, did_you_mean, unplaced, wrong
 from .words import BLANKS, NotStrings, Word, blank_separated, json_array, quoted
@@ -33,9 +34,7 @@ FLAGS: dict[str, dict[str, _Kind]] = {
 }
 # BuildKit takes a stage's name for a context's too, which is that of an image.
 _STAGE = re.compile(r"[a-z][a-z0-9]*(([._]|__|-+)[a-z0-9]+)*")
-_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _COMMENT = "has only a comment behind it"
-_UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
 def read(syntax: Syntax) -> tuple[ins.Instruction, ...]:
@@ -70,7 +69,7 @@ def _read(line: Line, escape: str) -> ins.Instruction:
 
 def trigger(text: str, escape: str, place: Range) -> ins.Instruction:
     """The instruction of an ONBUILD, read when a build begins with its image; its place is that of the FROM."""
-    if text.lstrip(SPACE).startswith("#"):
+    if _is_comment(text):
         raise wrong(f"ONBUILD {_COMMENT}", place, hint="it takes one instruction")
     line = _trigger_line(text, escape, place)
     try:
@@ -79,24 +78,15 @@ def trigger(text: str, escape: str, place: Range) -> ins.Instruction:
         raise wrong(f"ONBUILD {unplaced(error)}", place, hint=error.hint) from error
 
 
+def _is_comment(trigger: str) -> bool:
+    return trigger.lstrip(SPACE).startswith("#")
+
+
 def _trigger_line(text: str, escape: str, place: Range) -> Line:
     syntax = parse(text if escape == "\\" else f"# escape={escape}\n{text}")
     if len(syntax.lines) != 1:
         raise wrong(f"ONBUILD has {len(syntax.lines)} instructions behind it: {text!r}", place, hint="it takes one")
     return syntax.lines[0]
-
-
-def duration(text: str) -> int:
-    """Nanoseconds of a duration as Go writes it: ``1h2m3.5s``. ValueError if it is none."""
-    position, total = 0, 0.0
-    for part in _DURATION.finditer(text):
-        if part.start() != position:
-            break
-        total += float(part[1]) * _UNITS[part[2]]
-        position = part.end()
-    if (position == 0 or position != len(text)) and text != "0":
-        raise ValueError(text)
-    return round(total)
 
 
 class _Reading:
@@ -320,7 +310,7 @@ def _healthcheck(at: _Reading) -> ins.Healthcheck:
     for name in ("interval", "timeout", "start-period", "start-interval"):
         if (flag := values.get(name)) and flag.value:
             try:
-                times[name] = duration(flag.value)
+                times[name] = nanoseconds(flag.value)
             except ValueError:
                 raise wrong(
                     f"HEALTHCHECK has --{name}={flag.value}", flag.range, hint="a duration reads 30s, 1m30s or 500ms"
@@ -359,7 +349,7 @@ def _fault(text: str, at: _Reading) -> str:
 
     That is DockerfileError for the pairs of ENV and LABEL, NotStrings for a JSON array.
     """
-    if text.lstrip(SPACE).startswith("#"):
+    if _is_comment(text):
         return _COMMENT
     line = _trigger_line(text, at.escape, at.range)
     try:

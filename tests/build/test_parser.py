@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbcontainers.build import grammar
+from nbcontainers.build import gowords, grammar
 from nbcontainers.build import instructions as ins
 from nbcontainers.build.parser import parse
 from nbcontainers.build.source import Range
@@ -165,12 +165,12 @@ def test_directives_are_told() -> None:
 
 def test_durations_are_gos() -> None:
     """As time.ParseDuration reads them."""
-    assert grammar.duration("1h2m3.5s") == 3_723_500_000_000
-    assert grammar.duration("1.5ms") == 1_500_000
-    assert grammar.duration("0") == 0
+    assert gowords.nanoseconds("1h2m3.5s") == 3_723_500_000_000
+    assert gowords.nanoseconds("1.5ms") == 1_500_000
+    assert gowords.nanoseconds("0") == 0
     for wrong in ("", "5", "1x", "1h2", " 1s"):
         with pytest.raises(ValueError, match=wrong.strip() or "^$"):
-            grammar.duration(wrong)
+            gowords.nanoseconds(wrong)
 
 
 def test_an_onbuild_keeps_its_document() -> None:
