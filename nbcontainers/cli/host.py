@@ -17,15 +17,14 @@ from . import format as form
 from . import text
 from .console import Console
 from .flags import FORMAT, Command, Flag
+from .images import size_of
 from .steps import BuildProgress
 
 
 def toolbox(engine: Engine, values: Namespace, console: Console) -> int:
     """Make the offline base image."""
     image = engine.toolbox(getattr(values, "with"), on_event=BuildProgress(console))
-    console.note(
-        f"{image.name}: {form.size(sum(engine.layer_sizes(image)))} in {len(image.layers)} layers", style="green"
-    )
+    console.note(f"{image.name}: {form.size(size_of(engine, image))} in {len(image.layers)} layers", style="green")
     console.print(str(image.id))
     return 0
 

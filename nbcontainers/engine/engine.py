@@ -14,7 +14,7 @@ from ..results import ContainerState, DiskUse, HostReport, Network, Pruned, Stor
 from . import connecting, networks, selection, volumes
 from .builds import Builds
 from .containers import Containers
-from .networks import NetworkFiles, NetworkSettings
+from .networks import NetworkSettings
 
 
 class Engine(Builds, Containers):
@@ -44,7 +44,7 @@ class Engine(Builds, Containers):
         try:
             network = self.network(name)
         except IntegrityError:
-            NetworkFiles(self.store.root).remove(name)
+            self._network_files.remove(name)
             return
         connecting.remove(network, self.store.root, self._runtime)
 
