@@ -312,9 +312,8 @@ class Life(Kept):
 
         points: Sequence[MountPoint] = ()
         if volumes:
-            with contextlib.suppress(
-                IntegrityError
-            ):  # it cannot be told which it had: 'volume prune' takes what nobody has
+            # Where it cannot be told which it had, 'volume prune' takes what nobody has.
+            with contextlib.suppress(IntegrityError):
                 points = self.asked.mounts
         if state.status == "dead":
             end_at(self._runtime.door(self.id))

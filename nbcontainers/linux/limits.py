@@ -128,9 +128,8 @@ def beside_memory(limits: Resources) -> Iterator[str]:
     """What each wish about memory is called that is none for an upper limit: nothing but a cgroup can keep it."""
     if limits.memory_reservation:
         yield "a memory reservation"
-    if (limits.memory_swap or 0) > 0 and limits.memory_swap != 2 * (
-        limits.memory or 0
-    ):  # which is what nobody asked for
+    unasked = 2 * (limits.memory or 0)  # what a limit of memory alone brings
+    if (limits.memory_swap or 0) > 0 and limits.memory_swap != unasked:
         yield "a limit of memory and swap together"
     yield from (called for controller, called in only_v1(limits) if controller == "memory")
 

@@ -50,12 +50,11 @@ def namespaces(pid: int) -> int:
         except FileNotFoundError:  # a kernel without this kind
             continue
         try:
-            if os.stat(f"/proc/{pid}/ns/{name}").st_ino != ours:
-                flags |= flag
-        except FileNotFoundError:
-            raise ProcessLookupError(
-                errno.ESRCH, os.strerror(errno.ESRCH)
-            ) from None  # it ended meanwhile: it is in none
+            theirs = os.stat(f"/proc/{pid}/ns/{name}").st_ino
+        except FileNotFoundError:  # it ended meanwhile: it is in none
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from None
+        if theirs != ours:
+            flags |= flag
     return flags
 
 

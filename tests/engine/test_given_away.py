@@ -65,5 +65,5 @@ def test_a_flag_gives_away_what_is_told_of_it(engine: Engine, shell: Callable[..
 def test_ids_of_its_own_keep_the_host_whatever_the_flag(engine: Engine, shell: Callable[..., str], flag: str) -> None:
     """``--userns auto``: what a flag gives ends at the container's own user namespace, also where root starts it."""
     if engine.host().tier != "T0":
-        pytest.skip("only root has ids that nobody else has")
+        pytest.skip("needs root, which alone has ids that nobody else has")
     assert shell(SCRIPT, network="none", userns="auto", **FLAGS[flag]).split() == USER.get(flag, "").split()
