@@ -46,6 +46,7 @@ class Spare:
         self.table = MountTable()
         self._near, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self.pid = self.pidfd = self.mounts = -1
+        self._bell = os.eventfd(0)
         self._groups = groups.Own()
         try:
             self._clone(far.fileno())
@@ -67,12 +68,13 @@ class Spare:
         group = self._groups.descriptor if wanted["into"] else -1
         self.pid, self.pidfd = syscalls.clone3(flags, cgroup=group)
         if self.pid == 0:
-            init.wait(self.pattern, far)
+            init.wait(self.pattern, far, self._bell)
 
     def announce(self, plan: int) -> None:
         """Let it read the plan, which ``plan`` is a descriptor of, while its shim does."""
         try:
             self._send([plan], b"p")
+            os.eventfd_write(self._bell, 1)
         except OSError:
             pass  # it was killed, as ``suits`` finds
 
@@ -85,8 +87,12 @@ class Spare:
             and self._near.recv(1) == init.READY
         )
 
-    def begin(self, pipes: Pipes, channel: int) -> None:
-        """Let it become the container's whose plan was announced; what is given is that of ``init.run``. OSError if it is gone."""
+    def begin(self) -> None:
+        """Let it become the container's whose plan was announced. OSError if it is gone."""
+        self._near.send(b"b", _socket.MSG_NOSIGNAL)
+
+    def connect(self, pipes: Pipes, channel: int) -> None:
+        """Give it what leads to its shim, which it waits for by and by: see ``init.run``. OSError if it is gone."""
         wanted = (*pipes.stdio, pipes.report_end, pipes.go_end, channel)
         self._send([number for number in wanted if number >= 0], bytes(number >= 0 for number in wanted))
         self._let_go()
@@ -106,6 +112,7 @@ class Spare:
 
     def _let_go(self) -> None:
         self._near.close()
+        os.close(self._bell)
         self.table.close()
         self._groups.let_go()
 
@@ -167,20 +174,31 @@ def announce(text: int) -> None:
         _spare.announce(text)
 
 
-def take(plan: Plan, pipes: Pipes, channel: int) -> Spare | None:
-    """The process that waited, if the plan that was announced suits it: it has begun then, see ``Spare.begin``, and is the caller's."""
+def begin(plan: Plan) -> None:
+    """Let the process that waited begin, if the plan that was announced suits it; else there is none any more."""
+    if _spare is None:
+        return
+    try:
+        if _spare.suits(plan):
+            _spare.begin()
+            return
+    except OSError:
+        pass  # it was killed
+    drop()
+
+
+def take(pipes: Pipes, channel: int) -> Spare | None:
+    """The process that has begun, if there is one, with its descriptors: see ``Spare.connect``. It is the caller's."""
     global _spare
     spare, _spare = _spare, None
     if spare is None:
         return None
     try:
-        if spare.suits(plan):
-            spare.begin(pipes, channel)
-            return spare
-    except OSError:
-        pass  # it was killed
-    spare.end()
-    return None
+        spare.connect(pipes, channel)
+        return spare
+    except OSError:  # it was killed
+        spare.end()
+        return None
 
 
 def drop() -> None:

@@ -36,7 +36,7 @@ def bear(plan: Plan, pipes: Pipes, channel: int, plug: Plug, begun: Callable[[],
     Raises:
         Failed: nothing of it is left but its groups.
     """
-    spare = beforehand.take(plan, pipes, channel)
+    spare = beforehand.take(pipes, channel)
     begun()
     try:
         groups.make(plan, plan["pattern"]["groups"]["directories"] if spare else ())
@@ -75,7 +75,7 @@ def _clone(plan: Plan, pipes: Pipes, channel: int, plug: Plug) -> tuple[int, int
         raise Failed("namespaces", error.errno, error.strerror, 125) from error
     if pid == 0:
         os.close(pipes.go)
-        init.run(plan, pipes.stdio, pipes.report_end, pipes.go_end, channel, given)
+        init.run(plan, lambda: (pipes.stdio, pipes.report_end, pipes.go_end, channel), given)
     for descriptor in (group, *given[0], *given[1]):
         if descriptor >= 0:
             os.close(descriptor)

@@ -76,6 +76,7 @@ def run(
     try:
         report, go, target, channel = init.keep_only(stdio, report, go, target, channel)
         stage = "limits"
+        init.set_oom_score(plan)
         init.limit(plan)
         stage = "cgroup"
         groups.take_changes(plan)

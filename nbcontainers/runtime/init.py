@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from .pattern import Pattern
     from .plan import Plan
+
+    Ends = tuple[tuple[int, int, int], int, int, int]
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
@@ -42,10 +44,7 @@ _HIGH = 200  # above every descriptor that a shim has open
 
 def run(
     plan: Plan,
-    stdio: tuple[int, int, int],
-    report: int,
-    go: int,
-    channel: int,
+    take: Callable[[], Ends],
     given: tuple[list[int], list[int]] = ([], []),
     prepared: tuple[int, int] | None = None,
 ) -> NoReturn:
@@ -53,25 +52,33 @@ def run(
 
     Args:
         plan: what ``launch.compile`` made.
-        stdio: descriptors for 0, 1 and 2; the first is -1 where the container's own /dev/null is to be read, all are where it
-            gets a terminal.
-        report: the write end of the report pipe; a Unix socket where it gets a terminal, whose other end is sent through it.
-        go: the read end of a pipe: one byte says that the id maps are written (only where there is a user namespace that was not
-            prepared), one that the cgroups are there, and one that the pid is on disk. Its end says that the shim is gone.
-        channel: to the supervisor of identities, where the plan wants one, else -1.
+        take: gives what leads to the shim, (stdio, report, go, channel); it is called as late as can be, for the shim may still make it.
+            stdio: descriptors for 0, 1 and 2; the first is -1 where the container's own /dev/null is to be read, all are where it
+            gets a terminal. report: the write end of the report pipe; a Unix socket where it gets a terminal, whose other end is
+            sent through it. go: the read end of a pipe: one byte says that the id maps are written (only where there is a user
+            namespace that was not prepared), one that the cgroups are there, and one that the pid is on disk. Its end says that
+            the shim is gone. channel: to the supervisor of identities, where the plan wants one, else -1.
         given: what ``remapped.take`` took, where the plan has an ``owner``.
         prepared: what ``prepare`` made of the plan's pattern, if it did already.
     """
     stage = "descriptors"
+    report = go = channel = -1
 
     def at(name: str) -> None:
         nonlocal stage
         stage = name
 
     try:
+        shelf, shelf_null = prepared or (-1, -1)
         trees, binds = given
-        report, go, channel, *kept = keep_only(stdio, report, go, channel, *(prepared or (-1, -1)), *trees, *binds)
-        shelf, shelf_null, *kept = kept
+        # What is made until the streams are needed wants nothing of the shim; but no device may be made or opened before there are rules.
+        is_late = prepared is not None and bool(plan["pattern"]["groups"]["join"]) and not plan["devices"]
+        if not is_late:
+            stdio, report, go, channel = take()
+            report, go, channel, shelf, shelf_null, *kept = keep_only(
+                stdio, report, go, channel, shelf, shelf_null, *trees, *binds
+            )
+            trees, binds = kept[: len(trees)], kept[len(trees) :]
         if prepared is None and plan["uid_map"]:
             at("user namespace")
             await_word(go)
@@ -92,21 +99,12 @@ def run(
             os.close(other)
         if prepared is None:
             shelf, shelf_null = prepare(plan["pattern"], at)
-        root, taken = rootfs.begin(plan, at, (kept[: len(trees)], kept[len(trees) :]), is_alone=shelf >= 0)
-        if prepared is not None:  # while the groups are made and limited
+        root, taken = rootfs.begin(plan, at, (trees, binds), is_alone=shelf >= 0)
+        if prepared is not None and not is_late:  # while the groups are made and limited
             at("cgroup")
             await_word(go)
-            if not plan["pattern"]["groups"]["join"]:
-                join_cgroups(plan["join"], plan["late_flags"])
+            join_cgroups(plan["join"], plan["late_flags"])
         null = rootfs.complete(plan, at, root, taken, (shelf, shelf_null))
-        if plan["terminal"]:
-            at("terminal")
-            open_terminal(root, plan["terminal"], report, console=True)
-        elif stdio[0] < 0 and null >= 0:
-            # Never the host's node: through it a container's root could change the mode of the host's /dev/null.
-            own = os.open(f"/proc/self/fd/{null}", os.O_RDONLY | os.O_CLOEXEC)
-            os.dup2(own, 0)
-            os.close(own)
         at("sysctl")
         rootfs.set_sysctls(root, plan["sysctl"])
         at("masked paths")
@@ -117,7 +115,7 @@ def run(
         if plan["domainname"]:
             syscalls.setdomainname(plan["domainname"])
         at("limits")
-        limit(plan)
+        set_oom_score(plan)
         at("pivot_root")
         rootfs.enter(root, bool(trees) + (shelf >= 0))
         if shelf >= 0:
@@ -128,12 +126,26 @@ def run(
         os.umask(0o022)
         whose = (uid, gid) if plan["cwd_is_users"] else (0, 0)
         becoming.make_directory(plan["cwd"], *whose, is_recorded=plan["identity"] is not None)
+        if is_late:
+            at("descriptors")
+            stdio, report, go, channel = take()
+            report, go, channel, root, null = keep_only(stdio, report, go, channel, root, null)
+            at("cgroup")
+            await_word(go)
+        if plan["terminal"]:
+            at("terminal")
+            open_terminal(root, plan["terminal"], report, console=True)
+        elif stdio[0] < 0 and null >= 0:
+            at("standard input")
+            rootfs.read_null(root, null)
         if plan["readonly_root"]:
             at("read-only root")
             rootfs.freeze_root(root)
         os.close(root)
         if null >= 0:
             os.close(null)
+        at("limits")
+        limit(plan)
         at("identity")
         becoming.own_streams(uid, gid)
         if not plan["no_new_privs"]:
@@ -159,7 +171,7 @@ def run(
         at("exec")
         becoming.execute(plan, home, report)
     except BaseException as error:
-        tell(report, stage, error)
+        tell(report if report >= 0 else take()[1], stage, error)
     finally:
         os._exit(125)
 
@@ -175,30 +187,42 @@ def prepare(pattern: Pattern, at: Callable[[str], None]) -> tuple[int, int]:
     return made
 
 
-def wait(pattern: Pattern, end: int) -> NoReturn:
+def wait(pattern: Pattern, end: int, bell: int) -> NoReturn:
     """Become a container's process before there is a plan; never returns.
 
     Args:
         pattern: what is made at once, and then has to be in the plan.
         end: a SOCK_SEQPACKET socket to the shim. It says that the id maps are written (only where there is a user namespace),
-            is told READY, and brings the plan, then the descriptors that ``run`` takes; its end is that of this process.
+            is told READY, and brings the plan, a word to become what it says, and what ``run`` takes; its end is that of this process.
+        bell: an eventfd that says that there is a plan. Whoever writes to a socket is taken for one who goes to sleep then, and the
+            kernel has the reader wait for his processor; with this it gets one that is idle.
     """
+
+    def take() -> Ends:
+        data, descriptors = terminal.receive(end)
+        if not data:
+            os._exit(125)
+        given = iter(descriptors)
+        stdin, out, err, report, go, channel = (next(given) if is_given else -1 for is_given in data)
+        return (stdin, out, err), report, go, channel
+
     try:
         syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         syscalls.set_name("nbc-init")
-        [end] = keep_only((-1, -1, -1), end)
-        if pattern["uid_map"] and not os.read(end, 1):
-            os._exit(125)
+        end, bell = keep_only((-1, -1, -1), end, bell)
+        if pattern["uid_map"]:
+            await_word(end)
         join_cgroups(pattern["groups"]["join"], pattern["groups"]["late_flags"])
         made = prepare(pattern, lambda stage: None)
         os.write(end, READY)
+        rings = select.poll()
+        rings.register(bell, select.POLLIN)
+        rings.register(end, 0)  # its end
+        rings.poll()
         _, [text] = terminal.receive(end)
         plan: Plan = marshal.loads(os.pread(text, os.fstat(text).st_size, 0))  # noqa: S302 - from our own shim
-        data, descriptors = terminal.receive(end)
-        if data:
-            given = iter(descriptors)
-            stdin, out, err, report, go, channel = (next(given) if is_given else -1 for is_given in data)
-            run(plan, (stdin, out, err), report, go, channel, prepared=made)
+        await_word(end)
+        run(plan, take, prepared=made)
     finally:
         os._exit(125)
 
@@ -301,11 +325,15 @@ def raise_loopback() -> None:
     control.close()
 
 
-def limit(plan: Plan) -> None:
-    """Take on the limits that processes hand down."""
+def set_oom_score(plan: Plan) -> None:
+    """Take on the badness that processes hand down; while /proc is that of the host."""
     if plan["oom_score_adj"] is not None:
         descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
         os.write(descriptor, b"%d" % plan["oom_score_adj"])
         os.close(descriptor)
+
+
+def limit(plan: Plan) -> None:
+    """Take on the limits that processes hand down."""
     for number, soft, hard in plan["rlimits"]:
         resource.setrlimit(number, (soft, hard))

@@ -99,6 +99,7 @@ class _Shim:
             if not self.streams.own(_PATIENCE_S):
                 self._fail("start", errno.EBUSY, "the container runs already", 125)
         self.is_owner = True
+        beforehand.begin(self.plan)  # it works while this process makes what leads there
         if stdio >= 0:
             self.streams.attach(_socket.socket(fileno=stdio), from_begin=True)
         self.poller.watch(self.control.fileno(), select.POLLIN, self._left)

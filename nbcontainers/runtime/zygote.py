@@ -15,7 +15,7 @@ import select
 import sys
 import time
 
-from ..linux import syscalls
+from ..linux import pages, syscalls
 from . import beforehand, groups, shim, terminal
 
 TYPE_CHECKING = False
@@ -96,6 +96,7 @@ def _wait_for_work(requests: _socket.socket, take: int, pattern: bytes, parent: 
     if pattern and not _is_wanted(requests, 0):
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)  # what it makes is to be taken away
         beforehand.prepare(marshal.loads(pattern))  # noqa: S302 - from our own shim
+        pages.fetch(lambda: _is_wanted(requests, 0))
         beforehand.keep(requests.fileno(), zygote)
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.close(zygote)

@@ -84,7 +84,7 @@ def test_it_imports_little() -> None:
     }
     files = {"inside", "mounttable", "remapped", "rootfs", "shown"}
     runtime = {*streams, *life, *files, "enter", "entered", "init", "plug", "user"}
-    kernel = {"idmapped", "mapping", "notify", "recorded", "remote", "smallfiles", "syscalls"}
+    kernel = {"idmapped", "mapping", "notify", "pages", "recorded", "remote", "smallfiles", "syscalls"}
     identity = {"caller", "credentials", "files", "making", "people", "supervisor", "world"}
     assert ours == {
         *("linux", "runtime", "runtime.identity"),
