@@ -1,8 +1,11 @@
-"""An image of 8 layers comes from a registry on loopback and is unpacked; then one comes that shares 7 of them.
+"""An image of 8 layers comes from a registry on loopback and is unpacked; then one comes that shares 7 of them; then it goes there.
 
 A pull ends with a tree that a container could start on. skopeo brings the blobs into an OCI layout, and umoci unpacks that, so the
 two together are one contender; docker does both by itself, and takes any certificate of loopback or none. Every contender begins
 with nothing of the image, or with the first one for the second table.
+
+A push begins with an image that was pulled, and a registry that has nothing: what is pushed are the blobs that came. skopeo has
+them in an OCI layout. docker and podman keep layers unpacked only, and compress them again.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -32,7 +35,7 @@ BOTH = "skopeo + umoci"
 
 
 def tables(session: Session) -> Iterator[Table]:
-    """The first pull, then the second."""
+    """The first pull, then the second, then a push."""
     files, size = (tree.FILES // 30, tree.BYTES // 30) if session.quick else (tree.FILES, tree.BYTES)
     layers = [
         _layer(session.folder / f"tree-{number}", files // LAYERS, size // LAYERS) for number in range(LAYERS + 1)
@@ -112,6 +115,32 @@ def tables(session: Session) -> Iterator[Table]:
     table.in_turn(contenders, session.rounds(full=7), warm=not session.quick)
     table.notes.append(f"{moved} blobs moved: one layer and the configuration are 2")
     yield table
+    yield _push(session, registry, ours, (docker, skopeo), first)
+
+
+def _push(
+    session: Session, registry: Registry, ours: Ours, peers: tuple[Docker | None, Skopeo | None], name: str
+) -> Table:
+    """The image called ``name``, which ours has and docker had, goes back to its registry."""
+    docker, skopeo = peers
+    contenders: dict[str, Callable[[], object]] = {OURS: partial(ours.engine.push, name)}
+    if skopeo:
+        layout = f"oci:{session.folder}/pushed:latest"
+        options = ("--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false")
+        skopeo.run(skopeo.command(*options, f"docker://{name}", layout))
+        contenders[skopeo.name] = partial(skopeo.run, skopeo.command(*options, layout, f"docker://{name}"))
+    if docker:
+        contenders[docker.name] = partial(docker.run, docker.command("push", "--quiet", name))
+
+    def before() -> None:
+        registry.empty()
+        _settled(session)
+
+    return Table(title="push of the same image to a registry that has nothing of it").in_turn(
+        [Contender(name=called, before=before, run=run) for called, run in contenders.items()],
+        session.rounds(full=7),
+        warm=not session.quick,
+    )
 
 
 class Registry(Peer):
@@ -148,6 +177,10 @@ class Registry(Peer):
             process.terminate()
             process.wait(PATIENCE_S)
         super().__exit__()
+
+    def empty(self) -> None:
+        """Let it have nothing."""
+        shutil.rmtree(self.folder / "data")
 
     def blobs_given(self) -> int:
         """How many blobs were asked for so far."""
