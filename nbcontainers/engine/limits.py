@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..errors import NBContainersError, NotFound
 from ..linux.capabilities import bounding
+from ..linux.limits import members
 from ..oci.resources import DeviceWeight, Resources, Throttle, ThrottleKind
 from ..oci.runtime import Rlimit
 from ..runtime.launch import OUTPUT_LIMIT, TIME_LIMIT
@@ -171,12 +172,12 @@ def _numbers(word: str, flag: str, online: str) -> str:
     if not word:
         return ""
     try:
-        wanted = _members(word)
+        wanted = members(word)
     except ValueError:
         raise NBContainersError(f"{flag} {word!r}", hint="write numbers and ranges: 0-2,4") from None
     try:
         with open(online) as file:
-            known = _members(file.read().strip())
+            known = members(file.read().strip())
     except OSError:
         known = {0}
     if missing := sorted(wanted - known):
@@ -184,17 +185,6 @@ def _numbers(word: str, flag: str, online: str) -> str:
             f"{flag} {word}: this host has no number {missing[0]}", hint=f"it has {','.join(map(str, sorted(known)))}"
         )
     return word
-
-
-def _members(word: str) -> set[int]:
-    found: set[int] = set()
-    for part in word.split(","):
-        first, dash, last = part.partition("-")
-        begin, end = int(first), int(last if dash else first)
-        if not 0 <= begin <= end < 1 << 16:
-            raise ValueError(word)
-        found.update(range(begin, end + 1))
-    return found
 
 
 def _weight(value: int) -> int:

@@ -104,6 +104,18 @@ def asked(limits: Resources) -> frozenset[str]:
     return frozenset(controller for controller, value in wanted.items() if value)
 
 
+def members(words: str) -> set[int]:
+    """The numbers of a list such as ``0-2,4``: ValueError where it is none. Source: cpuset(7), "List format"."""
+    found: set[int] = set()
+    for part in words.split(","):
+        first, dash, last = part.partition("-")
+        begin, end = int(first), int(last if dash else first)
+        if not 0 <= begin <= end < 1 << 16:
+            raise ValueError(words)
+        found.update(range(begin, end + 1))
+    return found
+
+
 def weights_count(disks: str = "/sys/block", cost: str = "/sys/fs/cgroup/io.cost.qos") -> bool:
     """Whether anything heeds the weights of block devices: the scheduler bfq of a disk, or the cost model of cgroup v2.
 

@@ -152,7 +152,8 @@ _INSTEAD: Mapping[str, str] = {
     "memory": "memory is watched, not enforced by the kernel: every 100 ms a container whose processes use more is ended",
     "pids": "processes are limited by RLIMIT_NPROC, not by a cgroup",
     "cpu": "cpu is not limited",
-    "cpuset": "processors cannot be chosen",
+    "cpuset": "processors are chosen by sched_setaffinity, not by a cgroup, so a program can choose others for itself; memory "
+    "nodes cannot be chosen",
     "io": "block devices are not limited",
 }
 

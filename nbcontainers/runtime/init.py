@@ -337,3 +337,8 @@ def limit(plan: Plan) -> None:
     """Take on the limits that processes hand down."""
     for number, soft, hard in plan["rlimits"]:
         resource.setrlimit(number, (soft, hard))
+    if plan["processors"]:
+        try:
+            os.sched_setaffinity(0, plan["processors"])
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}: processors {plan['processors']}") from error

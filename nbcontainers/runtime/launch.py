@@ -104,7 +104,7 @@ def compile(  # noqa: A001 - it is what this does
     plan, into, joined, shelves = _grouping(spec, cgroup, host)
     rlimits = _rlimits(spec)
     answered = _identity(spec, rootfs, host, rlimits)
-    limits, notes, watched = _fall_back(spec, host)
+    limits, notes, watched = _fall_back(spec, host, beside=answered is not None)
     late = syscalls.CLONE_NEWCGROUP if "cgroup" in kinds and joined else 0
     flags = functools.reduce(lambda mask, kind: mask | _FLAGS[kind], kinds, 0) & ~late
     private_network = "network" in kinds
@@ -225,6 +225,7 @@ def compile(  # noqa: A001 - it is what this does
         seccomp_flags=program_flags,
         identity=answered,
         rlimits=[*(limit for limit in rlimits if limit[0] != RLIMIT_LOCKS or answered is None), *limits],
+        processors=_processors(spec, host),
         oom_score_adj=process.oom_score_adj,
     )
 
@@ -282,8 +283,13 @@ def _identity(
     )
 
 
-def _fall_back(spec: RuntimeSpec, host: Host) -> tuple[list[tuple[int, int, int]], tuple[str, ...], int]:
-    """What stands in for limits that no cgroup holds: (rlimits, what to tell the user, bytes of memory to watch)."""
+def _fall_back(
+    spec: RuntimeSpec, host: Host, *, beside: int = 0
+) -> tuple[list[tuple[int, int, int]], tuple[str, ...], int]:
+    """What stands in for limits that no cgroup holds: (rlimits, what to tell the user, bytes of memory to watch).
+
+    ``beside`` processes of our own live in the container's user namespace, where RLIMIT_NPROC counts them.
+    """
     limits: list[tuple[int, int, int]] = []
     watched = 0
     asked = spec.resources
@@ -298,10 +304,16 @@ def _fall_back(spec: RuntimeSpec, host: Host) -> tuple[list[tuple[int, int, int]
                 for called in rules.beside_memory(asked)
             ]
         elif controller == "pids" and asked.pids and asked.pids > 0:
-            limits.append((resource.RLIMIT_NPROC, asked.pids, asked.pids))
+            limits.append((resource.RLIMIT_NPROC, asked.pids + beside, asked.pids + beside))
     if spec.cgroups_path and not host.hierarchy.parents:
         notes.append("cgroup parent: no cgroup can be made here")
     return limits, tuple(notes), max(0, watched)
+
+
+def _processors(spec: RuntimeSpec, host: Host) -> list[int]:
+    """Those that its processes begin on where no cgroup says which: see sched_setaffinity(2)."""
+    asked = spec.resources.cpuset_cpus
+    return sorted(rules.members(asked)) if asked and "cpuset" not in host.hierarchy.controllers else []
 
 
 def _devices(spec: RuntimeSpec, host: Host) -> list[tuple[str, int, int, int, int, int]]:

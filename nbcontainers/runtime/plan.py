@@ -80,4 +80,5 @@ class Plan(TypedDict):
     seccomp_flags: int
     identity: IdentityPlan | None
     rlimits: list[tuple[int, int, int]]
+    processors: list[int]  # empty: all
     oom_score_adj: int | None

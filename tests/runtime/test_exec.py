@@ -18,6 +18,7 @@ import pytest
 
 from nbcontainers.errors import Conflict, Detached, LaunchError
 from nbcontainers.events import Event
+from nbcontainers.oci.resources import Resources
 from nbcontainers.runtime import enter, processes
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.execution import Execution
@@ -324,8 +325,6 @@ def test_an_execution_is_let_go_of_when_it_is_forgotten(running: Running) -> Non
 
 def test_memory_that_is_watched_counts_what_was_entered(box: Box) -> None:
     """Where no cgroup counts, a command that is entered is no way around the container's limit."""
-    from nbcontainers.oci.resources import Resources
-
     if "memory" in box.host.hierarchy.controllers:
         pytest.skip("a cgroup counts here")
     running = box.start("sleep", "600", resources=Resources(memory=64 << 20))
@@ -351,14 +350,20 @@ def test_what_was_entered_is_measured(box: Box, running: Running) -> None:
     meter.close()
 
 
+def test_processors_are_those_that_were_asked_for(box: Box) -> None:
+    """By a cgroup, or by what a process hands down: its command runs there, and what enters later; one too many is an error."""
+    running = box.start("sleep", "600", resources=Resources(cpuset_cpus="0"))
+    assert "Cpus_allowed_list:\t0\n" in Path(f"/proc/{states.load_state(running.folder).pid}/status").read_text()
+    events: list[Event] = []
+    running.exec(wish("grep", "Cpus_allowed_list", "/proc/self/status"), stdin=False).attach(events.append)
+    assert text(events, "stdout") == "Cpus_allowed_list:\t0\n"
+    with pytest.raises(LaunchError, match="4000"):
+        box.start("true", resources=Resources(cpuset_cpus="4000"))
+
+
 def test_a_container_that_may_have_no_further_process_says_so(box: Box) -> None:
     """Its limit is that of what is entered, too: who meets it hears which one it is."""
-    from nbcontainers.oci.resources import Resources
-
-    room = (
-        3 if "pids" in box.host.hierarchy.controllers else 4
-    )  # an rlimit counts whoever answers for its identities, too
-    full = box.start("sh", "-c", "sleep 600 & sleep 600 & echo; wait", resources=Resources(pids=room))
+    full = box.start("sh", "-c", "sleep 600 & sleep 600 & echo; wait", resources=Resources(pids=3))
     until(lambda: list(logs(full.folder)))
     with pytest.raises(LaunchError, match="temporarily unavailable") as caught:
         full.exec(wish("true"), stdin=False)

@@ -18,6 +18,7 @@ from nbcontainers.results import Check, ContainerState
 from nbcontainers.runtime import launch
 from nbcontainers.runtime.defaults import docker_spec
 from nbcontainers.runtime.host import Host
+from nbcontainers.runtime.identity import policy
 from nbcontainers.runtime.plan import Plan
 
 ROOT = (
@@ -113,17 +114,23 @@ def test_groups_are_made_and_joined_beforehand() -> None:
 
 
 def test_without_groups_others_watch() -> None:
-    """Processes by an rlimit, memory by the shim; processor time by nobody; each is named."""
-    limits = Resources(memory=1 << 26, pids=7, cpu_quota=5000, cpu_period=10000)
+    """Processes by an rlimit, which counts who answers for identities, too; memory by the shim; which processors by what is
+    handed down to a child; processor time by nobody; each is named.
+    """
+    limits = Resources(memory=1 << 26, pids=7, cpu_quota=5000, cpu_period=10000, cpuset_cpus="0-1,3")
     on = host("T2")
-    made = plan(docker_spec(args=["true"], host=on, resources=limits), on)
+    wanted = docker_spec(args=["true"], host=on, resources=limits)
+    made = plan(wanted, on)
     import resource
 
-    assert made["rlimits"] == [(resource.RLIMIT_NPROC, 7, 7)]
+    assert made["rlimits"] == [(resource.RLIMIT_NPROC, 8, 8)]
+    alone = replace(wanted, annotations={policy.IDENTITY: "off"})
+    assert plan(alone, on)["rlimits"] == [(resource.RLIMIT_NPROC, 7, 7)]
+    assert made["processors"] == [0, 1, 3]
     assert made["watched_memory"] == 1 << 26
     assert made["limits"] == {"memory": 1 << 26, "pids": 7, "cpus": 0.5}
     named = " ".join(made["state"]["not_enforced"])
-    assert all(words in named for words in ("watched", "RLIMIT_NPROC", "cpu is not limited"))
+    assert all(words in named for words in ("watched", "RLIMIT_NPROC", "cpu is not limited", "sched_setaffinity"))
     assert "other identities" in " ".join(made["state"]["lacks"])
 
 

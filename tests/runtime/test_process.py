@@ -78,7 +78,7 @@ class TestState:
 
     def test_limits_that_nobody_enforces_are_named(self, box: Box) -> None:
         """Each limit without a controller stands in the state, in plain words."""
-        wanted = Resources(memory=64 << 20, pids=10, cpu_quota=50_000, cpu_period=100_000)
+        wanted = Resources(memory=64 << 20, pids=10, cpu_quota=50_000, cpu_period=100_000, cpuset_cpus="0")
         running = box.start("true", resources=wanted)
         running.wait()
         named = " ".join(states.load_state(running.folder).not_enforced)
@@ -86,6 +86,7 @@ class TestState:
             ("memory", "memory is watched"),
             ("pids", "RLIMIT_NPROC"),
             ("cpu", "cpu is not limited"),
+            ("cpuset", "sched_setaffinity"),
         ):
             assert (words in named) == (controller not in box.host.hierarchy.controllers)
 
