@@ -13,7 +13,11 @@ from ..errors import NBContainersError
 
 Row = Mapping[str, Any]
 
-_FIELD = re.compile(r"\{\{\s*(json\s+)?((?:\.\w+)+|\.)\s*\}\}")
+_KEY = re.compile(r'\s+(?:"([^"]*)"|`([^`]*)`|(\d+))')
+_FIELD = re.compile(
+    r"\{\{\s*(?:(?P<json>json\s+)?(?P<path>(?:\.\w+)+|\.)|"
+    rf"index\s+(?P<whole>(?:\.\w+)+|\.)(?P<keys>(?:{_KEY.pattern})+))\s*\}}\}}"
+)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")  # between the words of a key
 # What Docker prints of a value that is not there is that of its type: nothing of a pointer, an empty map, or an empty list.
@@ -23,6 +27,9 @@ _MAPS = frozenset(
     "ExposedPorts Volumes Labels PortBindings Sysctls Tmpfs Annotations Ports "
     "Networks Containers Options DriverOpts GraphDriver.Data LogConfig.Config".split()
 )
+# Maps whose keys are no plain text to Go: what they lack is a field that does not exist.
+_OF_PORTS = frozenset("ExposedPorts PortBindings Ports".split())
+_NO_VALUE = "<no value>"
 # The fields of an object whose JSON leaves out the empty ones, which Go's own form has.
 _ALL_FIELDS = {"Mounts": "Type Name Source Destination Driver Mode RW Propagation".split()}
 _HOURS = ((48, 1, "hours"), (24 * 14, 24, "days"), (24 * 60, 24 * 7, "weeks"), (24 * 730, 24 * 30, "months"))
@@ -50,7 +57,9 @@ def rows(items: Iterable[Row], form: str | None, columns: Sequence[tuple[str, st
 
 
 def fields(row: Row, form: str) -> str:
-    """One row by a template of ``{{.Field}}`` and ``{{.Field.Sub}}``, which are as Go prints them, and ``{{json .Field}}``."""
+    """One row by a template of ``{{.Field}}`` and ``{{.Field.Sub}}``, which are as Go prints them, ``{{json .Field}}``, and
+    ``{{index .Field "key"}}`` for a key that is no word.
+    """
     _require_template(form)
     return _filled(row, form)
 
@@ -59,7 +68,7 @@ def _title(cell: str, known: Mapping[str, str]) -> str:
     """What stands above a column of fields: Docker's titles, or else the words of the key."""
 
     def title(match: re.Match[str]) -> str:
-        key = match[2].rpartition(".")[2]
+        key = (match["path"] or match["whole"]).rpartition(".")[2]
         return known.get(key) or _WORD.sub(" ", key).upper()
 
     return _FIELD.sub(title, cell)
@@ -70,30 +79,55 @@ def _filled(row: Row, template: str) -> str:
 
     def value(match: re.Match[str]) -> str:
         found: Any = row
-        for name in match[2].strip(".").split(".") if match[2] != "." else ():
-            if isinstance(found, Mapping) and name not in found and match[2] in _SELDOM:
-                found = None
-                break
-            if not isinstance(found, Mapping) or name not in found:
-                known = (
-                    ", ".join(f".{key}" for key in found) if isinstance(found, Mapping) else "none: it is a plain value"
-                )
-                raise NBContainersError(
-                    f"no field .{name} for the format {template!r}", hint=f"the fields are: {known}"
-                )
-            found = found[name]
-        return written(found) if match[1] else _go(found, match[2].strip("."))
+        path = ""
+        for name in filter(None, (match["path"] or match["whole"]).split(".")):
+            if isinstance(found, Mapping | None) and name not in (found or ()):
+                if match["path"] in _SELDOM:
+                    return "null" if match["json"] else "<nil>"
+                if _is_map(path) and path.rpartition(".")[2] not in _OF_PORTS:
+                    return "null" if match["json"] else _NO_VALUE
+            found = _member(found, name, template)
+            path = f"{path}.{name}".strip(".")
+        for key in _KEY.finditer(match["keys"] or ""):
+            found, path = _indexed(found, path, key, template)
+        return written(found) if match["json"] else _go(found, path)
 
     return _FIELD.sub(value, template.replace(r"\t", "\t").replace(r"\n", "\n"))
 
 
+def _member(found: Any, name: str, template: str) -> Any:
+    if isinstance(found, Mapping) and name in found:
+        return found[name]
+    known = ", ".join(f".{key}" for key in found) if isinstance(found, Mapping) else "none: it is a plain value"
+    raise NBContainersError(f"no field .{name} for the format {template!r}", hint=f"the fields are: {known}")
+
+
+def _indexed(found: Any, path: str, key: re.Match[str], template: str) -> tuple[Any, str]:
+    """(an entry of a map or list, what stands for its path): of what a map lacks, what Go has for nothing of that type."""
+    name, number = key[1] if key[1] is not None else key[2], key[3]
+    if name is not None and isinstance(found, Mapping | None) and (found is None or _is_map(path) or name in found):
+        is_object = path.rpartition(".")[2] in {"Networks", "Containers"}
+        lacks = _NO_VALUE if path.rpartition(".")[2] in _OF_PORTS else "<nil>" if is_object else ""
+        return (found or {}).get(name, lacks), f"{path}.{name}"
+    if number is not None and isinstance(found, list | tuple) and int(number) < len(found):
+        return found[int(number)], path
+    raise NBContainersError(
+        f"no entry {key[0].strip()} for the format {template!r}",
+        hint='index takes "NAME" from a map, or the number of one of the entries of a list, counted from 0',
+    )
+
+
+def _is_map(path: str) -> bool:
+    above, _, key = path.rpartition(".")
+    return key in _MAPS or f"{above.rpartition('.')[2]}.{key}" in _MAPS
+
+
 def _go(value: Any, path: str) -> str:
     """A value as Go's templates print it: [a b], map[key:value] with its keys in order, and of an object {its values}."""
-    above, _, key = path.rpartition(".")
-    is_map = key in _MAPS or f"{above.rpartition('.')[2]}.{key}" in _MAPS
+    is_map = _is_map(path)
     match value:
         case None:
-            return "<nil>" if key in _POINTERS else "map[]" if is_map else "[]"
+            return "<nil>" if path.rpartition(".")[2] in _POINTERS else "map[]" if is_map else "[]"
         case bool():
             return str(value).lower()
         case Mapping() if is_map:

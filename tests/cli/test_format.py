@@ -17,6 +17,8 @@ ROW = {
     "Volumes": {"/b": {}, "/a": {}},
     "Mounts": [{"Type": "bind", "Source": "/tmp", "Destination": "/t", "Mode": "ro", "RW": False, "Propagation": ""}],
     "HostConfig": {"LogConfig": {"Type": "json-file", "Config": {"max-size": "1m"}}, "Sysctls": None},
+    "Config": {"Labels": {"x": "y", "a.b": "c", "none": ""}},
+    "NetworkSettings": {"Networks": {"bridge": {"IPAddress": "10.0.0.2"}}, "Ports": {"80/tcp": None}},
     "Up": True,
     "Down": False,
     "Cmd": None,
@@ -42,6 +44,14 @@ ROW = {
         ("{{.Mounts}}", "[{bind  /tmp /t  ro false }]"),
         ("{{.Up}} {{.Down}}", "true false"),
         ("{{.Cmd}} {{.Labels}} {{.PidsLimit}}", "[] map[] <nil>"),
+        ("{{.Config.Labels.x}} {{.Config.Labels.none}}|{{.Config.Labels.missing}}", "y |<no value>"),
+        ("{{.Labels.x}} {{.HostConfig.Sysctls.a}} {{json .Config.Labels.missing}}", "<no value> <no value> null"),
+        ("{{.NetworkSettings.Networks.nope.IPAddress}}", "<no value>"),
+        ("{{index .Config.Labels \"a.b\"}} {{ index .Config.Labels `x` }}", "c y"),
+        ('{{index .Config.Labels "missing"}}|{{index .Labels "x"}}|', "||"),
+        ('{{index .NetworkSettings.Networks "nope"}} {{index .NetworkSettings.Ports "81/tcp"}}', "<nil> <no value>"),
+        ('{{index .NetworkSettings.Networks "bridge" "IPAddress"}} {{index . "ID"}}', "10.0.0.2 abc"),
+        ('{{index .Env 1}} {{index .NetworkSettings.Ports "80/tcp"}}', "B=x y []"),
     ],
 )
 def test_fields_follow_paths(template: str, text: str) -> None:
@@ -55,6 +65,24 @@ def test_templates_beyond_fields_are_refused(template: str) -> None:
     with pytest.raises(NBContainersError, match="cannot print") as caught:
         form.rows([ROW], template, [])
     assert "{{.ID}}" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{.NetworkSettings.Ports.tcp}}", "no field .tcp"),
+        ("{{.Config.Labels.x.y}}", "no field .y"),
+        ("{{index .Env 2}}", "no entry 2"),
+        ('{{index .Env "A"}}', 'no entry "A"'),
+        ("{{index .Config.Labels 0}}", "no entry 0"),
+        ('{{index .State "Nope"}}', 'no entry "Nope"'),
+        ('{{index .ID "x"}}', 'no entry "x"'),
+    ],
+)
+def test_what_is_no_entry_is_named(template: str, words: str) -> None:
+    """A list has no names and no more numbers than entries; ports are keys that no path can name."""
+    with pytest.raises(NBContainersError, match=words):
+        form.rows([ROW], template, [])
 
 
 def test_fields_make_a_table() -> None:
