@@ -111,7 +111,7 @@ def container(
             "ExtraHosts": [f"{name}:{address}" for name, address in connection.names.hosts],
             "ReadonlyRootfs": spec.readonly_root,
             **asked.host_config,
-            **requests.limits(spec.resources),
+            **requests.limits(spec),
             "Tmpfs": {entry.destination: ",".join(entry.options) for entry in asked.mounts if entry.kind == "tmpfs"}
             or None,
             "MaskedPaths": list(spec.masked_paths),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypedDict, Unpack
 
 from ..errors import Conflict, Detached, IntegrityError, NBContainersError, NotFound
 from ..events import Observer, ignore
+from ..oci.resources import Resources
 from ..results import ContainerState, Network
 from ..store import durable
 from . import connecting, entering, kinds, networking, policies, sharing, userns
@@ -197,14 +198,33 @@ class Life(Kept):
     @property
     def stop_signal(self) -> str:
         """The signal that asks it to end."""
-        return self.spec.annotations.get("org.opencontainers.image.stopSignal") or "TERM"
+        return self._own_stop_signal or "TERM"
+
+    @property
+    def _own_stop_signal(self) -> str:
+        return self.spec.annotations.get("org.opencontainers.image.stopSignal", "")
 
     def kill(self, signal: str | int = "KILL") -> None:
-        """Send a signal to its first process: Conflict if it does not run. One that ends it for good, ends its restarts too."""
-        number = signal_number(signal)
-        if number in (signals.SIGKILL, signal_number(self.stop_signal)):
+        """Send a signal to its first process: Conflict if it does not run.
+
+        As in Docker, its own stop signal and KILL end its restarts too, and let it go on where it is paused; so does every signal
+        where neither it nor its image names one.
+        """
+        from ..runtime import pausing
+
+        number, status = signal_number(signal), self.state.status
+        is_meant = not self._own_stop_signal or number in (signals.SIGKILL, signal_number(self._own_stop_signal))
+        if is_meant:
             self._running.give_up()
-        self._running.signal(number)
+        try:
+            self._running.signal(number)
+        except Conflict:
+            if status != "restarting":
+                raise
+            return  # between two runs there is nobody who could get it
+        if is_meant and status == "paused":
+            with contextlib.suppress(Conflict):
+                pausing.unpause(self._folder)
         self._happen("kill", signal=str(number))
 
     def restart(self, timeout: float | None = None) -> None:
@@ -258,27 +278,21 @@ class Life(Kept):
 
         kinds.check(options)
         state, host = self.state, self._runtime.host
-        if policy := options.pop("restart", ""):
-            self._change_restart(policies.restart(policy), state)
-        if not options:
-            self._happen("update")
-            return
-        after, now = updating.changed(self.spec.resources, options)
-        spec = replace(self.spec, resources=after)
-        if state.status in LIVE:
-            updating.apply(host, state, states.load_extra(self._folder), now)
-            updating.tell(self._folder, spec, self.id, host)
-        self.spec = spec
-        durable.replace(self._folder / CONFIG, spec.to_text().encode(), temporary=self._folder, mode=0o644)
-        self._happen("update")
-
-    def _change_restart(self, policy: tuple[str, int], state: ContainerState) -> None:
-        from ..runtime import state as states
-
-        if policy[0] != "no" and state.auto_remove:
+        word = options.pop("restart", "")
+        policy = policies.restart(word) if word else None
+        if policy and policy[0] != "no" and state.auto_remove:
             raise Conflict(f"container {state.name} is removed at its end, so it cannot be started again")
-        states.change(self._folder, restart=policy)
-        self._running.change_restart(policy)
+        if options:
+            spec, now = updating.changed(self.spec, options)
+            if state.status in LIVE and now != Resources():
+                updating.apply(host, state, states.load_extra(self._folder), now)
+                updating.tell(self._folder, spec, self.id, host)
+            self.spec = spec
+            durable.replace(self._folder / CONFIG, spec.to_text().encode(), temporary=self._folder, mode=0o644)
+        if policy:
+            states.change(self._folder, restart=policy)
+            self._running.change_restart(policy)
+        self._happen("update")
 
     def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it with all that it changed; with ``force`` also if it runs, else Conflict.

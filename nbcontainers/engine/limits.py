@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..errors import NBContainersError, NotFound
 from ..linux.capabilities import bounding
-from ..linux.limits import members
+from ..linux.limits import check, members
 from ..oci.resources import DeviceWeight, Resources, Throttle, ThrottleKind
 from ..oci.runtime import Rlimit
 from ..runtime.launch import OUTPUT_LIMIT, TIME_LIMIT
@@ -22,11 +22,20 @@ _THROTTLES: Mapping[str, ThrottleKind] = {
     "device_read_iops": "ReadIOPS",
     "device_write_iops": "WriteIOPS",
 }
+WHOLE = "nbcontainers.cpus"
+"""The annotation that says that quota and period are those of ``--cpus``."""
 UNLIMITED = (1 << 64) - 1  # what the specification writes for RLIM_INFINITY
 
 
 def resources(options: RunOptions) -> Resources:
-    """The limits that were asked for: NBContainersError where one can mean nothing."""
+    """The limits that were asked for: NBContainersError where one can mean nothing, or two do not go together."""
+    found = read(options)
+    check(found)
+    return found
+
+
+def read(options: RunOptions) -> Resources:
+    """The same for what may be one half of a change: each word by itself."""
     memory = _memory(options.get("memory"))
     swap = options.get("memory_swap")
     reservation = options.get("memory_reservation")
@@ -115,11 +124,13 @@ def oom_score(value: int | None) -> int | None:
 
 
 def bounds(options: RunOptions) -> dict[str, str]:
-    """Limits that no kernel has but the shim, as annotations: seconds on the wall clock, bytes of output."""
+    """What no resources say of limits, as annotations: seconds on the wall clock and bytes of output, and whether ``--cpus`` was."""
     timeout, output = options.get("timeout"), options.get("output_limit")
     if timeout is not None and not 0 < timeout < 1e9:
         raise NBContainersError(f"a timeout of {timeout:g} seconds", hint="more than 0; leave it out for none")
     found = {}
+    if options.get("cpus"):
+        found[WHOLE] = "true"
     if timeout is not None:
         found[TIME_LIMIT] = f"{timeout:g}"
     if output:

@@ -8,11 +8,10 @@ from ..errors import NBContainersError
 from ..linux import capabilities
 from ..oci.descriptor import Platform
 from ..oci.image import ContainerConfig
-from ..oci.resources import Resources
-from ..oci.runtime import Rlimit
+from ..oci.runtime import Rlimit, RuntimeSpec
 from . import devices, mounts, publish
 from . import options as words
-from .limits import UNLIMITED, rlimits
+from .limits import UNLIMITED, WHOLE, rlimits
 from .mounts import MountPoint
 from .options import RunOptions
 from .sharing import Modes
@@ -98,8 +97,9 @@ def config(options: RunOptions, image: ContainerConfig) -> dict[str, Any]:
     }
 
 
-def limits(resources: Resources) -> dict[str, Any]:
-    """The limits by Docker's keys."""
+def limits(spec: RuntimeSpec) -> dict[str, Any]:
+    """The limits of a specification by Docker's keys."""
+    resources, is_whole = spec.resources, WHOLE in spec.annotations
     rates = {
         kind: [
             {"Path": f"{entry.major}:{entry.minor}", "Rate": entry.rate}
@@ -108,7 +108,6 @@ def limits(resources: Resources) -> dict[str, Any]:
         ]
         for kind in ("ReadBps", "WriteBps", "ReadIOPS", "WriteIOPS")
     }
-    is_whole = resources.cpu_period == words.CPU_PERIOD  # what --cpus writes
     return {
         "Memory": resources.memory or 0,
         "MemorySwap": resources.memory_swap or 0,

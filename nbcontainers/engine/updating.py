@@ -8,11 +8,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..errors import Conflict, HostError, NBContainersError
 from ..linux import cgroups, groups
-from ..linux.limits import Write
+from ..linux.limits import Write, check
 from ..oci.resources import Resources
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
@@ -31,38 +31,62 @@ WORDS = (
 _SAME_NAME = frozenset(WORDS) - {"memory", "memory_swap", "cpus", "pids_limit"}
 
 
-def changed(before: Resources, options: RunOptions) -> tuple[Resources, Resources]:
-    """(all limits afterwards, those to be written now): NBContainersError where they do not go together.
+def changed(spec: RuntimeSpec, options: RunOptions) -> tuple[RuntimeSpec, Resources]:
+    """(the specification with all limits afterwards, those to be written now): NBContainersError where they do not go together.
 
-    As in Docker, swap follows memory where nobody chose another amount.
+    As in Docker, 0 and no word leave a limit as it is. Swap follows memory where nobody chose another amount.
     """
     for word in options:
         if word not in WORDS:
             raise NBContainersError(
                 f"{word!r} cannot be changed once a container is made", hint=f"what can: {', '.join(WORDS)}"
             )
-    given = RunOptions(**options)
+    before = spec.resources
+    given = cast("RunOptions", {word: value for word, value in options.items() if value})
     if given.get("memory_swap") and not given.get("memory"):
         given["memory"] = before.memory
-    new = limits.resources(given)
-    values: dict[str, Any] = {name: getattr(new, name) for name in _SAME_NAME & set(options)}
-    if options.get("cpus"):
-        values |= {"cpu_quota": new.cpu_quota, "cpu_period": new.cpu_period}
-    if options.get("memory") or options.get("memory_swap"):
+    new = limits.read(given)
+    values: dict[str, Any] = {name: getattr(new, name) for name in _SAME_NAME & set(given)}
+    annotations = _with_processors(spec, given, new, values)
+    if given.get("memory") or given.get("memory_swap"):
         follows = before.memory_swap in (None, 2 * (before.memory or 0))
-        swap = new.memory_swap if options.get("memory_swap") or follows else before.memory_swap
+        swap = new.memory_swap if given.get("memory_swap") or follows else before.memory_swap
         if swap is not None and 0 < swap < (new.memory or 0):
             raise NBContainersError(
                 f"a memory limit of {new.memory} bytes is more than the limit on memory and swap together, {swap}",
                 hint="change --memory-swap at the same time",
             )
         values |= {"memory": new.memory, "memory_swap": swap}
-    if (pids := options.get("pids_limit")) is not None:
-        values["pids"] = pids if pids > 0 else None
     now = dict(values)
-    if pids is not None and pids <= 0:
-        now["pids"] = -1  # no limit has to be written, too
-    return replace(before, **values), Resources(**now)
+    if pids := given.get("pids_limit"):
+        values["pids"] = pids if pids > 0 else None
+        now["pids"] = max(-1, pids)  # no limit has to be written, too
+    after = replace(before, **values)
+    check(after)
+    return replace(spec, resources=after, annotations=annotations), Resources(**now)
+
+
+def _with_processors(spec: RuntimeSpec, given: RunOptions, new: Resources, values: dict[str, Any]) -> dict[str, str]:
+    """Add quota and period to the values, and return what annotations there are then: one limit has one way to say it."""
+    before, is_whole = spec.resources, limits.WHOLE in spec.annotations
+    annotations = {name: text for name, text in spec.annotations.items() if name != limits.WHOLE}
+    ends = (new.cpu_quota or 0) < 0
+    if is_whole and (new.cpu_period or (new.cpu_quota or 0) > 0) and not given.get("cpus"):
+        raise NBContainersError(
+            "--cpu-period and --cpu-quota cannot be changed where --cpus was given",
+            hint="--cpus changes it, and --cpu-quota -1 takes the limit away",
+        )
+    if given.get("cpus"):
+        if not is_whole and (before.cpu_period or (before.cpu_quota or 0) > 0):
+            raise NBContainersError(
+                "--cpus cannot be changed where --cpu-period or --cpu-quota was given",
+                hint="these change it: the one is the part of the other",
+            )
+        values |= {"cpu_quota": new.cpu_quota, "cpu_period": new.cpu_period}
+    elif is_whole and ends:
+        values |= {"cpu_quota": new.cpu_quota, "cpu_period": None}
+        return annotations
+    return {**annotations, limits.WHOLE: "true"} if is_whole or given.get("cpus") else annotations
 
 
 def apply(host: Host, state: ContainerState, extra: dict[str, Any], now: Resources) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from nbcontainers import BuildError, Conflict, DockerfileError, Engine, LaunchError, NBContainersError, NotFound
 from nbcontainers.engine.life import signal_number
+from nbcontainers.engine.options import RunOptions
 from nbcontainers.events import Event, Output, StepFinished, StepStarted
 from tests.waiting import HICCUP_S, PATIENCE_S, clock, until
 
@@ -145,6 +146,56 @@ def test_a_real_time_signal_asks_it_to_end(engine: Engine) -> None:
     for word in ("RTMIN-3", "RTMIN+40", "RTMAX+1", "TERM+1", "SIG", "0"):
         with pytest.raises(NBContainersError, match="no such signal"):
             signal_number(word)
+
+
+LISTENS = "trap 'exit 3' HUP TERM; echo ready; while :; do sleep 0.05; done"
+
+
+@pytest.mark.parametrize(
+    ("signal", "own", "restarts"),
+    [
+        ("HUP", "", 0),
+        ("TERM", "", 0),
+        ("HUP", "HUP", 0),
+        ("HUP", "TERM", 1),
+        ("KILL", "HUP", 0),
+    ],
+)
+def test_a_signal_that_is_meant_to_end_it_ends_its_restarts(
+    engine: Engine, signal: str, own: str, restarts: int
+) -> None:
+    """As with Docker 20.10 and 28: KILL and its stop signal are, and where neither it nor its image names one, so is every other."""
+    words: RunOptions = {"stop_signal": own} if own else {}
+    container = engine.run("toolbox", "sh", "-c", LISTENS, restart="always", detach=True, **words)
+    until(lambda: any(b"ready" in line.data for line in container.logs()))
+    container.kill(signal)
+    until(lambda: container.state.restarts > 0 if restarts else container.state.status == "exited")
+    assert container.state.restarts == restarts
+    container.remove(force=True)
+
+
+@pytest.mark.parametrize(("signal", "after"), [("HUP", "exited"), ("INT", "paused"), ("KILL", "exited")])
+def test_a_signal_that_is_meant_to_end_it_reaches_one_that_is_paused(engine: Engine, signal: str, after: str) -> None:
+    """As with Docker 28: it goes on, so that it can hear it; others wait until it is unpaused."""
+    container = engine.run("toolbox", "sh", "-c", LISTENS, stop_signal="HUP")
+    until(lambda: any(b"ready" in line.data for line in container.logs()))
+    container.pause()
+    container.kill(signal)
+    until(lambda: container.state.status == after)
+    container.remove(force=True)
+
+
+def test_one_that_waits_for_its_restart_can_be_killed(engine: Engine) -> None:
+    """Between two runs there is nobody who gets a signal: one that is meant to end it ends the waiting, others do nothing."""
+    container = engine.run("toolbox", "false", restart="always", stop_signal="INT", detach=True)
+    until(lambda: container.state.restarts == 4 and container.state.status == "restarting")
+    container.kill("HUP")
+    until(lambda: container.state.restarts == 5 and container.state.status == "restarting")
+    container.kill("INT")
+    until(lambda: container.state.status == "exited")
+    with pytest.raises(Conflict, match="not running"):
+        container.kill()
+    container.remove()
 
 
 def test_a_name_can_be_taken_over(engine: Engine) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
-from nbcontainers.engine import limits
+from nbcontainers.engine import limits, requests, updating
 from nbcontainers.engine.options import RunOptions
 from nbcontainers.errors import NBContainersError
-from nbcontainers.oci.resources import Throttle
+from nbcontainers.oci.resources import Resources, Throttle
+from nbcontainers.oci.runtime import Process, RuntimeSpec
 
 
 def disk() -> str:
@@ -76,6 +79,7 @@ def test_limits_of_disks_name_them_by_number() -> None:
         ({"memory_swappiness": 101}, "swappiness"),
         ({"cpus": 1000.0}, "processors"),
         ({"cpus": 1.0, "cpu_quota": 5000}, "--cpus and"),
+        ({"cpus": 1.0, "cpu_period": 5000}, "--cpus and"),
         ({"cpuset_cpus": "0-"}, "cpuset"),
         ({"cpuset_cpus": "0,4711"}, "no number 4711"),
         ({"cpuset_mems": "99"}, "no number 99"),
@@ -91,6 +95,87 @@ def test_limits_that_nothing_could_run_in_are_refused(words: RunOptions, message
     with pytest.raises(NBContainersError, match=message) as caught:
         limits.resources(words)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"cpu_quota": 500}, "cpu quota of 500"),
+        ({"cpu_period": 50}, "cpu period of 50"),
+        ({"cpu_shares": -5}, "cpu shares of -5"),
+        ({"memory": "64m", "memory_reservation": "128m"}, "more than the limit"),
+        ({"cpu_rt_runtime": 1000, "cpu_rt_period": 500}, "more than its period"),
+    ],
+)
+def test_limits_that_the_kernel_would_not_take_are_refused_at_once(words: RunOptions, message: str) -> None:
+    """No container is made that could never start."""
+    with pytest.raises(NBContainersError, match=message):
+        limits.resources(words)
+
+
+def container(**words: Unpack[RunOptions]) -> RuntimeSpec:
+    """The specification of one with limits."""
+    spec = RuntimeSpec(process=Process(args=("true",)))
+    return replace(spec, resources=limits.resources(words), annotations=limits.bounds(words))
+
+
+@pytest.mark.parametrize(
+    ("before", "words", "after"),
+    [
+        ({"cpus": 1.0}, {"cpus": 0.5}, (500_000_000, 0, 0)),
+        ({"cpu_quota": 50_000}, {"cpu_quota": 20_000}, (0, 0, 20_000)),
+        ({"cpu_quota": 50_000, "cpu_period": 100_000}, {"cpu_quota": 20_000}, (0, 100_000, 20_000)),
+        ({"cpus": 1.0}, {"cpu_quota": -1}, (0, 0, -1)),
+        ({"cpu_quota": -1}, {"cpus": 1.0}, (1_000_000_000, 0, 0)),
+        ({"cpus": 1.0}, {"cpu_quota": 0}, (1_000_000_000, 0, 0)),
+        ({"cpus": 1.0}, {"memory": "64m"}, (1_000_000_000, 0, 0)),
+        ({}, {"cpus": 1.0}, (1_000_000_000, 0, 0)),
+    ],
+)
+def test_processors_are_changed_by_the_words_that_limited_them(
+    before: RunOptions, words: RunOptions, after: tuple[int, int, int]
+) -> None:
+    """inspect shows them by those, too; as with Docker 28, 0 changes nothing, and a quota of -1 is none."""
+    shown = requests.limits(updating.changed(container(**before), words)[0])
+    assert (shown["NanoCpus"], shown["CpuPeriod"], shown["CpuQuota"]) == after
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        ({"cpus": 1.0}, {"cpu_quota": 50_000}),
+        ({"cpus": 1.0}, {"cpu_period": 50_000}),
+        ({"cpu_quota": 50_000}, {"cpus": 1.0}),
+        ({"cpu_period": 50_000}, {"cpus": 1.0}),
+        ({"cpus": 1.0}, {"cpus": 1.0, "cpu_quota": 5000}),
+        ({}, {"cpu_quota": 500}),
+        ({"memory": "64m"}, {"memory_reservation": "128m"}),
+        ({"memory": "64m", "memory_swap": "100m"}, {"memory": "128m"}),
+    ],
+)
+def test_changes_that_do_not_go_together_with_what_is_there_are_refused(before: RunOptions, words: RunOptions) -> None:
+    """Processors have one way to be limited, as with Docker 28; and no change makes a container that cannot start."""
+    with pytest.raises(NBContainersError):
+        updating.changed(container(**before), words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"memory": 0},
+        {"memory_reservation": 0},
+        {"cpu_shares": 0},
+        {"cpuset_cpus": ""},
+        {"blkio_weight": 0},
+        {"pids_limit": 0},
+    ],
+)
+def test_nothing_changes_nothing(words: RunOptions) -> None:
+    """As with Docker 28: 0 and no word leave a limit as it is, both what is written down and what the kernel has."""
+    limited = container(
+        memory="64m", memory_reservation="32m", cpu_shares=512, cpuset_cpus="0", blkio_weight=300, pids_limit=50
+    )
+    assert updating.changed(limited, words) == (limited, Resources())
 
 
 def test_ulimits_are_a_soft_and_a_hard_number() -> None:

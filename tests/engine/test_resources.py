@@ -240,7 +240,8 @@ def test_what_cannot_be_changed_is_refused(engine: Engine) -> None:
     assert container.inspect()["HostConfig"]["Memory"] == 32 << 20
     for words in ({"privileged": True}, {"memory": "1m"}, {"cpus": 1000.0}):
         with pytest.raises(NBContainersError):
-            container.update(**words)  # type: ignore[typeddict-item]
+            container.update(restart="always", **words)  # type: ignore[typeddict-item]
+    assert container.state.restart == ("no", 0)  # all of it, or nothing
     container.remove()
 
 
