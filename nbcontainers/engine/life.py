@@ -329,14 +329,18 @@ class Life(Kept):
             # Where it cannot be told which it had, 'volume prune' takes what nobody has.
             with contextlib.suppress(IntegrityError):
                 points = self.asked.mounts
+        doors = self._runtime.doors(self._folder)
         if state.status == "dead":
-            end_at(self._runtime.door(self.id))
+            for door in doors:
+                end_at(door)
         with parting(self._folder, state):
             self._names.departed.append(state)  # before it is gone: who watches it finds out how it ended
             self._let_go()
             self._store.snapshots.remove(self.id)
             self._store.rubbish.take(str(self._folder))
-        self._runtime.forget(self.id)
+        for door in doors:  # which a shim leaves that was killed after it had written the end
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(door)
         self._names.release(self.id, state.name)
         userns.release(self._store.root, self.id)
         volumes_.forget(self._store, self._names, points)

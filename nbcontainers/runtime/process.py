@@ -160,10 +160,15 @@ class Runtime:
             following, self._next = self._next, ""
         return following or secrets.token_hex(_ID_BYTES)
 
-    def forget(self, container: str) -> None:
-        """Take away what a shim leaves of a container that is gone where it was killed after it had written the end: its socket."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.door(container))
+    def doors(self, folder: Path) -> tuple[str, ...]:
+        """Where the shim of a container listens, or may have: where whoever started it let it, if that can be read."""
+        try:
+            socket = states.load_extra(folder).get("socket", "")
+        except NBContainersError:
+            socket = ""
+        if socket:
+            return (socket,)
+        return tuple(rundir.socket_path(path, folder.name) for path in dict.fromkeys((self._run_dir, *rundir.known())))
 
     def door(self, container: str) -> str:
         """Where the shim of a container listens."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,31 @@ def test_what_runs_in_it_ends_with_it(engine: Engine) -> None:
     until(lambda: processes.start_time(pid) != start)
     assert not Path(extra["socket"]).exists()
     assert engine.containers(all=True) == ()
+
+
+@pytest.mark.parametrize("is_torn", [True, False])
+def test_the_door_of_its_shim_is_found_wherever_it_is(
+    engine: Engine, is_torn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who started it had no XDG_RUNTIME_DIR, as in a notebook, and who removes it has one, as in a terminal."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    with Engine(engine.store.root) as notebook:
+        container = notebook.run("toolbox", "sleep", "1000", detach=True, name="torn")
+    extra, pid = states.load_extra(container._folder), container.state.pid
+    door = Path(extra["socket"])
+    until(door.exists)
+    if is_torn:
+        Path(container._folder, "state.json").write_text("")
+    else:
+        container.stop(0)
+        until(lambda: not door.exists())
+        door.touch()
+    with tempfile.TemporaryDirectory(prefix="nbc-", dir="/tmp") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        with Engine(engine.store.root) as terminal:
+            terminal.container("torn").remove(force=True)
+    until(lambda: processes.start_time(pid) != extra["start"])
+    assert not door.exists()
 
 
 def test_it_is_pruned_with_what_has_ended(engine: Engine) -> None:
