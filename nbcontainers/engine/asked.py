@@ -56,5 +56,6 @@ class Asked:
 
 def torn(path: Path, error: Exception) -> IntegrityError:
     """The error for a file of a container that cannot be read."""
-    hint = f"'nbcontainers rm {path.parent.name[:12]}' removes the container"
-    return IntegrityError(f"{path} is damaged: {error}", hint=hint)
+    from ..runtime.state import way_out
+
+    return IntegrityError(f"{path} is damaged: {error}", hint=way_out(path.parent.name[:12]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -78,12 +77,11 @@ def create(
         host_config=requests.host_config(options, modes),
         config=requests.config(options, config.config) | {"Env": own_env},
     )
-    if asked_name := options.get("hostname"):
-        hostname = asked_name
-    elif connection.other:
-        hostname = sharing.hostname(Container(store, names, runtime, connection.other).spec, connection.other)
+    asked_name = options.get("hostname") or ""
+    if connection.other and not asked_name:
+        hostname = sharing.hostname_of(Container(store, names, runtime, connection.other).spec, connection.other)
     else:
-        hostname = os.uname().nodename if connection.mode == "host" else identifier[:12]
+        hostname = sharing.hostname(asked_name, identifier, of_host=connection.mode == "host")
     variables = _with_defaults(env, unset, hostname, tty=options.get("tty", False))
     spec = specification(source, command, variables, hostname, options, identifier, host, modes, connection, points)
     missing = (

@@ -119,7 +119,7 @@ def container(
         },
         "Mounts": [_mount(entry, spec) for entry in asked.mounts],
         "Config": {
-            "Hostname": sharing.hostname(spec, state.id),
+            "Hostname": sharing.hostname_of(spec, state.id),
             "Domainname": spec.domainname,
             "StopSignal": spec.annotations.get("org.opencontainers.image.stopSignal") or "SIGTERM",
             "StopTimeout": _seconds(state.stop_timeout),

@@ -122,7 +122,7 @@ class Kept(Telling):
 
     @property
     def _hostname(self) -> str:
-        return sharing.hostname(self.spec, self.id)
+        return sharing.hostname_of(self.spec, self.id)
 
     def _happen(self, action: str, **attributes: str) -> None:
         """Note for ``Engine.events`` what happened to it."""

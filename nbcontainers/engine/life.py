@@ -48,10 +48,11 @@ class Life(Kept):
             IntegrityError: its state cannot be read.
         """
         from ..runtime import happenings
+        from ..runtime.state import way_out
 
         state = self.state
         if state.status == "dead":
-            raise IntegrityError(state.error, hint=f"'nbcontainers rm {state.name or state.id[:12]}' removes it")
+            raise IntegrityError(state.error, hint=way_out(state.name or state.id[:12]))
         if state.status in LIVE:
             raise Conflict(
                 f"container {state.name} is already running",

@@ -122,11 +122,17 @@ def apply(spec: RuntimeSpec, modes: Modes) -> RuntimeSpec:
     return spec
 
 
-def hostname(spec: RuntimeSpec, identifier: str) -> str:
-    """What a container's files of names call it. One that has the host's name inside is known by its number to others, as in Docker."""
-    if spec.hostname:
-        return spec.hostname
-    return os.uname().nodename if spec.namespace("network") is None else identifier[:12]
+def hostname(asked: str, identifier: str, *, of_host: bool) -> str:
+    """What a container's files of names call it: as was asked for, else by its number, or as the host where that has its network.
+
+    As in Docker, one that has the host's name inside (``--uts host``) and a network of its own is known by its number to others.
+    """
+    return asked or (os.uname().nodename if of_host else identifier[:12])
+
+
+def hostname_of(spec: RuntimeSpec, identifier: str) -> str:
+    """The same of a container that is made."""
+    return hostname(spec.hostname, identifier, of_host=spec.namespace("network") is None)
 
 
 def _shown(mount: Mount, word: str, *, has_userns: bool) -> Mount | None:

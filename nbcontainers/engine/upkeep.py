@@ -302,6 +302,8 @@ def _astray(store: Store) -> Iterator[Fault]:
 
 def _problems(store: Store, container: Container) -> Iterator[str]:
     """What is wrong with a container: its state, its specification, its tree, or the layers below that."""
+    from ..runtime.state import way_out
+
     try:
         state = container.state
     except NotFound:
@@ -309,7 +311,7 @@ def _problems(store: Store, container: Container) -> Iterator[str]:
             yield "has no state: it was being made when its maker was killed, and 'nbcontainers prune' removes it"
         return
     if state.status == "dead":
-        yield f"{state.error}; 'nbcontainers rm {state.name or container.id[:12]}' removes the container"
+        yield f"{state.error}; {way_out(state.name or container.id[:12])}"
         return
     try:
         _ = container.spec, container.asked, container.networks
@@ -318,7 +320,7 @@ def _problems(store: Store, container: Container) -> Iterator[str]:
     try:
         store.snapshots.mounts(container.id)
     except NBContainersError:
-        yield f"has no tree of files any more: 'nbcontainers rm {state.name}' removes the rest of it"
+        yield f"has no tree of files any more: {way_out(state.name)}"
         return
     for chain in parents(store.root, container.id):
         if not unpacked.usable(store.root / "layers" / Digest(chain).hex):

@@ -240,10 +240,12 @@ def _parse(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
         values["health"] = _health(values.get("health"))
         return ContainerState(**values), data.get("runtime") or {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError(
-            f"{path} is not a container's state: {error}",
-            hint=f"'nbcontainers rm --force {folder.name[:12]}' removes the container",
-        ) from error
+        raise IntegrityError(f"{path} is not a container's state: {error}", hint=way_out(folder.name[:12])) from error
+
+
+def way_out(name: str) -> str:
+    """What can be done about a container of which a file cannot be read."""
+    return f"'nbcontainers rm {name}' removes the container"
 
 
 def _text(folder: Path) -> bytes:

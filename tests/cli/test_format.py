@@ -47,7 +47,7 @@ ROW = {
         ("{{.Config.Labels.x}} {{.Config.Labels.none}}|{{.Config.Labels.missing}}", "y |<no value>"),
         ("{{.Labels.x}} {{.HostConfig.Sysctls.a}} {{json .Config.Labels.missing}}", "<no value> <no value> null"),
         ("{{.NetworkSettings.Networks.nope.IPAddress}}", "<no value>"),
-        ("{{index .Config.Labels \"a.b\"}} {{ index .Config.Labels `x` }}", "c y"),
+        ('{{index .Config.Labels "a.b"}} {{ index .Config.Labels `x` }}', "c y"),
         ('{{index .Config.Labels "missing"}}|{{index .Labels "x"}}|', "||"),
         ('{{index .NetworkSettings.Networks "nope"}} {{index .NetworkSettings.Ports "81/tcp"}}', "<nil> <no value>"),
         ('{{index .NetworkSettings.Networks "bridge" "IPAddress"}} {{index . "ID"}}', "10.0.0.2 abc"),
