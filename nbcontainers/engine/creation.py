@@ -34,7 +34,6 @@ from . import (
 from . import options as words
 from .asked import Asked
 from .container import Container
-from .life import signal_number
 from .mounts import MountPoint
 from .names import ContainerNames
 from .networks import NetworkFiles
@@ -177,7 +176,7 @@ def specification(
     )
     stop_signal = options.get("stop_signal") or config.stop_signal
     if stop_signal:
-        signal_number(stop_signal)  # refused now, not when it is wanted
+        words.signal_number(stop_signal)  # refused now, not when it is wanted
     covered = {point.destination for point in points}
     kept = tuple(mount for mount in spec.mounts if mount.destination not in covered)
     annotations = words.pairs(options.get("annotation", ()), "annotation") | limits.bounds(options)

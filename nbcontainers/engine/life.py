@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import signal as signals
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from . import volumes as volumes_
 from .kept import CONFIG, Kept
 from .mounts import MountPoint
 from .networks import NetworkFiles
-from .options import RunOptions
+from .options import RunOptions, signal_number
 
 if TYPE_CHECKING:
     from ..runtime.execution import Execution
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 INTERRUPT_GRACE = 0.5  # seconds that an interrupted container has to end by itself: a cell should stop within one
 STOP_TIMEOUT = 10.0  # seconds, as Docker has it
 LIVE = ("running", "paused", "restarting")
-_REAL_TIME = re.compile(r"(RTMIN(?=\+)|RTMAX(?=-))([+-][0-9]{1,2})")
 
 
 class _Stop(TypedDict, total=False):
@@ -330,18 +328,17 @@ class Life(Kept):
             # Where it cannot be told which it had, 'volume prune' takes what nobody has.
             with contextlib.suppress(IntegrityError):
                 points = self.asked.mounts
-        doors = self._runtime.doors(self._folder)
-        if state.status == "dead":
-            for door in doors:
-                end_at(door)
-        with parting(self._folder, state):
+        doors = self._runtime.doors(self.id) if state.status == "dead" else ()
+        for door in doors:
+            end_at(door)
+        with parting(self._folder, state) as last:
             self._names.departed.append(state)  # before it is gone: who watches it finds out how it ended
             self._let_go()
             self._store.snapshots.remove(self.id)
             self._store.rubbish.take(str(self._folder))
-        for door in doors:  # which a shim leaves that was killed after it had written the end
+        for left in filter(None, (last, *doors)):  # by a shim that was killed after it had written the end
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(door)
+                os.unlink(left)
         self._names.release(self.id, state.name)
         userns.release(self._store.root, self.id)
         volumes_.forget(self._store, self._names, points)
@@ -388,18 +385,3 @@ class Life(Kept):
             state = self._state_told
             if state.auto_remove and state.status not in LIVE:
                 self._remove(state, volumes=True)
-
-
-def signal_number(name: str | int) -> int:
-    """A signal's number from ``9``, ``KILL``, ``SIGKILL`` or ``RTMIN+3``: NBContainersError if there is no such signal."""
-    text = str(name)  # a program may hand over anything
-    if text.isascii() and text.isdigit():
-        number = int(text)
-    else:
-        known = {signal.name.removeprefix("SIG"): signal.value for signal in signals.Signals}
-        word = text.upper().removeprefix("SIG")
-        from_end = _REAL_TIME.fullmatch(word)
-        number = known[from_end[1]] + int(from_end[2]) if from_end else known.get(word, 0)
-    if number not in signals.valid_signals():
-        raise NBContainersError(f"no such signal: {name!r}", hint="such as TERM, KILL, HUP, or a number from 1 to 64")
-    return number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal as signals
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
@@ -16,6 +17,7 @@ CPU_PERIOD = 100_000  # µs: what Docker writes for --cpus
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_REAL_TIME = re.compile(r"(RTMIN(?=\+)|RTMAX(?=-))([+-][0-9]{1,2})")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
 
 
@@ -204,6 +206,21 @@ def workdir(word: str) -> str:
     if word and not word.startswith("/"):
         raise NBContainersError(f"not an absolute path: {word!r}", hint="the working directory begins with /")
     return word
+
+
+def signal_number(name: str | int) -> int:
+    """A signal's number from ``9``, ``KILL``, ``SIGKILL`` or ``RTMIN+3``: NBContainersError if there is no such signal."""
+    text = str(name)  # a program may hand over anything
+    if text.isascii() and text.isdigit():
+        number = int(text)
+    else:
+        known = {signal.name.removeprefix("SIG"): signal.value for signal in signals.Signals}
+        word = text.upper().removeprefix("SIG")
+        from_end = _REAL_TIME.fullmatch(word)
+        number = known[from_end[1]] + int(from_end[2]) if from_end else known.get(word, 0)
+    if number not in signals.valid_signals():
+        raise NBContainersError(f"no such signal: {name!r}", hint="such as TERM, KILL, HUP, or a number from 1 to 64")
+    return number
 
 
 def detach_keys(word: str) -> str:

@@ -18,10 +18,9 @@ from typing import Any
 
 from ..errors import HostError, LaunchError
 from ..linux import capabilities, cgroups, idmap, seccomp, syscalls
-from ..linux import limits as rules
 from ..oci.runtime import Json, Mount, RuntimeSpec
 from ..results import ContainerState
-from . import log, mountplan, pattern
+from . import fallback, log, mountplan, pattern
 from . import state as states
 from .host import Host
 from .identity import policy
@@ -54,7 +53,7 @@ STRICT = "nbcontainers.strict"
 
 def not_enforced(spec: RuntimeSpec, host: Host) -> tuple[str, ...]:
     """Which limits of a specification no cgroup of this host holds, and what stands in for them, in plain words."""
-    return _fall_back(spec, host)[1]
+    return fallback.limits(spec, host)[1]
 
 
 def refusal(sentences: Sequence[str], host: Host) -> HostError:
@@ -104,7 +103,7 @@ def compile(  # noqa: A001 - it is what this does
     plan, into, joined, shelves = _grouping(spec, cgroup, host)
     rlimits = _rlimits(spec)
     answered = _identity(spec, rootfs, host, rlimits)
-    limits, notes, watched = _fall_back(spec, host, beside=answered is not None)
+    limits, notes, watched = fallback.limits(spec, host, beside=answered is not None)
     late = syscalls.CLONE_NEWCGROUP if "cgroup" in kinds and joined else 0
     flags = functools.reduce(lambda mask, kind: mask | _FLAGS[kind], kinds, 0) & ~late
     private_network = "network" in kinds
@@ -225,7 +224,7 @@ def compile(  # noqa: A001 - it is what this does
         seccomp_flags=program_flags,
         identity=answered,
         rlimits=[*(limit for limit in rlimits if limit[0] != RLIMIT_LOCKS or answered is None), *limits],
-        processors=_processors(spec, host),
+        processors=fallback.processors(spec, host),
         oom_score_adj=process.oom_score_adj,
     )
 
@@ -281,39 +280,6 @@ def _identity(
         no_new_privs=spec.process.no_new_privileges,
         locks=next(((soft, hard) for number, soft, hard in rlimits if number == RLIMIT_LOCKS), None),
     )
-
-
-def _fall_back(
-    spec: RuntimeSpec, host: Host, *, beside: int = 0
-) -> tuple[list[tuple[int, int, int]], tuple[str, ...], int]:
-    """What stands in for limits that no cgroup holds: (rlimits, what to tell the user, bytes of memory to watch).
-
-    ``beside`` processes of our own live in the container's user namespace, where RLIMIT_NPROC counts them.
-    """
-    limits: list[tuple[int, int, int]] = []
-    watched = 0
-    asked = spec.resources
-    notes = [*host.hierarchy.unsupported(asked)]
-    for controller in sorted(rules.asked(asked) - host.hierarchy.controllers - {"devices"}):
-        if controller != "memory" or (asked.memory or 0) > 0:
-            notes.append(host.without(controller))
-        if controller == "memory":
-            watched = asked.memory or 0
-            notes += [
-                f"{called}: nothing here keeps it ({host.why_without(controller)})"
-                for called in rules.beside_memory(asked)
-            ]
-        elif controller == "pids" and asked.pids and asked.pids > 0:
-            limits.append((resource.RLIMIT_NPROC, asked.pids + beside, asked.pids + beside))
-    if spec.cgroups_path and not host.hierarchy.parents:
-        notes.append("cgroup parent: no cgroup can be made here")
-    return limits, tuple(notes), max(0, watched)
-
-
-def _processors(spec: RuntimeSpec, host: Host) -> list[int]:
-    """Those that its processes begin on where no cgroup says which: see sched_setaffinity(2)."""
-    asked = spec.resources.cpuset_cpus
-    return sorted(rules.members(asked)) if asked and "cpuset" not in host.hierarchy.controllers else []
 
 
 def _devices(spec: RuntimeSpec, host: Host) -> list[tuple[str, int, int, int, int, int]]:

@@ -160,15 +160,9 @@ class Runtime:
             following, self._next = self._next, ""
         return following or secrets.token_hex(_ID_BYTES)
 
-    def doors(self, folder: Path) -> tuple[str, ...]:
-        """Where the shim of a container listens, or may have: where whoever started it let it, if that can be read."""
-        try:
-            socket = states.load_extra(folder).get("socket", "")
-        except NBContainersError:
-            socket = ""
-        if socket:
-            return (socket,)
-        return tuple(rundir.socket_path(path, folder.name) for path in dict.fromkeys((self._run_dir, *rundir.known())))
+    def doors(self, container: str) -> tuple[str, ...]:
+        """Where the shim of a container may listen: whoever started it had folders of his own."""
+        return tuple(rundir.socket_path(path, container) for path in dict.fromkeys((self._run_dir, *rundir.known())))
 
     def door(self, container: str) -> str:
         """Where the shim of a container listens."""

@@ -110,8 +110,10 @@ class StartedAgain(Conflict):
 
 
 @contextlib.contextmanager
-def parting(folder: Path, known: ContainerState) -> Iterator[None]:
+def parting(folder: Path, known: ContainerState) -> Iterator[str]:
     """Keep a container that has ended from being started while its folder is moved away: a shim that is about to finds it gone.
+
+    It gives where its last shim listened, if that is known.
 
     Raises:
         NotFound: it is gone already.
@@ -125,7 +127,7 @@ def parting(folder: Path, known: ContainerState) -> Iterator[None]:
         state = record.read(descriptor)
         if state.get("status") in _LIVE and (known.status in _LIVE or state["started"] != known.started):
             raise StartedAgain(f"container {known.name or known.id} was started again meanwhile")
-        yield
+        yield str((state.get("runtime") or {}).get("socket", ""))
     finally:
         os.close(descriptor)
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from nbcontainers import BuildError, Conflict, DockerfileError, Engine, LaunchError, NBContainersError, NotFound
-from nbcontainers.engine.life import signal_number
-from nbcontainers.engine.options import RunOptions
+from nbcontainers.engine.options import RunOptions, signal_number
 from nbcontainers.events import Event, Output, StepFinished, StepStarted
 from tests.waiting import HICCUP_S, PATIENCE_S, clock, until
 
