@@ -112,7 +112,9 @@ class Spare:
 
     def _let_go(self) -> None:
         self._near.close()
-        os.close(self._bell)
+        if self._bell >= 0:
+            os.close(self._bell)
+            self._bell = -1
         self.table.close()
         self._groups.let_go()
 
