@@ -71,8 +71,10 @@ def run(
     try:
         shelf, shelf_null = prepared or (-1, -1)
         trees, binds = given
-        # What is made until the streams are needed wants nothing of the shim; but no device may be made or opened before there are rules.
-        is_late = prepared is not None and bool(plan["pattern"]["groups"]["join"]) and not plan["devices"]
+        # What is made until the streams are needed wants nothing of the shim, but for groups that take nobody before they are filled,
+        # and for rules without which no device can be made or opened.
+        is_grouped = bool(plan["pattern"]["groups"]["join"]) or not plan["join"]
+        is_late = prepared is not None and is_grouped and not plan["devices"]
         if not is_late:
             stdio, report, go, channel = take()
             report, go, channel, shelf, shelf_null, *kept = keep_only(
@@ -103,7 +105,8 @@ def run(
         if prepared is not None and not is_late:  # while the groups are made and limited
             at("cgroup")
             await_word(go)
-            join_cgroups(plan["join"], plan["late_flags"])
+            if not is_grouped:
+                join_cgroups(plan["join"], plan["late_flags"])
         null = rootfs.complete(plan, at, root, taken, (shelf, shelf_null))
         at("sysctl")
         rootfs.set_sysctls(root, plan["sysctl"])
