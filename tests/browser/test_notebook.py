@@ -180,5 +180,9 @@ def test_the_interrupt_button_stops_a_run(notebook):
     page = notebook.page
     expect(page.get_by_text("begun", exact=True)).to_be_visible()
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:interrupt-kernel').then(() => {})")
-    expect(page.get_by_text("endless was stopped")).to_be_visible()
+    stopped = page.get_by_text("endless was stopped")
+    expect(stopped).to_be_visible()
+    assert "-fg" not in stopped.evaluate("e => e.className"), (
+        "no colour of its own: it stands on the ground of an error"
+    )
     assert page.get_by_text("Traceback").count() == 0

@@ -201,6 +201,20 @@ def test_a_failed_build_marks_the_lines(notebook, show):
     notebook.look("build-failed")
 
 
+def test_of_a_long_output_the_end_is_seen(notebook, show):
+    """What a failed command said last is what went wrong."""
+    show(
+        BUILD + "record.fail(BuildError('it failed', step='RUN', lines=(4, 5), exit_code=1, "
+        "output=b''.join(b'%d\\n' % n for n in range(60)) + b'what went wrong\\n'))\nview.finish()\nview"
+    )
+    said = notebook.page.get_by_role("group", name="End of the output")
+    expect(said).to_contain_text("what went wrong")
+    assert said.evaluate("e => e.scrollHeight > e.clientHeight + 100")
+    said.page.wait_for_function(
+        "e => e.scrollTop + e.clientHeight >= e.scrollHeight - 1", arg=said.element_handle(), timeout=20_000
+    )
+
+
 USAGE = """
 import os, resource, threading, time
 from nbcontainers.jupyter.watching import Watch

@@ -205,12 +205,14 @@ function failed(failure) {
   const lines = failure.excerpt.map(([number, text, marked]) =>
     h("div", { class: marked ? "line marked" : "line" }, h("span.number.num.dim", {}, `${number}`), h("code", {}, text || " "), marked ? h("span.spoken", {}, " (failed)") : null),
   );
+  const said = failure.output.length ? h("pre.output", { tabindex: "0", role: "group", "aria-label": "End of the output" }, output(failure.output).filter((part) => part !== null)) : null;
+  if (said) requestAnimationFrame(() => (said.scrollTop = said.scrollHeight)); // what went wrong stands last
   return h(
     "div.failure",
     { role: "alert" },
     h("p.message.bad", {}, failure.message),
     lines.length ? h("div.excerpt.scroll", { role: "group", "aria-label": "The Dockerfile where it failed", tabindex: "0" }, lines) : null,
-    failure.output.length ? h("pre.output", { tabindex: "0", role: "group", "aria-label": "End of the output" }, output(failure.output).filter((part) => part !== null)) : null,
+    said,
     failure.hint ? h("p.hint", {}, h("span.dim", {}, "Hint: "), failure.hint) : null,
   );
 }
