@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from ..errors import NBContainersError
@@ -32,10 +33,15 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         message = message.replace("ignored explicit argument", "not true or false:")  # of a switch with a value
+        unknown = re.match(r"unrecognized arguments: (--[^\s=]+)", message)
+        near = _nearest(unknown[1], self._option_string_actions) if unknown else None
         is_operand = message.startswith("the following arguments are required") or (
             message.startswith("unrecognized arguments: ") and not message.startswith("unrecognized arguments: -")
         )
-        raise UsageError(message, hint=f"see '{self.prog} --help'", exit_code=1 if is_operand else 125)
+        hint = f"see '{self.prog} --help'"
+        if near:
+            hint = f"did you mean '{near}'? Else {hint}"
+        raise UsageError(message, hint=hint, exit_code=1 if is_operand else 125)
 
 
 class _Help(argparse.Action):
@@ -73,9 +79,15 @@ def parse(words: Sequence[str]) -> tuple[Command, argparse.Namespace]:
             raise UsageError(f"unknown command {wanted!r}", hint=f"it is '{PROGRAM} {short}' here")
     else:
         known, wanted, called = [*GROUPS, *(name for name in VERBS if " " not in name)], words[0], PROGRAM
-    near = difflib.get_close_matches(wanted.rpartition(" ")[2], known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"see '{called} --help'"
+    near = _nearest(wanted.rpartition(" ")[2], known)
+    hint = f"did you mean '{near}'?" if near else f"see '{called} --help'"
     raise UsageError(f"unknown command {wanted!r}", hint=hint)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str | None:
+    """What was meant by a mistyped word, if anything is near; before all else the same letters in another order."""
+    near = difflib.get_close_matches(word, list(known), n=5)
+    return min(near, key=lambda one: sorted(one) != sorted(word), default=None)
 
 
 def parse_verb(verb: Verb, words: Sequence[str], *, extra: Sequence[Flag] = (), called: str = "") -> argparse.Namespace:
@@ -123,7 +135,8 @@ def _listed(summaries: dict[str, str]) -> list[str]:
 
 
 def _build(verb: Verb, extra: Sequence[Flag], called: str) -> _Parser:
-    parser = _Parser(prog=called, description=verb.summary, add_help=False, allow_abbrev=False)
+    usage = " ".join([called.replace("%", "%%"), "[FLAGS]", *map(_usage, verb.operands)])
+    parser = _Parser(prog=called, usage=usage, description=verb.summary, add_help=False, allow_abbrev=False)
     for flag in (*verb.flags, *extra):
         if flag.refusal:
             parser.add_argument(*flag.names, action=_Refusal, nargs=0, const=flag.refusal, help=flag.help)
@@ -166,6 +179,12 @@ def _spell_out(parser: _Parser, flags: Sequence[Flag], words: Sequence[str]) -> 
             parser.add_argument(word, action=_Refusal, nargs=0, const=flag.refusal, help=argparse.SUPPRESS)
         else:
             parser.add_argument(word, dest=flag.key, action="store_const", const=is_on, help=argparse.SUPPRESS)
+
+
+def _usage(operand: Operand) -> str:
+    """An operand as the first line of a help has it."""
+    name = operand.name
+    return {"1": name, "?": f"[{name}]", "+": f"{name} …", "*": f"[{name} …]", "rest": f"[{name} …]"}[operand.count]
 
 
 def _add_operand(parser: _Parser, operand: Operand) -> None:

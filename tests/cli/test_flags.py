@@ -29,7 +29,10 @@ def test_short_switches_can_be_joined() -> None:
     ("words", "message", "hint"),
     [
         (["rnu"], "unknown command 'rnu'", "did you mean 'run'?"),
-        (["run", "--privilegd", "x"], "--privilegd", "run --help"),
+        (["imagse"], "unknown command 'imagse'", "did you mean 'images'?"),
+        (["run", "--privilegd", "x"], "--privilegd", "did you mean '--privileged'? Else see 'nbcontainers run --help'"),
+        (["run", "--memroy=64m", "x"], "--memroy", "did you mean '--memory'?"),
+        (["run", "--qqqq", "x"], "--qqqq", "see 'nbcontainers run --help'"),
         (["run"], "IMAGE", "run --help"),
         (["stop", "-t", "soon", "x"], "not a number: 'soon'", "2 or 0.5"),
     ],
@@ -49,6 +52,23 @@ def test_every_verb_explains_itself(verb: str) -> None:
         parser.parse([*verb.split(), "--help"])
     for flag in verbs.VERBS[verb].flags:
         assert flag.names[-1] in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("verb", "usage"),
+    [
+        ("run", "run [FLAGS] IMAGE [COMMAND …]"),
+        ("images", "images [FLAGS] [REPOSITORY]"),
+        ("rmi", "rmi [FLAGS] IMAGE …"),
+        ("stats", "stats [FLAGS] [CONTAINER …]"),
+        ("network ls", "network ls [FLAGS]"),
+    ],
+)
+def test_a_help_begins_with_one_line(verb: str, usage: str) -> None:
+    """What stands where; which flags there are is listed below it, and not twice."""
+    with pytest.raises(parser.HelpAsked) as caught:
+        parser.parse([*verb.split(), "--help"])
+    assert caught.value.message.splitlines()[0] == f"usage: nbcontainers {usage}"
 
 
 def test_verbs_can_share_a_first_word(monkeypatch: pytest.MonkeyPatch) -> None:
