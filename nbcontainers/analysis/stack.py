@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 LARGEST = 10
 _SHELLS = ("/bin/sh -c ", "/bin/bash -c ")
 _NO_OPERATION = "#(nop)"
+_ARGUMENTS = re.compile(r"\A(?P<run>RUN )?\|(?P<count>\d+) (?P<rest>.*)\Z", re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -195,9 +197,17 @@ def join(
     return tuple(layers)
 
 
+def _without_arguments(found: re.Match[str]) -> str:
+    """``RUN |1 A=b /bin/sh -c make`` without the build arguments that builders write before it."""
+    run, rest = found["run"] or "", found["rest"]
+    starts = [place for shell in _SHELLS if (place := rest.find(f" {shell}")) >= 0]  # a value may have spaces, too
+    return run + (rest[min(starts) + 1 :] if starts else rest.split(" ", int(found["count"]))[-1])
+
+
 def instruction(line: History) -> str:
     """What made a layer, as its Dockerfile had it: builders write the shell before it and remarks behind."""
     text = line.created_by.strip().removesuffix("# buildkit").rstrip()
+    text = _ARGUMENTS.sub(_without_arguments, text)
     for shell in _SHELLS:
         if text.startswith(shell):
             rest = text.removeprefix(shell)

@@ -202,12 +202,15 @@ def walked(layers: list[Index]) -> list[tuple[int, int, int]]:
         ('/bin/sh -c #(nop)  CMD ["sh"]', 'CMD ["sh"]'),
         ("/bin/sh -c apt-get update", "RUN apt-get update"),
         ("RUN /bin/sh -c make # buildkit", "RUN make"),
+        ("RUN |2 A=b C=d e /bin/sh -c make $A # buildkit", "RUN make $A"),
+        ("RUN |1 A=b make -j 2 # buildkit", "RUN make -j 2"),
+        ("|1 A=b /bin/sh -c make", "RUN make"),
         ("COPY . /app # buildkit", "COPY . /app"),
         ("toolbox: core programs", "toolbox: core programs"),
     ],
 )
 def test_instructions_read_as_in_a_dockerfile(written: str, read: str) -> None:
-    """The shell and the remarks that builders put around them are taken off."""
+    """The shell, the build arguments and the remarks that builders put around them are taken off."""
     assert instruction(History(created_by=written)) == read
 
 
