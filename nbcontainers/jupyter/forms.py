@@ -9,7 +9,7 @@ from ..cli.folders import ROOT, ChangeTree, Folder, Row, what
 from ..cli.progress import rebuilt
 from ..cli.text import counted_by, ended, plural, printable, shared, shortened
 from ..results import ContainerState, HostReport, ImageDiff, Layer, LayerStack, PackageChange, Usage
-from .html import Html, code, growth, h, join, listed, memory, note, output, page, size, table
+from .html import Html, bar, code, growth, h, join, listed, memory, note, output, page, size, table
 from .progress import Failure, Record
 
 ROWS = 300  # lines of a tree that a notebook keeps
@@ -81,11 +81,18 @@ def _layer(number: int, layer: Layer, most: int) -> tuple[object, ...]:
     instruction = code(shortened(layer.instruction, 160), class_=None if layer.diff_id else "d")
     if layer.diff_id is None:
         return number, instruction, "", "", "", h("span", "settings only", class_="d"), ""
-    bar = h("span", h("i", style=f"width:{layer.size / most * 100:.1f}%"), class_="bar")
     counts = (("added", layer.added), ("modified", layer.modified), ("deleted", layer.deleted))
     files = [h("span", f"{_KINDS[kind][0]}{count:,}", class_=_KINDS[kind][1]) for kind, count in counts if count]
     wasted = h("span", size(layer.wasted), class_="w") if layer.wasted else "–"
-    return number, instruction, bar, size(layer.size), size(layer.stored_size), listed(files, " "), wasted
+    return (
+        number,
+        instruction,
+        bar(layer.size / most),
+        size(layer.size),
+        size(layer.stored_size),
+        listed(files, " "),
+        wasted,
+    )
 
 
 def image_diff(diff: ImageDiff, tree: ChangeTree | None = None) -> str:

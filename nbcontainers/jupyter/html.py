@@ -83,12 +83,16 @@ def code(text: str, **attributes: object) -> Html:
 
 def table(titles: Sequence[tuple[str, str]], rows: Iterable[Sequence[object]]) -> Html:
     """A table; each title with the class of its column: ``n`` for numbers, ``k`` for what is not broken, or nothing."""
-    head = h("tr", *(h("th", title, scope="col", class_=kind or None) for title, kind in titles))
-    body = [
-        h("tr", *(h("td", cell, class_=kind or None) for cell, (_, kind) in zip(row, titles, strict=True)))
-        for row in rows
-    ]
+    # The side stands with the cell as well: JupyterLab keeps no style sheet of a notebook that has not run, and sets tables to the right.
+    looks = [{"class_": kind or None, "style": None if kind == "n" else "text-align:left"} for _, kind in titles]
+    head = h("tr", *(h("th", title, scope="col", **look) for (title, _), look in zip(titles, looks, strict=True)))
+    body = [h("tr", *(h("td", cell, **look) for cell, look in zip(row, looks, strict=True))) for row in rows]
     return h("table", h("thead", head), h("tbody", *body))
+
+
+def bar(share: float) -> Html:
+    """A share of one as a bar; its percents are read where it cannot be drawn."""
+    return h("span", h("i", f"{share:.0%}", style=f"width:{share * 100:.1f}%"), class_="bar")
 
 
 def listed(parts: Iterable[object], between: str = " · ") -> Html:
@@ -106,9 +110,9 @@ def listing(columns: Sequence[tuple[str, str]], rows: Iterable[Mapping[str, Any]
     body = [[code(str(row[key])) if key == "ID" else str(row[key]) for _, key in columns] for row in rows]
     if not body:
         return note(empty)
-    return page(
-        table([(title.capitalize(), "n" if key == "Size" else "") for title, key in columns], body), label=empty
-    )
+    kinds = {"Size": "n", "ID": "k", "CreatedSince": "k", "RunningFor": "k"}
+    titles = [(title.capitalize().replace(" id", " ID"), kinds.get(key, "")) for title, key in columns]
+    return page(table(titles, body), label=empty)
 
 
 def note(text: str, *, mood: str = "d") -> str:

@@ -10,7 +10,7 @@ from ..cli.transfers import MOVING, Board, Row
 from ..events import Event, Transfer, TransferFinished, TransferStarted, Warned
 from ..oci.descriptor import Digest
 from . import show
-from .html import Html, code, h, join, listed, page, size, table
+from .html import Html, bar, code, h, join, listed, page, size, table
 
 SLOW = 0.3  # seconds between two pictures
 _MOODS = {"pulled": "g", "pushed": "g", "mounted": "g", "exists": "d", "waiting": "d", "retrying": "w"}
@@ -74,7 +74,7 @@ def form(board: Board) -> str:
         class_="head",
     )
     rows = table(
-        [("Layer", "k"), ("", ""), ("State", ""), ("Size", "n")], [_row(board, *one) for one in board.rows.items()]
+        [("Layer", "k"), ("", "k"), ("State", "wide"), ("Size", "n")], [_row(board, *one) for one in board.rows.items()]
     )
     if finished is not None:
         rows = h("details", h("summary", "Layers"), rows)
@@ -85,6 +85,6 @@ def _row(board: Board, layer: Digest, row: Row) -> tuple[Html, ...]:
     share = min(row.done / row.total, 1.0) if row.total and row.phase in MOVING else 0.0
     if row.phase in ("pulled", "pushed", "mounted", "exists", "downloaded"):
         share = 1.0
-    bar = h("span", h("i", style=f"width:{share * 100:.0f}%"), class_="bar")
     state = h("span", shown.state(row, pushing=board.pushing), class_=_MOODS.get(row.phase))
-    return code(layer.short), bar, state, size(row.total or 0)
+    moved = join((size(row.done), " of ", size(row.total))) if row.total and 0 < share < 1 else size(row.total or 0)
+    return code(layer.short), bar(share), state, moved
