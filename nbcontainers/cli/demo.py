@@ -80,9 +80,13 @@ def demo(engine: Engine, values: Namespace, console: Console) -> int:
     heading(console, "Next")
     notebooks = Path(__file__).resolve().parents[2] / "notebooks" / "en"
     where = shlex.quote(str(notebooks)) if notebooks.is_dir() else "notebooks/en"
-    console.print(f"    jupyter lab {where}          the course, one notebook after another")
-    console.print(f"    nbcontainers run -i --rm {IMAGE} sh    a shell in what you just built")
-    console.print("    nbcontainers --help")
+    following = {
+        f"jupyter lab {where}": "the course, one notebook after another",
+        f"nbcontainers run -it --rm {IMAGE} sh": "a shell in what you just built",
+        "nbcontainers --help": "what else there is",
+    }
+    width = max(map(len, following))
+    console.print("\n".join(f"    {command:<{width}}    {what}" for command, what in following.items()))
     return 0
 
 
