@@ -13,7 +13,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import IntegrityError
-from .descriptor import INDEX, MANIFEST, Descriptor, Digest, Json, Platform, number, sparse, string, string_map, strings
+from .descriptor import (
+    CONFIG,
+    DOCKER_CONFIG,
+    INDEX,
+    MANIFEST,
+    Descriptor,
+    Digest,
+    Json,
+    Platform,
+    number,
+    sparse,
+    string,
+    string_map,
+    strings,
+)
 from .reference import Reference
 
 
@@ -192,13 +206,17 @@ class ImageConfig:
         }
 
 
+_LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """One image for one platform: its configuration and its layers from the base up."""
+    """One image for one platform: its configuration and its layers from the base up. Or an artifact, which looks like one."""
 
     config: Descriptor
     layers: tuple[Descriptor, ...]
     media_type: str = MANIFEST
+    artifact_type: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
@@ -213,6 +231,7 @@ class Manifest:
                 config=Descriptor.from_json(data["config"]),
                 layers=tuple(Descriptor.from_json(layer) for layer in data["layers"]),
                 media_type=string(data.get("mediaType")) or MANIFEST,
+                artifact_type=string(data.get("artifactType")),
                 annotations=string_map(data.get("annotations")),
             )
         except (KeyError, TypeError) as error:
@@ -226,9 +245,22 @@ class Manifest:
             "config": self.config.to_json(),
             "layers": [layer.to_json() for layer in self.layers],
         }
+        if self.artifact_type:
+            written["artifactType"] = self.artifact_type
         if self.annotations:
             written["annotations"] = dict(self.annotations)
         return written
+
+    @property
+    def artifact(self) -> str:
+        """The type of what it holds where that is no image: a chart, a signature, an attestation; else nothing.
+
+        Source: OCI image spec 1.1, "Guidelines for Artifact Usage"; BuildKit, docs/attestations/attestation-storage.md, whose
+        attestations have an image's configuration, and layers that are none.
+        """
+        if self.config.media_type not in (CONFIG, DOCKER_CONFIG):
+            return self.artifact_type or self.config.media_type
+        return next((layer.media_type for layer in self.layers if not layer.media_type.startswith(_LAYERS)), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

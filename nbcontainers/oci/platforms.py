@@ -90,7 +90,7 @@ def usable(platform: Platform) -> tuple[Platform, ...]:
 
 
 def choose(manifests: Iterable[Descriptor], platform: Platform) -> Descriptor:
-    """The manifest of an index for a platform; one that names no platform is for all, and is taken last.
+    """The manifest of an index for a platform; one that names no platform is for all, and is taken last; of several no artifact.
 
     Raises:
         NotFound: there is none; the hint names those that there are.
@@ -99,13 +99,18 @@ def choose(manifests: Iterable[Descriptor], platform: Platform) -> Descriptor:
     entries = tuple(manifests)
     order = usable(platform)
     ranked = [
-        (len(order) if entry.platform is None else order.index(normal(entry.platform)), number, entry)
+        (
+            len(order) if entry.platform is None else order.index(normal(entry.platform)),
+            entry.artifact_type,
+            number,
+            entry,
+        )
         for number, entry in enumerate(entries)
         if entry.platform is None or normal(entry.platform) in order
     ]
     if not ranked:
         raise none_of(entries, platform)
-    return min(ranked, key=lambda found: found[:2])[2]
+    return min(ranked, key=lambda found: found[:3])[3]
 
 
 def exact(manifests: Iterable[Descriptor], platform: Platform) -> Descriptor | None:

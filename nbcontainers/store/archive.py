@@ -24,6 +24,7 @@ from ..oci.descriptor import CONFIG, INDEX, INDEXES, MANIFEST, Descriptor, Diges
 from ..oci.image import Image, ImageConfig, Index, Manifest, parse, to_bytes
 from ..oci.reference import Reference
 from . import plainarchive, variants
+from .catalogue import Artifact
 from .compression import MEDIA_TYPES, ReadAhead, detect, reader
 from .content import Content
 from .incoming import Incoming
@@ -130,7 +131,7 @@ def load(
     Args:
         store: holds a lease of its own meanwhile.
         source: a stream, or the folder of a layout.
-        platform: only the images for it; one that has none is told of and left out.
+        platform: only the images for it; one that has none is told of and left out, as artifacts are.
         limit: bytes of all entries together.
         on_event: told of the progress.
 
@@ -154,13 +155,14 @@ def load(
             for found in _read(store, incoming, limit, platform):
                 if isinstance(found, NotFound):
                     refused.append(found)
-                    on_event(Warned(message=f"left out: {found.message}", hint=found.hint))
                     continue
                 image, top, names = found
                 images.extend(replace(image, reference=name) for name in names or (None,))
                 tops.extend(top for _ in names or (None,))
             if refused and not images:
                 raise refused[0]
+            for one in refused:
+                on_event(Warned(message=f"left out: {one.message}", hint=one.hint))
             for image, top in zip(images, tops, strict=True):
                 if image.reference:
                     store.images.tag(image, image.reference, top=top)
@@ -177,7 +179,7 @@ _Read = tuple[Image, Descriptor, tuple[Reference, ...]]
 def _read(store: Store, incoming: Incoming, limit: int, platform: Platform | None) -> Iterator[_Read | NotFound]:
     """The images of an archive, whole and entered in the store, each with what its names are to stand for, and its names.
 
-    An image that is not for a platform that was asked for is the error that says so.
+    One that is not for a platform that was asked for, or an artifact, is the error that says so.
     """
     entries = _docker_entries(incoming)
     if "index.json" in incoming.documents:
@@ -188,7 +190,11 @@ def _read(store: Store, incoming: Incoming, limit: int, platform: Platform | Non
             except NotFound as error:
                 yield error
                 continue
-            image = store.images.add(wanted)
+            try:
+                image = store.images.add(wanted)
+            except Artifact as error:
+                yield error
+                continue
             annotations = descriptor.annotations
             oci_name = annotations.get(IMAGE_NAME) or annotations.get(REF_NAME, "")
             # Where it is a tag alone ("latest"), as umoci has it, it is the name of nothing.

@@ -22,6 +22,10 @@ _TAG = re.compile(r":[^/:]*$")
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
 
 
+class Artifact(NotFound):
+    """What has a manifest as an image has, and is none."""
+
+
 class Catalogue:
     """The images of one store, to be looked up; nothing of it changes the store."""
 
@@ -95,7 +99,7 @@ class Catalogue:
         """The image that a descriptor stands for; of an index, the one for this machine.
 
         Raises:
-            NotFound: a part of it is missing, or it has nothing for this platform.
+            NotFound: a part of it is missing, it has nothing for this platform, or it is an artifact.
             IntegrityError: a part of it is damaged.
 
         """
@@ -104,6 +108,11 @@ class Catalogue:
             index = Index.from_json(parse(data, f"index {descriptor.digest}"))
             return self.open(pick(index, Platform.host()), reference)
         manifest = Manifest.from_json(parse(data, f"manifest {descriptor.digest}"))
+        if manifest.artifact:
+            raise Artifact(
+                f"{descriptor.digest} is no image but an artifact of the type {manifest.artifact[:100]}",
+                hint="the program that made it, or oras, can read it",
+            )
         config = ImageConfig.from_json(
             parse(self._document(manifest.config), f"configuration {manifest.config.digest}")
         )

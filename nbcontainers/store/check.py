@@ -158,7 +158,8 @@ class Check:
     def _rows(self) -> Iterator[Fault]:
         """The index lists the manifests of images that have a name.
 
-        One that is gone is passed over by readers, and one that nobody names is what a killed process left for the collector.
+        One that is gone is passed over by readers, and one that nobody names is what a killed process left for the collector. One
+        that an index names is an image for another machine, or will be when its layers have come.
         """
         named: set[str] = set()
         for tag in self.store.images.tags:
@@ -167,13 +168,13 @@ class Check:
                 named |= garbage.reachable(self.store.content, self.documents, roots).blobs
         listed = {row.descriptor.digest for row in self.store.images.rows()}
         for row in self.documents.rows(self.store.content):
-            if row.descriptor.digest in named - listed and self._opens(row.descriptor):
+            if row.descriptor.digest in named - listed and self._is_whole(row.descriptor):
                 yield self._fault("index", row.descriptor.digest, "is missing in the index of images")
 
-    def _opens(self, descriptor: Descriptor) -> bool:
+    def _is_whole(self, descriptor: Descriptor) -> bool:
         with contextlib.suppress(NBContainersError):
-            self.store.images.open(descriptor)
-            return True
+            image = self.store.images.open(descriptor)
+            return all(self.store.content.has(layer.digest) for layer in image.layers)
         return False
 
     def _layers(self, chains: Iterable[Digest]) -> Iterator[Fault]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from ..errors import IntegrityError, NBContainersError, NotFound
-from ..oci.descriptor import CONFIG, DOCKER_CONFIG, INDEXES, Descriptor, Digest
+from ..oci.descriptor import INDEXES, Descriptor, Digest
 from ..oci.image import ImageConfig, Index, Manifest, chain_ids, parse
 from ..results import Collected
 from . import parts, removal
@@ -37,7 +37,7 @@ class Documents:
     def rows(self, content: Content) -> Iterator[Row]:
         """The manifests of images, as the index lists them; what was collected since they were read is left out."""
         for digest, manifest in self.manifests.items():
-            if manifest.config.media_type in (CONFIG, DOCKER_CONFIG):
+            if not manifest.artifact:
                 with contextlib.suppress(NotFound):
                     descriptor = Descriptor(media_type=manifest.media_type, digest=digest, size=content.size(digest))
                     yield Row(descriptor=descriptor, config=manifest.config.digest)
@@ -112,7 +112,7 @@ def reachable(content: Content, found: Documents, roots: Needed) -> Needed:
 
 def _trees(content: Content, manifest: Manifest) -> tuple[Digest, ...]:
     """The chain IDs of an image; an artifact has no tree, and of an image still on its way nothing is unpacked."""
-    if manifest.config.media_type not in (CONFIG, DOCKER_CONFIG) or not content.has(manifest.config.digest):
+    if manifest.artifact or not content.has(manifest.config.digest):
         return ()
     return chain_ids(ImageConfig.from_json(parse(content.read(manifest.config.digest), "configuration")).diff_ids)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from nbcontainers.errors import NBContainersError, NotFound
@@ -83,3 +85,10 @@ def test_where_nothing_runs_the_error_says_what_there_is() -> None:
     with pytest.raises(NotFound, match=r"no image for linux/riscv64") as caught:
         platforms.choose([entry("amd64"), attestation], platforms.parse("riscv64"))
     assert caught.value.hint == "it has images for: linux/amd64"
+
+
+def test_an_image_is_chosen_before_an_artifact() -> None:
+    """Where neither names a platform: an index may list what belongs to its image."""
+    signature = replace(entry(""), artifact_type="application/vnd.acme.signature")
+    image = replace(entry(""), digest=Digest.of(b"image"))
+    assert platforms.choose([signature, image], platforms.parse("amd64")) == image

@@ -6,11 +6,13 @@ import io
 import json
 import lzma
 import os
+import re
 import shutil
 import subprocess
 import tarfile
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import pytest
 import zstandard
 
 from nbcontainers.errors import IntegrityError, NotFound
-from nbcontainers.events import Event, Progress
+from nbcontainers.events import Event, Progress, Warned
 from nbcontainers.linux.idmap import of_host
 from nbcontainers.oci.descriptor import LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, MANIFEST, Descriptor, Digest
 from nbcontainers.oci.image import Image, to_bytes
@@ -147,6 +149,32 @@ def test_a_layout_in_a_folder_is_read(store: Store, other: Store, tmp_path: Path
     assert (other.images.list(), blobs(other)) == ((), set())
     with pytest.raises(IntegrityError, match="no images"):
         load(other, tmp_path / "nowhere")
+
+
+def test_artifacts_in_an_archive_are_told_of_and_left_out(store: Store, other: Store) -> None:
+    """A chart or an attestation lies in an OCI layout as an image does. An archive of nothing else is refused, and leaves nothing."""
+    image, statement = tagged(store, 1, "app")[0], tagged(store, 2, "statement")[0]
+    for value in (
+        replace(statement.manifest, config=replace(statement.manifest.config, media_type="application/vnd.acme.chart")),
+        replace(statement.manifest, layers=(replace(statement.layers[0], media_type="application/vnd.in-toto+json"),)),
+    ):
+        kind = "application/vnd.acme.chart" if len(value.layers) > 1 else "application/vnd.in-toto+json"
+        entries = untar(saved(store, image, statement))
+        listed = json.loads(entries["index.json"])
+        data = to_bytes(value)
+        entries[f"blobs/sha256/{Digest.of(data).hex}"] = data
+        listed["manifests"][1] |= {"digest": str(Digest.of(data)), "size": len(data)}
+        entries["index.json"] = json.dumps(listed).encode()
+        told: list[Event] = []
+        assert [one.name for one in load(other, io.BytesIO(tar(entries)), on_event=told.append)] == ["app:latest"]  # type: ignore[arg-type]
+        assert [kind in event.message for event in told if isinstance(event, Warned)] == [True]
+        validate_store(other)
+        other.images.remove("app")
+        del listed["manifests"][0]
+        entries["index.json"] = json.dumps(listed).encode()
+        with pytest.raises(NotFound, match=f"an artifact of the type {re.escape(kind)}"):
+            load(other, io.BytesIO(tar(entries)))  # type: ignore[arg-type]
+        assert (other.images.list(), blobs(other)) == ((), set())
 
 
 def test_an_image_without_a_name_stays_without(store: Store, other: Store) -> None:

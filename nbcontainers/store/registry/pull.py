@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from ...errors import HostError, IntegrityError, NBContainersError, NotFound, RegistryError
 from ...events import Event, Observer, Progress, Transfer, TransferFinished, TransferStarted, Warned
 from ...oci import platforms
-from ...oci.descriptor import CONFIG, DOCKER_CONFIG, INDEXES, Descriptor, Digest, Platform
+from ...oci.descriptor import INDEXES, Descriptor, Digest, Platform
 from ...oci.image import Image, Index
 from ...oci.reference import Reference
 from .. import garbage
@@ -128,10 +128,10 @@ def _documents(store: Store, repository: Repository, found: _Found, new: set[str
     manifest = found.manifest.value
     assert not isinstance(manifest, Index)
     config = manifest.config
-    if config.media_type not in (CONFIG, DOCKER_CONFIG):
+    if manifest.artifact:
         raise RegistryError(
-            f"{repository.name} holds no image here but an artifact of the type {config.media_type[:100]}",
-            hint="only images can be pulled",
+            f"{repository.name} holds no image here but an artifact of the type {manifest.artifact[:100]}",
+            hint="only images can be pulled: the program that made it, or oras, fetches it",
         )
     size = sum(layer.size for layer in manifest.layers)
     if config.size > documents.LIMIT or len(manifest.layers) > MOST_LAYERS or size > MOST_BYTES:

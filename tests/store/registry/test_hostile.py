@@ -21,9 +21,10 @@ import pytest
 from nbcontainers.engine import registries
 from nbcontainers.errors import IntegrityError, NBContainersError, NotFound, RegistryError
 from nbcontainers.events import Event, Transfer, Warned, ignore
-from nbcontainers.oci.descriptor import DOCKER_MANIFEST, INDEX, MANIFEST, Digest
+from nbcontainers.oci.descriptor import DOCKER_MANIFEST, INDEX, MANIFEST, Digest, Platform
 from nbcontainers.oci.image import Image
 from nbcontainers.oci.reference import Reference
+from nbcontainers.store import check
 from nbcontainers.store.registry import refusals
 from nbcontainers.store.registry.credentials import Credential, Credentials
 from nbcontainers.store.store import Store
@@ -46,8 +47,8 @@ def elsewhere() -> Iterator[Server]:
         yield server
 
 
-def pull(store: Store, name: str, on_event: object = ignore) -> Image:
-    return registries.pull(store, name, platform=None, insecure=False, on_event=on_event)  # type: ignore[arg-type]
+def pull(store: Store, name: str, on_event: object = ignore, platform: str | None = None) -> Image:
+    return registries.pull(store, name, platform=platform, insecure=False, on_event=on_event)  # type: ignore[arg-type]
 
 
 def nothing_is_kept(store: Store) -> bool:
@@ -197,6 +198,37 @@ def test_an_artifact_is_no_image(store: Store, liar: Server) -> None:
     parts.manifest["config"]["mediaType"] = "application/vnd.cncf.helm.config.v1+json"
     with pytest.raises(RegistryError, match="an artifact of the type application/vnd.cncf.helm"):
         pull(store, parts.serve(liar))
+    parts.manifest["artifactType"] = "application/vnd.acme.rocket"
+    with pytest.raises(RegistryError, match="an artifact of the type application/vnd.acme.rocket"):
+        pull(store, parts.serve(liar))
+
+
+def test_an_attestation_is_no_image_and_no_fault(store: Store, liar: Server) -> None:
+    """It has an image's configuration and statements for layers. Pulled by itself it is named, and hurts no image beside it."""
+    image, statement = Parts.make(1), Parts.make(2, os="unknown", architecture="unknown")
+    statement.manifest["layers"][0]["mediaType"] = "application/vnd.in-toto+json"
+    statement.serve(liar)
+    image.serve(liar)
+    machine, nowhere = Platform.host().to_json(), {"os": "unknown", "architecture": "unknown"}
+    liar.give("/v2/liar/manifests/latest", index_of((statement, nowhere), (image, machine)), INDEX)
+    pull(store, f"{liar.host}/liar")
+    with pytest.raises(RegistryError, match="an artifact of the type application/vnd.in-toto"):
+        pull(store, f"{liar.host}/liar@{Digest.of(encoded(statement.manifest))}")
+    assert not check.check(store).faults
+
+
+def test_an_image_for_another_machine_that_did_not_come_is_no_fault(store: Store, liar: Server) -> None:
+    """Its documents stay for the next try; the name that is here already is whole."""
+    here, there = Parts.make(1), Parts.make(2, os="linux", architecture="s390x")
+    for parts in (here, there):
+        parts.serve(liar)
+    index = index_of((here, Platform.host().to_json()), (there, {"os": "linux", "architecture": "s390x"}))
+    liar.give("/v2/liar/manifests/latest", index, INDEX)
+    pull(store, f"{liar.host}/liar")
+    del liar.routes[there.blob(1)]
+    with pytest.raises(RegistryError):
+        pull(store, f"{liar.host}/liar", platform="linux/s390x")
+    assert not check.check(store).faults
 
 
 def test_an_index_of_indexes_is_told_by_what_could_be_pulled(store: Store, liar: Server) -> None:
