@@ -1,4 +1,7 @@
-"""Errors and interrupts of magics, shown calmly: in the words of the error, without a Python traceback."""
+"""Errors and interrupts of magics, shown calmly: in the words of the error, without a Python traceback.
+
+No word has a colour: JupyterLab lays an error on a red ground, on which in one theme or the other none can be read.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def calm(error: NBContainersError, dockerfile: str = "", *, seen: bool = False) 
 
     short = f"{type(error).__name__}: {text.printable(error.message)}"
     name, colon, rest = (short if seen else text.failure(error, dockerfile)).partition(":")
-    error.shown = (f"\x1b[1;31m{name}\x1b[0m{colon}{rest}",)
+    error.shown = (f"\x1b[1m{name}\x1b[0m{colon}{rest}",)
     return error
 
 
