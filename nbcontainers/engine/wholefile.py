@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from ..errors import HostError
+
+_HINTS = {
+    errno.ENOENT: "make its folder first, or see that the name is right",
+    errno.ENOTDIR: "what stands before the last / is no folder",
+    errno.EISDIR: "name a file in it",
+}
 
 
 @contextlib.contextmanager
@@ -41,6 +48,5 @@ def written(path: str | Path) -> Iterator[IO[bytes]]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise HostError(
-            f"cannot write {path}: {error.strerror or error}", hint="is there room, and may you write there?"
-        ) from error
+        hint = _HINTS.get(error.errno or 0, "is there room, and may you write there?")
+        raise HostError(f"cannot write {path}: {error.strerror or error}", hint=hint) from error

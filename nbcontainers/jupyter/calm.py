@@ -18,9 +18,7 @@ class Interrupted(KeyboardInterrupt):
     """The interrupt button was pressed; it is told in one line, and the cells that wait do not run."""
 
     def _render_traceback_(self) -> list[str]:
-        return [
-            f"\x1b[1m{self}\x1b[0m"
-        ]  # JupyterLab lays it on a red ground, on which no colour is legible but the text's
+        return [f"\x1b[1m{self}\x1b[0m"]
 
 
 def calm(error: NBContainersError, dockerfile: str = "", *, seen: bool = False) -> NBContainersError:

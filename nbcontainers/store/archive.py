@@ -152,6 +152,11 @@ def load(
                 incoming.receive(store.content, source, limit=limit, on_event=on_event)
             tops: list[Descriptor] = []
             refused: list[NotFound] = []
+            if isinstance(source, Path) and not incoming.documents:
+                raise IntegrityError(
+                    f"no images in the folder {source}: it has no index.json",
+                    hint="an OCI layout or an archive is read",
+                )
             for found in _read(store, incoming, limit, platform):
                 if isinstance(found, NotFound):
                     refused.append(found)

@@ -94,6 +94,10 @@ class Incoming:
                     self._take(content, archive, entry)
                     on_event(Progress(what="load", done=done))
         except (tarfile.TarError, EOFError) as error:
+            if done and ("unexpected end" in str(error) or "truncated" in str(error)):
+                raise IntegrityError(
+                    "an archive of images that ends in the middle", hint="it is cut short: get it again"
+                ) from error
             raise IntegrityError(f"not an archive of images: {error}", hint=_HINT) from error
 
     def receive_folder(self, content: Content, folder: Path, *, limit: int, on_event: Observer = ignore) -> None:

@@ -116,18 +116,19 @@ def holes(length: int) -> Iterator[memoryview]:
 class _Source:
     """A stream as headers (exact lengths) and bodies (views of what was read, with no copy)."""
 
-    __slots__ = ("_at", "_data", "_stream", "_view")
+    __slots__ = ("_at", "_data", "_stream", "_total", "_view")
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
         self._data = b""
         self._view = memoryview(b"")
-        self._at = 0
+        self._at = self._total = 0
 
     def _fill(self) -> bool:
         self._data = self._stream.read(CHUNK)
         self._view = memoryview(self._data)
         self._at = 0
+        self._total += len(self._data)
         return bool(self._data)
 
     def record(self) -> bytes:
@@ -157,6 +158,10 @@ class _Source:
 
     def piece(self, most: int) -> memoryview:
         if self._at == len(self._data) and not self._fill():
+            if self._total < RECORD:
+                raise IntegrityError(
+                    f"no tar archive: it has {self._total} bytes", hint="see that it is the right file"
+                )
             raise IntegrityError("a tar archive that ends inside an entry", hint="it is cut short: fetch it again")
         found = self._view[self._at : self._at + most]
         self._at += len(found)

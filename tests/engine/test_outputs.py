@@ -187,8 +187,13 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     assert os.read(reader, 100) == b"nameless"
     os.close(reader)
     os.close(end)
-    with pytest.raises(HostError, match="cannot write"), wholefile.written(tmp_path / "no/where") as file:
-        pass
+    for name, hint in (("no/where", "make its folder"), ("x/y", "is no folder"), ("", "name a file in it")):
+        with (
+            pytest.raises(HostError, match="cannot write") as caught,
+            wholefile.written(tmp_path / name) as file,
+        ):
+            pass
+        assert hint in caught.value.hint
 
 
 def test_words_of_outputs() -> None:

@@ -147,7 +147,7 @@ def test_a_layout_in_a_folder_is_read(store: Store, other: Store, tmp_path: Path
     with pytest.raises(IntegrityError):
         load(other, folder)
     assert (other.images.list(), blobs(other)) == ((), set())
-    with pytest.raises(IntegrityError, match="no images"):
+    with pytest.raises(IntegrityError, match="no images in the folder .*nowhere: it has no index.json"):
         load(other, tmp_path / "nowhere")
 
 
@@ -326,7 +326,9 @@ def test_an_archive_that_is_cut_short_leaves_nothing(store: Store, other: Store)
     data = saved(store, image)
     end = len(data.rstrip(b"\0"))
     for cut in (0, 100, 600, 5000, end // 2, end - 100):
-        with pytest.raises(IntegrityError):
+        with pytest.raises(
+            IntegrityError, match="not an archive|no images" if cut < 600 else "in the middle|does not hold"
+        ):
             load(other, io.BytesIO(data[:cut]))
         with pytest.raises(IntegrityError):
             load(other, io.BytesIO(gzip.compress(data)[: cut // 3]))

@@ -64,8 +64,8 @@ def refusal(response: httpx.Response, host: str, what: str) -> RegistryError:
             status=status,
             hint=f"see that the name is right, and log in with '{_login(host)}' if it is private",
         )
-    hint = "try again later" if status >= 500 else ""
-    verb = "take" if is_upload else "give"
+    hint = "try again later" if status >= 500 else "see that this is a registry, and that it allows this"
+    verb = "take" if is_upload else "tell of" if response.request.method == "HEAD" else "give"
     return RegistryError(f"{host} does not {verb} the {what}{told}", status=status, hint=hint, wait=wait(response))
 
 

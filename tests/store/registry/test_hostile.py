@@ -429,6 +429,27 @@ def test_a_registry_that_wants_hours_is_not_waited_for(store: Store, liar: Serve
     assert "in 2 hours" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("method", "status", "what", "message", "hint"),
+    [
+        ("GET", 401, "manifest of a:1", "denies access to the manifest of a:1 (HTTP 401)", "nbcontainers login host"),
+        ("POST", 403, "upload to a", "denies the upload to a (HTTP 403)", "nbcontainers login host"),
+        ("GET", 404, "manifest of a:1", "has no manifest of a:1 (HTTP 404)", "the name and the tag"),
+        ("PUT", 405, "upload to a", "does not take the upload to a (HTTP 405)", "that this is a registry"),
+        ("GET", 500, "manifest of a:1", "does not give the manifest of a:1 (HTTP 500)", "later"),
+        ("HEAD", 500, "blob b of a", "does not tell of the blob b of a (HTTP 500)", "later"),
+    ],
+)
+def test_a_refusal_says_what_was_wanted_what_came_and_what_to_do(
+    method: str, status: int, what: str, message: str, hint: str
+) -> None:
+    """Whatever the status; of a push, too, what was asked of the registry and not what it might give."""
+    response = httpx.Response(status, request=httpx.Request(method, "http://host/v2/"))
+    error = refusals.refusal(response, "host", what)
+    assert error.message == f"host {message}"
+    assert hint in error.hint
+
+
 def test_the_limit_of_docker_hub_is_told_in_plain_words() -> None:
     """How many, in how long, and what to do."""
     response = httpx.Response(429, headers={"ratelimit-limit": "100;w=21600"}, content=b"{}")
