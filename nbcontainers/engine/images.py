@@ -223,11 +223,11 @@ class Images(Exchange):
     def layer_sizes(self, name: str | Image) -> tuple[int, ...]:
         """The bytes of the files of each layer of an image, from the base up, as Docker counts; ``Image.size`` is what is stored.
 
-        Of a layer that is not unpacked, as after ``load``, it is the size of its tar, or of its blob where that does not tell.
+        Of a layer that is not unpacked, as after ``load``, it is the size of its tar.
         """
         from ..store import sizes
 
-        return sizes.layers(self.store.root, self.store.content, self.image(name))
+        return sizes.layers(self.store, self.image(name))
 
     def variant(self, name: str | Image, platform: str) -> Image:
         """The image of a name for exactly this platform: NotFound if the store has none."""

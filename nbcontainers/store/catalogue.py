@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import difflib
 import re
+import sqlite3
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..errors import Conflict, IntegrityError, InvalidReference, NBContainersError, NotFound
+from ..errors import Conflict, HostError, IntegrityError, InvalidReference, NBContainersError, NotFound
 from ..oci import platforms
 from ..oci.descriptor import INDEXES, Descriptor, Digest, Platform
 from ..oci.image import History, Image, ImageConfig, Index, Manifest, parse
@@ -172,6 +174,22 @@ class Catalogue:
     def _id(self, descriptor: Descriptor) -> Digest | None:
         image = self._open_or_none(descriptor)
         return image.id if image else None
+
+    def counted(self, blob: Digest, count: Callable[[], int]) -> int:
+        """A blob's bytes uncompressed, counted when they are first asked for; 0 where that fails."""
+        if (known := self._metadata.counted(blob)) is not None:
+            return known
+        try:
+            size = count()
+        except IntegrityError:
+            size = 0  # damaged, or beyond what is unpacked: it is not read again
+        except (NBContainersError, OSError):
+            return 0
+        with contextlib.suppress(
+            sqlite3.OperationalError, HostError
+        ):  # the index cannot be written: it is counted again
+            self._metadata.count(blob, size)
+        return size
 
     def rows(self) -> tuple[Row, ...]:
         """What the index lists, whether it is true or not."""

@@ -1,7 +1,8 @@
 """The SQLite index: which manifests the store holds, by image ID. It is never the truth.
 
 Tags name manifests, but an image ID names a configuration, and an image without a tag has no other name: without an index,
-finding either means reading every small blob. That is all it is for. Tags, blobs and layers are looked up where they are.
+finding either means reading every small blob. And it remembers how large a compressed blob is where that had to be counted.
+That is all it is for. Tags, blobs and layers are looked up where they are.
 
 It is made from the blobs when it is lost, torn, empty or of another version. A row may be missing for an image that a killed
 process wrote and never tagged, and a row may outlive its manifest: readers ask the blobs. Connections are opened for each
@@ -23,7 +24,7 @@ from ..errors import IntegrityError
 from ..oci.descriptor import Descriptor, Digest
 from .durable import full, locked
 
-VERSION = 1
+VERSION = 2
 _SCHEMA = """
 CREATE TABLE images (
   manifest TEXT NOT NULL PRIMARY KEY,
@@ -32,6 +33,10 @@ CREATE TABLE images (
   config TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX images_by_config ON images (config);
+CREATE TABLE counted (
+  blob TEXT NOT NULL PRIMARY KEY,
+  size INTEGER NOT NULL
+) WITHOUT ROWID;
 """
 _Answer = TypeVar("_Answer")
 
@@ -82,6 +87,21 @@ class Metadata:
 
         if manifests:
             self._ask(strike)
+
+    def counted(self, blob: Digest) -> int | None:
+        """The bytes of a blob uncompressed, if they were counted before."""
+        query = "SELECT size FROM counted WHERE blob = ?"
+        found = self._ask(lambda connection: connection.execute(query, (str(blob),)).fetchone())
+        return int(found[0]) if found else None
+
+    def count(self, blob: Digest, size: int) -> None:
+        """Remember what was counted. The blob may go: if it comes again, it is the same."""
+
+        def note(connection: sqlite3.Connection) -> None:
+            with _transaction(connection):
+                connection.execute("INSERT OR REPLACE INTO counted (blob, size) VALUES (?, ?)", (str(blob), size))
+
+        self._ask(note)
 
     def rebuild(self) -> None:
         """Make the index anew from the blobs, whatever there is of it."""

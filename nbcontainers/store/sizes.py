@@ -3,44 +3,60 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-
-import zstandard
+from typing import TYPE_CHECKING
 
 from ..errors import IntegrityError
 from ..oci.descriptor import Descriptor
 from ..oci.image import Image
 from . import unpacked
-from .compression import detect
-from .content import Content
+from .compression import BLOCK, detect, reader
+from .layers import bounds
 
-_HEAD = 18  # bytes of the longest header of a zstd frame: RFC 8878, 3.1.1.1
+if TYPE_CHECKING:
+    from .store import Store
+
+_HEAD = 6  # bytes that tell how a blob is compressed
 
 
-def layers(root: Path, content: Content, image: Image) -> tuple[int, ...]:
+def layers(store: Store, image: Image) -> tuple[int, ...]:
     """The bytes of each layer's files, from the base up, as they were counted when it was unpacked.
 
-    One that is not unpacked is as large as its blob says that its tar is, which is some per cent more; one whose blob says nothing,
-    or is not here, as it is stored.
+    One that is not unpacked is as large as its tar, which is some per cent more; one that is damaged or not here, as it is stored.
     """
     found = []
     for layer, chain in zip(image.layers, image.chain_ids, strict=True):
-        folder = root / "layers" / chain.hex
-        found.append(unpacked.size(folder) if unpacked.usable(folder) else _announced(content, layer))
+        folder = store.root / "layers" / chain.hex
+        found.append(unpacked.size(folder) if unpacked.usable(folder) else _of_tar(store, layer))
     return tuple(found)
 
 
-def _announced(content: Content, layer: Descriptor) -> int:
-    """What a blob says of its size uncompressed: gzip at its end (RFC 1952, ISIZE, modulo 4 GiB), zstd at its beginning."""
+def _of_tar(store: Store, layer: Descriptor) -> int:
+    """The size of a layer's tar: what gzip says at its end (RFC 1952, ISIZE, modulo 4 GiB), else counted, once.
+
+    Of a blob of several gzip members the end tells the last one's size alone, and a zstd frame need not tell any.
+    """
     try:
-        with open(content.path(layer.digest), "rb", buffering=0) as blob:
-            head = blob.read(_HEAD)
-            kind = detect(head)
+        with open(store.content.path(layer.digest), "rb", buffering=0) as blob:
+            kind = detect(blob.read(_HEAD))
             if kind == "gzip":
                 blob.seek(-4, os.SEEK_END)
                 said = int.from_bytes(blob.read(4), "little")
-            else:
-                said = zstandard.frame_content_size(head) if kind == "zstd" else 0
-    except (OSError, IntegrityError, zstandard.ZstdError):
+                if said >= layer.size:
+                    return said
+    except (OSError, IntegrityError):
         return layer.size
-    return max(said, layer.size)  # of a blob of several members it is the last one's alone
+    if kind == "none":
+        return layer.size
+    return store.images.counted(layer.digest, lambda: _count(store, layer)) or layer.size
+
+
+def _count(store: Store, layer: Descriptor) -> int:
+    """Uncompress a layer, no further than it would be unpacked, and count."""
+    most, total = bounds(layer.size, os.environ).bytes, 0
+    with store.content.open(layer.digest) as blob:
+        archive = reader(blob)
+        while piece := archive.read(BLOCK):
+            total += len(piece)
+            if total > most:
+                raise IntegrityError(f"a layer of more than {most} bytes", hint="it would not be unpacked either")
+    return total
