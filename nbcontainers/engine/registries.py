@@ -101,7 +101,15 @@ def pushed(store: Store, name: str) -> Reference:
     reference = Reference.parse(name)
     if reference.digest:
         raise NBContainersError(f"cannot push {name!r} by its digest", hint="give it a tag, and push that")
-    store.images.resolve(name)  # names what is spelled like it, where there is none
+    try:
+        store.images.resolve(name)  # names what is spelled like it, where there is none
+    except NotFound as error:
+        last, known = reference.repository.rpartition("/")[2], {tag.reference.familiar for tag in store.images.tags}
+        for own in (f"{last}:{reference.tag}", f"{last}:latest"):
+            if own in known:
+                hint = f"name it so first: 'nbcontainers tag {own.removesuffix(':latest')} {name}'"
+                raise NotFound(error.message, hint=hint) from None
+        raise
     store.images.tags.read(reference)
     return reference
 

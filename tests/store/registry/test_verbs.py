@@ -87,6 +87,16 @@ def test_pull_and_push_end_as_docker_s_do(engine: Engine, source: str, registry:
     assert run(engine, "push", "-a", copy)[0] == 0
 
 
+def test_an_image_without_the_registry_s_name_is_pushed_once_it_has_it(engine: Engine, registry: Registry) -> None:
+    """A name says where it goes. Where only the name's end is known here, the hint is the command that gives it the rest."""
+    engine.build("FROM scratch\nLABEL a=b\n", tag="shop")
+    for name in (f"{registry.host}/shop", f"{registry.host}/team/shop:2"):
+        code, _, told = run(engine, "push", name)
+        assert (code, told.splitlines()[-1]) == (1, f"hint: name it so first: 'nbcontainers tag shop {name}'")
+        assert run(engine, "tag", "shop", name)[0] == 0
+        assert run(engine, "push", name)[0] == 0
+
+
 def test_one_platform_is_pushed(engine: Engine, registry: Registry) -> None:
     """``--platform`` brings the one image there, and the name stands for it alone; without it the index goes whole."""
     name, foreign = f"{registry.host}/several:1", Platform(architecture="s390x")
