@@ -190,7 +190,8 @@ def _usage(operand: Operand) -> str:
 def _add_operand(parser: _Parser, operand: Operand) -> None:
     name = operand.name.lower()
     if operand.count == "rest":
-        parser.add_argument(name, nargs=argparse.REMAINDER, metavar=operand.name, help=operand.help)
+        rest = parser.add_argument(name, nargs=argparse.REMAINDER, metavar=operand.name, help=operand.help)
+        rest.required = False  # argparse would name it among what is missing
     elif operand.count == "1":
         parser.add_argument(name, metavar=operand.name, help=operand.help)
     else:

@@ -33,7 +33,7 @@ def test_short_switches_can_be_joined() -> None:
         (["run", "--privilegd", "x"], "--privilegd", "did you mean '--privileged'? Else see 'nbcontainers run --help'"),
         (["run", "--memroy=64m", "x"], "--memroy", "did you mean '--memory'?"),
         (["run", "--qqqq", "x"], "--qqqq", "see 'nbcontainers run --help'"),
-        (["run"], "IMAGE", "run --help"),
+        (["run"], "the following arguments are required: IMAGE", "run --help"),
         (["stop", "-t", "soon", "x"], "not a number: 'soon'", "2 or 0.5"),
     ],
 )
@@ -42,6 +42,7 @@ def test_words_that_mean_nothing_are_refused(words: list[str], message: str, hin
     with pytest.raises(NBContainersError) as caught:
         parser.parse(words)
     assert message in caught.value.message
+    assert "COMMAND" not in caught.value.message, "which need not be there"
     assert hint in caught.value.hint
 
 
