@@ -150,7 +150,8 @@ class Executor:
                 self.folder(key, "files") as files,
                 self.folder(key, "run") as folder,
             ):
-                asked = (*_memory(step.shm_size), *shown.mounts)
+                devices, others = _devices(shown.mounts)
+                asked = (*_memory(step.shm_size), *others)
                 spec = defaults.docker_spec(
                     args=step.args,
                     host=self.host,
@@ -163,12 +164,13 @@ class Executor:
                     capabilities=capabilities.ALL if step.insecure else capabilities.DOCKER,
                 )
                 spec = replace(spec, annotations={**spec.annotations, launch.WORKDIR: "user"})  # as BuildKit has it
+                spec = replace(spec, mounts=tuple(_sized(mount, devices) for mount in spec.mounts))
                 if step.insecure:
                     assert self.settings.insecure is not None
                     spec = self.settings.insecure(spec)
                 commands.run(self.runtime, self.host, node, step, spec, rootfs, folder, commands.Tail(number, on_event))
             copied = self.store.snapshots.name == "copy"
-            shows = [mount.destination for mount in asked] + (["/dev/pipes"] if step.document else [])
+            shows = [mount.destination for mount in (*asked, *shown.mounts)] + (["/dev/pipes"] if step.document else [])
             destinations = _stubs([mount.destination for mount in spec.mounts], shows)
             stubs = filling.clear_stubs(key, below.chain, destinations, copied=copied)
             return self.commit(key, step.epoch, [stubs], on_event)
@@ -214,12 +216,27 @@ def _memory(size: int) -> tuple[Mount, ...]:
     return (Mount(destination="/dev/shm", type="tmpfs", source="shm", options=options),)
 
 
+def _devices(mounts: Sequence[Mount]) -> tuple[Mount | None, tuple[Mount, ...]]:
+    """The tmpfs that a command wants on /dev, and all else. Its own /dev is one, with the devices in it: in BuildKit too."""
+    found = [mount for mount in mounts if mount.destination == "/dev" and mount.type == "tmpfs"]
+    return found[-1] if found else None, tuple(mount for mount in mounts if mount not in found)
+
+
+def _sized(mount: Mount, wanted: Mount | None) -> Mount:
+    """A command's own /dev with the size that was wanted for it; another mount as it is."""
+    if wanted is None or (mount.destination, mount.type) != ("/dev", "tmpfs"):
+        return mount
+    sizes = [option for option in wanted.options if option.startswith("size=")]
+    own = [option for option in mount.options if not (sizes and option.startswith("size="))]
+    return replace(mount, options=(*own, *sizes))
+
+
 def _stubs(destinations: Sequence[str], shown: Sequence[str]) -> list[str]:
     """Of the places where something was mounted those that were made in the tree itself, and are to go: no earlier mount lies above.
 
-    /dev and the like stay, as with BuildKit, but for those above what is ``shown`` to this command alone.
+    /dev and the like stay, as with BuildKit, but for those on or above which something is ``shown`` to this command alone.
     """
-    kept = {place for place in _KEPT if not any(one.startswith(f"{place}/") for one in shown)}
+    kept = {place for place in _KEPT if not any(f"{one}/".startswith(f"{place}/") for one in shown)}
     return [
         one
         for number, one in enumerate(destinations)

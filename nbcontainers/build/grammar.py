@@ -11,10 +11,11 @@ from ..errors import DockerfileError
 from ..oci.image import Healthcheck as HealthSettings
 from . import instructions as ins
 from . import mounts
+from .context import clean
 from .expand import BadExpansion
 from .gowords import nanoseconds
 from .parser import Heredoc, Line, Syntax, heredoc_name, parse
-from .source import SPACE, Range, did_you_mean, unplaced, wrong
+from .source import SPACE, Range, did_you_mean, marking, unplaced, wrong
 from .words import BLANKS, NotStrings, Word, blank_separated, json_array, quoted
 
 _Kind = Literal["text", "switch", "list"]
@@ -43,9 +44,10 @@ def read(syntax: Syntax) -> tuple[ins.Instruction, ...]:
 
 
 def instruction(line: Line, escape: str) -> ins.Instruction:
-    """One instruction of one line."""
+    """One instruction of one line. An error marks all its lines, and names the one where the fault is."""
     try:
-        return _read(line, escape)
+        with marking(line.range):
+            return _read(line, escape)
     except NotStrings as error:
         raise wrong(
             f"{line.keyword.text.upper()} has a JSON array with {error} in it",
@@ -226,6 +228,8 @@ def _transfer(at: _Reading) -> tuple[tuple[str, ...], tuple[Heredoc, ...], str, 
     for word in words[:-1]:
         opened = _opened(at, word)
         if opened and opened[0] in documents:
+            if clean(opened[0]) == "" or "/" in clean(opened[0]):
+                raise at.fail(f"has a heredoc named {opened[0]!r}", "the file gets its name: use one without a path")
             contents.append(documents[opened[0]])
         else:
             sources.append(word)

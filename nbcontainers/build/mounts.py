@@ -29,16 +29,22 @@ _NAMES = {
 _SWITCHES = {"readonly", "readwrite", "required"}
 _TRUE, _FALSE = ("1", "t", "true"), ("0", "f", "false")
 _ONLY: dict[str, tuple[str, ...]] = {
-    "required": ("secret", "ssh"),
-    "size": ("tmpfs",),
-    "env": ("secret",),
     "sharing": ("cache",),
     "mode": ("cache", "secret", "ssh"),
     "uid": ("cache", "secret", "ssh"),
     "gid": ("cache", "secret", "ssh"),
     "from": ("bind", "cache", "tmpfs", "ssh"),
 }
-_SIZE = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+) ?([kKmMgGtTpP]?)(?:[iI]?[bB])?")
+# BuildKit holds these against the type that was given before them, "bind" where none was.
+_BEHIND_TYPE: dict[str, tuple[str, ...]] = {"required": ("secret", "ssh"), "size": ("tmpfs",)}
+# What BuildKit takes and nobody reads: the kinds for which it means something.
+_READ_FOR: dict[str, tuple[str, ...]] = {
+    "env": ("secret",),
+    "id": ("cache", "secret", "ssh"),
+    "from": ("bind", "cache"),
+}
+_NUMBER = r"\+?(?:[0-9](?:_?[0-9])*\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"  # as Go reads one
+_SIZE = re.compile(rf"({_NUMBER}) ?(?:[bB]|([kKmMgGtTpP])(?:[iI]?[bB])?)?")
 _POWERS = "kmgtp"
 
 
@@ -85,16 +91,19 @@ def origin_of(flag: ins.Flag) -> str:
     return found
 
 
-def read(flag: ins.Flag, expand: Callable[[str], str], workdir: str) -> RunMount:
+def read(
+    flag: ins.Flag, expand: Callable[[str], str], workdir: str, tell: Callable[[str], None] = lambda _: None
+) -> RunMount:
     """The mount that a flag describes. DockerfileError where it cannot be one.
 
     Args:
         flag: the flag ``--mount``.
         expand: replaces the variables of a value.
         workdir: what a relative target counts from.
+        tell: is told of options that do nothing for such a mount.
 
     """
-    values: dict[str, str] = {}
+    values, kind = dict[str, str](), "bind"
     for key, written in _fields(flag):
         name = _NAMES.get(key.lower())
         if name is None:
@@ -102,14 +111,12 @@ def read(flag: ins.Flag, expand: Callable[[str], str], workdir: str) -> RunMount
         if not written and name not in _SWITCHES and "=" not in flag.value.partition(key)[2][:1]:
             raise wrong(f"RUN --mount has {key!r} without a value", flag.range, hint=f"it reads {key}=VALUE")
         values[name] = expand(written) if written else ""
-    kind = values.pop("type", "bind").lower()
-    if kind not in get_args(MountType):
-        raise wrong(f"RUN --mount has the type {kind!r}", flag.range, hint=did_you_mean(kind, get_args(MountType)))
-    for name, kinds in _ONLY.items():
-        if name in values and kind not in kinds:
-            raise wrong(
-                f"RUN --mount has {name!r}, and its type is {kind}", flag.range, hint=f"it is for {' and '.join(kinds)}"
-            )
+        kind = values.pop("type", kind).lower()
+        if kind not in get_args(MountType):
+            raise wrong(f"RUN --mount has the type {kind!r}", flag.range, hint=did_you_mean(kind, get_args(MountType)))
+        _check_kind(flag, name, _BEHIND_TYPE.get(name), kind)
+    for name in values:
+        _check_kind(flag, name, _ONLY.get(name), kind)
     source = posixpath.normpath("/" + values.get("source", "").lstrip("/"))
     if kind == "tmpfs" and source != "/":
         raise wrong(
@@ -117,6 +124,11 @@ def read(flag: ins.Flag, expand: Callable[[str], str], workdir: str) -> RunMount
         )
     if kind == "ssh" and values.get("source"):
         raise wrong("RUN --mount has source, and its type is ssh", flag.range, hint="an agent is named with id=NAME")
+    unread = [name for name, kinds in _READ_FOR.items() if values.get(name) and kind not in kinds]
+    if unread:
+        tell(
+            f"RUN --mount has {' and '.join(unread)}, which {'does' if len(unread) == 1 else 'do'} nothing for a {kind}"
+        )
     read_only = kind in ("bind", "secret", "ssh")
     for name, value in values.items():
         if name in ("readonly", "readwrite"):
@@ -137,7 +149,7 @@ def read(flag: ins.Flag, expand: Callable[[str], str], workdir: str) -> RunMount
         uid=_number(flag, values, "uid", 10),
         gid=_number(flag, values, "gid", 10),
         size=_size(flag, values["size"]) if "size" in values else 0,
-        env=values.get("env", ""),
+        env=values.get("env", "") if kind == "secret" else "",
     )
     if kind == "secret":
         return _secret(flag, mount, values, workdir)
@@ -148,6 +160,14 @@ def read(flag: ins.Flag, expand: Callable[[str], str], workdir: str) -> RunMount
         raise wrong("RUN --mount has / for a target", flag.range, hint="it is a folder below, as in target=/src")
     name = "default" if kind == "ssh" else posixpath.normpath(target or absolute)
     return replace(mount, target=absolute, id=mount.id or name)
+
+
+def _check_kind(flag: ins.Flag, name: str, kinds: tuple[str, ...] | None, kind: str) -> None:
+    if kinds is not None and kind not in kinds:
+        hint = f"it is for {' and '.join(kinds)}"
+        if name in _BEHIND_TYPE:
+            hint += ", and stands behind type="
+        raise wrong(f"RUN --mount has {name!r}, and its type is {kind}", flag.range, hint=hint)
 
 
 def _absolute(workdir: str, target: str) -> str:
@@ -200,5 +220,5 @@ def _size(flag: ins.Flag, text: str) -> int:
     found = _SIZE.fullmatch(text)
     if not found:
         raise wrong(f"RUN --mount has size={text}", flag.range, hint="a size is a number and a unit: 512k, 64m, 1g")
-    power = _POWERS.find(found[2].lower()) + 1 if found[2] else 0
+    power = _POWERS.index(found[2].lower()) + 1 if found[2] else 0
     return int(float(found[1]) * 1024**power)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ..errors import InvalidReference
+from ..oci.reference import Reference
 from .expand import BadExpansion, expand
 from .source import SPACE, Range, Span, wrong
 from .words import NotStrings, Word, flags, json_array
@@ -140,9 +142,9 @@ class _Parser:
         """
         if self.lines and self.lines[0].startswith("#!"):
             self.number = 1
-        below = self.number
+        below, places = self.number, dict[str, int]()
         for line in self.lines[below:]:
-            found = _DIRECTIVE.fullmatch(line.strip(SPACE))
+            found = _DIRECTIVE.fullmatch(line.lstrip(SPACE).rstrip("\r"))
             name = found[1].lower() if found else ""
             if not found or name not in _DIRECTIVES:
                 return
@@ -151,8 +153,12 @@ class _Parser:
                 continue
             place = Range(self.number, 1, self.number, len(line) + 1)
             if name in self.directives:
-                raise wrong(f"the directive {name!r} stands here a second time", place, hint="once is allowed")
-            self.directives[name] = found[2]
+                first = Range(places[name], 1, places[name], len(self.lines[places[name] - 1]) + 1)
+                again = f"the directive {name!r} stands here, and a second time in line {self.number}"
+                raise wrong(again, first, hint="once is allowed")
+            self.directives[name], places[name] = found[2], self.number
+            if name == "syntax":
+                _check_frontend(found[2], place)
             if name == "escape":
                 if found[2] not in ("\\", "`"):
                     raise wrong(f"the escape character is {found[2]!r}", place, hint="it is \\ or `")
@@ -253,6 +259,17 @@ class _Parser:
             Range(span.range.line, span.range.column, max(self.number, span.range.line), 1),
             hint=hint,
         )
+
+
+def _check_frontend(value: str, place: Range) -> None:
+    """None is downloaded, but a name has to be one."""
+    name = value.partition(" ")[0]
+    try:
+        Reference.parse(name)
+    except InvalidReference as error:
+        raise wrong(
+            f"the syntax is {name!r}, which names no image", place, hint="it reads docker/dockerfile:1"
+        ) from error
 
 
 def _is_json(text: str) -> bool:

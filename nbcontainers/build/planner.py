@@ -17,7 +17,7 @@ from .lint import Linter
 from .mounts import RunMount
 from .runs import Surroundings
 from .scope import Arguments, Scope
-from .source import wrong
+from .source import marking, wrong
 from .stages import UNKNOWN, Stage
 from .steps import Configure, Copy, Node, Source, Step
 
@@ -69,7 +69,8 @@ class Planner:
         else:
             scope, end, base = self.begin(stage)
         for instruction in stage.body:
-            end = self.instruction(stage, scope, instruction, end)
+            with marking(instruction.range):
+                end = self.instruction(stage, scope, instruction, end)
         if not scope.is_unknown:
             for name, place in dict.fromkeys(scope.unset):
                 lint.undefined(self.linter, name, scope.env.keys() - {name}, place)
@@ -175,6 +176,10 @@ class Planner:
         source = ins.From(text=f"FROM {name}", range=at.range, image=name, stage="", platform="")
         return self.add(name, source, Source(image=image), ""), None
 
+    def warn(self, flag: ins.Flag, message: str) -> None:
+        """Tell of a flag."""
+        self.warnings.append(Warned(message=message, line=flag.range.line))
+
     def check_platform(self, stage: Stage, instruction: ins.Instruction) -> None:
         """Nothing here can execute another platform's programs."""
         host, wanted = Platform.host(), stage.platform or self.platform
@@ -190,7 +195,7 @@ class Planner:
         for flag in instruction.flags:
             if flag.name != "mount":
                 continue
-            found = mounts.read(flag, partial(scope.word, place=flag.range), scope.directory)
+            found = mounts.read(flag, partial(scope.word, place=flag.range), scope.directory, partial(self.warn, flag))
             name = mounts.origin_of(flag)
             if found.type not in ("bind", "cache"):
                 yield found

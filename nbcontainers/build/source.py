@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..errors import DockerfileError
@@ -58,6 +59,16 @@ class Span:
 def wrong(message: str, place: Range, *, hint: str = "") -> DockerfileError:
     """The error for a place in the Dockerfile; its message begins with the line."""
     return DockerfileError(f"{place}: {message}", lines=place.lines, hint=hint)
+
+
+@contextlib.contextmanager
+def marking(place: Range) -> Iterator[None]:
+    """What is wrong in an instruction marks all its lines, as in BuildKit, though the message names a line of them."""
+    try:
+        yield
+    except DockerfileError as error:
+        error.lines = place.lines
+        raise
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from . import instructions as ins
 from .expand import BadExpansion, expand
 from .mounts import origin_of
 from .scope import Arguments
-from .source import Range, did_you_mean, wrong
+from .source import Range, did_you_mean, marking, wrong
 
 _ARCHITECTURES = {
     "x86_64": "amd64",
@@ -198,8 +198,9 @@ def needed(
         reached[stage.index] = stage
         _begin(stage, known, escape)
         for instruction in stage.body:
-            for origin, place, words in origins(instruction):
-                _take(stage, origin, place, words, known)
+            with marking(instruction.range):
+                for origin, place, words in origins(instruction):
+                    _take(stage, origin, place, words, known)
         left += [stages[index] for index in (*stage.takes.values(), *((stage.base,) if stage.base is not None else ()))]
     return [reached[index] for index in sorted(reached)]
 

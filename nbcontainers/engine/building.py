@@ -284,12 +284,13 @@ def offers(given: Sequence[str] | Mapping[str, bytes], ssh: Sequence[str]) -> Of
     contents = dict(given) if isinstance(given, Mapping) else dict(_secret(word) for word in given)
     agents: dict[str, Path] = {}
     keys: dict[str, list[Path]] = {}
-    for word in ssh:
+    for word in filter(None, ssh):  # an empty one lends nothing, as in buildx
         name, _, places = word.partition("=")
+        name = name or "default"
         paths = [Path(place).expanduser() for place in places.split(",") if place]
         if not paths and os.environ.get("SSH_AUTH_SOCK"):
             paths = [Path(os.environ["SSH_AUTH_SOCK"])]
-        if not paths or not name:
+        if not paths:
             raise NBContainersError(
                 f"no ssh agent for {word!r}", hint="start one (SSH_AUTH_SOCK), or name a key: default=KEY"
             )

@@ -131,16 +131,19 @@ class Dockerd:
         return described(io.BytesIO(self.run("save", name).stdout))
 
     def build(self, case: Case, context: Path) -> dict[str, Any]:
-        """What BuildKit makes of a case; of an error its last words."""
+        """What BuildKit makes of a case; of an error its last words, and the first and last of the lines that it marks, if any."""
         file = self.folder / "Dockerfile"
         file.write_bytes(case.dockerfile.encode())
         with case.context(context):
             words = ["build", "--network=host", "-q", "-t", "case", "-f", str(file), *case.options, str(context)]
             done = self.run(*words)
         if done.returncode:
-            said = done.stderr.decode(errors="replace").strip().splitlines()[-1]
+            told = done.stderr.decode(errors="replace").strip()
+            lines = [int(number) for number in re.findall(r"^ *(\d+) \| >>> ", told, re.MULTILINE)]
+            said = told.splitlines()[-1]
             said = re.sub(rf"{self.folder}/[^ ]*?/merged", "ROOT", said)
-            return {"error": re.sub(r"checksum of ref \S+", "checksum of ref REF", said)}
+            said = re.sub(r"checksum of ref \S+", "checksum of ref REF", said)
+            return {"error": said, **({"lines": [lines[0], lines[-1]]} if lines else {})}
         saved = self.run("save", "case")
         if saved.returncode:  # it cannot save an image without layers: then what it tells of it has to do
             (told,) = json.loads(self.run("image", "inspect", "case").stdout)

@@ -147,10 +147,10 @@ def test_words_know_their_place_across_lines() -> None:
 
 
 def test_an_error_points_at_the_word() -> None:
-    """A flag that is wrong is shown where it stands, not where its instruction begins."""
+    """A flag that is wrong is told with the line where it stands, and all lines of its instruction are marked, as in BuildKit."""
     with pytest.raises(DockerfileError) as caught:
         grammar.read(parse("FROM scratch\nCOPY a \\\n b\nCOPY \\\n  --chmwod=1 a b\n"))
-    assert caught.value.lines == (5, 5)
+    assert caught.value.lines == (4, 5)
     assert caught.value.message == "line 5: COPY has no flag --chmwod"
     assert caught.value.hint == "did you mean --chmod?"
 

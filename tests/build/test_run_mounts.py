@@ -14,6 +14,7 @@ from nbcontainers.build.context import Context
 from nbcontainers.build.execute import Settings
 from nbcontainers.build.showing import Offers
 from nbcontainers.errors import BuildError, DockerfileError
+from nbcontainers.events import Warned
 from tests.build.conftest import Builder
 from tests.build.test_solver import unique
 
@@ -266,6 +267,42 @@ RUN --mount=from=more,target=/m ls -A /m; ls /copied /begun
 
 
 @pytest.mark.parametrize(
+    ("mount", "told"),
+    [
+        ("type=ssh,env=X", "env, which does nothing for a ssh"),
+        ("type=bind,target=/x,env=X,id=a", "env and id, which do nothing for a bind"),
+        ("type=tmpfs,target=/x,env=X", "env, which does nothing for a tmpfs"),
+        ("type=tmpfs,target=/x,from=busybox", "from, which does nothing for a tmpfs"),
+    ],
+)
+def test_an_option_that_does_nothing_is_told(builder: Builder, mount: str, told: str) -> None:
+    """BuildKit builds it without a word: so does it build here, with one."""
+    builder.build(f"FROM busybox\nRUN --mount={mount} test -z $X && echo {unique()}\n")
+    warned = [event for event in builder.events if isinstance(event, Warned)]
+    assert [(event.message, event.line) for event in warned] == [(f"RUN --mount has {told}", 2)]
+
+
+def test_memory_on_dev_has_the_devices(builder: Builder) -> None:
+    """A tmpfs that is asked for on /dev is one with all that a /dev has, as in BuildKit, and its size is heeded."""
+    text = f"FROM busybox\nRUN --mount=type=tmpfs,target=/dev,size=1m echo {unique()} > /dev/null && ls /dev && cat /proc/mounts\n"
+    builder.build(text)
+    assert {"null", "zero", "shm", "pts", "fd"} <= set(builder.output.split())
+    (line,) = [line for line in builder.output.splitlines() if " /dev tmpfs " in line]
+    assert "size=1024k" in line
+
+
+@pytest.mark.parametrize(
+    ("size", "kilobytes"), [("1e6", 980), ("+8192", 8), ("1.5m", 1536), (".5m", 512), ("10 kb", 12)]
+)
+def test_sizes_are_gos_numbers(builder: Builder, size: str, kilobytes: int) -> None:
+    """As BuildKit reads them: also with an exponent, a sign, and a space before the unit."""
+    text = f'FROM busybox\nRUN --mount=type=tmpfs,target=/m,"size={size}" cat /proc/mounts # {unique()}\n'
+    builder.build(text)
+    (line,) = [line for line in builder.output.splitlines() if " /m tmpfs " in line]
+    assert f"size={kilobytes}k" in line
+
+
+@pytest.mark.parametrize(
     ("mount", "words"),
     [
         ("type=bnid,target=/x", "type 'bnid'"),
@@ -278,6 +315,8 @@ RUN --mount=from=more,target=/m ls -A /m; ls /copied /begun
         ("type=tmpfs,target=/x,source=y", "source=/y, and its type is tmpfs"),
         ("type=ssh,source=y", "source, and its type is ssh"),
         ("type=ssh,target=/", "/ for a target"),
+        ("size=1m,type=tmpfs,target=/x", "'size', and its type is bind"),
+        ("required,type=secret,id=a", "'required', and its type is bind"),
         ("type=secret", "without a name"),
         ("type=secret,id=a,source=b", "both source and id"),
         ("type=bind,target=/", "/ for a target"),

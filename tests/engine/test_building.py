@@ -194,6 +194,17 @@ def test_an_id_stands_for_one_agent(engine: Engine, tmp_path: Path) -> None:
             engine.build("FROM scratch\n", ssh=[f"default={tmp_path}/one,{tmp_path}/one"])
 
 
+def test_an_agent_without_a_name_is_the_default_one(engine: Engine, tmp_path: Path) -> None:
+    """As in buildx, where an empty word lends nothing."""
+    text = "FROM toolbox\nRUN --mount=type=ssh,required test -S $SSH_AUTH_SOCK\n"
+    with pytest.raises(DockerfileError, match="'default' is required, and it was not given"):
+        engine.build(text, ssh=[""])
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(tmp_path / "one"))
+        one.listen()
+        engine.build(text, ssh=["", f"={tmp_path}/one"])
+
+
 def test_an_image_for_another_platform_can_be_made_of_files(engine: Engine, folder: Path) -> None:
     """And says what it is for; a command in it is refused."""
     made = engine.build(
