@@ -5,6 +5,7 @@ Only what COPY and ADD name is ever looked at. Every path is resolved inside the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import posixpath
@@ -27,6 +28,7 @@ _LINKS = 255
 _BEGINNING = 16  # hexadecimal digits of a digest that tell two contents apart
 _WITH_CONTENT = (stat.S_IFREG, stat.S_IFLNK)
 EMPTY = Digest.of(b"")
+NOTHING: tuple[Rule, ...] = (("(?!)", False),)  # a rule that matches no path
 Run = tuple[str, list[Entry]]  # entries of one folder, behind what stands before each name ("" or "FOLDER/")
 
 
@@ -104,31 +106,45 @@ class Context:
         """
         path, left_out = clean(source), Ignore.of(exclude).rules
         if has_wildcards(path):
-            above = re.split(r"[*?\[]", path)[0].rpartition("/")[0]
-            if above:  # a folder that is named has to be there, though what is looked for in it may be missing
-                self._found(above, above, folder=True)
+            self.folder_of(source)  # has to be there, though what is looked for in it may be missing
             return tuple(self._selected(name, self._found(name, name), (), left_out) for name in self._matching(path))
         return (self._selected(path, self._found(source, path), (), left_out),)
+
+    def folder_of(self, pattern: str) -> str:
+        """The folder in which a pattern is looked for, with links followed: what stands before its first part with wildcards."""
+        folder = re.split(r"[*?\[]", clean(pattern))[0].rpartition("/")[0]
+        return self._found(folder, folder, folder=True) if folder else ""
+
+    def path_of(self, source: str) -> str:
+        """A source's path with links followed. NotFound where it is not there, or ignored."""
+        return self._found(source, clean(source))
+
+    def paths(self, source: str) -> Iterator[str]:
+        """The paths with links followed of all that a source names; none where it names nothing."""
+        with contextlib.suppress(NotFound):
+            for name in self._matching(clean(source)) if has_wildcards(source) else [source]:
+                yield self.path_of(name)
 
     def select_parents(self, source: str, exclude: Sequence[str] = ()) -> tuple[Selected, ...]:
         """What a source of COPY --parents names, as parts of the folder from which on its own folders are kept.
 
-        That is what stands before ``/./``, else the context. In the rest ``**`` is any number of folders.
+        That is what stands before ``/./``, else the context. In the rest ``**`` is any number of folders; it may match nothing.
 
         Raises:
-            NotFound: there is no such file; only a pattern may match nothing.
+            NotFound: there is no such folder before the ``/./``.
 
         """
-        above, pivot, rest = source.partition("/./")
-        pattern = clean(rest if pivot else source)
-        include, found = Ignore.of([pattern or "**"]).rules, list[Selected]()
-        for one in self.select(above if pivot else ""):
-            picked = self._selected(one.name, one.path, include, Ignore.of(exclude).rules)
-            if one.folder and (has_wildcards(source) or next(self._picked(picked), None) is not None):
-                found.append(picked)
-        if not found and not has_wildcards(source):
-            raise self._missing(source, clean(source))
-        return tuple(found)
+        include = Ignore.of([clean(below(source))]).rules or NOTHING
+        left_out = Ignore.of(exclude).rules
+        if not has_wildcards(above(source)):
+            self._found(above(source), clean(above(source)), folder=True)
+        return tuple(
+            self._selected(one.name, one.path, include, left_out) for one in self.select(above(source)) if one.folder
+        )
+
+    def is_empty(self, selected: Selected) -> bool:
+        """Whether nothing of a folder is meant."""
+        return selected.folder and next(self._picked(selected), None) is None
 
     def _found(self, source: str, path: str, *, folder: bool = False) -> str:
         """The path with its links followed: NotFound where it is not there, or ignored."""
@@ -332,6 +348,16 @@ class Context:
         if hint.startswith("known"):
             hint = f"the context is {str(self.root)!r}"
         return NotFound(f"{source!r} is not in the context", hint=hint)
+
+
+def above(source: str) -> str:
+    """The folder from which on a source of COPY --parents keeps folders: what stands before its first ``/./``, if it has one."""
+    return source.partition("/./")[0] if "/./" in source else ""
+
+
+def below(source: str) -> str:
+    """What is looked for in that folder."""
+    return source.partition("/./")[2] if "/./" in source else source
 
 
 def clean(path: str) -> str:

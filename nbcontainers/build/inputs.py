@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from ..events import Observer, Warned
 from ..oci.descriptor import Digest
 from ..store.store import Store
 from . import fetching
-from .context import Context, Selected, clean
+from .context import Context, Selected, above, clean
 from .fetching import Fetched
 from .mounts import RunMount
 from .reasons import called
 from .remotes import Remote
 from .steps import Copy, Node, Run
 from .trees import content_digest
+from .wildcards import has_wildcards, is_direct
 
 Chain = Sequence[Digest]
 EMPTY = Digest("sha256:" + "0" * 64)
@@ -47,6 +49,37 @@ class Sources:
         self.contexts = contexts
         self._fetched: list[Path] = []
         self._seen: dict[tuple[object, ...], tuple[Selected, ...]] | None = {}
+        self._nodes: Sequence[Node] = ()
+
+    def check(self, nodes: Sequence[Node]) -> None:
+        """DockerfileError where some steps name a file that no context has, before any is executed; of several as BuildKit, the last."""
+        self._nodes = nodes
+        for node in reversed(nodes):
+            with _placed(node):
+                for context, source in self._named(node):
+                    if not has_wildcards(source):
+                        context.path_of(source)
+
+    def _named(self, node: Node) -> Iterator[tuple[Context, str]]:
+        """What a step names in contexts, as it is looked for: paths, and patterns."""
+        match node.step:
+            case Run(mounts=mounts):
+                named = [(mount.context, _literal(mount.source)) for mount in mounts if mount.context is not None]
+            case Copy() as step if node.origin is None:
+                named = [(step.context, above(source) if step.parents else source) for source in step.sources]
+            case _:
+                named = []
+        return ((self.contexts[name], source) for name, source in named if name in self.contexts)
+
+    def _has_folder(self, context: Context, folder: str) -> bool:
+        """Whether BuildKit would have a folder of a context: it gets only what some step names, with the folders that lead there."""
+        for node in self._nodes:
+            for other, source in self._named(node):
+                if other is context:
+                    for path in context.paths(source):
+                        if not path or f"{path}/".startswith(f"{folder}/") or f"{folder}/".startswith(f"{path}/"):
+                            return True
+        return False
 
     def forget(self) -> None:
         """Look at every context anew from now on: what takes time begins, and files may change meanwhile.
@@ -74,7 +107,7 @@ class Sources:
             DockerfileError: a source is not there, with the line.
 
         """
-        try:
+        with _placed(node):
             match node.step:
                 case Run(mounts=mounts):
                     return self._of_run(node, mounts, chains)
@@ -82,19 +115,6 @@ class Sources:
                     return self._of_copy(node, node.step, chains, on_event)
                 case _:
                     return Inputs()
-        except (NotFound, IntegrityError) as error:
-            raise DockerfileError(f"{node.place}: {error.message}", lines=node.lines, hint=error.hint) from error
-        except ValueError as error:
-            message = f"{node.place}: a pattern that cannot be read: {error}"
-            raise DockerfileError(
-                message, lines=node.lines, hint="see 'Dockerignore file' in Docker's manual"
-            ) from error
-        except OSError as error:
-            raise DockerfileError(
-                f"{node.place}: {error.filename} cannot be read: {error.strerror}",
-                lines=node.lines,
-                hint="leave it out in .dockerignore, or make it readable",
-            ) from error
 
     def account(
         self, node: Node, inputs: Inputs, chains: Mapping[int, Chain], origin: str
@@ -141,8 +161,7 @@ class Sources:
         for number, mount in enumerate(mounts):
             if mount.context is not None:
                 context = self._context(node, mount.context, mount.source)
-                source = clean(mount.source).replace("[", "\\[").replace("*", "\\*").replace("?", "\\?")
-                (selected,) = self._select(context, source)
+                (selected,) = self._select(context, _literal(mount.source))
                 mounted[number] = selected
                 digests.append(Digest.of(f"{number}\0{selected.folder}\0{selected.digest}".encode()))
             elif mount.origin is not None:
@@ -161,7 +180,12 @@ class Sources:
             context = self._context(node, step.context, step.sources[0])
             for source in step.sources:
                 found = self._select(context, source, step.exclude, parents=step.parents)
-                if not found:
+                if not found and not step.parents:
+                    folder = context.folder_of(source)
+                    if folder and is_direct(source) and not self._has_folder(context, folder):
+                        message = f"{source!r} matches nothing, and nothing else in {folder!r} is copied"
+                        raise NotFound(message, hint="a pattern may match nothing where its folder itself is needed")
+                if not found or (step.parents and all(map(context.is_empty, found))):
                     on_event(Warned(message=f"{source!r} matches nothing in the context", line=node.lines[0]))
                 selected += found
                 digests += [Digest.of(f"{one.name}\0{one.folder}\0{one.digest}".encode()) for one in found]
@@ -210,6 +234,29 @@ class Sources:
         folder.mkdir(mode=0o700)
         self._fetched.append(folder)
         return folder
+
+
+@contextlib.contextmanager
+def _placed(node: Node) -> Iterator[None]:
+    """What is wrong with the sources of a step, told with its lines."""
+    try:
+        yield
+    except (NotFound, IntegrityError) as error:
+        raise DockerfileError(f"{node.place}: {error.message}", lines=node.lines, hint=error.hint) from error
+    except ValueError as error:
+        message = f"{node.place}: a pattern that cannot be read: {error}"
+        raise DockerfileError(message, lines=node.lines, hint="see 'Dockerignore file' in Docker's manual") from error
+    except OSError as error:
+        raise DockerfileError(
+            f"{node.place}: {error.filename} cannot be read: {error.strerror}",
+            lines=node.lines,
+            hint="leave it out in .dockerignore, or make it readable",
+        ) from error
+
+
+def _literal(source: str) -> str:
+    """A path as a pattern that matches it alone."""
+    return clean(source).replace("[", "\\[").replace("*", "\\*").replace("?", "\\?")
 
 
 def _has_digest(mount: RunMount) -> bool:

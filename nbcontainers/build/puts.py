@@ -9,7 +9,8 @@ from pathlib import Path
 from ..oci.runtime import Mount
 from ..store import filling
 from ..store.filling import Call
-from .context import Context, clean
+from ..store.picking import Rule
+from .context import NOTHING, Context, above, below, clean
 from .ignore import Ignore
 from .inputs import Inputs
 from .steps import Copy
@@ -51,10 +52,10 @@ def from_tree(step: Copy, mounts: tuple[Mount, ...], theirs: tuple[Mount, ...]) 
     """What puts in files of another tree."""
     calls = []
     for source in step.sources:
-        place, include = source, Ignore()
+        place, include = source, tuple[Rule, ...]()
         if step.parents:
-            above, pivot, rest = source.partition("/./")
-            place, include = clean(above if pivot else ""), Ignore.of([clean(rest if pivot else source) or "**"])
+            place, include = clean(above(source)), Ignore.of([clean(below(source))]).rules or NOTHING
+        nothing = f"{source!r} matches nothing there"
         calls.append(
             filling.copy_from(
                 mounts,
@@ -64,10 +65,10 @@ def from_tree(step: Copy, mounts: tuple[Mount, ...], theirs: tuple[Mount, ...]) 
                 directory=step.destination.endswith("/"),
                 chown=step.owner or None,
                 chmod=step.mode,
-                include=include.rules,
+                include=include,
                 exclude=Ignore.of(step.exclude).rules,
-                must_match=not has_wildcards(source),
-                may_miss=f"{source!r} matches nothing there" if has_wildcards(source) else "",
+                may_miss=nothing if has_wildcards(place) else "",
+                none_picked=nothing if step.parents else "",
             )
         )
     return calls
@@ -84,9 +85,9 @@ def _document(folder: Path, text: str) -> str:
 def _tree(folder: Path) -> list[tuple[str, str]]:
     """Everything below a folder of this host, a folder before what is in it."""
     found: list[tuple[str, str]] = []
-    for above, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder):
         folders.sort()
         for name in sorted((*folders, *files)):
-            path = f"{above}/{name}"
+            path = f"{place}/{name}"
             found.append((path, os.path.relpath(path, folder)))
     return sorted(found, key=lambda row: row[1].split("/"))

@@ -88,6 +88,7 @@ class Solver:
 
     def solve(self) -> None:
         """Find or make the trees of all nodes; the first error is raised, and told of its step, the others as cancelled."""
+        self.sources.check([node for index, node in enumerate(self.plan.nodes) if index not in self.spared])
         try:
             self.jobs.run()
         except Exception:

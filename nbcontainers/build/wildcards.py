@@ -14,6 +14,11 @@ def has_wildcards(path: str) -> bool:
     return bool(re.search(r"[*?[]", re.sub(r"\\.", "", path)))
 
 
+def is_direct(path: str) -> bool:
+    """Whether its last part alone has wildcards."""
+    return not has_wildcards(path.rstrip("/").rpartition("/")[0])
+
+
 @lru_cache(maxsize=256)
 def compiled(pattern: str) -> re.Pattern[str]:
     """The pattern as a regular expression for ``fullmatch``. ValueError if it is not well formed.

@@ -68,23 +68,23 @@ def copy_from(
     chmod: str = "",
     include: Sequence[Rule] = (),
     exclude: Sequence[Rule] = (),
-    must_match: bool = False,
     may_miss: str = "",
+    none_picked: str = "",
 ) -> Call:
     """Copy from one snapshot's tree into another's, as COPY --from does; the answer is the bytes of the files' contents.
 
     Sources are absolute paths or patterns (``*``, ``?``, ``[…]`` in any part) in the other tree, resolved inside it; of a
     folder the content is copied. Owners, times, extended attributes and hard links are kept. ``directory`` is True if the destination
     was written with a slash at its end or there are several sources. ``include`` and ``exclude`` say what of a folder's content is
-    meant (see ``picking``); with ``must_match`` it is an error that ``include`` picks nothing. Where sources may be missing,
-    ``may_miss`` is what is then told. The rest is as for ``copy``.
+    meant (see ``picking``). Where sources may be missing, ``may_miss`` is what is then told, and ``none_picked``
+    where nothing of them is meant. The rest is as for ``copy``.
 
     Raises:
         NotFound: nothing is named or matched by a source.
 
     """
     where = plain(mounts), plain(from_mounts), list(sources), destination, directory
-    return Call("copy_from", (*where, chown, chmod, list(include), list(exclude), must_match, may_miss))
+    return Call("copy_from", (*where, chown, chmod, list(include), list(exclude), may_miss, none_picked))
 
 
 def clear_stubs(key: str, parents: Sequence[Digest], destinations: Sequence[str], *, copied: bool = False) -> Call:

@@ -65,8 +65,8 @@ def copy_from(
     mode: str,
     include: list[Rule],
     exclude: list[Rule],
-    must_match: bool,
     may_miss: str,
+    none_picked: str,
 ) -> int:
     """See ``filling.copy_from``."""
     tree, root = work.view(from_rootfs), work.view(rootfs, write=True)
@@ -83,8 +83,9 @@ def copy_from(
                 if not may_miss:
                     raise
                 work.say("warned", may_miss, "")
-            if must_match and include and not target.count:
-                raise NotFound("no such file to copy", hint="the path is looked up in the stage or image of --from")
+            else:
+                if none_picked and not target.count:
+                    work.say("warned", none_picked, "")
         work.warn(target.owners.lost)
         _warn_of_owners(work, unknown)
         return target.size

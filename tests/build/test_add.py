@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from nbcontainers.errors import DockerfileError, HostError, NBContainersError
+from nbcontainers.events import Warned
 from tests.build import contexts
 from tests.build.conftest import Builder
 from tests.build.test_solver import unique
@@ -230,9 +231,12 @@ def test_parents_are_copied_too(shared: Builder) -> None:
         "./docs/guide",
         "./docs/guide/intro.md",
     ]
-    assert listed(shared, "COPY --parents nothing*/x /o/\n") == []
+    for source in ("nothing*/x", "nothing/x", "src/./", "."):  # as in BuildKit, which says no word of it
+        assert listed(shared, f"COPY --parents {source} /o/\n") == []
+        told = [event.message for event in shared.events if isinstance(event, Warned)]
+        assert told == [f"{source!r} matches nothing in the context"]
     with pytest.raises(DockerfileError, match="not in the context"):
-        shared.build("FROM busybox\nCOPY --parents nothing/x /o/\n")
+        shared.build("FROM busybox\nCOPY --parents nothing/./x /o/\n")
     text = (
         "FROM busybox AS s\nCOPY . /w/\nFROM busybox\nCOPY --from=s --parents /w/./src/lib/*.js /w/docs/gu* /o/\n"
         + LIST

@@ -1,7 +1,8 @@
-"""The corpus against BuildKit: the same configuration, history and tree for every Dockerfile of ``corpus/buildkit`` and ``corpus/modern``.
+"""The corpus against BuildKit: the same configuration, history and tree for every Dockerfile of ``buildkit``, ``modern`` and ``labs``.
 
 What BuildKit gave is kept beside the Dockerfiles: for the first folder that of Debian's docker.io 20.10, for the second, which has
-newer syntax, that of 28.5. ``NBC_GOLDEN=write`` asks a dockerd of such a version again and writes it. In CI the old one is asked
+newer syntax, that of 28.5, for the third that of a 28.5 which was built with the tag ``dfparents`` and whose version begins with
+``labs-``. ``NBC_GOLDEN=write`` asks a dockerd of such a version again and writes it. In CI the old one is asked
 too, so that what is kept stays true. ``DIFFERENCES`` is the table of what differs on purpose.
 """
 
@@ -22,12 +23,16 @@ from tests.build import contexts, peer
 from tests.build.conftest import Builder
 
 CORPUS = Path(__file__).parent / "corpus"
-VERSIONS = {"buildkit": "20.10.", "modern": "28."}
+VERSIONS = {"buildkit": "20.10.", "modern": "28.", "labs": "labs-28."}
 TOPICS = sorted(topic for folder in VERSIONS for topic in (CORPUS / folder).glob("*.cases"))
 CASES = [(topic, case) for topic in TOPICS for case in peer.cases(topic)]
 _STUBS = "it leaves the empty folders on which it mounted; newer ones take them away, and so do we"
 _FOLDERS = "it leaves folders that it makes with their usual mode; newer ones give them that of --chmod, and so do we"
 _UNTOLD = "it keeps no --exclude with a variable in it (moby/buildkit#6072); it is replaced here, as everywhere"
+_DANGLING = "it looks for what a link leads to; a link is copied here, as without --parents"
+_ABOVE = (
+    "it leaves the owner of a folder that is there, above what is copied; both owner and mode are the source's here"
+)
 # case: why ours differs from what BuildKit gives; of ``corpus/buildkit`` that is Debian's, 20.10.
 DIFFERENCES: dict[str, str] = {
     "add-archive-chown": "it leaves what it unpacks with the archive's owners; newer ones heed --chown, and so do we",
@@ -47,6 +52,10 @@ DIFFERENCES: dict[str, str] = {
     "run-root-attributes": "it loses the mode and owner of the root folder itself, which its layers have no entry for",
     "words-json-trailing": "it lets anything follow a JSON array; newer ones take that for a shell's command, and so do we",
     "target-number": "it takes a stage's name only; a number is taken here too",
+    "parents-star-star-alone": _DANGLING,
+    "parents-link-broken": _DANGLING,
+    "parents-from-root-over": _ABOVE,
+    "parents-own-over": _ABOVE,
 }
 
 
@@ -93,7 +102,7 @@ def ours(builder: Builder, case: peer.Case, shared: Path) -> dict[str, Any]:
             builder.context = shared
             made = builder.build(case.dockerfile, arguments=arguments, target=target)
     except NBContainersError as error:
-        return {"error": str(error)}
+        return {"error": str(error), "lines": list(getattr(error, "lines", ()))}
     return told(builder, made.image)
 
 
@@ -115,7 +124,7 @@ def base(started: Any) -> dict[str, Any]:
 def test_an_image_is_buildkits(
     case: peer.Case, builder: Builder, shared: Path, recorded: dict[str, Any], base: dict[str, Any]
 ) -> None:
-    """Configuration, history and every file are the same; where BuildKit refuses, so do we."""
+    """Configuration, history and every file are the same; where BuildKit refuses, so do we, and mark the lines that it marks."""
     if builder.host.identity.userns:
         pytest.skip("needs other owners than one: a host where containers have more than one id")
     theirs = recorded[case.name]
@@ -125,6 +134,7 @@ def test_an_image_is_buildkits(
         return
     if "error" in theirs or "error" in mine:
         assert ("error" in theirs) == ("error" in mine), (theirs.get("error"), mine.get("error"))
+        assert mine["lines"] == theirs.get("lines", mine["lines"]), (theirs["error"], mine["error"])
         return
     assert mine["config"] == theirs["config"]
     if theirs["history"] is not None:

@@ -95,9 +95,9 @@ def test_the_first_error_ends_the_others(builder: Builder) -> None:
 
 
 def test_an_error_that_is_found_beside_commands_ends_them(builder: Builder) -> None:
-    """As a file that is not there, which is looked for while another stage's command runs."""
+    """As a file that no image has, which is looked for while another stage's command runs."""
     word = unique()
-    text = f"FROM busybox AS slow\nRUN sleep 600 # {word}\nFROM busybox\nCOPY nothing /\nCOPY --from=slow /a /\n"
+    text = f"FROM busybox AS slow\nRUN sleep 600 # {word}\nFROM busybox\nCOPY --from=busybox /nothing /\nCOPY --from=slow /a /\n"
     with pytest.raises(DockerfileError, match="nothing"):
         builder.build(text)
     assert [(event.number, event.cancelled) for event in builder.events if isinstance(event, StepStopped)] == [
@@ -105,6 +105,19 @@ def test_an_error_that_is_found_beside_commands_ends_them(builder: Builder) -> N
         (2, True),
     ]
     assert left_running(word) == []
+
+
+def test_a_missing_file_is_told_before_any_command_is_executed(builder: Builder) -> None:
+    """In whatever stage it is wanted; of several that are missing the last one is, as BuildKit mostly does."""
+    builder.write({"there": ""})
+    text = "FROM busybox AS a\nCOPY nothing /\nRUN echo ran\nFROM busybox\nRUN echo ran\nCOPY --from=a / /\nCOPY \\\n nowhere /\n"
+    with pytest.raises(DockerfileError, match="'nowhere' is not in the context") as caught:
+        builder.build(text)
+    assert caught.value.lines == (7, 8)
+    assert builder.events == []
+    with pytest.raises(DockerfileError, match="'nowhere' is not in the context") as caught:
+        builder.build("FROM busybox\nRUN --mount=source=nowhere,target=/m echo ran\nCOPY there /\n")
+    assert caught.value.lines == (2, 2)
 
 
 def test_the_same_step_in_two_stages_is_made_once(builder: Builder) -> None:
