@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -14,6 +15,9 @@ from .merged import FOLDER
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LONGEST = 4095  # PATH_MAX without its zero byte: nothing longer could be unpacked again
 _PREFIX = b".wh."
+# What is said of a name that has come to mean something else, or nothing, since its folder was read.
+_CHANGED = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno.ENXIO, errno.ENODATA})
+_TRIES = 100  # of one name: whoever exchanges two as quickly as he can is met in between after a few
 _HARDLINK = KINDS.index("hardlink")
 _TYPES: dict[int, tuple[bytes, int]] = {
     stat.S_IFREG: (tar.REGULAR, KINDS.index("file")),
@@ -58,7 +62,10 @@ def diff(
 
 
 def export(tree: int, writer: tar.Writer) -> int:
-    """Write a whole tree, as it is seen mounted, and return how many bytes its files hold. The writer is not closed."""
+    """Write a whole tree, as it is seen mounted, and return how many bytes its files hold. The writer is not closed.
+
+    It may change meanwhile: each name is written as what it is when its turn comes, and left out if it is gone by then.
+    """
     return _Writing(writer, None, None, overlay=False, settle=False).run(tree, _root(None))
 
 
@@ -70,6 +77,9 @@ def _root(below: int | None) -> Attributes:
         return attributes.read(folder)
     finally:
         os.close(folder)
+
+
+_Stack = list[tuple[int, bytes, list[tuple[bytes, os.DirEntry[str]]]]]
 
 
 class _Writing:
@@ -89,6 +99,7 @@ class _Writing:
         self._settle = settle
         self._links: dict[tuple[int, int], bytes] = {}
         self._size = 0
+        self._is_begun = False  # the entry whose turn it is: some of it is written
 
     def run(self, root: int, expected: Attributes) -> int:
         found = _root(root)
@@ -107,22 +118,44 @@ class _Writing:
                     os.close(stack.pop()[0])
                     continue
                 name, entry = names.pop()
-                path = prefix + name
-                if entry.is_dir(follow_symlinks=False):
-                    inside = os.open(name, FOLDER, dir_fd=folder)
-                    stack.append((inside, path + b"/", []))
-                    known = attributes.read(inside)
-                    self._clamp(known, inside)
-                    self._add(path, known)
-                    if self._overlay and attributes.is_opaque(inside):
-                        self._remove(path + b"/", OPAQUE.encode(), path + b"/" + OPAQUE.encode())
-                    stack[-1] = (inside, path + b"/", self._names(inside, path + b"/"))
-                else:
-                    self._file(folder, name, path, entry)
+                self._is_begun = False
+                try:
+                    self._entry(stack, folder, prefix + name, name, entry)
+                except OSError as error:
+                    if self._is_begun or error.errno not in _CHANGED:
+                        raise
+                    self._changed(stack, folder, prefix, name)
         finally:
             for folder, _, _ in stack:
                 os.close(folder)
         return self._size
+
+    def _changed(self, stack: _Stack, folder: int, prefix: bytes, name: bytes) -> None:
+        """Write what a name has come to mean since its folder was read."""
+        for left in reversed(range(_TRIES)):
+            with os.scandir(folder) as entries:
+                entry = next((entry for entry in entries if os.fsencode(entry.name) == name), None)
+            try:
+                if entry is None or self._is_removed(entry, prefix, name):
+                    return
+                self._entry(stack, folder, prefix + name, name, entry)
+                return
+            except OSError as error:
+                if self._is_begun or error.errno not in _CHANGED or not left:
+                    raise
+
+    def _entry(self, stack: _Stack, folder: int, path: bytes, name: bytes, entry: os.DirEntry[str]) -> None:
+        if not entry.is_dir(follow_symlinks=False):
+            self._file(folder, name, path, entry)
+            return
+        inside = os.open(name, FOLDER, dir_fd=folder)
+        stack.append((inside, path + b"/", []))
+        known = attributes.read(inside)
+        self._clamp(known, inside)
+        self._add(path, known)
+        if self._overlay and attributes.is_opaque(inside):
+            self._remove(path + b"/", OPAQUE.encode(), path + b"/" + OPAQUE.encode())
+        stack[-1] = (inside, path + b"/", self._names(inside, path + b"/"))
 
     def _names(self, folder: int, prefix: bytes) -> list[tuple[bytes, os.DirEntry[str]]]:
         """The names of a folder, the last one first. What was removed is written at once.
@@ -133,9 +166,7 @@ class _Writing:
         with os.scandir(folder) as entries:
             found = sorted((os.fsencode(entry.name), entry) for entry in entries)  # no name is there twice
         for name, entry in found:
-            is_plain = entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
-            if self._overlay and not is_plain and attributes.is_whiteout(entry.stat(follow_symlinks=False)):
-                self._remove(prefix, _PREFIX + name, prefix + name)
+            if self._is_removed(entry, prefix, name):
                 continue
             if self._overlay and name.startswith(_PREFIX):
                 raise Conflict(
@@ -147,6 +178,18 @@ class _Writing:
             names.append((name, entry))
         names.reverse()
         return names
+
+    def _is_removed(self, entry: os.DirEntry[str], prefix: bytes, name: bytes) -> bool:
+        """Whether a name stands for what was removed, which is written then."""
+        if not self._overlay or entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False):
+            return False
+        try:
+            if not attributes.is_whiteout(entry.stat(follow_symlinks=False)):
+                return False
+        except FileNotFoundError:
+            return False  # which its turn tells
+        self._remove(prefix, _PREFIX + name, prefix + name)
+        return True
 
     def _remove(self, prefix: bytes, name: bytes, path: bytes) -> None:
         self._writer.add(tar.Header(prefix + name))
@@ -200,6 +243,7 @@ class _Writing:
         link: bytes = b"",
         kind: tuple[bytes, int] | None = None,
     ) -> None:
+        self._is_begun = True
         flag, word = kind or _TYPES[stat.S_IFMT(known.mode)]
         mode, size = stat.S_IMODE(known.mode), known.size if flag == tar.REGULAR else 0
         header = tar.Header(

@@ -9,6 +9,7 @@ import shutil
 import stat
 import struct
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from nbcontainers.store import attributes, compression, tar
 from nbcontainers.store.attributes import OPAQUE, STAT, is_whiteout
 from nbcontainers.store.entries import OPAQUE as OPAQUE_ROW
 from nbcontainers.store.entries import Index
-from nbcontainers.store.layers import Limits, Packed, apply, bounds, diff, pack
+from nbcontainers.store.layers import Limits, Packed, apply, bounds, diff, export, pack
 from tests.store.trees import archive, compressed, hard, link, member, seen, unpack
 from tests.waiting import clock
 
@@ -710,3 +711,67 @@ def test_holes_that_are_written_out_take_no_room(kind: compression.Compression, 
     assert {entry.path: entry.digest for entry in index} == {
         f"/{name}": Digest.of(data) for name, data in contents.items()
     }
+
+
+RESTLESS = """
+import os, shutil, sys, time
+os.chdir(sys.argv[1])
+def gone():
+    time.sleep(0.0002)
+    os.rename("f", "../f")
+    try:
+        os.unlink("../f")
+    except OSError:
+        shutil.rmtree("../f")
+print(flush=True)
+while True:
+    with open("f", "x") as file:
+        file.write("inside")
+    gone()
+    os.symlink(sys.argv[2], "f")
+    gone()
+    os.makedirs("f/g")
+    gone()
+    os.mkfifo("f")
+    gone()
+"""
+
+
+def test_a_tree_that_changes_while_it_is_read_is_archived(tmp_path: Path) -> None:
+    """As while a container runs: each name is there as it was at a moment, or is not there; never what a link leads to."""
+    (tmp_path / "upper").mkdir()
+    (tmp_path / "upper/stays").write_text("here")
+    (tmp_path / "secret").write_text("outside")
+    words = [sys.executable, "-c", RESTLESS, str(tmp_path / "upper"), str(tmp_path / "secret")]
+    seen_kinds: set[bytes] = set()
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as restless:
+        try:
+            assert restless.stdout is not None
+            restless.stdout.readline()
+            for number in range(1000):
+                if number % 2:
+                    _, _, members = packed(tmp_path / "upper", tmp_path / "layer.tar")
+                else:
+                    members = exported(tmp_path / "upper", tmp_path / "layer.tar")
+                names = [entry.name for entry in members]
+                assert "stays" in names
+                assert len(names) == len(set(names))
+                assert b"outside" not in (tmp_path / "layer.tar").read_bytes()
+                seen_kinds |= {entry.type for entry in members if entry.name == "f"}
+        finally:
+            restless.kill()
+    assert seen_kinds == {tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE}
+
+
+def exported(folder: Path, out: Path) -> list[tarfile.TarInfo]:
+    """A whole tree as ``export`` writes it, as tarfile reads that."""
+    root = os.open(folder, os.O_RDONLY)
+    try:
+        with out.open("wb") as file:
+            writer = tar.Writer(file.write)
+            export(root, writer)
+            writer.close()
+    finally:
+        os.close(root)
+    with tarfile.open(out) as opened:
+        return opened.getmembers()
