@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from ..results import ChangeKind
 from . import attributes, transfer
 from .attributes import Owners, is_opaque, is_whiteout
-from .merged import FOLDER, Folder
+from .merged import CHANGED, FOLDER, Folder
 
 
 @dataclass(slots=True)
@@ -34,7 +35,10 @@ class Difference:
 
 
 def of_overlay(upper: int, lower: Folder, prefix: bytes = b"") -> Iterator[Difference]:
-    """What an upper directory says about the tree below it, in the order of the paths."""
+    """What an upper directory says about the tree below it, in the order of the paths.
+
+    It may change meanwhile: what is gone before its turn comes is not told, or nothing of what was in it.
+    """
     below = lower.names()
     names = set(map(os.fsencode, os.listdir(upper)))
     # In an opaque folder everything that is not here again is gone.
@@ -44,19 +48,18 @@ def of_overlay(upper: int, lower: Folder, prefix: bytes = b"") -> Iterator[Diffe
         if name in hidden:
             yield Difference("deleted", path, None, upper, name)
             continue
-        status = os.stat(name, dir_fd=upper, follow_symlinks=False)
+        status = _status(upper, name)
+        if status is None:
+            continue
         if is_whiteout(status):
             if name in below:
                 yield Difference("deleted", path, None, upper, name)
             continue
         yield Difference("modified" if name in below else "added", path, status, upper, name)
         if stat.S_ISDIR(status.st_mode):
-            inside = os.open(name, FOLDER, dir_fd=upper)
-            try:
-                with lower.enter(name) as deeper:
+            with _inside(upper, name) as inside, lower.enter(name) as deeper:
+                if inside is not None:
                     yield from of_overlay(inside, deeper, path + b"/")
-            finally:
-                os.close(inside)
 
 
 def of_copy(tree: int, lower: Folder, copied_ns: int, prefix: bytes = b"") -> Iterator[Difference]:
@@ -64,6 +67,7 @@ def of_copy(tree: int, lower: Folder, copied_ns: int, prefix: bytes = b"") -> It
 
     ``copied_ns`` is an instant after the copy was complete, by the file system's clock: the change time of an inode, which no
     program can set, tells whether it was touched since, and only of those that were are attributes and contents compared.
+    The tree may change meanwhile, as in ``of_overlay``.
     """
     below = lower.names()
     names = set(map(os.fsencode, os.listdir(tree)))
@@ -72,7 +76,9 @@ def of_copy(tree: int, lower: Folder, copied_ns: int, prefix: bytes = b"") -> It
         if name not in names:
             yield Difference("deleted", path, None, tree, name)
             continue
-        status = os.stat(name, dir_fd=tree, follow_symlinks=False)
+        status = _status(tree, name)
+        if status is None:
+            continue
         changed = before is None or (
             status.st_ctime_ns >= copied_ns and _differ(tree, name, status, before.directory, before.status)
         )
@@ -81,22 +87,51 @@ def of_copy(tree: int, lower: Folder, copied_ns: int, prefix: bytes = b"") -> It
             if changed and here:
                 yield here
             continue
-        inside = os.open(name, FOLDER, dir_fd=tree)
-        try:
-            with lower.enter(name) as deeper:
-                # A folder in which something changed is changed, as it is in an overlay.
-                for difference in of_copy(inside, deeper, copied_ns, path + b"/"):
-                    if here:
-                        yield here
-                        changed, here = False, None
-                    yield difference
-        finally:
-            os.close(inside)
+        with _inside(tree, name) as inside, lower.enter(name) as deeper:
+            # A folder in which something changed is changed, as it is in an overlay.
+            for difference in of_copy(inside, deeper, copied_ns, path + b"/") if inside is not None else ():
+                if here:
+                    yield here
+                    changed, here = False, None
+                yield difference
         if changed and here:
             yield here
 
 
+def _status(folder: int, name: bytes) -> os.stat_result | None:
+    """None of what is gone by now."""
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+@contextlib.contextmanager
+def _inside(folder: int, name: bytes) -> Iterator[int | None]:
+    """A folder in another one; None where it is none any more."""
+    try:
+        inside = os.open(name, FOLDER, dir_fd=folder)
+    except OSError as error:
+        if error.errno not in CHANGED:
+            raise
+        yield None
+        return
+    try:
+        yield inside
+    finally:
+        os.close(inside)
+
+
 def _differ(tree: int, name: bytes, status: os.stat_result, below: int, before: os.stat_result) -> bool:
+    try:
+        return _is_other(tree, name, status, below, before)
+    except OSError as error:  # it changes just now
+        if error.errno not in CHANGED:
+            raise
+        return True
+
+
+def _is_other(tree: int, name: bytes, status: os.stat_result, below: int, before: os.stat_result) -> bool:
     after, was = transfer.known(tree, name, status), transfer.known(below, name, before)
     if after != was or stat.S_IFMT(status.st_mode) != stat.S_IFMT(before.st_mode):
         return True

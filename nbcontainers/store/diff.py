@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 
@@ -10,13 +9,11 @@ from ..errors import Conflict
 from . import attributes, tar
 from .attributes import Attributes
 from .entries import KINDS, OPAQUE, WHITEOUT, Index
-from .merged import FOLDER
+from .merged import CHANGED, FOLDER
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LONGEST = 4095  # PATH_MAX without its zero byte: nothing longer could be unpacked again
 _PREFIX = b".wh."
-# What is said of a name that has come to mean something else, or nothing, since its folder was read.
-_CHANGED = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno.ENXIO, errno.ENODATA})
 _TRIES = 100  # of one name: whoever exchanges two as quickly as he can is met in between after a few
 _HARDLINK = KINDS.index("hardlink")
 _TYPES: dict[int, tuple[bytes, int]] = {
@@ -122,7 +119,7 @@ class _Writing:
                 try:
                     self._entry(stack, folder, prefix + name, name, entry)
                 except OSError as error:
-                    if self._is_begun or error.errno not in _CHANGED:
+                    if self._is_begun or error.errno not in CHANGED:
                         raise
                     self._changed(stack, folder, prefix, name)
         finally:
@@ -141,7 +138,7 @@ class _Writing:
                 self._entry(stack, folder, prefix + name, name, entry)
                 return
             except OSError as error:
-                if self._is_begun or error.errno not in _CHANGED or not left:
+                if self._is_begun or error.errno not in CHANGED or not left:
                     raise
 
     def _entry(self, stack: _Stack, folder: int, path: bytes, name: bytes, entry: os.DirEntry[str]) -> None:

@@ -7,6 +7,7 @@ Source: Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directori
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,8 @@ from typing import Self
 from .attributes import is_opaque, is_whiteout
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+CHANGED = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno.ENXIO, errno.ENODATA})
+"""What is said of a name that has come to mean something else, or nothing, since its folder was read."""
 
 
 @dataclass(frozen=True, slots=True)

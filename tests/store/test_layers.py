@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,11 @@ from nbcontainers.oci.descriptor import Digest
 from nbcontainers.results import Entry
 from nbcontainers.store import attributes, compression, tar
 from nbcontainers.store.attributes import OPAQUE, STAT, is_whiteout
+from nbcontainers.store.changes import of_copy, of_overlay
 from nbcontainers.store.entries import OPAQUE as OPAQUE_ROW
 from nbcontainers.store.entries import Index
 from nbcontainers.store.layers import Limits, Packed, apply, bounds, diff, export, pack
+from nbcontainers.store.merged import Folder
 from tests.store.trees import archive, compressed, hard, link, member, seen, unpack
 from tests.waiting import clock
 
@@ -737,30 +740,55 @@ while True:
 """
 
 
-def test_a_tree_that_changes_while_it_is_read_is_archived(tmp_path: Path) -> None:
-    """As while a container runs: each name is there as it was at a moment, or is not there; never what a link leads to."""
+@pytest.fixture
+def restless(tmp_path: Path) -> Iterator[Path]:
+    """A folder with two names: one stays, and one is a file, a link, a folder, a pipe and nothing, again and again."""
     (tmp_path / "upper").mkdir()
     (tmp_path / "upper/stays").write_text("here")
     (tmp_path / "secret").write_text("outside")
     words = [sys.executable, "-c", RESTLESS, str(tmp_path / "upper"), str(tmp_path / "secret")]
-    seen_kinds: set[bytes] = set()
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as restless:
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as running:
         try:
-            assert restless.stdout is not None
-            restless.stdout.readline()
-            for number in range(1000):
-                if number % 2:
-                    _, _, members = packed(tmp_path / "upper", tmp_path / "layer.tar")
-                else:
-                    members = exported(tmp_path / "upper", tmp_path / "layer.tar")
-                names = [entry.name for entry in members]
-                assert "stays" in names
-                assert len(names) == len(set(names))
-                assert b"outside" not in (tmp_path / "layer.tar").read_bytes()
-                seen_kinds |= {entry.type for entry in members if entry.name == "f"}
+            assert running.stdout is not None
+            running.stdout.readline()
+            yield tmp_path / "upper"
         finally:
-            restless.kill()
-    assert seen_kinds == {tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE}
+            running.kill()
+
+
+def test_a_tree_that_changes_while_it_is_read_is_archived(restless: Path, tmp_path: Path) -> None:
+    """As while a container runs: each name is there as it was at a moment, or is not there; never what a link leads to."""
+    met: set[bytes] = set()
+    for number in range(1000):
+        if number % 2:
+            _, _, members = packed(restless, tmp_path / "layer.tar")
+        else:
+            members = exported(restless, tmp_path / "layer.tar")
+        names = [entry.name for entry in members]
+        assert "stays" in names
+        assert len(names) == len(set(names))
+        assert b"outside" not in (tmp_path / "layer.tar").read_bytes()
+        met |= {entry.type for entry in members if entry.name == "f"}
+    assert met == {tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE}
+
+
+@pytest.mark.parametrize("form", ["overlay", "copy"])
+def test_what_changes_while_it_is_compared_is_told(form: str, restless: Path, tmp_path: Path) -> None:
+    """As ``diff`` of a container that runs: a name is told as what it was at a moment, or as gone."""
+    (tmp_path / "lower/f/g").mkdir(parents=True)
+    upper, lower = (os.open(path, os.O_RDONLY) for path in (restless, tmp_path / "lower"))
+    met: set[str] = set()
+    try:
+        for _ in range(3000):
+            below = Folder((lower,))
+            told = of_overlay(upper, below) if form == "overlay" else of_copy(upper, below, 0)
+            found = {entry.path: entry.kind for entry in told}
+            assert found[b"stays"] == "added"
+            met.add(found.get(b"f", "nothing"))
+    finally:
+        os.close(upper)
+        os.close(lower)
+    assert "modified" in met
 
 
 def exported(folder: Path, out: Path) -> list[tarfile.TarInfo]:
