@@ -76,6 +76,25 @@ def _root(below: int | None) -> Attributes:
         os.close(folder)
 
 
+class _Now:
+    """What a name is, as opening it finds it: where a tree is mounted twice, as an overlay that a container has too, that need not
+    be what its folder says.
+    """
+
+    def __init__(self, folder: int, name: bytes) -> None:
+        self._status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+
+    def is_dir(self, *, follow_symlinks: bool) -> bool:
+        return stat.S_ISDIR(self._status.st_mode)
+
+    def is_file(self, *, follow_symlinks: bool) -> bool:
+        return stat.S_ISREG(self._status.st_mode)
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        return self._status
+
+
+_Entry = os.DirEntry[str] | _Now
 _Stack = list[tuple[int, bytes, list[tuple[bytes, os.DirEntry[str]]]]]
 
 
@@ -130,18 +149,19 @@ class _Writing:
     def _changed(self, stack: _Stack, folder: int, prefix: bytes, name: bytes) -> None:
         """Write what a name has come to mean since its folder was read."""
         for left in reversed(range(_TRIES)):
-            with os.scandir(folder) as entries:
-                entry = next((entry for entry in entries if os.fsencode(entry.name) == name), None)
             try:
-                if entry is None or self._is_removed(entry, prefix, name):
-                    return
-                self._entry(stack, folder, prefix + name, name, entry)
+                entry = _Now(folder, name)
+            except FileNotFoundError:
+                return
+            try:
+                if not self._is_removed(entry, prefix, name):
+                    self._entry(stack, folder, prefix + name, name, entry)
                 return
             except OSError as error:
                 if self._is_begun or error.errno not in CHANGED or not left:
                     raise
 
-    def _entry(self, stack: _Stack, folder: int, path: bytes, name: bytes, entry: os.DirEntry[str]) -> None:
+    def _entry(self, stack: _Stack, folder: int, path: bytes, name: bytes, entry: _Entry) -> None:
         if not entry.is_dir(follow_symlinks=False):
             self._file(folder, name, path, entry)
             return
@@ -176,7 +196,7 @@ class _Writing:
         names.reverse()
         return names
 
-    def _is_removed(self, entry: os.DirEntry[str], prefix: bytes, name: bytes) -> bool:
+    def _is_removed(self, entry: _Entry, prefix: bytes, name: bytes) -> bool:
         """Whether a name stands for what was removed, which is written then."""
         if not self._overlay or entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False):
             return False
@@ -193,7 +213,7 @@ class _Writing:
         if self._index is not None:
             self._index.put(path, WHITEOUT)
 
-    def _file(self, folder: int, name: bytes, path: bytes, entry: os.DirEntry[str]) -> None:
+    def _file(self, folder: int, name: bytes, path: bytes, entry: _Entry) -> None:
         if entry.is_file(follow_symlinks=False):
             body = os.open(name, _FILE, dir_fd=folder)
             try:
