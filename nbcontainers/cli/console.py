@@ -5,16 +5,19 @@ from __future__ import annotations
 import codecs
 import contextlib
 import errno
+import functools
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any, TextIO
 
 from ..errors import NBContainersError, NotFound
 from ..events import Event, Observer, Output
 from .format import fields
+
+_AT_ONCE = 50  # as many as Docker
 
 
 class Console:
@@ -109,22 +112,52 @@ def inspect_each(
     return 1 if missing else 0
 
 
-def each(names: Iterable[str], console: Console, act: Callable[[str], object], *, missing_ok: bool = False) -> int:
+def each(
+    names: Sequence[str],
+    console: Console,
+    act: Callable[[str], object],
+    *,
+    missing_ok: bool = False,
+    at_once: bool = False,
+) -> int:
     """Do something with each name and print what it says it did, or the name.
 
     The errors of some are told and do not keep the others from it; the code is then 1. With ``missing_ok`` what is not there is
-    told, and is no error: so ``rm -f`` can be said again.
+    told, and is no error: so ``rm -f`` can be said again. ``at_once`` is for what waits: nobody waits for another's end.
     """
     failed = False
-    for name in names:
+    results: list[Callable[[], object]] = [functools.partial(act, name) for name in names]
+    if at_once and len(names) > 1:
+        results = _begun(names, act)
+    for name, result in zip(names, results, strict=True):
         try:
-            said = act(name)
+            said = result()
             for line in said if isinstance(said, tuple) else (name,):
                 console.print(line)
         except NBContainersError as error:
             console.tell(error)
             failed |= not (missing_ok and isinstance(error, NotFound))
     return int(failed)
+
+
+def _begun(names: Sequence[str], act: Callable[[str], object]) -> list[Callable[[], object]]:
+    """What gives the result of each, which is being worked for; an interrupted program leaves that as it is."""
+    import threading
+    from concurrent.futures import Future
+
+    futures: list[Future[object]] = [Future() for _ in names]
+    waiting = iter(list(zip(names, futures, strict=True)))  # shared: each is taken by one
+
+    def work() -> None:
+        for name, future in waiting:
+            try:
+                future.set_result(act(name))
+            except BaseException as error:
+                future.set_exception(error)
+
+    for _ in names[:_AT_ONCE]:
+        threading.Thread(target=work, daemon=True).start()
+    return [future.result for future in futures]
 
 
 @contextlib.contextmanager

@@ -111,7 +111,10 @@ def start(engine: Engine, values: Namespace, console: Console) -> int:
 def stop(engine: Engine, values: Namespace, console: Console) -> int:
     """Ask containers to end."""
     return each(
-        values.container, console, lambda word: engine.container(word).stop(values.time, signal=values.signal or "")
+        values.container,
+        console,
+        lambda word: engine.container(word).stop(values.time, signal=values.signal or ""),
+        at_once=True,
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.runtime import host as hosts
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 from .test_attached import nbc
 
@@ -113,3 +113,17 @@ def test_a_small_init(store: Path) -> None:
         assert "catatonit" in done.stderr
     else:
         assert done.stdout.startswith("/sbin/docker-init -- sh")
+
+
+def test_none_waits_for_the_end_of_another(store: Path) -> None:
+    """``stop`` of several asks all of them at once, as Docker's: the first of these ends once the second was asked, too."""
+    loop = "echo ready; while :; do sleep 0.05; done"
+    deeds = {"early": "until [ -e /v/asked ]; do sleep 0.05; done", "late": "touch /v/asked"}
+    for name, deed in deeds.items():
+        words = ("-d", "--network", "none", "--name", name, "-v", "between:/v")
+        nbc(store, "run", *words, "toolbox", "sh", "-c", f"trap '{deed}; exit 5' TERM; {loop}", code=0)
+        until(lambda name=name: "ready" in nbc(store, "logs", name, code=0).stdout)  # type: ignore[misc]
+    done = nbc(store, "stop", "-t", str(int(PATIENCE_S)), "early", "none", "late", code=1)
+    assert (done.stdout.split(), "no such container: 'none'" in done.stderr) == (["early", "late"], True), done.stderr
+    assert nbc(store, "wait", "early", "late", code=0).stdout.split() == ["5", "5"]
+    nbc(store, "rm", "early", "late", code=0)
