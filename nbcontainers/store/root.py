@@ -143,14 +143,21 @@ def _flaw_of_folder(root: Path) -> str:
         return f"it is on a network file system ({kind})"
     if stat.S_IMODE(status.st_mode) != 0o700:
         root.chmod(0o700)
+    if (root / "version").exists():
+        # A store that is there is kept, however full its disk: its images would seem lost, and nothing could be removed.
+        if not os.access(root, os.W_OK):
+            return "nothing can be written there"
+        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)  # does no harm to others who do the same
+        finally:
+            os.close(folder)
+        return ""
     with tempfile.TemporaryFile(dir=root) as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         file.write(b"x")
     space = os.statvfs(root)
-    # A store that is there is kept, however full its disk: its images would seem lost.
-    if space.f_bavail * space.f_frsize < _LEAST_SPACE and not (root / "version").exists():
-        return "its disk is full"
-    return ""
+    return "its disk is full" if space.f_bavail * space.f_frsize < _LEAST_SPACE else ""
 
 
 def file_system(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> str:

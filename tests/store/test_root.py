@@ -240,3 +240,26 @@ def test_a_store_on_a_small_real_disk_is_refused(tmp_path: Path) -> None:
         [*words, sys.executable, "-c", code + MOUNTED], capture_output=True, text=True, check=False, env=environ
     )
     assert f"{tmp_path}/t | two | {tmp_path}/small/s: its disk is full;" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("what", ["size=1m", "nr_inodes=40"], ids=["blocks", "inodes"])
+def test_a_store_on_a_real_disk_that_is_full_is_opened(tmp_path: Path, what: str) -> None:
+    """Not a byte, or not a file, more can be written: the store is there all the same, for something has to be removed from it."""
+    mount = f"mount -t tmpfs -o {what} none {tmp_path}"
+    code = (
+        "import contextlib, pathlib\n"
+        "from nbcontainers.store import root\n"
+        f"store = pathlib.Path('{tmp_path}/store')\n"
+        "(store / 'blobs').mkdir(parents=True)\n"
+        "(store / 'version').write_text('1')\n"
+        "with contextlib.suppress(OSError):\n"
+        "    for number in range(1000):\n"
+        f"        pathlib.Path('{tmp_path}', str(number)).write_bytes(bytes(4096))\n"
+        "assert number < 999\n"
+        "print(root.choose({'NBCONTAINERS_ROOT': str(store)}, probe=lambda folder: '').path)\n"
+    )
+    words = ["unshare", "--map-root-user", "--user", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]
+    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a tmpfs in a user namespace")
+    done = subprocess.run([*words, sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == f"{tmp_path}/store\n", done.stderr
