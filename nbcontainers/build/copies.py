@@ -15,8 +15,6 @@ from .scope import Scope
 from .source import Range, wrong
 from .steps import Copy
 
-_NUMBERS = re.compile(r"\d+(:\d+)?")
-
 
 def step(
     scope: Scope, written: ins.Copy | ins.Add, *, ignore: Ignore, linter: Linter, epoch: int | None
@@ -50,7 +48,7 @@ def step(
         exclude=tuple(scope.word(pattern, place) for pattern in written.exclude),
         # A name is looked up in the tree below, so that with one the layer is not the same on all. With a mode BuildKit links
         # nothing either: the folders above would take it, and bring it to those below that have their own.
-        link=switches.get("link", False) and not mode and (not owner or _NUMBERS.fullmatch(owner) is not None),
+        link=switches.get("link", False) and not mode and all(map(_is_number, owner.split(":"))),
         epoch=epoch,
     )
     words = [keyword]
@@ -70,6 +68,11 @@ def _destination(directory: str, path: str) -> str:
     folder = path in ("", ".") or path.endswith(("/", "/."))
     joined = "/" + posixpath.normpath(posixpath.join("/", directory, path)).lstrip("/")
     return joined + "/" if folder and joined != "/" else joined
+
+
+def _is_number(word: str) -> bool:
+    """Whether part of an owner is no name, which is looked up: above an int32 it is one, as in BuildKit."""
+    return not word or (re.fullmatch("[0-9]+", word) is not None and int(word) < 1 << 31)
 
 
 def _check_mode(text: str, keyword: str, place: Range) -> None:

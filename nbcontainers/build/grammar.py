@@ -15,7 +15,7 @@ from .context import clean
 from .expand import BadExpansion
 from .gowords import nanoseconds
 from .parser import Heredoc, Line, Syntax, heredoc_name, parse
-from .source import SPACE, Range, did_you_mean, marking, unplaced, wrong
+from .source import SPACE, Malformed, Range, did_you_mean, marking, unplaced, wrong
 from .words import BLANKS, NotStrings, Word, blank_separated, json_array, quoted
 
 _Kind = Literal["text", "switch", "list"]
@@ -39,8 +39,18 @@ _COMMENT = "has only a comment behind it"
 
 
 def read(syntax: Syntax) -> tuple[ins.Instruction, ...]:
-    """The instructions of a parsed Dockerfile. DockerfileError names the first line that does not fit."""
-    return tuple(instruction(line, syntax.escape) for line in syntax.lines)
+    """The instructions of a parsed Dockerfile. DockerfileError names the first that is malformed, else the first that does not fit."""
+    found, errors = list[ins.Instruction](), list[DockerfileError]()
+    for line in syntax.lines:
+        try:
+            found.append(instruction(line, syntax.escape))
+        except Malformed:
+            raise
+        except DockerfileError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return tuple(found)
 
 
 def instruction(line: Line, escape: str) -> ins.Instruction:
@@ -49,11 +59,9 @@ def instruction(line: Line, escape: str) -> ins.Instruction:
         with marking(line.range):
             return _read(line, escape)
     except NotStrings as error:
-        raise wrong(
-            f"{line.keyword.text.upper()} has a JSON array with {error} in it",
-            line.range,
-            hint="every element is a string in double quotes",
-        ) from error
+        message = f"{line.keyword.text.upper()} has a JSON array with {error} in it"
+        hint = "every element is a string in double quotes"
+        raise Malformed.of(wrong(message, line.range, hint=hint)) from error
 
 
 def _read(line: Line, escape: str) -> ins.Instruction:
@@ -139,23 +147,17 @@ class _Reading:
         if words and "=" not in words[0].text:
             name, *value = BLANKS.split(self.rest, maxsplit=1)
             if not value:
-                raise self.fail(
-                    f"has the name {name!r} and no value", f"it reads {self.keyword} {name}=VALUE", words[0]
-                )
+                hint = f"it reads {self.keyword} {name}=VALUE"
+                raise Malformed.of(self.fail(f"has the name {name!r} and no value", hint, words[0]))
             return ((name, value[0]),)
-        found = []
         for word in words:
-            name, equals, value_text = word.text.partition("=")
-            if not equals:
-                raise self.fail(
-                    f"has {word.text!r} without '='",
-                    "every pair reads NAME=VALUE; a value with spaces stands in quotes",
-                    word,
-                )
-            if not name:
+            if "=" not in word.text:
+                hint = "every pair reads NAME=VALUE; a value with spaces stands in quotes"
+                raise Malformed.of(self.fail(f"has {word.text!r} without '='", hint, word))
+        for word in words:
+            if word.text.startswith("="):
                 raise self.fail(f"has a value without a name: {word.text!r}", "every pair reads NAME=VALUE", word)
-            found.append((name, value_text))
-        return tuple(found)
+        return tuple(word.text.partition("=")[::2] for word in words)
 
     def is_legacy(self) -> bool:
         """Whether the name stands before its value with no ``=`` between them."""
@@ -360,7 +362,7 @@ def _fault(text: str, at: _Reading) -> str:
         _read(line, at.escape)
     except DockerfileError as error:
         if line.keyword.text.upper() in ("ENV", "LABEL") and line.rest and not line.flags:
-            raise wrong(f"ONBUILD {unplaced(error)}", at.range, hint=error.hint) from error
+            raise Malformed.of(wrong(f"ONBUILD {unplaced(error)}", at.range, hint=error.hint)) from error
         return unplaced(error)
     return ""
 

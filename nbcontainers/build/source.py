@@ -61,6 +61,15 @@ def wrong(message: str, place: Range, *, hint: str = "") -> DockerfileError:
     return DockerfileError(f"{place}: {message}", lines=place.lines, hint=hint)
 
 
+class Malformed(DockerfileError):
+    """What BuildKit minds while it takes the text apart: told before all that is wrong with instructions, wherever those stand."""
+
+    @classmethod
+    def of(cls, error: DockerfileError) -> Malformed:
+        """The same error as one of this kind."""
+        return cls(error.message, lines=error.lines, hint=error.hint)
+
+
 @contextlib.contextmanager
 def marking(place: Range) -> Iterator[None]:
     """What is wrong in an instruction marks all its lines, as in BuildKit, though the message names a line of them."""

@@ -155,6 +155,16 @@ def test_an_error_points_at_the_word() -> None:
     assert caught.value.hint == "did you mean --chmod?"
 
 
+@pytest.mark.parametrize("line", ["ENV a", "LABEL a=1 b", 'CMD ["a", 1]', "ONBUILD ENV a", 'HEALTHCHECK CMD ["a", 1]'])
+def test_what_is_malformed_is_told_first(line: str) -> None:
+    """As in BuildKit, which takes the whole text apart before it reads any instruction."""
+    with pytest.raises(DockerfileError) as caught:
+        grammar.read(parse(f"FROM scratch\nFOO x\nCOPY --foo a b\n{line}\n"))
+    assert caught.value.lines == (4, 4)
+    with pytest.raises(DockerfileError, match="unknown instruction 'FOO'"):
+        grammar.read(parse("FROM scratch\nFOO x\nENV =a\n"))
+
+
 def test_directives_are_told() -> None:
     """``syntax``, ``escape`` and ``check`` at the top; behind anything else they are comments."""
     syntax = parse("# Syntax = docker/dockerfile:1 \n#check=skip=all;error=true\n\n# escape=`\nFROM a\\\nFROM b")
