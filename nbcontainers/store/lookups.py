@@ -91,9 +91,18 @@ def _named(tree: int, path: bytes, word: str, what: str, unknown: set[str]) -> l
     try:
         return _line(tree, path, word, what)
     except NotFound:
-        read(tree, path, 16 << 20)  # without the file it is an error
+        if _is_empty(tree):  # nothing can have a name in it
+            raise
         unknown.add(f"{what} {word!r}")
         return []
+
+
+def _is_empty(tree: int) -> bool:
+    folder = os.open(".", _FOLDER, dir_fd=tree)
+    try:
+        return not os.listdir(folder)
+    finally:
+        os.close(folder)
 
 
 def _user(tree: int, word: str) -> tuple[int, int]:
