@@ -87,7 +87,7 @@ def prune(store: Path, runtime: Runtime, chosen: Selection) -> tuple[str, ...]:
     """Remove the chosen networks of users that nobody is on, and have an idle holder end; the names of those removed."""
     files, holder = NetworkFiles(store), runtime.networks(store)
     used = {place["network_id"] for place in holder.places()}
-    gone = [one for one in files.all() if one.name not in definitions.BUILT_IN and one.id not in used]
+    gone = [one for one in files.own() if one.id not in used]
     gone = [one for one in gone if chosen.is_before(one.created) and chosen.has_labels(dict(one.labels))]
     for network in gone:
         files.remove(network)

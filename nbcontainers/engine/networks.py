@@ -11,7 +11,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -62,7 +62,13 @@ class NetworkFiles:
 
     def all(self) -> tuple[Network, ...]:
         """Every network, by name; the built-in ones among them."""
-        names = {path.stem for path in self._folder.glob("*.json")} | set(BUILT_IN)
+        return self._found({*self._stems(), *BUILT_IN})
+
+    def own(self) -> tuple[Network, ...]:
+        """Those that somebody has made: nothing is written for it, as the built-in one is where it is asked for."""
+        return self._found(set(self._stems()) - set(BUILT_IN))
+
+    def _found(self, names: Set[str]) -> tuple[Network, ...]:
         found = []
         for name in sorted(names):
             with contextlib.suppress(NotFound, IntegrityError):  # removed meanwhile, or damaged
@@ -147,7 +153,8 @@ class NetworkFiles:
 
     def _make_default(self) -> Network:
         """The network of containers that name none: made when it is first asked for."""
-        self._folder.mkdir(exist_ok=True)
+        with durable.saying_when_full(self._folder):
+            self._folder.mkdir(exist_ok=True)
         with durable.locked(self._folder / ".default-lock", exclusive=True):
             if made := self._by_stem(DEFAULT):
                 return made

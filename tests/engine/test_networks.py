@@ -111,3 +111,12 @@ def test_a_network_whose_file_is_damaged(tmp_path: Path, text: str) -> None:
         engine.remove_network("torn")
         with pytest.raises(NotFound):
             engine.network("torn")
+
+
+def test_looking_for_networks_that_can_go_writes_nothing(tmp_path: Path) -> None:
+    """Where the disk is full, ``prune`` is what helps: no built-in network is made for it."""
+    files = NetworkFiles(tmp_path)
+    assert files.own() == ()
+    assert list(tmp_path.iterdir()) == []
+    files.create("mine")
+    assert [network.name for network in files.own()] == ["mine"]
