@@ -69,11 +69,8 @@ def _read(line: Line, escape: str) -> ins.Instruction:
     keyword = line.keyword.text.upper()
     reader = _READERS.get(keyword)
     if reader is None:
-        raise wrong(
-            f"unknown instruction {line.keyword.text!r}",
-            line.range,
-            hint=did_you_mean(line.keyword.text, _READERS),
-        )
+        word = line.keyword.text
+        raise wrong(f"unknown instruction {word!r}", line.range, hint=did_you_mean(word, _READERS))
     return reader(_Reading(line, escape, keyword))
 
 

@@ -36,10 +36,10 @@ Where = str | Path | IO[bytes]
 class BuildOptions(TypedDict, total=False):
     """What ``Engine.build`` takes beside the Dockerfile, its context and what nearly every build has; docker's words.
 
-    ``contexts`` are more contexts by name: a folder, an address, ``docker-image://NAME`` or ``oci-layout://FOLDER:TAG``.
-    ``secrets`` are ``id=NAME,src=FILE`` or ``id=NAME,env=VARIABLE`` words, or contents by name; ``ssh`` is ``default`` or
-    ``NAME=SOCKET_OR_KEY[,KEY]``. ``add_host`` is ``NAME:ADDRESS``, ``ulimits`` are ``nofile=SOFT[:HARD]``. ``outputs`` say where
-    the result goes: ``type=image``, ``local``, ``tar``, ``oci``, ``docker`` or ``cacheonly`` with ``dest=`` and so on, a folder, or
+    ``contexts`` are more contexts by name: a folder, an address, ``docker-image://NAME`` or ``oci-layout://FOLDER:TAG``. ``secrets``
+    are ``id=NAME,src=FILE`` or ``id=NAME,env=VARIABLE`` words, or contents by name; ``ssh`` is ``default`` or
+    ``NAME=SOCKET_OR_KEY[,KEY]``. ``add_host`` is ``NAME:ADDRESS``, ``ulimits`` are ``nofile=SOFT[:HARD]``. ``outputs`` say where the
+    result goes: ``type=image``, ``local``, ``tar``, ``oci``, ``docker`` or ``cacheonly`` with ``dest=`` and so on, a folder, or
     ``-``, which is ``stream``; ``iidfile`` and ``metadata_file`` are written at the end. ``no_cache_filter`` names stages that are
     made anew. ``cache_from`` and ``cache_to`` are ``type=registry,ref=NAME``, ``type=local,src=FOLDER`` (``dest=`` to),
     ``type=inline`` and an image's name alone; with ``mode=max`` all steps go there. ``allow`` lends ``security.insecure`` to RUN
@@ -109,7 +109,6 @@ def prepared(
 
     Raises:
         NotFound: a Dockerfile, folder or address that is not there.
-
     """
     from ..build.context import Context
     from ..build.stages import context_name
