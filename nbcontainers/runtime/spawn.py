@@ -7,16 +7,19 @@ it that could be written.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import HostError
 
 START_S = 60.0  # how long such a process may take until it says something: some machines are slow, and some are busy
+_BUSY_S = 5.0
 _PACKAGES = str(Path(__file__).resolve().parents[2])
 _BOOT = "import sys; sys.path.append(sys.argv[1]); from nbcontainers.runtime.{} import main; main()"
 _MFD_EXEC = 0x10  # include/uapi/linux/memfd.h, since 6.3; older kernels refuse it and need it not
@@ -66,11 +69,24 @@ def _sealed_copy(path: str) -> int:
             size, offset = os.fstat(source.fileno()).st_size, 0
             while offset < size:
                 offset += os.sendfile(copy, source.fileno(), offset, size - offset)
-            fcntl.fcntl(copy, fcntl.F_ADD_SEALS, _SEALS)
+            seal(copy)
         except BaseException:
             os.close(copy)
             raise
     return copy
+
+
+def seal(copy: int) -> None:
+    """Let nothing change a file in memory any more. The kernel is busy with a page of it for a moment now and then: it is asked again."""
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            fcntl.fcntl(copy, fcntl.F_ADD_SEALS, _SEALS)
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _memory_file() -> int:

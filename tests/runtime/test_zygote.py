@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+
+import pytest
 
 from nbcontainers.runtime import spawn
 from tests.waiting import PATIENCE_S, until
@@ -106,6 +110,21 @@ def test_it_is_isolated(box: Box, monkeypatch: object) -> None:
     assert os.getsid(zygote) == zygote
     # 0 to 2 are /dev/null, one is the engine's socket, one waits for the shim in reserve.
     until(lambda: len(os.listdir(f"/proc/{zygote}/fd")) == 5)
+
+
+def test_a_copy_is_sealed_though_it_is_in_use_for_a_moment() -> None:
+    """The kernel seals no file in memory of which it has a page in hand; it is asked until it has not."""
+    copy = os.memfd_create("copy", os.MFD_ALLOW_SEALING)
+    os.ftruncate(copy, 4096)
+    used = mmap.mmap(copy, 4096)
+    later = threading.Timer(0.1, used.close)
+    later.start()
+    spawn.seal(copy)
+    assert used.closed
+    with pytest.raises(PermissionError):
+        os.write(copy, b"x")
+    os.close(copy)
+    later.join()
 
 
 def test_it_works_from_a_folder_with_another_name(tmp_path: Path) -> None:
