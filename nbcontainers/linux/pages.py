@@ -1,7 +1,7 @@
 """The pages of this process's memory, fetched before they are used.
 
-After a fork each page that is written to is copied first, and each that lies in a file is looked for again: some microseconds for
-every one of hundreds, at the very moment when somebody waits. Imports only what keeps the zygote small.
+After a fork each page that is written to is copied first: some microseconds for every one of hundreds, at the very moment when
+somebody waits. Imports only what keeps the zygote small.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _madvise = ctypes.CDLL(None).madvise
 _madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-_MADV_POPULATE_READ, _MADV_POPULATE_WRITE = 22, 23  # since Linux 5.14; an older one refuses, and nothing is fetched
+_MADV_POPULATE_WRITE = 23  # since Linux 5.14; an older one refuses, and nothing is fetched
 _PRESENT = 1 << 63  # Documentation/admin-guide/mm/pagemap.rst
 _ENTRY = 8
 _SIZE = os.sysconf("SC_PAGESIZE")
@@ -25,23 +25,20 @@ _AT_ONCE = 32  # which take a twentieth of a millisecond
 
 
 def fetch(is_wanted: Callable[[], bool]) -> None:
-    """Copy what this process shares with the one that it was forked from, and map what it has of files; until it is wanted."""
+    """Copy what this process shares with the one that it was forked from, until it is wanted."""
     descriptor = os.open("/proc/self/maps", os.O_RDONLY | os.O_CLOEXEC)
     maps = smallfiles.read_all(descriptor)
     os.close(descriptor)
     pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
     for line in maps.splitlines():
-        addresses, rights, _, _, inode = line.split(None, 5)[:5]
+        addresses, rights = line.split(None, 2)[:2]
         start, end = (int(number, 16) for number in addresses.split(b"-"))
         if is_wanted():
             break
-        if rights == b"rw-p":
-            for first, last in _present(pagemap, start // _SIZE, end // _SIZE):
-                if is_wanted():
-                    break
-                _madvise(first * _SIZE, (last - first) * _SIZE, _MADV_POPULATE_WRITE)
-        elif inode != b"0":
-            _madvise(start, end - start, _MADV_POPULATE_READ)
+        for first, last in _present(pagemap, start // _SIZE, end // _SIZE) if rights == b"rw-p" else ():
+            if is_wanted():
+                break
+            _madvise(first * _SIZE, (last - first) * _SIZE, _MADV_POPULATE_WRITE)
     os.close(pagemap)
 
 
