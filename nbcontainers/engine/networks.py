@@ -11,14 +11,14 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from ..errors import Conflict, IntegrityError, NBContainersError, NotFound
 from ..results import Network, Subnet
 from ..store import durable
-from . import kinds
+from . import kinds, ranges
 
 if TYPE_CHECKING:
     from ..runtime.bridges import Definition
@@ -28,11 +28,6 @@ BUILT_IN = (DEFAULT, "host", "none")
 DRIVER_MTU = "com.docker.network.driver.mtu"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _SMALLEST_MTU, _LARGEST_MTU = 1280, 65535
-# Docker's own pools, in its order (moby, libnetwork/ipamutils).
-_POOLS = (*(f"172.{number}.0.0/16" for number in range(17, 32)), *(f"192.168.{n}.0/20" for n in range(0, 256, 16)))
-_MOST_GIVEN_6 = 1 << 16  # addresses of an IPv6 range that are given unasked
-
-Net = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class NetworkSettings(TypedDict, total=False):
@@ -62,18 +57,15 @@ class NetworkFiles:
 
     def all(self) -> tuple[Network, ...]:
         """Every network, by name; the built-in ones among them."""
-        return self._found({*self._stems(), *BUILT_IN})
-
-    def own(self) -> tuple[Network, ...]:
-        """Those that somebody has made: nothing is written for it, as the built-in one is where it is asked for."""
-        return self._found(set(self._stems()) - set(BUILT_IN))
-
-    def _found(self, names: Set[str]) -> tuple[Network, ...]:
         found = []
-        for name in sorted(names):
+        for name in sorted({*self._stems(), *BUILT_IN}):
             with contextlib.suppress(NotFound, IntegrityError):  # removed meanwhile, or damaged
                 found.append(self.find(name))
         return tuple(found)
+
+    def own(self) -> tuple[Network, ...]:
+        """Those that somebody has made, by name: nothing is written for it, as the built-in one is where it is asked for."""
+        return tuple(sorted((one for one in self._written() if one.name not in BUILT_IN), key=lambda one: one.name))
 
     def find(self, word: str) -> Network:
         """The network that a name, an ID or the beginning of an ID stands for.
@@ -91,7 +83,7 @@ class NetworkFiles:
             return Network(
                 id=word.encode().hex().ljust(64, "0"), name=word, created=0.0, driver=word.replace("none", "null")
             )
-        named = {network.name: network for network in map(self._by_stem, self._stems()) if network}
+        named = {network.name: network for network in self._written()}
         matching = [network for network in named.values() if len(word) > 1 and network.id.startswith(word)]
         if len(matching) == 1:
             return matching[0]
@@ -128,8 +120,8 @@ class NetworkFiles:
                 internal=internal,
                 attachable=settings.get("attachable", False),
                 ipv6=ipv6,
-                subnets=_reserve(
-                    _subnets(
+                subnets=ranges.reserve(
+                    ranges.choose(
                         settings.get("subnets", ()),
                         settings.get("gateways", ()),
                         settings.get("ip_ranges", ()),
@@ -158,13 +150,12 @@ class NetworkFiles:
         with durable.locked(self._folder / ".default-lock", exclusive=True):
             if made := self._by_stem(DEFAULT):
                 return made
-            others = [network for network in map(self._by_stem, self._stems()) if network]
             network = Network(
                 id=secrets.token_hex(32),
                 name=DEFAULT,
                 created=time.time(),
                 driver="bridge",
-                subnets=_subnets((), (), (), False, others),
+                subnets=ranges.choose((), (), (), False, self._written()),
             )
             self._write(network)
         return network
@@ -172,6 +163,10 @@ class NetworkFiles:
     def _write(self, network: Network) -> None:
         data = json.dumps(dataclasses.asdict(network)).encode()
         durable.replace(self._folder / f"{network.name}.json", data, temporary=self._folder)
+
+    def _written(self) -> list[Network]:
+        """Those that have a file, and a whole one."""
+        return [network for network in map(self._by_stem, self._stems()) if network]
 
     def _stems(self) -> list[str]:
         return [path.stem for path in self._folder.glob("*.json")]
@@ -200,7 +195,7 @@ def definition(network: Network) -> Definition:
                 "reserved": [address for _, address in subnet.reserved],
             }
             for subnet in network.subnets
-            for first, last in [_given(ipaddress.ip_network(subnet.ip_range or subnet.network))]
+            for first, last in [ranges.given(ipaddress.ip_network(subnet.ip_range or subnet.network))]
         ],
     }
 
@@ -299,105 +294,3 @@ def _check_options(options: Mapping[str, str]) -> None:
             raise NBContainersError(
                 f"{key}={value!r}", hint=f"a number from {_SMALLEST_MTU} to {_LARGEST_MTU} is wanted"
             )
-
-
-def _subnets(
-    subnets: Sequence[str], gateways: Sequence[str], ip_ranges: Sequence[str], ipv6: bool, others: Iterable[Network]
-) -> tuple[Subnet, ...]:
-    """The ranges asked for, with what is missing chosen."""
-    taken = [ipaddress.ip_network(one.network) for network in others for one in network.subnets]
-    chosen = [_range(text, "subnet") for text in subnets]
-    if len({one.version for one in chosen}) < len(chosen):
-        raise NBContainersError("more than one subnet of a kind", hint="one of IPv4, and one of IPv6 with --ipv6")
-    if any(one.version == 6 for one in chosen) and not ipv6:
-        raise NBContainersError("a subnet of IPv6 on a network without IPv6", hint="add --ipv6")
-    for one in chosen:
-        clash = next((other for other in taken if one.version == other.version and one.overlaps(other)), None)
-        if clash is not None:
-            raise Conflict(f"subnet {one} overlaps {clash}, which another network has", hint="choose another range")
-    versions = {one.version for one in chosen}
-    if 4 not in versions:
-        chosen.insert(0, _free(taken))
-    if ipv6 and 6 not in versions:
-        chosen.append(ipaddress.IPv6Network((b"\xfd" + secrets.token_bytes(7) + bytes(8), 64)))
-    doors = [_address(text) for text in gateways]
-    parts = [_range(text, "ip-range") for text in ip_ranges]
-    made = []
-    for one in chosen:
-        if one.num_addresses < 4:
-            raise NBContainersError(f"subnet {one} has no room", hint="a /30 or wider is wanted")
-        part = next((range_ for range_ in parts if _within(range_, one)), None)
-        door = next((address for address in doors if address in one), one.network_address + 1)
-        made.append(Subnet(network=str(one), gateway=str(door), ip_range=str(part or "")))
-    for address in doors:
-        if not any(address in one for one in chosen):
-            raise NBContainersError(f"gateway {address} is in none of the network's subnets", hint="add --subnet")
-    for range_ in parts:
-        if not any(_within(range_, one) for one in chosen):
-            raise NBContainersError(f"ip-range {range_} is in none of the network's subnets", hint="add --subnet")
-    return tuple(made)
-
-
-def _reserve(subnets: tuple[Subnet, ...], reserved: Mapping[str, str]) -> tuple[Subnet, ...]:
-    """The ranges with the addresses that are kept for others than containers."""
-    kept: dict[str, list[tuple[str, str]]] = {one.network: [] for one in subnets}
-    for name, text in reserved.items():
-        address = _address(text)
-        place = next((one for one in subnets if address in ipaddress.ip_network(one.network)), None)
-        if place is None:
-            raise NBContainersError(
-                f"auxiliary address {address} is in none of the network's subnets", hint="add --subnet"
-            )
-        if str(address) == place.gateway:
-            raise Conflict(f"auxiliary address {address} is the network's own", hint=f"another of {place.network}")
-        kept[place.network].append((name, str(address)))
-    return tuple(dataclasses.replace(one, reserved=tuple(kept[one.network])) for one in subnets)
-
-
-def _within(range_: Net, whole: Net) -> bool:
-    return range_.version == whole.version and range_.network_address in whole and range_.prefixlen >= whole.prefixlen
-
-
-def _free(taken: Sequence[Net]) -> Net:
-    """The first pool that neither another network nor a route of this host uses."""
-    used = [*taken, *_routes()]
-    for pool in _POOLS:
-        network = ipaddress.ip_network(pool)
-        if not any(other.version == 4 and network.overlaps(other) for other in used):
-            return network
-    raise Conflict("every range of addresses for networks is in use", hint="name one with --subnet")
-
-
-def _routes() -> list[Net]:
-    """Where this host's routes lead, but for the default one; see proc_net(5), route."""
-    try:
-        rows = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
-    except OSError:
-        return []
-    pairs = [(bytes.fromhex(row[1])[::-1], bytes.fromhex(row[7])[::-1]) for row in rows]
-    return [ipaddress.IPv4Network((address, str(ipaddress.IPv4Address(mask)))) for address, mask in pairs if any(mask)]
-
-
-def _range(text: str, what: str) -> Net:
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError as error:
-        raise NBContainersError(
-            f"not a range of addresses for --{what}: {error}", hint="such as 172.20.0.0/16"
-        ) from None
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        raise NBContainersError(f"not an address: {text!r}", hint="such as 172.20.0.1") from None
-
-
-def _given(range_: Net) -> tuple[str, str]:
-    """The first and last address of a range that a container can get: neither the network's nor the broadcast address."""
-    first = range_.network_address + 1
-    last = range_.broadcast_address - 1 if range_.version == 4 else range_.broadcast_address
-    if int(last) - int(first) > _MOST_GIVEN_6:
-        last = first + _MOST_GIVEN_6
-    return str(first), str(last)

@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 _HEAD = 6  # bytes that tell how a blob is compressed
 
 
-def layers(store: Store, image: Image) -> tuple[int, ...]:
+def layers(store: Store, image: Image, *, most: int = 0) -> tuple[int, ...]:
     """The bytes of each layer's files, from the base up, as they were counted when it was unpacked.
 
-    One that is not unpacked is as large as its tar, which is some per cent more; one that is damaged or not here, as it is stored.
+    One that is not unpacked is as large as its tar, which is some per cent more; one that is damaged or not here, as it is stored. ``most``
+    are the bytes of one that are counted at most; 0 for as many as are unpacked.
     """
     found = []
     for layer, chain in zip(image.layers, image.chain_ids, strict=True):
         folder = store.root / "layers" / chain.hex
-        found.append(unpacked.size(folder) if unpacked.usable(folder) else _of_tar(store, layer))
+        found.append(unpacked.size(folder) if unpacked.usable(folder) else _of_tar(store, layer, most))
     return tuple(found)
 
 
-def _of_tar(store: Store, layer: Descriptor) -> int:
+def _of_tar(store: Store, layer: Descriptor, most: int) -> int:
     """The size of a layer's tar: what gzip says at its end (RFC 1952, ISIZE, modulo 4 GiB), else counted, once.
 
     Of a blob of several gzip members the end tells the last one's size alone, and a zstd frame need not tell any.
@@ -47,12 +48,12 @@ def _of_tar(store: Store, layer: Descriptor) -> int:
         return layer.size
     if kind == "none":
         return layer.size
-    return store.images.counted(layer.digest, lambda: _count(store, layer)) or layer.size
+    return store.images.counted(layer.digest, lambda: _count(store, layer, most)) or layer.size
 
 
-def _count(store: Store, layer: Descriptor) -> int:
+def _count(store: Store, layer: Descriptor, most: int) -> int:
     """Uncompress a layer, no further than it would be unpacked, and count."""
-    most, total = bounds(layer.size, os.environ).bytes, 0
+    most, total = most or bounds(layer.size, os.environ).bytes, 0
     with store.content.open(layer.digest) as blob:
         archive = reader(blob)
         while piece := archive.read(BLOCK):

@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,10 @@ def test_a_small_init(store: Path) -> None:
         assert done.stdout.startswith("/sbin/docker-init -- sh")
 
 
+def has_said(store: Path, name: str, word: str) -> bool:
+    return word in nbc(store, "logs", name, code=0).stdout
+
+
 def test_none_waits_for_the_end_of_another(store: Path) -> None:
     """``stop`` of several asks all of them at once, as Docker's: the first of these ends once the second was asked, too."""
     loop = "echo ready; while :; do sleep 0.05; done"
@@ -122,7 +127,7 @@ def test_none_waits_for_the_end_of_another(store: Path) -> None:
     for name, deed in deeds.items():
         words = ("-d", "--network", "none", "--name", name, "-v", "between:/v")
         nbc(store, "run", *words, "toolbox", "sh", "-c", f"trap '{deed}; exit 5' TERM; {loop}", code=0)
-        until(lambda name=name: "ready" in nbc(store, "logs", name, code=0).stdout)  # type: ignore[misc]
+        until(partial(has_said, store, name, "ready"))
     done = nbc(store, "stop", "-t", str(int(PATIENCE_S)), "early", "none", "late", code=1)
     assert (done.stdout.split(), "no such container: 'none'" in done.stderr) == (["early", "late"], True), done.stderr
     assert nbc(store, "wait", "early", "late", code=0).stdout.split() == ["5", "5"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers import Engine
-from nbcontainers.engine import networks
+from nbcontainers.engine import networks, ranges
 from nbcontainers.engine.networks import NetworkFiles
 from nbcontainers.errors import Conflict, IntegrityError, NBContainersError, NotFound
 
@@ -38,7 +38,7 @@ def test_what_is_made_is_found(files: NetworkFiles, tmp_path: Path) -> None:
 
 def test_ranges_that_are_chosen_are_free(files: NetworkFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither another network nor a route of this host has them."""
-    monkeypatch.setattr(networks, "_routes", lambda: [ipaddress.ip_network("172.17.128.0/24")])
+    monkeypatch.setattr(ranges, "_routes", lambda: [ipaddress.ip_network("172.17.128.0/24")])
     first, second = files.create("one"), files.create("two", ipv6=True)
     assert files.find("bridge").subnets[0].network == "172.18.0.0/16"
     assert [subnet.network for subnet in first.subnets] == ["172.19.0.0/16"]

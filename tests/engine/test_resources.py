@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.engine import Engine
+from nbcontainers.engine.options import RunOptions
 from nbcontainers.errors import HostError, NBContainersError
 from nbcontainers.events import Output
 from tests.waiting import until
@@ -238,9 +239,10 @@ def test_what_cannot_be_changed_is_refused(engine: Engine) -> None:
     limits = engine.container(container.id).spec.resources
     assert (limits.memory, limits.memory_swap, limits.cpu_shares) == (32 << 20, 64 << 20, 100)
     assert container.inspect()["HostConfig"]["Memory"] == 32 << 20
-    for words in ({"privileged": True}, {"memory": "1m"}, {"cpus": 1000.0}):
+    refused: tuple[RunOptions, ...] = ({"privileged": True}, {"memory": "1m"}, {"cpus": 1000.0})
+    for words in refused:
         with pytest.raises(NBContainersError):
-            container.update(restart="always", **words)  # type: ignore[typeddict-item]
+            container.update(**words | {"restart": "always"})
     assert container.state.restart == ("no", 0)  # all of it, or nothing
     container.remove()
 

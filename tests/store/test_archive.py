@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tarfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def saved(store: Store, *images: Image) -> bytes:
     return stream.getvalue()
 
 
-def tar(entries: dict[str, bytes | tarfile.TarInfo]) -> bytes:
+def tar(entries: Mapping[str, bytes | tarfile.TarInfo]) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         for name, data in entries.items():
@@ -166,14 +166,14 @@ def test_artifacts_in_an_archive_are_told_of_and_left_out(store: Store, other: S
         listed["manifests"][1] |= {"digest": str(Digest.of(data)), "size": len(data)}
         entries["index.json"] = json.dumps(listed).encode()
         told: list[Event] = []
-        assert [one.name for one in load(other, io.BytesIO(tar(entries)), on_event=told.append)] == ["app:latest"]  # type: ignore[arg-type]
+        assert [one.name for one in load(other, io.BytesIO(tar(entries)), on_event=told.append)] == ["app:latest"]
         assert [kind in event.message for event in told if isinstance(event, Warned)] == [True]
         validate_store(other)
         other.images.remove("app")
         del listed["manifests"][0]
         entries["index.json"] = json.dumps(listed).encode()
         with pytest.raises(NotFound, match=f"an artifact of the type {re.escape(kind)}"):
-            load(other, io.BytesIO(tar(entries)))  # type: ignore[arg-type]
+            load(other, io.BytesIO(tar(entries)))
         assert (other.images.list(), blobs(other)) == ((), set())
 
 
@@ -343,7 +343,7 @@ def test_one_bad_image_spoils_the_archive(store: Store, other: Store) -> None:
     entries = untar(saved(store, first, second))
     del entries[f"blobs/sha256/{second.layers[1].digest.hex}"]
     with pytest.raises(NotFound, match=second.layers[1].digest):
-        load(other, io.BytesIO(tar(entries)))  # type: ignore[arg-type]
+        load(other, io.BytesIO(tar(entries)))
     assert [image.name for image in other.images.list()] == ["a:latest"]
     assert blobs(other) == before
 
@@ -365,7 +365,7 @@ def test_documents_that_mean_two_things_are_refused(store: Store, other: Store) 
     ]
     for change in changed:
         with pytest.raises(IntegrityError):
-            load(other, io.BytesIO(tar(entries | change)))  # type: ignore[arg-type]
+            load(other, io.BytesIO(tar(entries | change)))
     twice = tar({"index.json": entries["index.json"]})[:1024] + saved(store, image)
     with pytest.raises(IntegrityError, match="twice"):
         load(other, io.BytesIO(twice))

@@ -222,6 +222,16 @@ def test_a_store_on_a_real_overlay_gets_copies(tmp_path: Path) -> None:
     assert kind == "copy"
 
 
+def on_a_disk(mount: str, code: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Python on a file system of memory that only it sees."""
+    words = ["unshare", "--map-root-user", "--user", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]
+    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a user namespace of one's own, in which unshare can mount a tmpfs, is not to be had here")
+    return subprocess.run(
+        [*words, sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environ
+    )
+
+
 def test_a_store_on_a_small_real_disk_is_refused(tmp_path: Path) -> None:
     """A file system with no room for a store is passed over, and the report says which and why."""
     (tmp_path / "small").mkdir()
@@ -232,13 +242,8 @@ def test_a_store_on_a_small_real_disk_is_refused(tmp_path: Path) -> None:
         "from nbcontainers.store import root\n"
         f"root._candidates = lambda environ: iter([(pathlib.Path('{tmp_path}/small/s'), 'one'), (pathlib.Path('{tmp_path}/t'), 'two')])\n"
     )
-    words = ["unshare", "--map-root-user", "--user", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]
-    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("a tmpfs in a user namespace")
     environ = {name: value for name, value in os.environ.items() if name != module.VARIABLE}
-    done = subprocess.run(
-        [*words, sys.executable, "-c", code + MOUNTED], capture_output=True, text=True, check=False, env=environ
-    )
+    done = on_a_disk(mount, code + MOUNTED, environ)
     assert f"{tmp_path}/t | two | {tmp_path}/small/s: its disk is full;" in done.stdout, done.stderr
 
 
@@ -258,8 +263,5 @@ def test_a_store_on_a_real_disk_that_is_full_is_opened(tmp_path: Path, what: str
         "assert number < 999\n"
         "print(root.choose({'NBCONTAINERS_ROOT': str(store)}, probe=lambda folder: '').path)\n"
     )
-    words = ["unshare", "--map-root-user", "--user", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]
-    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("a tmpfs in a user namespace")
-    done = subprocess.run([*words, sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = on_a_disk(mount, code)
     assert done.stdout == f"{tmp_path}/store\n", done.stderr

@@ -20,7 +20,7 @@ import pytest
 
 from nbcontainers.engine import registries
 from nbcontainers.errors import IntegrityError, NBContainersError, NotFound, RegistryError
-from nbcontainers.events import Event, Transfer, Warned, ignore
+from nbcontainers.events import Event, Observer, Transfer, Warned, ignore
 from nbcontainers.oci.descriptor import DOCKER_MANIFEST, INDEX, MANIFEST, Digest, Platform
 from nbcontainers.oci.image import Image
 from nbcontainers.oci.reference import Reference
@@ -47,8 +47,8 @@ def elsewhere() -> Iterator[Server]:
         yield server
 
 
-def pull(store: Store, name: str, on_event: object = ignore, platform: str | None = None) -> Image:
-    return registries.pull(store, name, platform=platform, insecure=False, on_event=on_event)  # type: ignore[arg-type]
+def pull(store: Store, name: str, on_event: Observer = ignore, platform: str | None = None) -> Image:
+    return registries.pull(store, name, platform=platform, insecure=False, on_event=on_event)
 
 
 def nothing_is_kept(store: Store) -> bool:
