@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXECUTES = b"x"
 _DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_NULL = os.makedev(1, 3)
 _MOST_USERS = 1 << 24  # bytes of a passwd or group file: some 200,000 people
 
 
@@ -73,6 +74,19 @@ def make_directory(path: str, uid: int, gid: int, *, is_recorded: bool) -> None:
             os.chown(walked, uid, gid)
         elif (uid, gid) != (0, 0):
             os.setxattr(walked, recorded.NAME, recorded.text((uid, gid, stat.S_IFDIR | 0o755, 0, 0)))
+
+
+def open_null(access: int) -> int:
+    """The container's own /dev/null, verified on the descriptor.
+
+    Never the host's: through it a container's root could change the mode of the host's /dev/null.
+    """
+    descriptor = os.open("/dev/null", access | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    found = os.fstat(descriptor)
+    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != _NULL:
+        raise OSError(errno.ENODEV, "/dev/null of the container is not the character device 1:3")
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def own_streams(uid: int, gid: int) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import sys
 
 from ..linux import syscalls
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 ENTERED = b"p"
-_NULL = os.makedev(1, 3)
 _KINDS = (
     ("user", syscalls.CLONE_NEWUSER),
     ("mnt", syscalls.CLONE_NEWNS),
@@ -145,12 +143,8 @@ def _become(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, chann
 
 
 def _read_nothing(stdio: tuple[int, int, int]) -> None:
-    """The container's own /dev/null for what was not given, verified on the descriptor; never the host's."""
-    descriptor = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
-    found = os.fstat(descriptor)
-    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != _NULL:
-        raise OSError(errno.ENODEV, "/dev/null of the container is not the character device 1:3")
-    os.set_blocking(descriptor, True)
+    """The container's own /dev/null for what was not given."""
+    descriptor = becoming.open_null(os.O_RDWR)
     for number, given in enumerate(stdio):
         if given < 0:
             os.dup2(descriptor, number)

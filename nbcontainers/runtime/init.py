@@ -112,6 +112,9 @@ def run(
         rootfs.set_sysctls(root, plan["sysctl"])
         at("masked paths")
         rootfs.protect(root, null, plan["masked_paths"], plan["readonly_paths"])
+        has_devices = null >= 0
+        if has_devices:
+            os.close(null)
         at("hostname")
         if plan["hostname"]:
             syscalls.sethostname(plan["hostname"])
@@ -132,21 +135,21 @@ def run(
         if is_late:
             at("descriptors")
             stdio, report, go, channel = take()
-            report, go, channel, root, null = keep_only(stdio, report, go, channel, root, null)
+            report, go, channel, root = keep_only(stdio, report, go, channel, root)
             at("cgroup")
             await_word(go)
         if plan["terminal"]:
             at("terminal")
             open_terminal(root, plan["terminal"], report, console=True)
-        elif stdio[0] < 0 and null >= 0:
+        elif stdio[0] < 0 and has_devices:
             at("standard input")
-            rootfs.read_null(root, null)
+            nothing = becoming.open_null(os.O_RDONLY)
+            os.dup2(nothing, 0)
+            os.close(nothing)
         if plan["readonly_root"]:
             at("read-only root")
             rootfs.freeze_root(root)
         os.close(root)
-        if null >= 0:
-            os.close(null)
         at("limits")
         limit(plan)
         at("identity")

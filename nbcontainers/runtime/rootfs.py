@@ -190,19 +190,6 @@ def protect(root: int, null: int, masked: list[str], readonly: list[str]) -> Non
         os.close(proc)
 
 
-def read_null(root: int, null: int) -> None:
-    """Make the container's own null device, which ``null`` is a descriptor of, the standard input.
-
-    Never the host's: through it a container's root could change the mode of the host's /dev/null. It is found by its name, for the
-    container need not have a /proc in which a descriptor could be opened again.
-    """
-    own = syscalls.openat2(root, "dev/null", os.O_RDONLY | os.O_NOCTTY, resolve=INSIDE)
-    if not os.path.samestat(os.fstat(own), os.fstat(null)):
-        raise OSError(errno.ENODEV, "/dev/null of the container has become something else")
-    os.dup2(own, 0)
-    os.close(own)
-
-
 def set_sysctls(root: int, values: list[tuple[str, str]]) -> None:
     """Write kernel parameters of the container's own namespaces, through its own procfs, before that is protected."""
     if not values:
