@@ -16,6 +16,7 @@ import time
 
 from ..linux import mapping, syscalls
 from . import groups, init, processes, record, rootfs
+from .lender import Lender
 from .mounttable import MountTable
 
 TYPE_CHECKING = False
@@ -46,13 +47,14 @@ class Spare:
         self.table = MountTable()
         self._near, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self.pid = self.pidfd = self.mounts = -1
+        self.lender: Lender | None = None
         self._bell = os.eventfd(0)
         self._groups = groups.Own()
         try:
             self._clone(far.fileno())
             if pattern["uid_map"]:
                 mapping.write(self.pid, pattern["uid_map"], pattern["gid_map"], helped=pattern["helped_maps"])
-                self._near.send(b"m")
+            self._near.send(b"g", _socket.MSG_NOSIGNAL)
         except BaseException:
             self.end()
             raise
@@ -66,9 +68,9 @@ class Spare:
         if wanted["into"]:
             flags |= syscalls.CLONE_INTO_CGROUP
         group = self._groups.descriptor if wanted["into"] else -1
-        self.pid, self.pidfd = syscalls.clone3(flags, cgroup=group)
-        if self.pid == 0:
-            init.wait(self.pattern, far, self._bell)
+        self.lender = Lender(flags, group, (far, self._bell), lambda *kept: init.wait(self.pattern, *kept))
+        self.pid = self.lender.borrower
+        self.pidfd = os.pidfd_open(self.pid)  # our child: its number is its own until it is waited for
 
     def announce(self, plan: int) -> None:
         """Let it read the plan, which ``plan`` is a descriptor of, while its shim does."""
@@ -101,6 +103,8 @@ class Spare:
         """Throw it away, with its cgroups."""
         if self.pidfd >= 0:
             kill(self.pid, self.pidfd)
+        if self.lender is not None:
+            self.lender.end()
         if self.mounts >= 0:
             os.close(self.mounts)
         self._groups.remove()

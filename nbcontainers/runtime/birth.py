@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .lender import Lender
     from .pipes import Pipes
     from .plan import Plan
     from .plug import Plug
@@ -23,8 +24,10 @@ class Failed(Exception):
     """The container cannot be started: stage, errno, message, exit code."""
 
 
-def bear(plan: Plan, pipes: Pipes, channel: int, plug: Plug, begun: Callable[[], None]) -> tuple[int, int, int]:
-    """(pid, pidfd, a descriptor of its mount namespace or -1) of a container's process, whose groups are there.
+def bear(
+    plan: Plan, pipes: Pipes, channel: int, plug: Plug, begun: Callable[[], None]
+) -> tuple[int, int, int, Lender | None]:
+    """(pid, pidfd, a descriptor of its mount namespace or -1, who lends it memory) of a container's process, whose groups are there.
 
     Args:
         plan: what it becomes.
@@ -45,7 +48,7 @@ def bear(plan: Plan, pipes: Pipes, channel: int, plug: Plug, begun: Callable[[],
             spare.end()
         raise Failed("cgroup", error.errno, str(error), 125) from error
     if spare is not None:
-        return spare.pid, spare.pidfd, spare.mounts
+        return spare.pid, spare.pidfd, spare.mounts, spare.lender
     pid, pidfd = _clone(plan, pipes, channel, plug)
     mounts = rootfs.namespace(pid)
     if plan["uid_map"]:
@@ -55,7 +58,7 @@ def bear(plan: Plan, pipes: Pipes, channel: int, plug: Plug, begun: Callable[[],
             beforehand.kill(pid, pidfd)
             raise Failed("user namespace", error.errno, str(error), 125) from error
         pipes.tell()
-    return pid, pidfd, mounts
+    return pid, pidfd, mounts, None
 
 
 def _clone(plan: Plan, pipes: Pipes, channel: int, plug: Plug) -> tuple[int, int]:

@@ -19,6 +19,7 @@ import sys
 from ..linux import syscalls
 from ..linux.syscalls import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS
 from . import becoming, groups, init, remapped
+from .descriptors import keep_only
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def run(
     """
     stage = "descriptors"
     try:
-        report, go, target, channel = init.keep_only(stdio, report, go, target, channel)
+        report, go, target, channel = keep_only(stdio, report, go, target, channel)
         stage = "limits"
         init.set_oom_score(plan)
         init.limit(plan)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .identity.supervisor import Supervisor
+    from .lender import Lender
     from .plan import Plan
     from .plug import Plug
     from .poller import Poller
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
+_LENT_S = 0.05  # how long what a process has left behind is kept: nobody waits for anything then
 _ENDING_MS = 10_000  # how long a process may take from letting go of its namespaces to its end
 
 
@@ -53,6 +55,7 @@ class FirstProcess:
         self._report_end = -1
         self._terminal = -1
         self._pipes: Pipes | None = None
+        self._lender: Lender | None = None
 
     def bear(self, supervisor: Supervisor, plug: Plug, begun: Callable[[], None]) -> None:
         """Make it, as far as it comes before ``go_on``. Failed, or OSError, if not.
@@ -65,7 +68,8 @@ class FirstProcess:
         pipes = Pipes(plan)
         if plan["identity"] is not None:
             supervisor.open()
-        self.pid, self.pidfd, self._mounts = birth.bear(plan, pipes, supervisor.channel, plug, begun)
+        born = birth.bear(plan, pipes, supervisor.channel, plug, begun)
+        self.pid, self.pidfd, self._mounts, self._lender = born
         if plan["identity"] is not None:
             supervisor.start(self._poller, plan, self.pidfd, pipes.report_end)
         pipes.close_far()
@@ -109,6 +113,8 @@ class FirstProcess:
         self._poller.forget(self.pidfd)
         os.close(self.pidfd)
         self.pid = self.pidfd = -1
+        if self._lender is not None and not self.begun:
+            self._lender.end()  # what it may not have taken yet of its descriptors lies in a socket that the lender has, too
         code = os.waitstatus_to_exitcode(status)
         return 128 - code if code < 0 else code
 
@@ -161,6 +167,10 @@ class FirstProcess:
             self._report_end = -1
             if self._report == becoming.EXECUTES:
                 self.begun = True
+                if self._lender is not None:
+                    self._poller.after(
+                        _LENT_S, self._lender.end
+                    )  # if this process ends before that, so does the lender
                 self._executes()
 
     def _open_terminal(self, descriptor: int) -> None:

@@ -22,6 +22,7 @@ from ..linux.syscalls import (
     PR_SET_PDEATHSIG,
 )
 from . import becoming, groups, remapped, rootfs, terminal
+from .descriptors import keep_only
 from .identity import supervisor
 
 TYPE_CHECKING = False
@@ -39,7 +40,6 @@ else:
 
 READY = b"r"
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # include/uapi/linux/sockios.h, if.h
-_HIGH = 200  # above every descriptor that a shim has open
 
 
 def run(
@@ -194,11 +194,11 @@ def prepare(pattern: Pattern, at: Callable[[str], None]) -> tuple[int, int]:
 
 
 def wait(pattern: Pattern, end: int, bell: int) -> NoReturn:
-    """Become a container's process before there is a plan; never returns.
+    """Become a container's process before there is a plan; never returns. No other descriptors are open.
 
     Args:
         pattern: what is made at once, and then has to be in the plan.
-        end: a SOCK_SEQPACKET socket to the shim. It says that the id maps are written (only where there is a user namespace),
+        end: a SOCK_SEQPACKET socket to the shim. It says that this process can begin (the id maps are written, if there are any),
             is told READY, and brings the plan, a word to become what it says, and what ``run`` takes; its end is that of this process.
         bell: an eventfd that says that there is a plan. Whoever writes to a socket is taken for one who goes to sleep then, and the
             kernel has the reader wait for his processor; with this it gets one that is idle.
@@ -215,9 +215,7 @@ def wait(pattern: Pattern, end: int, bell: int) -> NoReturn:
     try:
         syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         syscalls.set_name("nbc-init")
-        end, bell = keep_only((-1, -1, -1), end, bell)
-        if pattern["uid_map"]:
-            await_word(end)
+        await_word(end)
         join_cgroups(pattern["groups"]["join"], pattern["groups"]["late_flags"])
         made = prepare(pattern, lambda stage: None)
         os.write(end, READY)
@@ -264,25 +262,6 @@ def open_terminal(root: int, size: list[int], report: int, *, console: bool) -> 
         terminal.bind_console(root, slave)
     terminal.hand_over(report, master)
     terminal.take(slave)
-
-
-def keep_only(stdio: tuple[int, int, int], *kept: int) -> list[int]:
-    """Put the standard streams in place and close every other descriptor but those to be kept (CVE-2024-21626); -1 is none."""
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    above = _HIGH if most < 0 else max(3, min(_HIGH, most - len(kept)))
-    high = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, above) if number >= 0 else -1 for number in kept]
-    for number, descriptor in enumerate(stdio):
-        if descriptor >= 0:
-            os.dup2(descriptor, number)
-    first = 3
-    for descriptor in sorted(number for number in high if number >= 0):
-        if first < descriptor:
-            syscalls.close_range(first, descriptor - 1)
-        first = descriptor + 1
-    syscalls.close_range(first)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and exec would keep so
-        signal.signal(number, signal.SIG_DFL)
-    return high
 
 
 def guard(plan: Plan, channel: int, ids: tuple[int, int, list[int]]) -> None:

@@ -86,8 +86,8 @@ def test_it_imports_little() -> None:
         "shim",
         "zygote",
     }
-    files = {"inside", "mounttable", "remapped", "rootfs", "shown"}
-    runtime = {*streams, *life, *files, "enter", "entered", "init", "plug", "user"}
+    files = {"descriptors", "inside", "mounttable", "remapped", "rootfs", "shown"}
+    runtime = {*streams, *life, *files, "enter", "entered", "init", "lender", "plug", "user"}
     kernel = {"idmapped", "mapping", "notify", "pages", "recorded", "remote", "smallfiles", "syscalls"}
     identity = {"caller", "credentials", "files", "making", "people", "supervisor", "world"}
     assert ours == {
@@ -106,7 +106,7 @@ def test_it_is_isolated(box: Box, monkeypatch: object) -> None:
     words = Path(f"/proc/{zygote}/cmdline").read_bytes().split(b"\0")
     assert {b"-I", b"-S"} <= set(words)
     variables = {entry.split(b"=")[0] for entry in Path(f"/proc/{zygote}/environ").read_bytes().split(b"\0")}
-    assert variables <= {b"", b"LD_LIBRARY_PATH"}
+    assert variables <= {b"", b"LD_BIND_NOW", b"LD_LIBRARY_PATH"}
     assert os.getsid(zygote) == zygote
     # 0 to 2 are /dev/null, one is the engine's socket, one waits for the shim in reserve.
     until(lambda: len(os.listdir(f"/proc/{zygote}/fd")) == 5)
