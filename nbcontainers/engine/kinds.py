@@ -50,9 +50,13 @@ def several(word: str, values: Iterable[_One]) -> Iterable[_One]:
 
 
 def _check_kind(word: str, value: Any, kinds: tuple[type, ...], wanted: str) -> None:
+    if type(value) in kinds:  # as nearly all are: what takes longer is for what is left
+        if isinstance(value, str):
+            _check_text(word, value)
+        return
     is_one = isinstance(value, str | bytes)
     if is_one or isinstance(value, bool):
-        fits = type(value) in kinds
+        fits = False
     elif isinstance(value, Mapping):
         fits = Mapping in kinds
     else:
@@ -60,9 +64,7 @@ def _check_kind(word: str, value: Any, kinds: tuple[type, ...], wanted: str) -> 
     if not fits:
         hint = f"write {word}=[{value!r}]" if is_one and Collection in kinds else ""
         raise NBContainersError(f"{word}: wanted {wanted}, got {value!r}", hint=hint)
-    if isinstance(value, str):
-        _check_text(word, value)
-    elif isinstance(value, Collection):
+    if isinstance(value, Collection):
         for one in (*value, *(value.values() if isinstance(value, Mapping) else ())):
             _check_text(word, one)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 from ..errors import NBContainersError, NotFound
 from ..linux.capabilities import bounding
@@ -22,6 +24,11 @@ _THROTTLES: Mapping[str, ThrottleKind] = {
     "device_read_iops": "ReadIOPS",
     "device_write_iops": "WriteIOPS",
 }
+_OF_HOST = ("cpuset_cpus", "cpuset_mems", "blkio_weight_device", *_THROTTLES)
+_PLAIN = frozenset(
+    "memory memory_swap memory_reservation memory_swappiness oom_kill_disable cpus cpu_shares cpu_quota cpu_period cpu_rt_runtime "
+    "cpu_rt_period pids_limit blkio_weight".split()
+)
 WHOLE = "nbcontainers.cpus"
 """The annotation that says that quota and period are those of ``--cpus``."""
 UNLIMITED = (1 << 64) - 1  # what the specification writes for RLIM_INFINITY
@@ -29,7 +36,18 @@ UNLIMITED = (1 << 64) - 1  # what the specification writes for RLIM_INFINITY
 
 def resources(options: RunOptions) -> Resources:
     """The limits that were asked for: NBContainersError where one can mean nothing, or two do not go together."""
-    found = read(options)
+    if any(map(options.get, _OF_HOST)):
+        return _check(read(options))
+    return _checked(tuple((word, value) for word, value in options.items() if word in _PLAIN and value is not None))
+
+
+@functools.lru_cache(maxsize=64)
+def _checked(plain: tuple[tuple[str, object], ...]) -> Resources:
+    """The same for words that mean the same tomorrow, whatever becomes of this host: many containers have the same."""
+    return _check(read(cast(RunOptions, dict(plain))))
+
+
+def _check(found: Resources) -> Resources:
     check(found)
     return found
 

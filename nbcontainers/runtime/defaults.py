@@ -78,7 +78,8 @@ def docker_spec(
     if identity.userns:
         kinds.append("user")
     given = {mount.destination for mount in mounts}
-    defaults = [mount for mount in _mounts(host, identity, private_network, shm_size) if mount.destination not in given]
+    usual = _mounts(host.tier, identity.holds(0, 5), identity.userns, private_network, shm_size)
+    defaults = [mount for mount in usual if mount.destination not in given]
     return RuntimeSpec(
         process=Process(
             args=tuple(args),
@@ -108,20 +109,19 @@ def docker_spec(
     )
 
 
-def _mounts(host: Host, identity: Identity, private_network: bool, shm_size: int) -> list[Mount]:
+@functools.lru_cache(maxsize=16)
+def _mounts(tier: str, has_tty: bool, has_userns: bool, private_network: bool, shm_size: int) -> tuple[Mount, ...]:
     # A group that the user namespace does not map cannot own the terminals.
-    terminal = ("gid=5",) if identity.holds(0, 5) else ()
+    terminal = ("gid=5",) if has_tty else ()
     system = (
         Mount(destination="/sys", type="sysfs", source="sysfs", options=(*_GUARDED, "ro"))
         # sysfs belongs to a network namespace: who shares one that is not his gets the host's, by a bind.
-        if (private_network and host.tier != "T3") or not identity.userns
+        if (private_network and tier != "T3") or not has_userns
         else _shown("/sys")
     )
-    return [
+    return (
         # Where none of its own can be mounted it sees the host's, in which nothing can be set (oom_score_adj …).
-        _shown("/proc")
-        if host.tier == "T3"
-        else Mount(destination="/proc", type="proc", source="proc", options=_GUARDED),
+        _shown("/proc") if tier == "T3" else Mount(destination="/proc", type="proc", source="proc", options=_GUARDED),
         Mount(
             destination="/dev",
             type="tmpfs",
@@ -143,7 +143,7 @@ def _mounts(host: Host, identity: Identity, private_network: bool, shm_size: int
             source="shm",
             options=(*_GUARDED, "mode=1777", f"size={shm_size // 1024}k"),
         ),
-    ]
+    )
 
 
 @functools.cache

@@ -6,6 +6,7 @@ kernel's own file systems, the same masks. ``beforehand`` makes that while nobod
 
 from __future__ import annotations
 
+import functools
 import os.path
 from collections.abc import Sequence
 from typing import TypedDict
@@ -102,8 +103,13 @@ def covered(paths: Sequence[str], tops: Sequence[str]) -> list[str]:
     return [path for path in paths if path.startswith(points)] if points else []
 
 
+@functools.cache
+def _root() -> os.stat_result:
+    return os.stat("/")
+
+
 def _is_root(path: str) -> bool:
     try:
-        return os.path.samefile(path, "/")
+        return os.path.samestat(os.stat(path), _root())
     except OSError:  # which its mount will tell
         return False
