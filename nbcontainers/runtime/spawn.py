@@ -97,8 +97,12 @@ def _memory_file() -> int:
 
 
 def _environment() -> dict[str, str]:
-    """Where the copy finds a shared libpython: the loader takes $ORIGIN from the executable's place, and memory is none."""
-    return {"LD_LIBRARY_PATH": ":".join(folders)} if (folders := _library_folders()) else {}
+    """Where the copy finds a shared libpython: the loader takes $ORIGIN from the executable's place, and memory is none.
+
+    Symbols are looked up at once: each process that is forked would look them up again, and copy the pages that they are noted in.
+    """
+    folders = _library_folders()
+    return {"LD_BIND_NOW": "1", **({"LD_LIBRARY_PATH": ":".join(folders)} if folders else {})}
 
 
 def _library_folders() -> Sequence[str]:
