@@ -6,14 +6,14 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Unpack
 
 from ..errors import Conflict, HostError, NotFound
 from ..events import Output
 from ..oci.image import Image
 from ..oci.reference import Reference
-from ..results import Change, ProcessList, Usage
-from . import connecting, exhaustion, inspect, networking, userns, whereabouts
+from ..results import Change, Network, ProcessList, Usage
+from . import connecting, exhaustion, inspect, kinds, networking, userns, whereabouts
 from .life import Life
 from .networks import NetworkFiles
 from .publish import Port
@@ -52,6 +52,21 @@ class Container(Life):
         if connection.other:
             return ()
         return tuple(place.network for place in connection.places) or (connection.mode,)
+
+    def connect(self, network: str | Network, **place: Unpack[networking.PlaceSettings]) -> None:
+        """Put it on one more network, at once if it runs and at each later start."""
+        kinds.check(place, of=networking.PlaceSettings)
+        files = NetworkFiles(self._store.root)
+        found = files.find(network) if isinstance(network, str) else network
+        wanted = networking.place(found.name, place)
+        holder = self._runtime.networks(self._store.root)
+        connecting.connect(found, wanted, self._folder, self.state, self._hostname, files, holder)
+
+    def disconnect(self, network: str | Network, *, force: bool = False) -> None:
+        """Take it off a network, at once if it runs and for each later start; ``force`` also where it is not on it."""
+        holder = self._runtime.networks(self._store.root)
+        found = NetworkFiles(self._store.root).find(network) if isinstance(network, str) else network
+        connecting.disconnect(found, self._folder, self.state, self._hostname, holder, force=force)
 
     def logs(
         self,

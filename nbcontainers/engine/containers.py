@@ -41,31 +41,33 @@ class Containers(Images):
             NotFound: there is no such image, and it cannot be pulled.
             LaunchError: it could not be started; ``exit_code`` is Docker's 125, 126 or 127.
         """
-        container = self.create(image, *command, on_event=on_event, **options)
-        try:
-            container.start(detach=detach)
-        except BaseException:
-            with contextlib.suppress(NotFound):
-                container.remove(force=True)
-            raise
+        with self._making(image, command, on_event, options) as container:
+            try:
+                container.start_made(detach=detach)
+            except BaseException:
+                with contextlib.suppress(NotFound):
+                    container.remove(force=True)
+                raise
         return container
 
     def create(
         self, image: str | Image, *command: str, on_event: Observer = ignore, **options: Unpack[words.RunOptions]
     ) -> Container:
         """Make a container from an image and leave it to be started."""
+        with self._making(image, command, on_event, options) as container:
+            container.write()
+        return container
+
+    def _making(
+        self, image: str | Image, command: Sequence[str], on_event: Observer, options: words.RunOptions
+    ) -> contextlib.AbstractContextManager[Container]:
         from . import creation
 
         kinds.check(options, command)
         source = self._source(image, options.get("pull") or "missing", options.get("platform"), on_event)
-        return creation.create(
-            source,
-            image if isinstance(image, str) else source.name,
-            command,
-            options,
-            store=self.store,
-            names=self._names,
-            runtime=self._runtime,
+        called = image if isinstance(image, str) else source.name
+        return creation.making(
+            source, called, command, options, store=self.store, names=self._names, runtime=self._runtime
         )
 
     def containers(self, *filters: str, all: bool = False) -> tuple[Container, ...]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ..errors import NBContainersError, NotFound
@@ -41,7 +40,8 @@ from .networks import NetworkFiles
 STOP_SIGNAL = "org.opencontainers.image.stopSignal"  # OCI image spec, "Conversion to OCI Runtime Configuration"
 
 
-def create(
+@contextlib.contextmanager
+def making(
     source: Image,
     called: str,
     command: Sequence[str],
@@ -50,8 +50,11 @@ def create(
     store: Store,
     names: ContainerNames,
     runtime: Runtime,
-) -> Container:
-    """Make a container of an image and leave it to be started; ``called`` is the image as the user named it."""
+) -> Iterator[Container]:
+    """Make a container of an image, all but what ``Container.write`` writes; ``called`` is the image as the user named it.
+
+    Whoever makes it writes that, and then others know of it. An exception undoes all of it.
+    """
     identifier = runtime.new_id()
     host = runtime.host
     options = profiles.under(options, host, store.root)
@@ -127,12 +130,13 @@ def create(
             if modes.userns.is_own:
                 own = userns.mapped(own)
             outer_first = sorted((*own, *users), key=lambda mount: mount.destination.count("/"))
-            container.write(replace(spec, mounts=(*spec.mounts, *outer_first)), replace(state, name=name))
-            return container
+            container.spec = replace(spec, mounts=(*spec.mounts, *outer_first))
+            container.last_state = replace(state, name=name)
+            yield container
     except BaseException:  # all of it, or nothing
         store.snapshots.remove(identifier)
         userns.release(store.root, identifier)
-        shutil.rmtree(folder, ignore_errors=True)
+        store.rubbish.take(str(folder))
         names.release(identifier, name)
         volumes.forget(store, names, points)
         raise

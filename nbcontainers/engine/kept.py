@@ -106,15 +106,17 @@ class Kept(Telling):
         """What was asked for when it was made, beside what the specification says."""
         return Asked.load(self._folder)
 
-    def write(self, spec: RuntimeSpec, state: ContainerState) -> None:
-        """Write what the container is, once, when it is made: its config.json, then the state that makes it one."""
+    def write(self, *, is_starting: bool = False) -> None:
+        """Write what the container is, once, when it is made: its config.json, then the state that makes it one.
+
+        ``is_starting`` leaves the state to the shim that starts it, which waits for the rest.
+        """
         from ..runtime import state as states
 
-        smallfiles.write(f"{self._folder}/{CONFIG}", spec.to_text().encode())
-        states.new_state(self._folder, state)
-        self.last_state = state
+        smallfiles.write(f"{self._folder}/{CONFIG}", self.spec.to_text().encode())
+        if not is_starting and self.last_state is not None:
+            states.new_state(self._folder, self.last_state)
         self._happen("create")
-        self.spec = spec  # the very object: a system call policy is compiled once for each
 
     @property
     def _running(self) -> Running:

@@ -6,14 +6,14 @@ import contextlib
 import os
 import secrets
 import signal as signals
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, TypedDict, Unpack
 
 from ..errors import Conflict, Detached, IntegrityError, NBContainersError, NotFound
 from ..events import Observer, ignore
 from ..oci.resources import Resources
-from ..results import ContainerState, Network
+from ..results import ContainerState
 from ..store import durable
 from . import connecting, entering, kinds, networking, policies, sharing, userns
 from . import volumes as volumes_
@@ -45,7 +45,7 @@ class Life(Kept):
             LaunchError: it could not be started.
             IntegrityError: its state cannot be read.
         """
-        from ..runtime import happenings
+        from ..runtime.groups import CHANGES
         from ..runtime.state import way_out
 
         state = self.state
@@ -56,12 +56,24 @@ class Life(Kept):
                 f"container {state.name} is already running",
                 hint=f"'nbcontainers logs -f {state.name}' shows what it does",
             )
-        from ..runtime.groups import CHANGES
-
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self._folder}/{CHANGES}")  # of an earlier run
-        if not detach:
-            self._happen("attach")  # whoever starts it in the foreground is attached before there is anything to miss
+        self._start(state, detach=detach, meanwhile=lambda: None)
+
+    def start_made(self, *, detach: bool) -> None:
+        """Write and start it, which is being made."""
+        self._start(self.last_state or self.state, detach=detach, meanwhile=lambda: self.write(is_starting=True))
+
+    def _start(self, state: ContainerState, *, detach: bool, meanwhile: Callable[[], None]) -> None:
+        from ..runtime import happenings
+
+        def write() -> None:
+            meanwhile()
+            if not detach:
+                self._happen(
+                    "attach"
+                )  # whoever starts it in the foreground is attached before there is anything to miss
+
         rootfs = self._store.snapshots.mounts(self.id, footed=True)
         if userns.is_mapped(self.spec, self._runtime.host):
             rootfs = userns.mapped(rootfs)
@@ -91,6 +103,7 @@ class Life(Kept):
                 network=connection.network,
                 not_enforced=connection.not_enforced,
                 lacks=connection.lacks,
+                meanwhile=write,
             )
 
     def attach(self, on_event: Observer = ignore, *, stdin: BinaryIO | int | None = None, detach_keys: str = "") -> int:
@@ -331,7 +344,8 @@ class Life(Kept):
         doors = self._runtime.doors(self.id) if state.status == "dead" else ()
         for door in doors:
             end_at(door)
-        with parting(self._folder, state) as last:
+        with parting(self._folder, state) as (found, last):
+            state = self.last_state = self._with_end(found)
             self._names.departed.append(state)  # before it is gone: who watches it finds out how it ended
             self._let_go()
             self._store.snapshots.remove(self.id)
@@ -343,21 +357,6 @@ class Life(Kept):
         userns.release(self._store.root, self.id)
         volumes_.forget(self._store, self._names, points)
         self._happen("destroy")
-
-    def connect(self, network: str | Network, **place: Unpack[networking.PlaceSettings]) -> None:
-        """Put it on one more network, at once if it runs and at each later start."""
-        kinds.check(place, of=networking.PlaceSettings)
-        files = NetworkFiles(self._store.root)
-        found = files.find(network) if isinstance(network, str) else network
-        wanted = networking.place(found.name, place)
-        holder = self._runtime.networks(self._store.root)
-        connecting.connect(found, wanted, self._folder, self.state, self._hostname, files, holder)
-
-    def disconnect(self, network: str | Network, *, force: bool = False) -> None:
-        """Take it off a network, at once if it runs and for each later start; ``force`` also where it is not on it."""
-        holder = self._runtime.networks(self._store.root)
-        found = NetworkFiles(self._store.root).find(network) if isinstance(network, str) else network
-        connecting.disconnect(found, self._folder, self.state, self._hostname, holder, force=force)
 
     def _other(self, identifier: str) -> tuple[ContainerState, str]:
         other = Life(self._store, self._names, self._runtime, identifier)
@@ -372,16 +371,21 @@ class Life(Kept):
     @property
     def _state_told(self) -> ContainerState:
         """Its state with what the shim of the run that was started here has told of its end: that comes first, and is written after."""
-        state = self.state
-        if self._started is not None:
-            state = self.last_state = self._started.told(state)
-        return state
+        self.last_state = self._with_end(self.state)
+        return self.last_state
+
+    def _with_end(self, state: ContainerState) -> ContainerState:
+        return state if self._started is None else self._started.told(state)
 
     def _end(self) -> None:
         """What comes after its end: a container that was not to be kept is removed."""
         from ..runtime.state import StartedAgain
 
         with contextlib.suppress(NotFound, StartedAgain):
-            state = self._state_told
+            state = self.last_state
+            if state is None or not state.auto_remove or self._started is None or not self._started.has_told:
+                state = self._state_told
+            else:  # all that its removal has to know; what else there is it reads once nobody can change it any more
+                state = self._started.told(state)
             if state.auto_remove and state.status not in LIVE:
                 self._remove(state, volumes=True)

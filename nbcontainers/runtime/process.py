@@ -10,26 +10,25 @@ import secrets
 import select
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import HostError, LaunchError, NBContainersError
+from ..errors import LaunchError, NBContainersError, NotFound
 from ..linux import smallfiles
 from ..oci.runtime import Mount, RuntimeSpec
 from ..results import ContainerState
-from . import launch, log, rundir, shim, spawn, zygote
+from . import launch, log, rundir, shim
 from . import state as states
 from .attach import Attachment
 from .host import Host
 from .networks import Networks
 from .plan import Plan
 from .running import Running
+from .zygotes import Zygote
 
 _PATIENCE_S = 10.0
 _START_S = 60.0
@@ -49,7 +48,7 @@ class Runtime:
         """
         self.host = host
         self._run_dir = rundir.make(run_dir)
-        self._zygote: _Zygote | None = None
+        self._zygote: Zygote | None = None
         self._lock = threading.Lock()
         self._foreground: set[Running] = set()
         self._most = _FEW
@@ -73,6 +72,7 @@ class Runtime:
         network: int = -1,
         not_enforced: Sequence[str] = (),
         lacks: Sequence[str] = (),
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> Running:
         """Start a container and return once its command has been executed.
 
@@ -91,6 +91,7 @@ class Runtime:
             stdin: give it a standard input that ``attach`` feeds; else it reads nothing.
             size: rows and columns of its terminal, if it has one; zeros where they are not known.
             happenings: the file in which the shim notes what happens; none without it.
+            meanwhile: called while it is made, before anything of it is on disk or runs; what it raises ends it.
 
         Raises:
             LaunchError: it could not be started; nothing of it is left but state.json and log.
@@ -121,6 +122,7 @@ class Runtime:
         control, stdio = self._send(plan, more)
         self._next = following
         try:
+            meanwhile()
             try:
                 begin = _await_exec(control, plan)
             except _Unheard:
@@ -135,7 +137,7 @@ class Runtime:
             _abandon(control)
             if stdio is not None:
                 stdio.close()
-            elif states.load_state(folder).status == "running":  # detached, and begun before it could be called off
+            else:  # detached, and perhaps begun before it could be called off
                 late = self.open(folder)
                 with contextlib.suppress(NBContainersError, TimeoutError):
                     late.signal(signal.SIGKILL)
@@ -234,7 +236,7 @@ class Runtime:
             for is_last in (False, True):
                 if self._zygote is None:
                     self.host.hierarchy.sweep(())  # what may be left of a spare whose processes were killed all at once
-                    self._zygote = _Zygote()
+                    self._zygote = Zygote()
                 try:
                     self._zygote.send(descriptors)
                     return
@@ -254,9 +256,12 @@ class Runtime:
                     return False
                 self._zygote.close()  # its last shim may still hold the socket for a moment, and another plan would go with it
                 self._zygote = None
-        with contextlib.suppress(NBContainersError):
+        try:
             return states.load_state(folder).started == state.started
-        return False
+        except NotFound:  # it was being made
+            return True
+        except NBContainersError:
+            return False
 
     def _forget_ended(self) -> None:
         """Hold no longer what has ended; looked for when twice as many are held as were left the last time."""
@@ -281,70 +286,22 @@ class Runtime:
             self._zygote = None
 
 
-class _Zygote:
-    """The near end of a zygote."""
-
-    def __init__(self) -> None:
-        for sealed in (True, False):
-            near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            try:
-                self._process = spawn.start("zygote", stdin=far.fileno(), sealed=sealed)
-            except BaseException:
-                near.close()
-                raise
-            finally:
-                far.close()
-            self._socket = near
-            near.settimeout(spawn.START_S)
-            if _is_ready(near):
-                near.settimeout(None)
-                return
-            self.close()
-        raise HostError("the zygote does not start", hint=f"does {sys.executable} -I -S run here?")
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def is_alive(self) -> bool:
-        """Whether it can fork a further shim. Its end is what kills the shim that waits, so it is there to be seen by then."""
-        return self._process.poll() is None
-
-    def send(self, descriptors: list[int]) -> None:
-        socket.send_fds(self._socket, [zygote.START], descriptors)
-
-    def close(self) -> None:
-        self._socket.close()
-        try:
-            self._process.wait(timeout=_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def abandon(self) -> None:
-        """Close the socket only: the process is another's child."""
-        self._socket.close()
-        self._process.returncode = 0
-
-
 class _Unheard(LaunchError):
     """Nothing was ever heard of the shim."""
 
 
-def _is_ready(near: socket.socket) -> bool:
-    try:
-        return near.recv(64) == zygote.READY
-    except OSError:
-        return False
-
-
 def _await_exec(control: socket.socket, plan: Plan) -> int:
-    """Wait until the command runs; return where in the log this run begins. LaunchError where it does not come to that."""
+    """Let the shim go on, and wait until the command runs; return where in the log this run begins. LaunchError where it does not
+    come to that.
+    """
+    with contextlib.suppress(OSError):  # it is not there any more, which is heard next
+        control.send(shim.GO_ON)
     control.settimeout(_START_S)
     try:
-        data = control.recv(1 << 16)
-    except ConnectionResetError:
-        data = b""
+        try:
+            data = control.recv(1 << 16)
+        except ConnectionResetError:  # it has ended without reading that; what it said before that comes after this
+            data = control.recv(1 << 16)
     except TimeoutError:
         hint = "it or its zygote may be stopped; the engine that asked for it ends both"
         raise LaunchError(

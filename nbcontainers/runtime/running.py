@@ -131,6 +131,11 @@ class Running:
             raise Conflict(f"container {found.name or found.id} is {found.status}, it has not been started")
         return found.exit_code
 
+    @property
+    def has_told(self) -> bool:
+        """Whether its shim has told this process of its end."""
+        return bool(self._end)
+
     def told(self, state: ContainerState) -> ContainerState:
         """The state with what its shim has told this process of its end, if it has: that may not be written yet."""
         return dataclasses.replace(state, **self._end)

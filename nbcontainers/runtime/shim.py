@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 TAKEN = b"t"
-LEAVES, CALLS_OFF = b"d", b"k"
-"""What an engine says on the control socket: that it has no more to do with the container, and that it is not to be."""
+LEAVES, CALLS_OFF, GO_ON = b"d", b"k", b"w"
+"""What an engine says on the control socket: it has no more to do with the container; it is not to be; its files are there."""
 _WATCH_S = 0.1
 _PATIENCE_S = 10.0  # how long the shim of the last run may take to tidy up: its cgroups alone half of that
 
@@ -79,6 +79,7 @@ class _Shim:
         self.restarts = Restarts(plan["restart"])
         self.streams = Streams(self.poller, plan["log"], plan["log_options"])
         self.first = FirstProcess(plan, self.poller, self.streams, self._executes, self._ended)
+        self.is_written = False  # what says what the container is
         self.is_owner = False  # no other shim has this container: its state may be written
         self.out_of_memory = False
         self.ended_by = ""
@@ -140,6 +141,8 @@ class _Shim:
                 "limits": plan["limits"],
             }
             running = {"status": "running", "pid": first.pid, "started": first.started, "restarts": self.restarts.count}
+            if not self._has_files():
+                raise Failed("start", 0, "ended with the engine that ran it", 125)
             if not self._record({**self.plan["state"], **running}, whole=True):
                 raise Failed("start", 0, "the container was removed meanwhile", 125)
             self._settle()
@@ -150,6 +153,14 @@ class _Shim:
             raise Failed("record", error.errno, str(error), 125) from error
         if self.door is None:
             self.door = Door(self.poller, plan["socket"], attach=self._attach, obey=self._obey)
+
+    def _has_files(self) -> bool:
+        """Whether its engine has written what is its to write, which is waited for; only then the container is to be found."""
+        try:
+            self.is_written = self.is_written or self.control.recv(1) == GO_ON
+        except OSError:
+            pass  # it is gone
+        return self.is_written
 
     def _tell_zygote(self) -> None:
         """Say that this process has work, so that another takes its place; only now, for the two would share a processor."""
@@ -338,7 +349,9 @@ class _Shim:
         self._leave_networks()
         self.first.unmount()
         try:
-            failed = {"status": "created", "exit_code": code, "error": f"{stage}: {message}"}
+            failed: dict[str, Any] = {"status": "created", "exit_code": code, "error": f"{stage}: {message}"}
+            if not self._has_files() and not os.path.exists(f"{self.plan['folder']}/{record.NAME}"):
+                failed.update(status="exited", auto_remove=True)  # half of a container: whoever finds it removes it
             self._record({**self.plan["state"], **failed}, whole=True)
         except OSError:
             pass  # what is on disk is older, not false; the engine hears it below

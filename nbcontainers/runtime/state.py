@@ -28,6 +28,7 @@ _REQUIRED = {
     for field in dataclasses.fields(ContainerState)
     if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 }
+_NOT_ONE = (ValueError, KeyError, TypeError, AttributeError)  # what a text that is not a state makes of its reading
 _LIVE = {"creating", "running", "paused", "restarting"}
 _UCRED = 12  # bytes: pid, uid, gid
 GONE_S = 15.0  # how long the kernel may take to end a process that was killed
@@ -110,10 +111,10 @@ class StartedAgain(Conflict):
 
 
 @contextlib.contextmanager
-def parting(folder: Path, known: ContainerState) -> Iterator[str]:
+def parting(folder: Path, known: ContainerState) -> Iterator[tuple[ContainerState, str]]:
     """Keep a container that has ended from being started while its folder is moved away: a shim that is about to finds it gone.
 
-    It gives where its last shim listened, if that is known.
+    It gives its state, what is ``known`` where that cannot be read, and where its last shim listened, if it says so.
 
     Raises:
         NotFound: it is gone already.
@@ -124,10 +125,13 @@ def parting(folder: Path, known: ContainerState) -> Iterator[str]:
     except FileNotFoundError:
         raise _no_such(folder) from None
     try:
-        state = record.read(descriptor)
-        if state.get("status") in _LIVE and (known.status in _LIVE or state["started"] != known.started):
+        try:
+            state, extra = _from_json(record.read(descriptor))
+        except _NOT_ONE:
+            state, extra = known, {}
+        if state.status in _LIVE and (known.status in _LIVE or state.started != known.started):
             raise StartedAgain(f"container {known.name or known.id} was started again meanwhile")
-        yield str((state.get("runtime") or {}).get("socket", ""))
+        yield state, str(extra.get("socket", ""))
     finally:
         os.close(descriptor)
 
@@ -223,26 +227,31 @@ def _parse(folder: Path) -> tuple[ContainerState, dict[str, Any]]:
             raise ValueError("half of it is of another time")
         if _text(folder) != text:  # who reads beside a writer may see its middle alone of another time
             raise ValueError("it changes while it is read")
-        missing = _REQUIRED - data.keys()
-        if missing:
-            raise KeyError(min(missing))
-        values = {key: value for key, value in data.items() if key in _NAMES}
-        values["command"] = tuple(values["command"])
-        values["entrypoint"] = tuple(values.get("entrypoint", ()))
-        for name in ("not_enforced", "lacks"):
-            values[name] = tuple(values.get(name) or ())
-        values["labels"] = tuple((key, value) for key, value in values.get("labels") or ())
-        values["ports"] = tuple(tuple(port) for port in values.get("ports") or ())
-        policy, most = values.get("restart") or ("no", 0)
-        values["restart"] = (policy, most)
-        size, count = values.get("log_options") or (0, 1)
-        values["log_options"] = (size, count)
-        check = values.get("check")
-        values["check"] = HealthCheck(**{**check, "test": tuple(check["test"])}) if check else None
-        values["health"] = _health(values.get("health"))
-        return ContainerState(**values), data.get("runtime") or {}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return _from_json(data)
+    except _NOT_ONE as error:
         raise IntegrityError(f"{path} is not a container's state: {error}", hint=way_out(folder.name[:12])) from error
+
+
+def _from_json(data: dict[str, Any]) -> tuple[ContainerState, dict[str, Any]]:
+    """(the state, what stands under ``runtime``); one of ``_NOT_ONE`` where it is none."""
+    missing = _REQUIRED - data.keys()
+    if missing:
+        raise KeyError(min(missing))
+    values = {key: value for key, value in data.items() if key in _NAMES}
+    values["command"] = tuple(values["command"])
+    values["entrypoint"] = tuple(values.get("entrypoint", ()))
+    for name in ("not_enforced", "lacks"):
+        values[name] = tuple(values.get(name) or ())
+    values["labels"] = tuple((key, value) for key, value in values.get("labels") or ())
+    values["ports"] = tuple(tuple(port) for port in values.get("ports") or ())
+    policy, most = values.get("restart") or ("no", 0)
+    values["restart"] = (policy, most)
+    size, count = values.get("log_options") or (0, 1)
+    values["log_options"] = (size, count)
+    check = values.get("check")
+    values["check"] = HealthCheck(**{**check, "test": tuple(check["test"])}) if check else None
+    values["health"] = _health(values.get("health"))
+    return ContainerState(**values), data.get("runtime") or {}
 
 
 def way_out(name: str) -> str:
