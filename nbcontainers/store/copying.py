@@ -19,6 +19,10 @@ from .lookups import INSIDE, real, text
 from .picking import Picking
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
+# What is said of a path where something else lies, or nothing, than a moment before; EAGAIN and EXDEV are of openat2(2).
+_CHANGED = frozenset(
+    (errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EAGAIN, errno.EXDEV, errno.ENXIO)
+)
 
 
 class Copying:
@@ -235,14 +239,27 @@ def from_tree(copying: Copying, tree: int, sources: list[bytes], *, directory: b
 
 
 def fill(tree: int, path: bytes, place: int) -> Owners:
-    """Copy a folder of a tree, itself and all that is in it, over an open, empty one; nothing where the tree has no such folder."""
+    """Copy a folder of a tree, itself and all that is in it, over an open, empty one; nothing where the tree has no such folder.
+
+    Raises:
+        Conflict: somebody else put something there, or took something away, meanwhile.
+    """
     try:
         folder = syscalls.openat2(tree, path, _FOLDER, resolve=INSIDE)
     except (FileNotFoundError, NotADirectoryError):
         return Owners()
-    with merged.Folder((folder,)) as opened, contextlib.closing(Copying(place, b"/", None, "")) as target:
+    with merged.Folder((folder,)) as opened:
         wanted = attributes.read(folder)
-        _content(target, opened, Picking((), ()))
+        try:
+            with contextlib.closing(Copying(place, b"/", None, "")) as target:
+                _content(target, opened, Picking((), ()))
+        except (Conflict, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _CHANGED:
+                raise
+            raise Conflict(
+                f"somebody changed the volume while it was filled with what the image has in {text(path)}",
+                hint="try again when nobody else uses it, empty it before, or have it as it is: --mount …,volume-nocopy",
+            ) from error
     transfer.finish(place, wanted, target.owners)
     return target.owners
 

@@ -13,6 +13,8 @@ from nbcontainers.engine import Engine
 from nbcontainers.errors import Conflict, LaunchError, NBContainersError, NotFound
 from nbcontainers.results import ContainerState
 
+from ..waiting import until
+
 Shell = Callable[..., str]
 DOCKERFILE = """\
 FROM toolbox
@@ -51,6 +53,32 @@ def test_a_new_volume_gets_what_the_image_has(engine: Engine, image: str, shell:
     assert shell("ls -A /srv/data", volumes=["empty:/srv/data:nocopy"]) == ""
     assert shell("rm -rf /srv/data/*; ls -A /srv/data", volumes=["kept:/srv/data"]) == ""
     assert "file" in shell("ls /srv/data", volumes=["kept:/srv/data"])
+
+
+@pytest.mark.usefixtures("clean")
+def test_who_takes_away_what_a_volume_is_filled_with_is_told_of(engine: Engine, image: str) -> None:
+    """Beside a container that removes what comes into an empty volume, filling it is a conflict with a way out, and nothing is left."""
+    folders = "for n in 0 1 2 3 4 5 6 7 8 9; do mkdir -p /srv/many/$n/a/b; echo x | tee /srv/many/$n/f /srv/many/$n/a/b/g; done"
+    many = engine.build(f"FROM {image}\nRUN {folders}").image.name
+    code = """
+import os, shutil
+print("removing", flush=True)
+while True:
+    for name in os.listdir("/v"):
+        shutil.rmtree(f"/v/{name}", ignore_errors=True)
+"""
+    attacker = engine.run("toolbox", "python3", "-c", code, volumes=["raced:/v:nocopy"], detach=True)
+    until(lambda: any(b"removing" in line.data for line in attacker.logs()))
+
+    def fill() -> None:
+        for _ in range(200):
+            engine.create(many, "true", volumes=["raced:/srv/many"]).remove()
+
+    with pytest.raises(Conflict, match="changed the volume while it was filled") as caught:
+        fill()
+    assert "volume-nocopy" in caught.value.hint
+    assert [one.id for one in engine.containers(all=True)] == [attacker.id]
+    engine.create(many, "true", volumes=["raced:/srv/many:nocopy"]).remove()
 
 
 @pytest.mark.usefixtures("clean")
