@@ -18,7 +18,9 @@ from pathlib import Path
 from ..errors import HostError
 
 VARIABLE = "NBCONTAINERS_ROOT"
-_LEAST_SPACE = 64 << 20
+# With less free than the first any other folder is better, for few images fit. Who has no other, or names it, may have small ones;
+# with less than the second there is no room for a store's own files and the smallest image, and it would break while it is made.
+_FAIR_SPACE, _LEAST_SPACE = 64 << 20, 4 << 20
 _NETWORK = frozenset(
     {
         "9p",
@@ -72,27 +74,37 @@ def choose(environ: Mapping[str, str], *, probe: Probe = by_file_system) -> Choi
     """
     if named := environ.get(VARIABLE):
         root = Path(named).expanduser().absolute()
-        if why := _flaw(root):
+        if why := _flaw(root, _LEAST_SPACE):
             raise HostError(f"{VARIABLE} names {root}, which cannot hold a store: {why}", hint="name another folder")
         why = probe(root)
         return Choice(path=root, reason=_words(f"{VARIABLE} names it", why), overlay=not why)
+    choice, refused = _among(environ, probe, _FAIR_SPACE)
+    if choice is None:
+        choice, refused = _among(environ, probe, _LEAST_SPACE)
+    if choice is None:
+        raise HostError(
+            "no folder can hold the store: " + "; ".join(f"{root}: {why}" for root, why in refused),
+            hint=f"name a folder on a local disk in {VARIABLE}",
+        )
+    return choice
+
+
+def _among(environ: Mapping[str, str], probe: Probe, space: int) -> tuple[Choice | None, list[tuple[Path, str]]]:
+    """(the first of the usual folders with so much room that can hold overlays, else the first, what is wrong with the others)."""
     refused: list[tuple[Path, str]] = []
     without_overlay: list[tuple[Path, str, str]] = []
     for root, reason in _candidates(environ):
-        if why := _flaw(root):
+        if why := _flaw(root, space):
             refused.append((root, why))
         elif why := probe(root):
             without_overlay.append((root, reason, why))
             refused.append((root, f"no overlay: {why}"))
         else:
-            return Choice(path=root, reason=reason, overlay=True, refused=tuple(refused))
+            return Choice(path=root, reason=reason, overlay=True, refused=tuple(refused)), refused
     for root, reason, why in without_overlay:
         rest = tuple(entry for entry in refused if entry[0] != root)
-        return Choice(path=root, reason=_words(reason, why), overlay=False, refused=rest)
-    raise HostError(
-        "no folder can hold the store: " + "; ".join(f"{root}: {why}" for root, why in refused),
-        hint=f"name a folder on a local disk in {VARIABLE}",
-    )
+        return Choice(path=root, reason=_words(reason, why), overlay=False, refused=rest), refused
+    return None, refused
 
 
 def _words(reason: str, why: str) -> str:
@@ -114,15 +126,18 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
     )
 
 
-def _flaw(root: Path) -> str:
-    """Why a folder cannot hold a store; nothing if it can, and then it is there with the right owner and mode."""
+def _flaw(root: Path, space: int) -> str:
+    """Why a folder cannot hold a store; nothing if it can, and then it is there with the right owner and mode.
+
+    ``space`` is how many bytes have to be free for a new one.
+    """
     made = not root.exists()
     try:
         # In a folder that everybody may write to, whoever came first may have laid a link to one of our own folders.
         if root.is_symlink() and root.parent.stat().st_mode & stat.S_ISVTX:
             return "it is a symbolic link in a folder that everybody may write to"
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        why = _flaw_of_folder(root)
+        why = _flaw_of_folder(root, space)
     except OSError as error:
         return f"{error.strerror or error}"
     if why and made:
@@ -131,7 +146,7 @@ def _flaw(root: Path) -> str:
     return why
 
 
-def _flaw_of_folder(root: Path) -> str:
+def _flaw_of_folder(root: Path, space: int) -> str:
     status = root.stat()
     if not stat.S_ISDIR(status.st_mode):
         return "it is no folder"
@@ -156,8 +171,8 @@ def _flaw_of_folder(root: Path) -> str:
     with tempfile.TemporaryFile(dir=root) as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         file.write(b"x")
-    space = os.statvfs(root)
-    return "its disk is full" if space.f_bavail * space.f_frsize < _LEAST_SPACE else ""
+    disk = os.statvfs(root)
+    return "its disk is full" if disk.f_bavail * disk.f_frsize < space else ""
 
 
 def file_system(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> str:

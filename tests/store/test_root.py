@@ -247,6 +247,26 @@ def test_a_store_on_a_small_real_disk_is_refused(tmp_path: Path) -> None:
     assert f"{tmp_path}/t | two | {tmp_path}/small/s: its disk is full;" in done.stdout, done.stderr
 
 
+@pytest.mark.parametrize(("size", "chosen"), [("25m", "small"), ("1m", "")])
+def test_a_store_may_lie_on_a_small_real_disk(tmp_path: Path, size: str, chosen: str) -> None:
+    """25 MB are enough for small images where that folder is named, or is the only one; a megabyte is not."""
+    (tmp_path / "small").mkdir()
+    code = (
+        "import pathlib\n"
+        "from nbcontainers.errors import HostError\n"
+        "from nbcontainers.store import root\n"
+        f"small = pathlib.Path('{tmp_path}/small/s')\n"
+        "root._candidates = lambda environ: iter([(small, 'one')])\n"
+        "for environ in ({'NBCONTAINERS_ROOT': str(small)}, {}):\n"
+        "    try:\n"
+        "        print(root.choose(environ, probe=lambda folder: '').path.parent.name)\n"
+        "    except HostError as error:\n"
+        "        print('its disk is full' if 'its disk is full' in str(error) else error)\n"
+    )
+    done = on_a_disk(f"mount -t tmpfs -o size={size} none {tmp_path}/small", code)
+    assert done.stdout.splitlines() == [chosen or "its disk is full"] * 2, done.stderr
+
+
 @pytest.mark.parametrize("what", ["size=1m", "nr_inodes=40"], ids=["blocks", "inodes"])
 def test_a_store_on_a_real_disk_that_is_full_is_opened(tmp_path: Path, what: str) -> None:
     """Not a byte, or not a file, more can be written: the store is there all the same, for something has to be removed from it."""
