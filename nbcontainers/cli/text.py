@@ -162,7 +162,10 @@ def usage(items: Iterable[tuple[ContainerState, Usage | None, float | None]]) ->
 
 
 def ended(state: ContainerState) -> str:
-    """Why a container is not running any more, in some words: what the kernel did, a signal, an exit code; empty while it may run on."""
+    """Why a container is not running any more, in some words: what the kernel did, a signal, an exit code; empty while it may run on.
+
+    Of one that somebody stopped, that comes first: how it ended is then no fault of its own.
+    """
     if state.status not in ("exited", "dead"):
         return ""
     if state.out_of_memory:
@@ -172,10 +175,16 @@ def ended(state: ContainerState) -> str:
     code = state.exit_code
     if code is None:
         return "removed"
+    how = f"exit code {code}"
     if 128 < code < 128 + signal.NSIG:
         with contextlib.suppress(ValueError):
-            return f"exit code {code}: {signal.Signals(code - 128).name}"
-    return f"exit code {code}"
+            how = f"{how}: {signal.Signals(code - 128).name}"
+    return f"stopped ({how})" if state.stopped else how
+
+
+def is_fault(state: ContainerState) -> bool:
+    """Whether something went wrong with a container that has ended: not where it succeeded, nor where somebody stopped it."""
+    return state.out_of_memory or (state.exit_code not in (0, None) and (bool(state.error) or not state.stopped))
 
 
 def counted_by(source: str) -> str:

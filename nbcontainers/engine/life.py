@@ -92,7 +92,9 @@ class Life(Kept):
                 sharing.resolve(self.spec, self._other),
                 rootfs,
                 # How the last run ended says nothing of this one.
-                state=replace(state, ports=connection.ports, exit_code=None, out_of_memory=False, error=""),
+                state=replace(
+                    state, ports=connection.ports, exit_code=None, out_of_memory=False, error="", stopped=False
+                ),
                 user=state.user or "0",  # for its groups and its home
                 groups=self.asked.host_config.get("GroupAdd") or (),
                 stdin=state.interactive,
@@ -227,7 +229,7 @@ class Life(Kept):
         number, status = signal_number(signal), self.state.status
         is_meant = not self._own_stop_signal or number in (signals.SIGKILL, signal_number(self._own_stop_signal))
         if is_meant:
-            self._running.give_up()
+            self._running.give_up(ends=number == signals.SIGKILL)
         try:
             self._running.signal(number)
         except Conflict:

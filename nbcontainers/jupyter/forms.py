@@ -7,7 +7,7 @@ from typing import Any
 
 from ..cli.folders import ROOT, ChangeTree, Folder, Row, what
 from ..cli.progress import rebuilt
-from ..cli.text import counted_by, ended, plural, printable, shared, shortened
+from ..cli.text import counted_by, ended, is_fault, plural, printable, shared, shortened
 from ..results import ContainerState, HostReport, ImageDiff, Layer, LayerStack, PackageChange, Usage
 from .html import Html, bar, code, growth, h, join, listed, memory, note, output, page, size, table
 from .progress import Failure, Record
@@ -219,7 +219,7 @@ def usage(items: Iterable[tuple[ContainerState, Usage | None, float | None, Sequ
     rows: list[Sequence[object]] = []
     for state, sample, busy, history in items:
         name = join((h("b", state.name), " ", h("span", state.image, class_="d")))
-        mood = "d" if state.exit_code == 0 else "r"
+        mood = "r" if is_fault(state) else "d"
         status = h("span", ended(state), class_=mood) if ended(state) else state.status
         if sample is None:
             rows.append((name, status, "", "", "", ""))

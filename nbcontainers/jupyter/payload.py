@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..cli.text import ended, ending, printable, shortened
+from ..cli.text import ended, ending, is_fault, printable, shortened
 from ..results import ContainerState, Entry, Layer, LayerStack, PackageChange, SettingChange
 
 LARGEST = 12  # files of a layer that are told
@@ -102,5 +102,5 @@ def container(state: ContainerState) -> dict[str, Any]:
         "started": state.started,
         "finished": state.finished,
         "ended": ended(state),
-        "calm": state.exit_code == 0 and not state.out_of_memory,
+        "calm": not is_fault(state),
     }

@@ -71,8 +71,8 @@ class ContainerState:
 
     ``user`` is the word of USER or ``--user``, looked up inside at each start; ``interactive`` keeps standard input open.
     ``tier`` says how well it is isolated, ``lacks`` what no container of its host has, ``not_enforced`` what was asked for it and is
-    not enforced; ``error`` says why it could not start, or how it was ended. ``ports`` are those that its
-    last start published: address and port of this host, port of the container, protocol.
+    not enforced; ``error`` says why it could not start, or how it was ended, ``stopped`` that somebody ended it. ``ports`` are those
+    that its last start published: address and port of this host, port of the container, protocol.
     """
 
     id: str
@@ -89,6 +89,7 @@ class ContainerState:
     exit_code: int | None = None
     out_of_memory: bool = False
     error: str = ""
+    stopped: bool = False
     tier: str = ""
     not_enforced: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()

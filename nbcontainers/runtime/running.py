@@ -168,14 +168,17 @@ class Running:
             with contextlib.suppress(Conflict):
                 pausing.unpause(self.folder)
 
-    def give_up(self) -> None:
-        """Tell the shim that a person wants the container ended: its restart policy does not count any more."""
+    def give_up(self, *, ends: bool) -> None:
+        """Tell the shim that a person wants the container ended: its restart policy does not count any more.
+
+        ``ends`` says that it will, whatever it does; a signal that it may handle leaves it to itself.
+        """
         with contextlib.suppress(OSError, KeyError):
-            ask(state.load_extra(self.folder)["socket"], {"do": "stop"})
+            ask(state.load_extra(self.folder)["socket"], {"do": "stop", "ends": ends})
 
     def stop(self, timeout: float = 10.0, number: int = signals.SIGTERM) -> int:
         """Ask the container to end, end it after ``timeout`` seconds, and return its exit code. It is not started again."""
-        self.give_up()
+        self.give_up(ends=True)
         with contextlib.suppress(Conflict):
             pausing.unpause(self.folder)
         try:

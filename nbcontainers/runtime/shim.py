@@ -88,6 +88,7 @@ class _Shim:
         self.waiting: object = None  # the timer of the next start, between two
         self.last: tuple[int, bool, float] = (0, False, 0.0)  # how the last run ended: exit code, out of memory, when
         self.is_left = False  # by the engine that had it in the foreground
+        self.is_stopped = False  # a person wanted it to end, and had it end
         self.door: Door | None = None
         self.health: Health | None = None
         self.supervisor = Supervisor(self._unanswered)
@@ -208,6 +209,7 @@ class _Shim:
                 caller.answer(("done",))
             case "stop":  # a person wants it ended, and it shall not be started again
                 self.restarts.give_up()
+                self.is_stopped = self.is_stopped or wish["ends"]
                 if self.waiting is not None:
                     self._finish(*self.last)
                 caller.answer(("done",))
@@ -321,6 +323,7 @@ class _Shim:
             "exit_code": code,
             "out_of_memory": out_of_memory,
             "error": why or self.ended_by or self.streams.lost,
+            "stopped": self.is_stopped,
         }
         is_removed = self.plan["state"]["auto_remove"] and not self.plan["detach"]
         message = ("exited", end, self.streams.written)

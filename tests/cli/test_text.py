@@ -102,6 +102,9 @@ def test_usage_is_a_line_a_container() -> None:
             samples.state(status="exited", exit_code=137, error="ended with the engine that ran it"),
             "ended with the engine that ran it",
         ),
+        (samples.state(status="exited", exit_code=137, stopped=True), "stopped (exit code 137: SIGKILL)"),
+        (samples.state(status="exited", exit_code=0, stopped=True), "stopped (exit code 0)"),
+        (samples.state(status="exited", exit_code=137, out_of_memory=True, stopped=True), "memory ran out"),
         (samples.state(status="dead"), "removed"),
     ],
 )

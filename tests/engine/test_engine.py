@@ -44,8 +44,28 @@ def test_an_interrupt_ends_what_was_started_here(engine: Engine) -> None:
     with pytest.raises(KeyboardInterrupt):
         container.attach(interrupt)
     assert clock() - begun < 1 + HICCUP_S
-    assert container.state.status == "exited"
+    assert (container.state.status, container.state.stopped) == ("exited", True)
     container.remove()
+
+
+def test_only_what_somebody_stopped_is_said_to_be(engine: Engine) -> None:
+    """``stop`` and KILL end it whatever it does; other signals leave its end to itself; another run knows nothing of the last."""
+    container = engine.run(
+        "toolbox", "sh", "-c", "trap 'exit 3' HUP; echo up; while :; do sleep 0.05; done", detach=True
+    )
+    until(lambda: list(container.logs()))
+    for end, code, stopped in (
+        (lambda: container.stop(0), 137, True),
+        (lambda: container.kill("HUP"), 3, False),
+        (container.kill, 137, True),
+    ):
+        assert not container.state.stopped
+        end()
+        assert (container.wait(), container.state.stopped) == (code, stopped)
+        before = len(list(container.logs()))
+        container.start(detach=True)
+        until(lambda before=before: len(list(container.logs())) > before)
+    container.remove(force=True)
 
 
 def test_an_interrupted_container_that_was_not_to_be_kept_is_gone(engine: Engine) -> None:

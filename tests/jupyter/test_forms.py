@@ -9,11 +9,12 @@ from html.parser import HTMLParser
 
 import pytest
 
+from nbcontainers.cli.text import ended
 from nbcontainers.errors import BuildError
 from nbcontainers.events import Output, StepFinished, StepStarted, StepStopped, Warned
-from nbcontainers.jupyter import forms, html, show
+from nbcontainers.jupyter import forms, html, payload, show
 from nbcontainers.jupyter.progress import Record
-from nbcontainers.results import Check, HostReport
+from nbcontainers.results import Check, ContainerState, HostReport
 from tests.jupyter import samples
 
 ALLOWED = set(
@@ -173,6 +174,23 @@ def test_a_container_that_ended_says_why_in_its_row() -> None:
     state = samples.state(status="exited", exit_code=137, out_of_memory=True)
     for sample in (None, samples.usage(3)):
         assert "memory ran out" in read(forms.usage([(state, sample, None, [])]))
+
+
+@pytest.mark.parametrize(
+    ("state", "mood"),
+    [
+        (samples.state(status="exited", exit_code=0), "d"),
+        (samples.state(status="exited", exit_code=137), "r"),
+        (samples.state(status="exited", exit_code=137, stopped=True), "d"),
+        (samples.state(status="exited", exit_code=137, stopped=True, out_of_memory=True), "r"),
+        (samples.state(status="exited", exit_code=137, stopped=True, error="ended for it wrote too much"), "r"),
+        (samples.state(status="dead"), "d"),
+    ],
+)
+def test_a_stop_that_was_asked_for_is_no_fault(state: ContainerState, mood: str) -> None:
+    """Red is for what went wrong; the widget has it as the kept page has."""
+    assert f'<span class="{mood}">{ended(state)}</span>' in forms.usage([(state, None, None, [])])
+    assert payload.container(state)["calm"] == (mood == "d")
 
 
 def test_a_failed_build_marks_the_lines_that_failed() -> None:
