@@ -109,7 +109,7 @@ def ps_row(state: ContainerState, *, truncate: bool = True) -> dict[str, Any]:
         "Status": status(state),
         "Ports": form.ports(state.ports) if state.pid else "",
         "Names": state.name,
-        "Labels": printable(",".join(f"{key}={value}" for key, value in state.labels)),
+        "Labels": form.Labels((printable(name), printable(value)) for name, value in state.labels),
         "Tier": state.tier,
     }
 

@@ -16,6 +16,7 @@ Row = Mapping[str, Any]
 _KEY = re.compile(r'\s+(?:"([^"]*)"|`([^`]*)`|(\d+))')
 _FIELD = re.compile(
     r"\{\{\s*(?:(?P<json>json\s+)?(?P<path>(?:\.\w+)+|\.)|"
+    r'\.Label\s+(?:"(?P<label>[^"]*)"|`(?P<raw>[^`]*)`)|'
     rf"index\s+(?P<whole>(?:\.\w+)+|\.)(?P<keys>(?:{_KEY.pattern})+))\s*\}}\}}"
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -32,7 +33,22 @@ _OF_PORTS = frozenset("ExposedPorts PortBindings Ports".split())
 _NO_VALUE = "<no value>"
 # The fields of an object whose JSON leaves out the empty ones, which Go's own form has.
 _ALL_FIELDS = {"Mounts": "Type Name Source Destination Driver Mode RW Propagation".split()}
+_MARKS = str.maketrans("-_", "  ")
 _HOURS = ((48, 1, "hours"), (24 * 14, 24, "days"), (24 * 60, 24 * 7, "weeks"), (24 * 730, 24 * 30, "months"))
+
+
+class Labels(str):
+    """Labels as a list shows them, ``a=b,c=d``, that still knows them apart, for ``{{.Label "a"}}``."""
+
+    __slots__ = ("known",)
+    known: Mapping[str, str]
+
+    def __new__(cls, pairs: Iterable[tuple[str, str]]) -> Labels:
+        """From names and values."""
+        known = dict(pairs)
+        made = super().__new__(cls, ",".join(f"{name}={value}" for name, value in known.items()))
+        made.known = known
+        return made
 
 
 def rows(items: Iterable[Row], form: str | None, columns: Sequence[tuple[str, str]]) -> str:
@@ -58,7 +74,7 @@ def rows(items: Iterable[Row], form: str | None, columns: Sequence[tuple[str, st
 
 def fields(row: Row, form: str) -> str:
     """One row by a template of ``{{.Field}}`` and ``{{.Field.Sub}}``, which are as Go prints them, ``{{json .Field}}``, and
-    ``{{index .Field "key"}}`` for a key that is no word.
+    ``{{index .Field "key"}}`` for a key that is no word; of rows with labels also ``{{.Label "name"}}``, which may be empty.
     """
     _require_template(form)
     return _filled(row, form)
@@ -68,6 +84,8 @@ def _title(cell: str, known: Mapping[str, str]) -> str:
     """What stands above a column of fields: Docker's titles, or else the words of the key."""
 
     def title(match: re.Match[str]) -> str:
+        if (name := _label(match)) is not None:
+            return name.rpartition(".")[2].translate(_MARKS)
         key = (match["path"] or match["whole"]).rpartition(".")[2]
         return known.get(key) or _WORD.sub(" ", key).upper()
 
@@ -80,6 +98,9 @@ def _filled(row: Row, template: str) -> str:
     def value(match: re.Match[str]) -> str:
         found: Any = row
         path = ""
+        if (label := _label(match)) is not None:
+            labels = row.get("Labels")
+            return labels.known.get(label, "") if isinstance(labels, Labels) else _member(row, "Label", template)
         for name in filter(None, (match["path"] or match["whole"]).split(".")):
             if isinstance(found, Mapping | None) and name not in (found or ()):
                 if match["path"] in _SELDOM:
@@ -93,6 +114,11 @@ def _filled(row: Row, template: str) -> str:
         return written(found) if match["json"] else _go(found, path)
 
     return _FIELD.sub(value, template.replace(r"\t", "\t").replace(r"\n", "\n"))
+
+
+def _label(match: re.Match[str]) -> str | None:
+    """The name of ``.Label "name"``; None for what is another field."""
+    return match["raw"] if match["label"] is None else match["label"]
 
 
 def _member(found: Any, name: str, template: str) -> Any:

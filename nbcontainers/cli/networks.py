@@ -106,7 +106,7 @@ def _row(network: Network, *, whole: bool) -> dict[str, Any]:
         "IPv4": "true",
         "Internal": str(network.internal).lower(),
         "IPv6": str(network.ipv6).lower(),
-        "Labels": ",".join(f"{key}={value}" for key, value in network.labels),
+        "Labels": form.Labels(network.labels),
         "CreatedAt": form.instant(network.created),
     }
 

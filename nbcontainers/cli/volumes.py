@@ -56,7 +56,7 @@ def _row(volume: VolumeState) -> dict[str, Any]:
         "Name": volume.name,
         "Mountpoint": volume.path,
         "Scope": "local",
-        "Labels": ",".join(f"{key}={value}" for key, value in volume.labels),
+        "Labels": form.Labels(volume.labels),
         "Links": len(volume.users),
     }
 

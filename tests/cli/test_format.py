@@ -67,6 +67,16 @@ def test_templates_beyond_fields_are_refused(template: str) -> None:
     assert "{{.ID}}" in caught.value.hint
 
 
+def test_a_label_is_asked_for_by_its_name() -> None:
+    """As in Docker's lists: whole where it has a comma, nothing where there is none, and titled by the end of its name."""
+    row = {"ID": "abc", "Labels": form.Labels([("org.my-x_y", "1,z=2"), ("z", "3")])}
+    assert form.rows([row], '{{.ID}}:{{.Label "org.my-x_y"}}:{{.Label `z`}}:{{.Label "no"}}', []) == "abc:1,z=2:3:"
+    assert form.rows([row], "{{.Labels}} {{json .Labels}}", []) == 'org.my-x_y=1,z=2,z=3 "org.my-x_y=1,z=2,z=3"'
+    assert form.rows([row], 'table {{.Label "org.my-x_y"}}', []).splitlines() == ["my x y", "1,z=2"]
+    with pytest.raises(NBContainersError, match="no field .Label"):
+        form.rows([{"ID": "abc"}], '{{.Label "z"}}', [])
+
+
 @pytest.mark.parametrize(
     ("template", "words"),
     [
