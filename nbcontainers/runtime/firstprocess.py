@@ -44,6 +44,7 @@ class FirstProcess:
         self.pid = 0
         self.pidfd = -1
         self.started = 0.0
+        self._born = 0.0
         self.begun = False
         self._plan = plan
         self._poller = poller
@@ -83,6 +84,12 @@ class FirstProcess:
         self._pipes = pipes
         self.go_on()
         self.started = time.time()
+        self._born = time.monotonic()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last one was started, by a clock that nobody sets."""
+        return time.monotonic() - self._born
 
     def go_on(self) -> None:
         """Let it come to the next thing that it waits for."""

@@ -169,10 +169,7 @@ class Running:
                 pausing.unpause(self.folder)
 
     def give_up(self, *, ends: bool) -> None:
-        """Tell the shim that a person wants the container ended: its restart policy does not count any more.
-
-        ``ends`` says that it will, whatever it does; a signal that it may handle leaves it to itself.
-        """
+        """Tell the shim that a person wants the container ended, and its restart policy not to count; ``ends``: whatever it does."""
         with contextlib.suppress(OSError, KeyError):
             ask(state.load_extra(self.folder)["socket"], {"do": "stop", "ends": ends})
 

@@ -296,7 +296,7 @@ class _Shim:
         if self.out_of_memory:
             self._happen("oom")
         self._happen("die", exitCode=str(code))
-        pause = self.restarts.pause(code, self.last[2] - self.first.started)
+        pause = self.restarts.pause(code, self.first.age)
         if pause is None or self.is_left:
             self._finish(*self.last)
         waits = {"status": "restarting", "pid": 0, "finished": self.last[2]}
