@@ -248,6 +248,9 @@ class _Shim:
                 self.plan["detach"] = True
                 self._record({"detached": True})
                 return
+            if word == GO_ON:  # where the first process had ended before that was waited for
+                self.is_written = True
+                return
         except OSError:
             pass
         if word == CALLS_OFF:
