@@ -69,10 +69,8 @@ class Life(Kept):
 
         def write() -> None:
             meanwhile()
-            if not detach:
-                self._happen(
-                    "attach"
-                )  # whoever starts it in the foreground is attached before there is anything to miss
+            if not detach:  # whoever starts it in the foreground is attached before there is anything to miss
+                self._happen("attach")
 
         rootfs = self._store.snapshots.mounts(self.id, footed=True)
         if userns.is_mapped(self.spec, self._runtime.host):

@@ -174,10 +174,8 @@ class FirstProcess:
             self._report_end = -1
             if self._report == becoming.EXECUTES:
                 self.begun = True
-                if self._lender is not None:
-                    self._poller.after(
-                        _LENT_S, self._lender.end
-                    )  # if this process ends before that, so does the lender
+                if self._lender is not None:  # if this process ends before that, so does the lender
+                    self._poller.after(_LENT_S, self._lender.end)
                 self._executes()
 
     def _open_terminal(self, descriptor: int) -> None:

@@ -37,16 +37,15 @@ class Lender:
         parent = os.getpid()
         answer, far = os.pipe()
         try:
-            self.pid, self._pidfd = syscalls.clone3(0)
-            if self.pid == 0:
-                _lend(parent, flags, far, group, kept, become)
-            os.close(far)
-            far = -1
+            try:
+                self.pid, self._pidfd = syscalls.clone3(0)
+                if self.pid == 0:
+                    _lend(parent, flags, far, group, kept, become)
+            finally:
+                os.close(far)
             told = int.from_bytes(os.read(answer, _INT), "little", signed=True)
         finally:
             os.close(answer)
-            if far >= 0:
-                os.close(far)
         if told <= 0:
             self.end()
             raise OSError(-told, os.strerror(-told))
