@@ -153,9 +153,8 @@ def test_a_part_of_a_volume_is_found_inside_it(engine: Engine, image: str, shell
     shell("mkdir -p /v/a/b; echo in > /v/a/b/f; ln -s /etc /v/out", volumes=["parts:/v"])
     word = "type=volume,source=parts,target=/p,volume-subpath="
     assert shell("cat /p/f", mount=[word + "a/b"]) == "in\n"
-    for _ in range(
-        30
-    ):  # however soon the first process fails: what its engine writes meanwhile may be there, or not yet
+    # However soon the first process fails: what its engine writes meanwhile may be there, or not yet.
+    for _ in range(30):
         with pytest.raises(LaunchError, match="/p"):
             engine.run(image, "true", mount=[word + "out"])
     for container in engine.containers(all=True):
