@@ -125,8 +125,9 @@ def making(
             own = tuple(mount for mount in own if mount.destination not in given)
             with store.volumes.shared() if points else contextlib.nullcontext():
                 users = volumes.provide(store, points, rootfs, is_mapped=modes.userns.is_own)
-                asked.save(folder)
                 container.asked = asked
+                if points:  # by this others know that it has them
+                    asked.save(folder)
             if modes.userns.is_own:
                 own = userns.mapped(own)
             outer_first = sorted((*own, *users), key=lambda mount: mount.destination.count("/"))

@@ -107,12 +107,15 @@ class Kept(Telling):
         return Asked.load(self._folder)
 
     def write(self, *, is_starting: bool = False) -> None:
-        """Write what the container is, once, when it is made: its config.json, then the state that makes it one.
+        """Write what the container is, once, when it is made: what it is, what was asked for, then the state that makes it one.
 
-        ``is_starting`` leaves the state to the shim that starts it, which waits for the rest.
+        What was asked for is there already where volumes are. ``is_starting`` leaves the state to the shim that starts it, which waits
+        for the rest.
         """
         from ..runtime import state as states
 
+        if not self.asked.mounts:
+            self.asked.save(self._folder)
         smallfiles.write(f"{self._folder}/{CONFIG}", self.spec.to_text().encode())
         if not is_starting and self.last_state is not None:
             states.new_state(self._folder, self.last_state)

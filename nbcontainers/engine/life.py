@@ -97,7 +97,7 @@ class Life(Kept):
                 groups=self.asked.host_config.get("GroupAdd") or (),
                 stdin=state.interactive,
                 detach=detach,
-                size=entering.window(),
+                size=entering.window() if self.spec.process.terminal else (0, 0),
                 happenings=str(self._store.root / happenings.NAME),
                 entered=connection.entered,
                 network=connection.network,

@@ -51,6 +51,7 @@ class Runtime:
         self._zygote: Zygote | None = None
         self._lock = threading.Lock()
         self._foreground: set[Running] = set()
+        self._networks: dict[Path, Networks] = {}
         self._most = _FEW
         self._next = ""  # what the container is called whose process may be there already
         _runtimes.add(self)
@@ -172,7 +173,10 @@ class Runtime:
 
     def networks(self, store: Path) -> Networks:
         """The networks of a store's containers."""
-        return Networks(self._run_dir, store, self.host)
+        found = self._networks.get(store)
+        if found is None:
+            found = self._networks[store] = Networks(self._run_dir, store, self.host)
+        return found
 
     def foreground(self, folder: Path) -> tuple[Running, ...]:
         """What was started in a folder, and ends with this process."""

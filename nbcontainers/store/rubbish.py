@@ -15,6 +15,7 @@ from ..errors import NBContainersError
 
 _TRIES = 3  # a shim that had a folder open may put a last file into it
 _IDLE_S, _OLDEST_S = 5.0, 30.0
+_BREATH_S = 0.02  # whoever threw something away is in a hurry; that is looked at when he is done
 _FEW, _SMALL = 32, 128  # entries, and blocks of 512 bytes of each
 
 
@@ -82,6 +83,7 @@ class Rubbish:
                 path = waiting.get(timeout=_IDLE_S if little else None)
                 is_ending = path is None
             if path is not None:
+                time.sleep(_BREATH_S if waiting.empty() else 0)
                 if not little:
                     latest = time.monotonic() + _OLDEST_S
                 if _is_little(path):
