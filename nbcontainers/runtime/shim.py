@@ -55,7 +55,6 @@ def main(plan: int, control: int, more: list[int], take: int) -> NoReturn:
     """
     shim = None
     try:
-        beforehand.announce(plan)
         work: Plan = marshal.loads(os.pread(plan, os.fstat(plan).st_size, 0))  # noqa: S302 - written by our own engine, in memory
         stdio = -1 if work["detach"] else more.pop(0)
         shim = _Shim(work, control, Plug(work, more), take)
@@ -102,6 +101,7 @@ class _Shim:
                 self._fail("start", errno.EBUSY, "the container runs already", 125)
         self.is_owner = True
         beforehand.begin(self.plan)  # it works while this process makes what leads there
+        self.streams.find_begin()
         if stdio >= 0:
             self.streams.attach(_socket.socket(fileno=stdio), from_begin=True)
         self.poller.watch(self.control.fileno(), select.POLLIN, self._left)

@@ -54,11 +54,12 @@ class Streams:
     def _open_log(self) -> None:
         self._log = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
 
-    def _set_offsets(self, size: int) -> None:
+    def find_begin(self) -> None:
+        """Find where the log of this run begins, once it is owned; before anything is written or read."""
         folder, _, name = self._path.rpartition("/")
         self._old = logfiles.older(folder, name)
         self._base = logfiles.end(self._old)
-        self.begin = self._end = self._base + size
+        self.begin = self._end = self._base + os.fstat(self._log).st_size
 
     def own(self, patience_s: float) -> bool:
         """Wait until no other shim of this container is there, and keep others away for as long as this process lives.
@@ -78,7 +79,6 @@ class Streams:
             own = os.fstat(self._log)
             try:
                 if own.st_ino == os.stat(self._path).st_ino:
-                    self._set_offsets(own.st_size)
                     return True
             except FileNotFoundError:
                 pass

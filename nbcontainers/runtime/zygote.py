@@ -106,6 +106,7 @@ def _wait_for_work(requests: _socket.socket, take: int, pattern: bytes, parent: 
     if not data:
         beforehand.drop()
         os._exit(0)
+    beforehand.announce(descriptors[0])  # what waits reads the plan while this process does
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)  # from here on it lives for its container
     requests.close()
     shim.main(descriptors[0], descriptors[1], descriptors[2:], take)

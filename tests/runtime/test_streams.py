@@ -22,6 +22,7 @@ def test_what_is_half_sent_when_all_ends_is_in_the_log(tmp_path: Path, piece: in
     poller = Poller()
     streams = Streams(poller, str(tmp_path / "log"), (16 << 10, 2))
     assert streams.own(1)
+    streams.find_begin()
     near, far = socket.socketpair()
     streams.attach(far, from_begin=True)
     read, write = os.pipe()
