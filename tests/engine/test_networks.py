@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from nbcontainers import Engine
-from nbcontainers.engine import networks, ranges
+from nbcontainers.engine import networks
 from nbcontainers.engine.networks import NetworkFiles
 from nbcontainers.errors import Conflict, IntegrityError, NBContainersError, NotFound
 
@@ -36,14 +38,28 @@ def test_what_is_made_is_found(files: NetworkFiles, tmp_path: Path) -> None:
         files.find("net")
 
 
-def test_ranges_that_are_chosen_are_free(files: NetworkFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither another network nor a route of this host has them."""
-    monkeypatch.setattr(ranges, "_routes", lambda: [ipaddress.ip_network("172.17.128.0/24")])
-    first, second = files.create("one"), files.create("two", ipv6=True)
-    assert files.find("bridge").subnets[0].network == "172.18.0.0/16"
-    assert [subnet.network for subnet in first.subnets] == ["172.19.0.0/16"]
-    assert second.subnets[0].network == "172.20.0.0/16"
-    assert ipaddress.ip_network(second.subnets[1].network).is_private
+def test_ranges_that_are_chosen_are_free(tmp_path: Path) -> None:
+    """Neither another network nor a route of this host has them: seen by a process whose host has a route to a part of the first."""
+    code = """
+import pathlib, sys
+from nbcontainers.engine.networks import NetworkFiles
+files = NetworkFiles(pathlib.Path(sys.argv[1]))
+first, second = files.create("one"), files.create("two", ipv6=True)
+for network in (files.find("bridge"), first, second):
+    print(*(subnet.network for subnet in network.subnets))
+"""
+    apart = ["unshare", "--map-root-user", "--user", "--net", "sh", "-c"]
+    if subprocess.run([*apart, "ip link set lo up"], capture_output=True, check=False).returncode:
+        pytest.skip("needs a network namespace of one's own: 'unshare --map-root-user --user --net ip link set lo up'")
+    route = 'ip link set lo up && ip route add 172.17.128.0/24 dev lo && exec "$@"'
+    done = subprocess.run(
+        [*apart, route, "sh", sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    bridge, first, second = done.stdout.splitlines() or [done.stderr] * 3
+    assert (bridge, first) == ("172.18.0.0/16", "172.19.0.0/16")
+    four, six = second.split()
+    assert four == "172.20.0.0/16"
+    assert ipaddress.ip_network(six).is_private
 
 
 def test_of_many_who_make_one_network_one_does(files: NetworkFiles) -> None:

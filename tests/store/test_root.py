@@ -224,11 +224,17 @@ def test_a_store_on_a_real_overlay_gets_copies(tmp_path: Path) -> None:
 
 def on_a_disk(mount: str, code: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Python on a file system of memory that only it sees."""
-    words = ["unshare", "--map-root-user", "--user", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]
-    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("a user namespace of one's own, in which unshare can mount a tmpfs, is not to be had here")
+    apart = ["unshare", "--map-root-user", "--user", "--mount"]
+    if subprocess.run([*apart, "mount", "-t", "tmpfs", "none", "/tmp"], capture_output=True, check=False).returncode:
+        pytest.skip(
+            "needs a user namespace of one's own: 'unshare --map-root-user --user --mount mount -t tmpfs none /tmp'"
+        )
     return subprocess.run(
-        [*words, sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environ
+        [*apart, "sh", "-c", f'{mount} && exec "$@"', "sh", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environ,
     )
 
 
