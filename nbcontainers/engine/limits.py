@@ -24,11 +24,13 @@ _THROTTLES: Mapping[str, ThrottleKind] = {
     "device_read_iops": "ReadIOPS",
     "device_write_iops": "WriteIOPS",
 }
-_OF_HOST = ("cpuset_cpus", "cpuset_mems", "blkio_weight_device", *_THROTTLES)
-_PLAIN = frozenset(
+OF_HOST = ("cpuset_cpus", "cpuset_mems", "blkio_weight_device", *_THROTTLES)
+"""The words of limits whose meaning depends on what this host has now."""
+PLAIN = frozenset(
     "memory memory_swap memory_reservation memory_swappiness oom_kill_disable cpus cpu_shares cpu_quota cpu_period cpu_rt_runtime "
     "cpu_rt_period pids_limit blkio_weight".split()
 )
+"""The others."""
 WHOLE = "nbcontainers.cpus"
 """The annotation that says that quota and period are those of ``--cpus``."""
 UNLIMITED = (1 << 64) - 1  # what the specification writes for RLIM_INFINITY
@@ -36,9 +38,9 @@ UNLIMITED = (1 << 64) - 1  # what the specification writes for RLIM_INFINITY
 
 def resources(options: RunOptions) -> Resources:
     """The limits that were asked for: NBContainersError where one can mean nothing, or two do not go together."""
-    if any(map(options.get, _OF_HOST)):
+    if any(map(options.get, OF_HOST)):
         return _check(read(options))
-    return _checked(tuple((word, value) for word, value in options.items() if word in _PLAIN and value is not None))
+    return _checked(tuple((word, value) for word, value in options.items() if word in PLAIN and value is not None))
 
 
 @functools.lru_cache(maxsize=64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack, cast
 
 import pytest
 
@@ -200,3 +200,16 @@ def test_an_oom_score_that_cannot_be_set_is_refused() -> None:
     assert limits.oom_score(1000) == 1000
     with pytest.raises(NBContainersError, match="from -1000|OOM score of 1001"):
         limits.oom_score(1001)
+
+
+def test_no_word_is_left_out() -> None:
+    """Every word that a limit is read from counts also where the limits of many containers are worked out once."""
+
+    class Asked(dict[str, Any]):
+        def get(self, word: str, default: Any = None) -> Any:
+            words.add(word)
+            return default
+
+    words: set[str] = set()
+    limits.read(cast(RunOptions, Asked()))
+    assert words == limits.PLAIN | set(limits.OF_HOST)
