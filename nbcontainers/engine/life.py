@@ -297,8 +297,7 @@ class Life(Kept):
         if options:
             spec, now = updating.changed(self.spec, options)
             if state.status in LIVE and now != Resources():
-                updating.apply(host, state, states.load_extra(self._folder), now)
-                updating.tell(self._folder, spec, self.id, host)
+                updating.apply(self._folder, host, state, spec, now)
             self.spec = spec
             durable.replace(self._folder / CONFIG, spec.to_text().encode(), temporary=self._folder, mode=0o644)
         if policy:

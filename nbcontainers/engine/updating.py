@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from ..errors import Conflict, HostError, NBContainersError
+from ..errors import HostError, NBContainersError, NotFound
 from ..linux import cgroups, groups
 from ..linux.limits import Write, check
 from ..oci.resources import Resources
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
 from ..runtime import launch
+from ..runtime import state as states
 from ..runtime.groups import CHANGES
 from ..runtime.host import Host
 from ..store import durable
@@ -89,13 +90,24 @@ def _with_processors(spec: RuntimeSpec, given: RunOptions, new: Resources, value
     return {**annotations, limits.WHOLE: "true"} if is_whole or given.get("cpus") else annotations
 
 
-def apply(host: Host, state: ContainerState, extra: dict[str, Any], now: Resources) -> None:
-    """Hold a running container to its new limits.
+def apply(folder: Path, host: Host, state: ContainerState, spec: RuntimeSpec, now: Resources) -> None:
+    """Hold a running container to what changes ``now``, and its further runs to the limits of its specification.
 
     Raises:
         HostError: no cgroup of it can hold one of them; nothing was changed then.
         NBContainersError: the kernel refuses a value, such as less memory than it uses.
     """
+    try:
+        _apply(host, state, states.load_extra(folder), now)
+        _tell(folder, spec, state.id, host)
+    except NotFound:  # its run has ended: a next one reads what it is told, or has its groups by then
+        _tell(folder, spec, state.id, host)
+        with contextlib.suppress(NotFound):
+            _apply(host, state, states.load_extra(folder), now)
+
+
+def _apply(host: Host, state: ContainerState, extra: dict[str, Any], now: Resources) -> None:
+    """As ``apply``; NotFound where its run ended meanwhile, and its groups with it."""
     name = f"{cgroups.PREFIX}{extra.get('cgroup', state.id)}"
     places: Sequence[str] = extra.get("cgroup_places") or ()
     hierarchy = host.hierarchy
@@ -105,14 +117,19 @@ def apply(host: Host, state: ContainerState, extra: dict[str, Any], now: Resourc
             tier=host.tier,
             hint="stop it first; the limits then hold from its next start on",
         )
-    for directory, writes in tuple(hierarchy.change(name, now, places)):
-        made = False
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(directory, 0o755)
-            made = True
-        _write(directory, writes)
-        if made:
-            _gather(directory, places)
+    made: list[str] = []
+    try:
+        for directory, writes in tuple(hierarchy.change(name, now, places)):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(directory, 0o755)
+                made.append(directory)
+            _write(directory, writes)
+            if directory in made:
+                _gather(directory, places)
+    except (NotFound, FileNotFoundError) as error:
+        for directory in reversed(made):
+            groups.remove(directory)
+        raise NotFound(f"the run of container {state.name} that was to be limited has ended") from error
 
 
 def _write(directory: str, writes: Sequence[Write]) -> None:
@@ -127,6 +144,9 @@ def _write(directory: str, writes: Sequence[Write]) -> None:
                 waiting.append((file, text))
                 refused = True
                 continue
+            is_known = os.path.exists(f"{directory}/{file}")  # by now: of the next run
+            if error.errno == errno.ENODEV or is_known or not os.path.isdir(directory):
+                raise NotFound(f"{directory} is gone") from error
             raise cgroups.explain(f"{directory}/{file}", text, error) from error
 
 
@@ -134,13 +154,15 @@ def _gather(directory: str, places: Sequence[str]) -> None:
     """Bring every process of the container into a group that was made now; those that are started meanwhile, too."""
     other = next((path for path in places if path != directory and os.path.isdir(path)), "")
     if not other:
-        raise Conflict("the container has no group to take its processes from", hint="start it anew")
+        raise NotFound("the container has no group any more to take its processes from")
     while missing := set(groups.processes([other])) - set(groups.processes([directory])) - {0}:
         for pid in missing:
             with contextlib.suppress(ProcessLookupError):
                 groups.write(f"{directory}/cgroup.procs", str(pid))
+    if not os.path.isdir(other):
+        raise NotFound("the container's other group is gone")
 
 
-def tell(folder: Path, spec: RuntimeSpec, identifier: str, host: Host) -> None:
+def _tell(folder: Path, spec: RuntimeSpec, identifier: str, host: Host) -> None:
     """Let the shim know what holds from now on: for what it starts anew, and for what enters later."""
     durable.replace(folder / CHANGES, launch.changes(spec, identifier, host), temporary=folder)

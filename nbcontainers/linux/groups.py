@@ -10,7 +10,7 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from ..errors import Conflict, HostError, NotFound
 
@@ -30,8 +30,15 @@ def freeze(directories: Sequence[str], *, frozen: bool) -> None:
     HostError where neither the v2 tree nor a v1 freezer is among the directories, or where the kernel takes too long; NotFound
     where they are removed meanwhile.
     """
-    try:
+    with _unless_gone():
         _freeze(directories, frozen)
+
+
+@contextlib.contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Turn what the kernel says of a group that was removed meanwhile into NotFound."""
+    try:
+        yield
     except OSError as error:
         if error.errno not in {errno.ENOENT, errno.ENODEV}:
             raise
@@ -85,16 +92,17 @@ def kill(directories: Sequence[str], *, timeout: float) -> None:
 def _kill_once(directories: Sequence[str]) -> None:
     for directory in directories:
         if os.path.exists(f"{directory}/cgroup.kill"):
-            write(f"{directory}/cgroup.kill", "1")
+            with contextlib.suppress(NotFound), _unless_gone():
+                write(f"{directory}/cgroup.kill", "1")
             return
     # A frozen group starts no process between the reading of the list and the signals; they die when it is thawed.
-    with contextlib.suppress(HostError):
+    with contextlib.suppress(HostError, NotFound):
         freeze(directories, frozen=True)
     for pid in processes(directories):
         if pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    with contextlib.suppress(HostError):
+    with contextlib.suppress(HostError, NotFound):
         freeze(directories, frozen=False)
 
 

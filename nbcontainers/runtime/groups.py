@@ -35,28 +35,46 @@ def join(files: Sequence[str]) -> None:
         os.close(descriptor)
 
 
-def take_changes(plan: Plan) -> None:
-    """Let the plan say what the limits are by now: they may have been changed since this shim began."""
+def take_changes(plan: Plan) -> bytes:
+    """Let the plan say what the limits are by now: they may have been changed since this shim began. Empty if they were not."""
     try:
         with open(f"{plan['folder']}/{CHANGES}", "rb", buffering=0) as file:
-            plan.update(marshal.loads(file.read() or b""))  # noqa: S302 - written by our own engine, in our own folder
+            changes = file.read() or b""
     except FileNotFoundError:
-        pass  # as at nearly every start
+        return b""  # as at nearly every start
+    plan.update(marshal.loads(changes))  # noqa: S302 - written by our own engine, in our own folder
+    return changes
 
 
 def make(plan: Plan, made: Sequence[str] = ()) -> None:
-    """Make the groups, but for those that are ``made``, and write their limits; OSError says which value was refused where."""
-    take_changes(plan)
-    for directory in plan["cgroup_directories"]:
-        if directory in made:
-            continue
-        try:
-            os.mkdir(directory, 0o755)
-        except FileExistsError:
-            _clear_away(directory)
-            os.mkdir(directory, 0o755)
+    """Make the groups, but for those that are ``made``, and write their limits; OSError says which value was refused where.
+
+    Limits that somebody changes meanwhile, before there is a group for him to write to, are written as well.
+    """
+    ready, changes = set(made), None
+    while changes != (changes := take_changes(plan)):
+        for directory in plan["cgroup_directories"]:
+            if directory not in ready:
+                _make_directory(directory)
+                ready.add(directory)
+        _write(plan["cgroup_writes"])
+    if plan["cgroup_devices"] is not None:
+        from ..linux import devicefilter  # on hosts without v1 only
+
+        devicefilter.attach(*plan["cgroup_devices"])
+
+
+def _make_directory(directory: str) -> None:
+    try:
+        os.mkdir(directory, 0o755)
+    except FileExistsError:
+        _clear_away(directory)
+        os.mkdir(directory, 0o755)
+
+
+def _write(writes: Sequence[tuple[str, str]]) -> None:
     opened, descriptor = "", -1  # several rules in a row go into one file, each with a write of its own
-    for path, value in plan["cgroup_writes"]:
+    for path, value in writes:
         if path != opened:
             if descriptor >= 0:
                 os.close(descriptor)
@@ -67,10 +85,6 @@ def make(plan: Plan, made: Sequence[str] = ()) -> None:
             raise OSError(error.errno, f"{error.strerror}: {value!r} to {path}") from error
     if descriptor >= 0:
         os.close(descriptor)
-    if plan["cgroup_devices"] is not None:
-        from ..linux import devicefilter  # on hosts without v1 only
-
-        devicefilter.attach(*plan["cgroup_devices"])
 
 
 class Own:
@@ -137,12 +151,16 @@ def remove_directories(directories: Sequence[str]) -> None:
 
 
 def remove_directory(directory: str, deadline: float) -> None:
-    """Take one away, if it is there and nobody is in it before the deadline (of the monotonic clock)."""
+    """Take one away, if it is there and nobody is in it before the deadline (of the monotonic clock).
+
+    Who is still in it has no container any more: a command that was frozen before it could enter one would wait there for ever.
+    """
     while True:
         try:
             os.rmdir(directory)
         except OSError as error:
             if error.errno == errno.EBUSY and time.monotonic() < deadline:
+                _kill(directory)
                 time.sleep(0.001)
                 continue
         break
@@ -166,24 +184,28 @@ def kill(plan: Plan) -> None:
 def _empty(directory: str) -> None:
     """Kill who is in a group, until nobody is."""
     deadline = time.monotonic() + _CLEANING_S
-    while time.monotonic() < deadline:
-        try:
-            with open(f"{directory}/cgroup.procs", "rb") as file:
-                left = file.read().split()
-        except FileNotFoundError:
-            break
-        except OSError as error:
-            if error.errno != errno.ENODEV:  # it went while it was read
-                raise
-            break
-        if not left:
-            break
-        for word in left:
-            try:
-                os.kill(int(word), signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+    while _kill(directory) and time.monotonic() < deadline:
         time.sleep(0.002)
+
+
+def _kill(directory: str) -> bool:
+    """Kill who is in a group; whether there was anybody."""
+    try:
+        with open(f"{directory}/cgroup.procs", "rb") as file:
+            found = file.read().split()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno != errno.ENODEV:  # it went while it was read
+            raise
+        return False
+    for pid in map(int, found):
+        try:
+            if pid:  # 0 stands for one that this pid namespace does not see
+                os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    return bool(found)
 
 
 def oom_kills(plan: Plan) -> int:

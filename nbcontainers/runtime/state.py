@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Conflict, IntegrityError, NotFound
-from ..linux import smallfiles
+from ..linux import groups, smallfiles
 from ..results import ContainerState, Health, HealthCheck, HealthResult
 from . import processes, record
 
@@ -52,6 +52,8 @@ def load_state(folder: Path) -> ContainerState:
         if _is_believed(state, extra):
             return state
         end(state.pid, extra.get("start", 0))
+        _end_others(extra)
+        forget(extra)
         state = dataclasses.replace(
             state,
             status="exited",
@@ -63,7 +65,6 @@ def load_state(folder: Path) -> ContainerState:
         record.write(descriptor, {**to_json(state), "runtime": extra})
     finally:
         os.close(descriptor)
-    forget(extra)
     return state
 
 
@@ -195,6 +196,12 @@ def _is_believed(state: ContainerState, extra: dict[str, Any]) -> bool:
         return True
     # While it is "creating" and no shim has spoken yet, an engine is at it.
     return is_alive(extra.get("shim", 0), extra.get("shim_start", 0)) or (not extra and state.status == "creating")
+
+
+def _end_others(extra: dict[str, Any]) -> None:
+    """Kill who is in a container's cgroups: one that was frozen as it was made has not come to bind itself to its shim's life."""
+    with contextlib.suppress(Conflict):
+        groups.kill(extra.get("cgroup_directories") or (), timeout=GONE_S)
 
 
 def forget(extra: dict[str, Any]) -> None:

@@ -232,6 +232,19 @@ def test_limits_of_a_running_container_are_changed(engine: Engine, shell: Shell)
         container.remove(force=True)
 
 
+def test_limits_changed_between_two_runs_hold_for_the_next(engine: Engine) -> None:
+    """A restart policy has the container wait, and there is no group of it then."""
+    needs(engine, "pids")
+    script = "cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max 2>/dev/null; exit 1"
+    container = engine.run("toolbox", "sh", "-c", script, restart="always", pids_limit=50, detach=True)
+    try:
+        until(lambda: container.state.restarts > 2 and container.state.status == "restarting")  # for a while, by now
+        container.update(pids_limit=60)
+        until(lambda: b"60\n" in b"".join(event.data for event in container.logs()))
+    finally:
+        container.remove(force=True)
+
+
 def test_what_cannot_be_changed_is_refused(engine: Engine) -> None:
     """Only limits can; a stopped container has them from its next start on."""
     container = engine.create("toolbox", "true", memory="64m")

@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -268,6 +269,25 @@ def test_a_group_in_use_is_not_removed_and_a_gone_one_is_not_missed() -> None:
     for method in (HOST.meter, HOST.freeze, HOST.thaw, HOST.processes):
         with pytest.raises(NotFound, match=NAME):
             method(NAME)
+
+
+@needs_groups
+def test_a_group_that_goes_while_it_is_ended_has_ended() -> None:
+    """Whoever wanted nobody to be in it any more hears of no error, at whichever step of his somebody takes it away."""
+    with container() as made, ThreadPoolExecutor(1) as pool:
+        directories = made.plan.directories
+
+        def come_and_go() -> None:
+            for _ in range(2000):
+                for directory in reversed(directories):
+                    groups.remove(directory)
+                for directory in directories:
+                    os.mkdir(directory)
+
+        coming = pool.submit(come_and_go)
+        while not coming.done():
+            groups.kill(directories, timeout=PATIENCE_S)
+        coming.result()
 
 
 @needs_groups

@@ -8,16 +8,19 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from nbcontainers.errors import Conflict, LaunchError
 from nbcontainers.runtime import processes
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.process import Runtime
 from tests.waiting import PATIENCE_S, until
 
 from .conftest import Box
+from .test_exec import wish
 
 ENGINE = """
     import os, pickle, sys
@@ -164,6 +167,27 @@ def test_a_container_that_defies_its_shims_death_is_ended_by_the_next_engine(box
     os.kill(extra["shim"], signal.SIGKILL)
     until(lambda: not processes.start_time(found.pid))
     states.forget(extra)
+
+
+@pytest.mark.parametrize("killed", ["shim", "container"])
+def test_a_command_that_is_frozen_on_its_way_in_ends_with_its_container(box: Box, killed: str) -> None:
+    """It is in the container's cgroup before it can bind itself to anybody's life."""
+    running = box.start("sleep", "4321", detach=True)
+    extra = states.load_extra(running.folder)
+    groups = [path for path in map(Path, extra["cgroup_directories"]) if (path / "cgroup.freeze").exists()]
+    if not groups:
+        pytest.skip("needs a group of cgroup v2 that we may make: into others nobody is born")
+    members = groups[0] / "cgroup.procs"
+    (groups[0] / "cgroup.freeze").write_text("1")
+    with ThreadPoolExecutor(1) as pool:
+        entering = pool.submit(running.exec, wish("true"), stdin=False)
+        until(lambda: len(members.read_text().split()) == 2)
+        family = [int(word) for word in members.read_text().split()]
+        os.kill(extra["shim"] if killed == "shim" else running.state.pid, signal.SIGKILL)
+        assert running.wait(PATIENCE_S) == 137
+        until(lambda: not any(processes.start_time(pid) for pid in family))
+        until(lambda: traces(box, running.folder.name) == (set(), set()))
+        assert isinstance(entering.exception(PATIENCE_S), (Conflict, LaunchError))
 
 
 def test_a_killed_zygote_harms_no_container(box: Box, run_dir: Path) -> None:
