@@ -172,12 +172,18 @@ def _cgroup_view(plan: cgroups.Plan) -> tuple[str, list[tuple[str, str]]]:
     """What of the cgroup tree a container can be shown: that of the hierarchies in which it has a group of its own."""
     if plan.into:  # a host without v1
         return "cgroup2", []
-    own = [
+    own = _v1_view(tuple(map(posixpath.dirname, plan.directories)))
+    return ("cgroup", own) if own else ("", [])
+
+
+@functools.lru_cache(maxsize=16)
+def _v1_view(places: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(name, mount options) of each cgroup v1 hierarchy in which one of the places lies."""
+    return [
         (posixpath.basename(point), options)
         for point, options in _v1_hierarchies()
-        if any(directory.startswith(point + "/") for directory in plan.directories)
+        if any(f"{place}/".startswith(f"{point}/") for place in places)
     ]
-    return ("cgroup", own) if own else ("", [])
 
 
 @functools.cache

@@ -78,11 +78,15 @@ def leading(mounts: Sequence[PlannedMount], *, has_groups: bool) -> list[Planned
     kernels = _KERNELS | _CGROUPS if has_groups else _KERNELS
     found: list[PlannedMount] = []
     rest: list[PlannedMount] = []
+    has_waited = False
     for entry in mounts:
         path, kind = entry[:2]
         is_own = kind in kernels or (kind == "tmpfs" and (path == "/dev" or path.startswith("/dev/")))
-        has_waited = any(other[1] != "cgroup" for other in rest)
-        (found if is_own and not has_waited else rest).append(entry)
+        if is_own and not has_waited:
+            found.append(entry)
+        else:
+            rest.append(entry)
+            has_waited = has_waited or kind != "cgroup"
     is_uncovered = any(entry[1] != "cgroup" and f"{entry[0]}/".startswith(_HIDDEN) for entry in rest)
     is_uncovered |= any(entry[0] == "/dev/null" for entry in rest)  # which masks are made of, and has to be looked at
     shares = any(entry[8] & ~syscalls.MS_REC not in (0, syscalls.MS_PRIVATE) for entry in rest)
@@ -94,7 +98,8 @@ def leading(mounts: Sequence[PlannedMount], *, has_groups: bool) -> list[Planned
 def tops(mounts: Sequence[PlannedMount]) -> list[str]:
     """Where those are mounted that are not on another of them."""
     paths = [entry[0] for entry in mounts]
-    return [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
+    points = tuple(f"{path}/" for path in paths)
+    return [path for path in paths if not path.startswith(points)]
 
 
 def covered(paths: Sequence[str], tops: Sequence[str]) -> list[str]:

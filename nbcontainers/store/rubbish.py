@@ -29,23 +29,23 @@ class Rubbish:
 
     _owner: int
     _mutex: threading.Lock
-    _waiting: queue.SimpleQueue[Path | None]
+    _waiting: queue.SimpleQueue[str | None]
     _thread: threading.Thread | None
 
     def __init__(self, root: Path, discard: Callable[[Path], object]) -> None:
-        self._trash = root / "trash"
+        self._trash = f"{root}/trash"
         self._discard = discard
         self._begin()
 
     def take(self, path: str) -> None:
         """Have a file or folder removed: it is gone from where it was when this returns. Nothing if it is not there."""
-        aside = self._trash / secrets.token_hex(16)
+        aside = f"{self._trash}/{secrets.token_hex(16)}"
         try:
             os.rename(path, aside)
         except FileNotFoundError:
             return
         except OSError:  # as where a full disk has no room for another name
-            self._remove(Path(path))
+            self._remove(path)
             return
         if self._owner != os.getpid():
             self._begin()
@@ -73,8 +73,8 @@ class Rubbish:
         self._waiting = queue.SimpleQueue()
         self._thread = None
 
-    def _work(self, waiting: queue.SimpleQueue[Path | None]) -> None:
-        little: list[Path] = []
+    def _work(self, waiting: queue.SimpleQueue[str | None]) -> None:
+        little: list[str] = []
         latest = 0.0  # when that is removed, whatever comes
         is_ending = False
         while not is_ending:
@@ -94,16 +94,16 @@ class Rubbish:
                 while little:
                     self._remove(little.pop())
 
-    def _remove(self, path: Path) -> None:
+    def _remove(self, path: str) -> None:
         for _ in range(_TRIES):
             with contextlib.suppress(OSError, NBContainersError):  # what stays goes with the next collection
-                self._discard(path)
+                self._discard(Path(path))
                 return
 
 
-def _is_little(path: Path) -> bool:
+def _is_little(path: str) -> bool:
     """Whether few small files are in a tree."""
-    count, folders = 0, [os.fspath(path)]
+    count, folders = 0, [path]
     while folders:
         # The kernel's folder in the work folder of an overlay cannot be read by an ordinary user.
         with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
