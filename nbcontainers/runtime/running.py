@@ -188,7 +188,7 @@ class Running:
             raise
         except Conflict:  # it ended by itself, a moment ago if the state does not tell yet
             found = self.state
-            if found.exit_code is None and found.status not in {"running", "restarting"}:
+            if found.exit_code is None and found.status not in {"running", "paused", "restarting"}:
                 raise
         try:
             return self._wait_for_run(time.monotonic() + _PATIENCE_S)

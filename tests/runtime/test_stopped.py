@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from nbcontainers.errors import LaunchError
-from nbcontainers.runtime import execution, process, processes, running
+from nbcontainers.linux import groups
+from nbcontainers.runtime import execution, pausing, process, processes, running
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.process import Runtime
 from tests.waiting import PATIENCE_S, until
@@ -51,6 +52,20 @@ def test_a_container_whose_shim_stands_still_can_be_ended(box: Box, detach: bool
     assert not states.is_alive(state.pid, extra["start"])
     assert not os.path.exists(extra["socket"])
     until(lambda: not list(box.host.hierarchy.directories(started.folder.name)))
+
+
+def test_a_paused_container_whose_process_was_killed_meanwhile_can_be_ended(box: Box) -> None:
+    """Its shim has not come to write that it ended; whoever ends it does not hear that it does not run."""
+    started = box.start("sleep", "600", detach=True)
+    pausing.pause(started.folder)
+    state, extra = started.state, states.load_extra(started.folder)
+    with standing_still(extra["shim"]):
+        os.kill(state.pid, signal.SIGKILL)
+        if any(os.path.exists(f"{path}/freezer.state") for path in extra["cgroup_directories"]):
+            groups.freeze(extra["cgroup_directories"], frozen=False)  # of v1: it holds even those that are to die
+        until(lambda: not states.is_alive(state.pid, extra["start"]))
+        assert started.state.status == "paused"
+        assert started.stop(0.1) == 137
 
 
 def test_exec_where_the_shim_stands_still(box: Box) -> None:
