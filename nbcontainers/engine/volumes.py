@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import Conflict, HostError, IntegrityError, NBContainersError, NotFound
 from ..oci.runtime import Mount
 from ..results import VolumeState
+from ..runtime import record
 from ..runtime.mountplan import IDMAP, SUBPATH
 from ..store.store import Store
 from . import inspect
@@ -112,7 +113,7 @@ def users(names: ContainerNames, *, known: bool = False) -> Mapping[str, tuple[s
     found: dict[str, tuple[str, ...]] = {}
     for identifier in names.ids():
         try:
-            mounts = Asked.load(names.folder(identifier)).mounts
+            mounts = _mounts(names.folder(identifier))
         except IntegrityError:
             if known:
                 continue
@@ -121,6 +122,16 @@ def users(names: ContainerNames, *, known: bool = False) -> Mapping[str, tuple[s
             if entry.kind == "volume":
                 found[entry.source] = (*found.get(entry.source, ()), identifier)
     return found
+
+
+def _mounts(folder: Path) -> tuple[MountPoint, ...]:
+    """What a container has. One that is being made has no volumes where that is half written: with any, they lie locked until then."""
+    try:
+        return Asked.load(folder).mounts
+    except IntegrityError:
+        if not (folder / record.NAME).exists():
+            return ()
+        return Asked.load(folder).mounts  # it has been made just now, or is damaged
 
 
 def listed(store: Store, names: ContainerNames) -> tuple[VolumeState, ...]:

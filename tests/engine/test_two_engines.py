@@ -18,7 +18,7 @@ import pytest
 
 from nbcontainers import Engine
 from nbcontainers.engine import Container, carriage
-from nbcontainers.errors import Conflict, HostError, LaunchError, NBContainersError, NotFound
+from nbcontainers.errors import Conflict, HostError, IntegrityError, LaunchError, NBContainersError, NotFound
 from nbcontainers.runtime import host as hosts
 from nbcontainers.runtime import processes
 from nbcontainers.runtime import state as states
@@ -219,6 +219,23 @@ def test_a_name_whose_container_is_being_made(root: Path) -> None:
         for call in (lambda one: one.kill("TERM"), lambda one: one.stop(), lambda one: one.start()):
             with pytest.raises(NBContainersError, match="no such container"):
                 call(engine.container("early"))
+
+
+def test_volumes_are_pruned_while_a_container_is_being_made(root: Path) -> None:
+    """It is half written, without volumes: where it has any, nobody prunes until that is on disk."""
+    with Engine(root) as engine:
+        container = engine.create("toolbox", "true", network="none")
+        told, state = container._folder / "asked.json", container._folder / "state.json"
+        whole, text = state.read_bytes(), told.read_bytes()
+        state.unlink()
+        told.write_text("")
+        engine.create_volume("idle")
+        assert engine.prune_volumes(everything=True)[0] == ("idle",)
+        state.write_bytes(whole)
+        with pytest.raises(IntegrityError, match="is damaged"):
+            engine.prune_volumes()
+        told.write_bytes(text)
+        container.remove()
 
 
 def test_a_container_that_is_starting_has_no_tree_of_the_host(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
