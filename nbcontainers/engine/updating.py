@@ -134,7 +134,8 @@ def _apply(host: Host, state: ContainerState, extra: dict[str, Any], now: Resour
 
 def _write(directory: str, writes: Sequence[Write]) -> None:
     """Write each; of two that bound each other (memory, and memory with swap) the order depends on what was there before."""
-    waiting, refused = list(writes), False
+    waiting = list(writes)
+    refused: tuple[str, str, OSError] | None = None
     while waiting:
         file, text = waiting.pop(0)
         try:
@@ -142,12 +143,19 @@ def _write(directory: str, writes: Sequence[Write]) -> None:
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.EBUSY) and waiting and not refused:
                 waiting.append((file, text))
-                refused = True
+                refused = (file, text, error)
                 continue
-            is_known = os.path.exists(f"{directory}/{file}")  # by now: of the next run
-            if error.errno == errno.ENODEV or is_known or not os.path.isdir(directory):
+            if _is_gone(directory, file, error):
                 raise NotFound(f"{directory} is gone") from error
-            raise cgroups.explain(f"{directory}/{file}", text, error) from error
+            file, text, first = refused or (file, text, error)  # the later one may only follow from it
+            raise cgroups.explain(f"{directory}/{file}", text, first) from error
+
+
+def _is_gone(directory: str, file: str, error: OSError) -> bool:
+    """Whether an error says that a group is not there any more, and not that its kernel does not know the file."""
+    if error.errno == errno.ENOENT:
+        return not os.path.isdir(directory) or os.path.exists(f"{directory}/{file}")  # of the next run, by now
+    return error.errno == errno.ENODEV
 
 
 def _gather(directory: str, places: Sequence[str]) -> None:

@@ -344,6 +344,8 @@ def explain(path: str, text: str, error: OSError) -> NBContainersError:
             hint = "a group gets no more processor time than the group above it has"
         case errno.EINVAL | errno.ERANGE | errno.EACCES if file.startswith("cpuset."):
             hint = "the processors and memory nodes must be among those of the group above"
+        case errno.EBUSY if file.startswith("memory."):
+            hint = "more is in use than that, and cannot be taken away: stop the container first, or leave it more"
         case errno.ENOENT:
             hint = "this kernel does not know the limit"
         case errno.EPERM | errno.EACCES | errno.EROFS:

@@ -232,6 +232,23 @@ def test_limits_of_a_running_container_are_changed(engine: Engine, shell: Shell)
         container.remove(force=True)
 
 
+def test_a_limit_that_the_kernel_refuses_is_an_error_and_changes_nothing(engine: Engine) -> None:
+    """Neither for what runs nor for its next start."""
+    needs(engine, "memory")
+    if "memory" not in engine._host.hierarchy.parents:
+        pytest.skip("needs a memory controller of cgroup v1: that of v2 takes a limit that is in use, and kills")
+    script = "head -c 40M /dev/zero > /dev/shm/much && echo; sleep 600"
+    container = engine.run("toolbox", "sh", "-c", script, memory="64m", memory_swap="64m")
+    try:
+        until(lambda: list(container.logs()))
+        with pytest.raises(NBContainersError, match=r"memory\.limit_in_bytes to '16777216': .* busy") as refused:
+            container.update(memory="16m", memory_swap="16m")
+        assert "more is in use" in refused.value.hint
+        assert engine.container(container.id).spec.resources.memory == 64 << 20
+    finally:
+        container.remove(force=True)
+
+
 def test_limits_changed_between_two_runs_hold_for_the_next(engine: Engine) -> None:
     """A restart policy has the container wait, and there is no group of it then."""
     needs(engine, "pids")
