@@ -75,16 +75,19 @@ class Life(Kept):
         rootfs = self._store.snapshots.mounts(self.id, footed=True)
         if userns.is_mapped(self.spec, self._runtime.host):
             rootfs = userns.mapped(rootfs)
-        with networking.connected(
-            networking.load(self._folder),
-            self._folder,
-            state,
-            self._hostname,
-            files=NetworkFiles(self._store.root),
-            names=self._names,
-            networks=self._runtime.networks(self._store.root),
-            lives_in=sharing.lives_in(self.spec),
-        ) as connection:
+        with (
+            durable.saying_when_full(self._folder),
+            networking.connected(
+                networking.load(self._folder),
+                self._folder,
+                state,
+                self._hostname,
+                files=NetworkFiles(self._store.root),
+                names=self._names,
+                networks=self._runtime.networks(self._store.root),
+                lives_in=sharing.lives_in(self.spec),
+            ) as connection,
+        ):
             self._started = self._runtime.start(
                 self._folder,
                 sharing.resolve(self.spec, self._other),

@@ -97,6 +97,7 @@ class Runtime:
         Raises:
             LaunchError: it could not be started; nothing of it is left but state.json and log.
             HostError: this host cannot run it.
+            OSError: there is no room on the disk for what is written of it (ENOSPC, EDQUOT).
         """
         following = secrets.token_hex(_ID_BYTES)
         plan = launch.compile(
@@ -296,7 +297,7 @@ class _Unheard(LaunchError):
 
 def _await_exec(control: socket.socket, plan: Plan) -> int:
     """Let the shim go on, and wait until the command runs; return where in the log this run begins. LaunchError where it does not
-    come to that.
+    come to that, OSError where the disk has no room for what the shim writes.
     """
     with contextlib.suppress(OSError):  # it is not there any more, which is heard next
         control.send(shim.GO_ON)
@@ -319,6 +320,8 @@ def _await_exec(control: socket.socket, plan: Plan) -> int:
     if message[0] == "started":
         return int(message[2])
     _, stage, number, words, code = message
+    if stage in {"shim", "record"} and number in {errno.ENOSPC, errno.EDQUOT}:
+        raise OSError(number, os.strerror(number), plan["folder"])
     raise LaunchError(
         words if stage == "exec" else f"{stage}: {words}", stage=stage, exit_code=code, hint=_hint(stage, number)
     )

@@ -63,7 +63,7 @@ def main(plan: int, control: int, more: list[int], take: int) -> NoReturn:
         # A fault of ours, with which the container ends.
         why = collapse.words(error)
         if shim is None or not shim.collapse(why):
-            os.write(control, marshal.dumps(("failed", "shim", 0, why, 125)))
+            os.write(control, marshal.dumps(("failed", "shim", getattr(error, "errno", None) or 0, why, 125)))
     finally:
         os._exit(1)
 

@@ -17,6 +17,7 @@ _TRIES = 3  # a shim that had a folder open may put a last file into it
 _IDLE_S, _OLDEST_S = 5.0, 30.0
 _BREATH_S = 0.02  # whoever threw something away is in a hurry; that is looked at when he is done
 _FEW, _SMALL = 32, 128  # entries, and blocks of 512 bytes of each
+_ROOM, _INODES = 256 << 20, 10_000  # with less (in bytes) that is free, the next thing may need what this one leaves
 
 
 class Rubbish:
@@ -38,7 +39,10 @@ class Rubbish:
         self._begin()
 
     def take(self, path: str) -> None:
-        """Have a file or folder removed: it is gone from where it was when this returns. Nothing if it is not there."""
+        """Have a file or folder removed: it is gone from where it was when this returns. Nothing if it is not there.
+
+        Where little is free, all that lies in the trash is removed when this returns.
+        """
         aside = f"{self._trash}/{secrets.token_hex(16)}"
         try:
             os.rename(path, aside)
@@ -54,6 +58,8 @@ class Rubbish:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, args=(self._waiting,), daemon=True)
                 self._thread.start()
+        if _is_tight(self._trash):
+            self.close()
 
     def close(self) -> None:
         """Wait until all of it has been removed."""
@@ -99,6 +105,12 @@ class Rubbish:
             with contextlib.suppress(OSError, NBContainersError):  # what stays goes with the next collection
                 self._discard(Path(path))
                 return
+
+
+def _is_tight(path: str) -> bool:
+    """Whether a disk has little room left. Where it has no fixed number of inodes, it says that it has none at all."""
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize < _ROOM or (disk.f_files > 0 and disk.f_favail < _INODES)
 
 
 def _is_little(path: str) -> bool:

@@ -263,6 +263,7 @@ with Engine(folder / "store") as engine:
         except HostError as error:
             assert "no space left" in error.message and error.hint, error
     flood.remove()
+    assert os.listdir(engine.store.root / "trash") == []
     assert engine.containers(all=True) == (), engine.containers(all=True)
     assert engine.check().faults == ()
     assert engine.run("base", "true", network="none", rm=True).wait(60) == 0
