@@ -255,11 +255,12 @@ class Runtime:
         """Whether a plan went with a zygote that was killed before anything of the container ran: no run of it is on disk,
         and without that its first process does not execute the command.
         """
+        zygote = self._zygote
+        if zygote is not None and zygote.outlives_its_shim():
+            return False
         with self._lock:
-            if self._zygote is not None:
-                if self._zygote.is_alive():
-                    return False
-                self._zygote.close()  # its last shim may still hold the socket for a moment, and another plan would go with it
+            if zygote is not None and self._zygote is zygote:
+                zygote.close()  # its last shim may still hold the socket for a moment, and another plan would go with it
                 self._zygote = None
         try:
             return states.load_state(folder).started == state.started

@@ -10,6 +10,7 @@ from ..errors import HostError
 from . import spawn, zygote
 
 _PATIENCE_S = 10.0  # how long it may take to end, once its socket is closed
+_MOMENT_S = 1.0  # and once it is killed
 
 
 class Zygote:
@@ -38,9 +39,13 @@ class Zygote:
         """Its pid."""
         return self._process.pid
 
-    def is_alive(self) -> bool:
-        """Whether it can fork a further shim. Its end is what kills the shim that waits, so it is there to be seen by then."""
-        return self._process.poll() is None
+    def outlives_its_shim(self) -> bool:
+        """Whether it can fork a further shim. Whoever killed the one that is gone may have killed this, too, which takes a moment."""
+        try:
+            self._process.wait(timeout=_MOMENT_S)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
 
     def send(self, descriptors: list[int]) -> None:
         """Hand over what one container's shim needs (see ``shim.main``). OSError where it is not there any more."""
