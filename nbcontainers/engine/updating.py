@@ -119,14 +119,15 @@ def _apply(host: Host, state: ContainerState, extra: dict[str, Any], now: Resour
         )
     made: list[str] = []
     try:
-        for directory, writes in tuple(hierarchy.change(name, now, places)):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(directory, 0o755)
-                made.append(directory)
-            _write(directory, writes)
-            if directory in made:
-                _gather(directory, places)
-    except (NotFound, FileNotFoundError) as error:
+        with groups.unless_gone():
+            for directory, writes in tuple(hierarchy.change(name, now, places)):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(directory, 0o755)
+                    made.append(directory)
+                _write(directory, writes)
+                if directory in made:
+                    _gather(directory, places)
+    except NotFound as error:
         for directory in reversed(made):
             groups.remove(directory)
         raise NotFound(f"the run of container {state.name} that was to be limited has ended") from error

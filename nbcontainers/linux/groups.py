@@ -30,12 +30,12 @@ def freeze(directories: Sequence[str], *, frozen: bool) -> None:
     HostError where neither the v2 tree nor a v1 freezer is among the directories, or where the kernel takes too long; NotFound
     where they are removed meanwhile.
     """
-    with _unless_gone():
+    with unless_gone():
         _freeze(directories, frozen)
 
 
 @contextlib.contextmanager
-def _unless_gone() -> Iterator[None]:
+def unless_gone() -> Iterator[None]:
     """Turn what the kernel says of a group that was removed meanwhile into NotFound."""
     try:
         yield
@@ -92,7 +92,7 @@ def kill(directories: Sequence[str], *, timeout: float) -> None:
 def _kill_once(directories: Sequence[str]) -> None:
     for directory in directories:
         if os.path.exists(f"{directory}/cgroup.kill"):
-            with contextlib.suppress(NotFound), _unless_gone():
+            with contextlib.suppress(NotFound), unless_gone():
                 write(f"{directory}/cgroup.kill", "1")
             return
     # A frozen group starts no process between the reading of the list and the signals; they die when it is thawed.
