@@ -41,7 +41,8 @@ class Containers(Images):
             NotFound: there is no such image, and it cannot be pulled.
             LaunchError: it could not be started; ``exit_code`` is Docker's 125, 126 or 127.
         """
-        with self._making(image, command, on_event, options) as container:
+        making = self._making(image, command, on_event, options)
+        with self._runtime.turns.one(), making as container:
             try:
                 container.start_made(detach=detach)
             except BaseException:

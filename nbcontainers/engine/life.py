@@ -58,7 +58,8 @@ class Life(Kept):
             )
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self._folder}/{CHANGES}")  # of an earlier run
-        self._start(state, detach=detach, meanwhile=lambda: None)
+        with self._runtime.turns.one():
+            self._start(state, detach=detach, meanwhile=lambda: None)
 
     def start_made(self, *, detach: bool) -> None:
         """Write and start it, which is being made."""

@@ -120,8 +120,8 @@ class FirstProcess:
         self._poller.forget(self.pidfd)
         os.close(self.pidfd)
         self.pid = self.pidfd = -1
-        if self._lender is not None and not self.begun:
-            self._lender.end()  # what it may not have taken yet of its descriptors lies in a socket that the lender has, too
+        if not self.begun:
+            self.pay_back()  # what it may not have taken yet of its descriptors lies in a socket that the lender has, too
         code = os.waitstatus_to_exitcode(status)
         return 128 - code if code < 0 else code
 
@@ -156,6 +156,11 @@ class FirstProcess:
             os.close(self._mounts)
             self._mounts = -1
 
+    def pay_back(self) -> None:
+        """Let go of who lent it memory."""
+        if self._lender is not None:
+            self._lender.end()
+
     def _reported(self) -> None:
         """It said something: the byte ``x`` and then the end is exec; anything else says why there was none."""
         if self._plan["terminal"]:
@@ -175,7 +180,7 @@ class FirstProcess:
             if self._report == becoming.EXECUTES:
                 self.begun = True
                 if self._lender is not None:  # if this process ends before that, so does the lender
-                    self._poller.after(_LENT_S, self._lender.end)
+                    self._poller.after(_LENT_S, self.pay_back)
                 self._executes()
 
     def _open_terminal(self, descriptor: int) -> None:

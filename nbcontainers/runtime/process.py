@@ -28,6 +28,7 @@ from .host import Host
 from .networks import Networks
 from .plan import Plan
 from .running import Running
+from .turns import Turns
 from .zygotes import Zygote
 
 _PATIENCE_S = 10.0
@@ -47,6 +48,7 @@ class Runtime:
             HostError: the folder is too long a name, or somebody else's.
         """
         self.host = host
+        self.turns = Turns()
         self._run_dir = rundir.make(run_dir)
         self._zygote: Zygote | None = None
         self._lock = threading.Lock()
@@ -283,7 +285,7 @@ class Runtime:
 
     def _after_fork_in_child(self) -> None:
         """A forked copy of the engine (multiprocessing) must not hold its containers' lifelines, nor talk to its zygote."""
-        self._lock = threading.Lock()
+        self._lock, self.turns = threading.Lock(), Turns()
         for running in self._foreground:
             running.close()
         self._foreground = set()

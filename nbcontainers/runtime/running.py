@@ -11,7 +11,6 @@ import dataclasses
 import datetime
 import marshal
 import os
-import select
 import signal as signals
 import socket
 import threading
@@ -24,7 +23,7 @@ from ..errors import Conflict, Detached, NotFound
 from ..events import Observer, Output
 from ..linux import cgroups
 from ..results import ContainerState, Usage
-from . import log, meters, pausing, processes, shim, state
+from . import log, meters, pausing, processes, shim, state, waiting
 from .attach import Attachment, last_records, read_log
 from .execution import Execution, NotYet, ask
 
@@ -118,11 +117,11 @@ class Running:
         """The exit code of the run that is now: state.StartedAgain where that of another one would be told."""
         if self._control is not None:
             while self._exit_code is None:
-                _wait_for(self._control.fileno(), deadline, "the container")
+                waiting.wait_for(self._control.fileno(), deadline)
                 self._hear(self._control)
             return self._exit_code
         extra = state.load_extra(self.folder)
-        _wait_for_process(extra.get("shim", 0), extra.get("shim_start", 0), deadline)
+        waiting.wait_for_shim(self.folder, deadline)
         found = self.state
         if found.exit_code is None:
             after = state.load_extra(self.folder)
@@ -204,11 +203,11 @@ class Running:
         extra = state.load_extra(self.folder)
         found = self.state
         try:
-            _wait_for_process(found.pid, extra.get("start", 0), time.monotonic() + state.GONE_S)
+            waiting.wait_for_process(found.pid, extra.get("start", 0), time.monotonic() + state.GONE_S)
         except TimeoutError:
             name = found.name or found.id
             raise Conflict(f"container {name} does not end: process {found.pid} is still there after SIGKILL") from None
-        state.end(extra.get("shim", 0), extra.get("shim_start", 0))
+        state.end_shim(self.folder)
         return self.wait(_PATIENCE_S)
 
     def meter(self) -> meters.Meter:
@@ -294,7 +293,9 @@ class Running:
             else:  # the shim was killed: reading the state repairs it, once it is not there any more
                 extra = state.load_extra(self.folder)
                 with contextlib.suppress(TimeoutError):
-                    _wait_for_process(extra.get("shim", 0), extra.get("shim_start", 0), time.monotonic() + state.GONE_S)
+                    waiting.wait_for_process(
+                        extra.get("shim", 0), extra.get("shim_start", 0), time.monotonic() + state.GONE_S
+                    )
                 found = self.state.exit_code
                 self._exit_code = 137 if found is None else found
 
@@ -373,26 +374,3 @@ def logs(
 
 def _is_not_running(found: ContainerState) -> Conflict:
     return Conflict(f"container {found.name or found.id} is not running")
-
-
-def _wait_for(descriptor: int, deadline: float | None, what: str) -> None:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    left = None if deadline is None else max(0, deadline - time.monotonic()) * 1000
-    if not poll.poll(left):
-        raise TimeoutError(f"{what} has not ended")
-
-
-def _wait_for_process(pid: int, start: int, deadline: float | None) -> None:
-    """Wait until a process that is no child of ours ends."""
-    if not pid or not start:
-        return
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        if processes.start_time(pid) == start:
-            _wait_for(pidfd, deadline, "the container")
-    finally:
-        os.close(pidfd)

@@ -1,6 +1,6 @@
 """The parent of one container: starts it, holds its streams and its log, waits for it, and writes what became of it.
 
-A process of its own, forked by the zygote for each container. A container in the foreground ends when the engine's end of the
+A process of its own, which the zygote forks (see ``service``). A container in the foreground ends when the engine's end of the
 control socket closes, whatever closed it; one that is detached goes on. Should the shim itself be killed, the kernel ends the
 container (PR_SET_PDEATHSIG) and whoever next reads its state repairs that. Imports only what keeps the zygote small.
 
@@ -43,36 +43,20 @@ _WATCH_S = 0.1
 _PATIENCE_S = 10.0  # how long the shim of the last run may take to tidy up: its cgroups alone half of that
 
 
-def main(plan: int, control: int, more: list[int], take: int) -> NoReturn:
-    """Run one container to its end; never returns.
-
-    Args:
-        plan: a descriptor of the marshalled plan.
-        control: a SOCK_SEQPACKET socket whose other end the engine holds for as long as it wants the container.
-        more: a stream socket for the one who started it, attached from the first byte on (only in the foreground), and the
-            descriptors that ``plug`` knows.
-        take: a pipe to the zygote, which is told that this process has work, and what the next one can make beforehand.
-    """
-    shim = None
-    try:
-        work: Plan = marshal.loads(os.pread(plan, os.fstat(plan).st_size, 0))  # noqa: S302 - written by our own engine, in memory
-        stdio = -1 if work["detach"] else more.pop(0)
-        shim = _Shim(work, control, Plug(work, more), take)
-        shim.run(stdio)
-    except BaseException as error:
-        # A fault of ours, with which the container ends.
-        why = collapse.words(error)
-        if shim is None or not shim.collapse(why):
-            os.write(control, marshal.dumps(("failed", "shim", getattr(error, "errno", None) or 0, why, 125)))
-    finally:
-        os._exit(1)
+class Over(BaseException):
+    """The container is gone, and this process is as it was before."""
 
 
-class _Shim:
-    def __init__(self, plan: Plan, control: int, plug: Plug, take: int) -> None:
+class Shim:
+    """What a process does with one container, from its plan to its end."""
+
+    def __init__(self, plan: Plan, control: int, plug: Plug, link: _socket.socket) -> None:
+        """``control``: a SOCK_SEQPACKET socket whose other end the engine holds for as long as it wants the container. ``link``: to the
+        zygote, which is told that this process has work, and what the next one can make beforehand.
+        """
         self.plan = plan
         self.plug = plug
-        self._take = take  # the pipe to the zygote, -1 once it is told
+        self._link: _socket.socket | None = link  # until it is told
         self.control = _socket.socket(fileno=control)
         self.poller = Poller()
         self.restarts = Restarts(plan["restart"])
@@ -94,7 +78,7 @@ class _Shim:
         self.extra: dict[str, Any] = {}
 
     def run(self, stdio: int) -> NoReturn:
-        """Start, serve, finish."""
+        """Start, serve, finish. Over when it is done and this process is as it was before; else that ends."""
         if not self.streams.own(0):
             self._tell_zygote()  # others need not wait for the shim of the last run
             if not self.streams.own(_PATIENCE_S):
@@ -165,14 +149,15 @@ class _Shim:
 
     def _tell_zygote(self) -> None:
         """Say that this process has work, so that another takes its place; only now, for the two would share a processor."""
-        if self._take < 0:
+        link, self._link = self._link, None
+        if link is None:
             return
         try:
-            os.write(self._take, TAKEN + beforehand.next_pattern(self.plan))
-        except BrokenPipeError:
+            link.send(TAKEN + beforehand.next_pattern(self.plan), _socket.MSG_NOSIGNAL)
+        except OSError:
             pass  # the zygote was killed meanwhile, which is nothing to this container
-        os.close(self._take)
-        self._take = -1
+        if self.plan["detach"]:  # the zygote may have many of those, and will not hear of them again
+            link.close()
 
     def _settle(self) -> None:
         """Go on once the networks are there; the container ends with the process that holds them."""
@@ -318,6 +303,11 @@ class _Shim:
         self.streams.dismiss()
         self._leave_networks()
         self.extra["written"] = self.streams.written
+        # Nothing has changed this process for good. What it does next is nothing to this container, which says so on the disk: who
+        # finds another's process named there might wait for it, or end it.
+        is_free = not any(self.plan[word] for word in ("detach", "identity", "entered", "pid_namespace"))
+        if is_free:
+            self.extra["shim"] = self.extra["shim_start"] = 0
         end = {
             "status": "exited",
             "pid": 0,
@@ -335,12 +325,14 @@ class _Shim:
         try:
             self._record(end)
         except OSError:
-            pass  # the disk is worse than full: whoever reads the state repairs it, and the engine is told
+            is_free = False  # the disk is worse than full: whoever reads the state repairs it, and the engine is told
         if not is_removed:
             if not self.plan["state"]["auto_remove"]:  # else nobody mounts its root again
                 self.first.unmount()
             self._say(message)
         self._tidy()
+        if is_free:
+            raise Over
         os._exit(0)
 
     def _fail(self, stage: str, number: int, message: str, code: int) -> NoReturn:
@@ -392,6 +384,7 @@ class _Shim:
         """Take away socket, mounts and cgroups."""
         self.control.close()
         self.first.unmount()
+        self.first.pay_back()
         if self.door is not None:
             self.door.close()
         if self.is_owner:

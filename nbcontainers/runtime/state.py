@@ -178,6 +178,16 @@ def end(pid: int, start: int) -> None:
         os.close(pidfd)
 
 
+def end_shim(folder: Path) -> None:
+    """End the shim of a container. Under the lock, without which it is not done with this one, and cannot take another."""
+    descriptor = record.lock(str(folder))
+    try:
+        _, extra = _parse(folder)
+        end(extra.get("shim", 0), extra.get("shim_start", 0))
+    finally:
+        os.close(descriptor)
+
+
 def end_at(door: str) -> None:
     """End a container of which no more can be read than its number: with its shim, which listens at its door."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller, contextlib.suppress(OSError):

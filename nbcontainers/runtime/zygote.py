@@ -15,8 +15,9 @@ import select
 import sys
 import time
 
-from ..linux import pages, syscalls
-from . import beforehand, groups, shim, terminal
+from ..linux import syscalls
+from . import groups, service, shim
+from .crew import Crew
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,10 +27,7 @@ else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
 READY = b"ready"
-START = b"start"
 _PAUSE_S = 0.05
-_GIVE_WAY_MS = 8
-_CHUNK = 1 << 16
 
 
 def main() -> NoReturn:
@@ -53,75 +51,33 @@ def main() -> NoReturn:
     gc.freeze()  # else each collection in a shim would copy every page that objects of the zygote lie on
     requests.send(READY)
     pattern = b""
+    crew = Crew()
     own = os.getpid()
     while True:
-        # One shim is always there before it is wanted: a fork costs as much as all that a shim then does.
-        taken, take = os.pipe()
-        try:
-            child = os.fork()
-        except OSError:  # too many processes: the engine's messages wait until there is room
-            os.close(taken)
-            os.close(take)
-            time.sleep(_PAUSE_S)
-            continue
-        if child == 0:
-            os.close(taken)
-            _wait_for_work(requests, take, pattern, own)
-        os.close(take)
-        said = os.read(taken, _CHUNK)
-        os.close(taken)
+        # One shim always waits before it is wanted: a fork costs as much as all that a shim then does.
+        link = crew.find(requests.fileno())
+        if link < 0:
+            try:
+                near, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+                child = os.fork()
+            except OSError:  # too many processes or files: the engine's messages wait until there is room
+                time.sleep(_PAUSE_S)
+                continue
+            if child == 0:
+                for other in (near.detach(), *crew.links):  # or the zygote's end would not be theirs
+                    os.close(other)
+                service.serve(requests, far, pattern, own)
+            far.close()
+            link = near.detach()
+            crew.add(link)
+        said = crew.hear(link)
         if said:
             pattern = said.removeprefix(shim.TAKEN)
-            _give_way(requests)
             continue
         if pattern:  # it may have been killed: what it had made for the next container is without it
             groups.remove_directories(marshal.loads(pattern)["groups"]["directories"])  # noqa: S302 - from our own shim
         if _is_alone(requests):
             os._exit(0)
-
-
-def _wait_for_work(requests: _socket.socket, take: int, pattern: bytes, parent: int) -> NoReturn:
-    """Become the shim of the next container, which is expected to have a pattern; never returns. ``parent`` is the zygote."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    syscalls.set_name("nbc-shim")
-    os.umask(0)
-    os.setsid()
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    try:
-        zygote = os.pidfd_open(parent)
-    except ProcessLookupError:
-        os._exit(0)
-    if not _is_wanted(requests, 0):  # else it would only come later, and touch more than is needed
-        beforehand.rehearse()
-    if pattern and not _is_wanted(requests, 0):
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)  # what it makes is to be taken away
-        beforehand.prepare(marshal.loads(pattern))  # noqa: S302 - from our own shim
-        pages.fetch(lambda: _is_wanted(requests, 0))
-        beforehand.keep(requests.fileno(), zygote)
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.close(zygote)
-    if os.getppid() != parent:  # it may have been killed before its end could be heard of
-        os._exit(0)
-    data, descriptors = terminal.receive(requests.fileno(), len(START))
-    if not data:
-        beforehand.drop()
-        os._exit(0)
-    beforehand.announce(descriptors[0])  # what waits reads the plan while this process does
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)  # from here on it lives for its container
-    requests.close()
-    shim.main(descriptors[0], descriptors[1], descriptors[2:], take)
-
-
-def _give_way(requests: _socket.socket) -> None:
-    """Let the container that is starting have the processors; not for long, and not where another is wanted already."""
-    _is_wanted(requests, _GIVE_WAY_MS)
-
-
-def _is_wanted(requests: _socket.socket, wait_ms: int) -> bool:
-    """Whether there is a message, now or within a time."""
-    poll = select.poll()
-    poll.register(requests.fileno(), select.POLLIN)
-    return bool(poll.poll(wait_ms))
 
 
 def _is_alone(requests: _socket.socket) -> bool:

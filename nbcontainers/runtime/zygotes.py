@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from ..errors import HostError
-from . import spawn, zygote
+from . import service, spawn, zygote
 
 _PATIENCE_S = 10.0  # how long it may take to end, once its socket is closed
 _MOMENT_S = 1.0  # and once it is killed
@@ -49,7 +49,7 @@ class Zygote:
 
     def send(self, descriptors: list[int]) -> None:
         """Hand over what one container's shim needs (see ``shim.main``). OSError where it is not there any more."""
-        socket.send_fds(self._socket, [zygote.START], descriptors)
+        socket.send_fds(self._socket, [service.START], descriptors)
 
     def close(self) -> None:
         """Let it end, and wait for that."""

@@ -74,6 +74,7 @@ def test_it_imports_little() -> None:
         "beforehand",
         "birth",
         "collapse",
+        "crew",
         "firstprocess",
         "groups",
         "pipes",
@@ -83,6 +84,7 @@ def test_it_imports_little() -> None:
         "processes",
         "record",
         "restarts",
+        "service",
         "shim",
         "zygote",
     }

@@ -1,0 +1,33 @@
+"""Starts that are wanted at once take turns: each keeps a processor busy, and many beside each other only hinder each other."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from .crew import at_once
+
+_STUCK_S = 0.1
+
+
+class Turns:
+    """How many threads of an engine start containers beside each other."""
+
+    def __init__(self, most: int = 0) -> None:
+        """``most`` at once; 0 stands for what suits the processors that this process may use."""
+        self._free = threading.Semaphore(most or at_once())
+        self._ended = 0
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """Wait for a turn and have it. No longer than others' starts come to an end: one that waits for something holds up nobody."""
+        ended = -1
+        while not (has_one := self._free.acquire(timeout=_STUCK_S)) and ended != self._ended:
+            ended = self._ended
+        try:
+            yield
+        finally:
+            self._ended += 1
+            if has_one:
+                self._free.release()
