@@ -15,7 +15,7 @@ import fcntl
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ..linux.smallfiles import write_all
@@ -36,12 +36,18 @@ class Lease:
 
         Name it first, look whether it is there then: the answer holds until the lease ends.
         """
-        with self._mutex:
-            new = set(names) - self._names
-            if not new or self._descriptor < 0:
-                return
+        if self._lacks(names):
             with self._leases.shared(), saying_when_full(self._leases.folder):
-                self._write(new)
+                self._add(names)
+
+    def _lacks(self, names: Collection[str]) -> bool:
+        return not self._names.issuperset(names)
+
+    def _add(self, names: Collection[str]) -> None:
+        """Name what is not named yet, if this is still held. The caller holds the gate."""
+        with self._mutex:
+            if self._descriptor >= 0 and self._lacks(names):
+                self._write(set(names) - self._names)
 
     def _write(self, names: set[str]) -> None:
         write_all(self._descriptor, "".join(f"{name}\n" for name in sorted(names)).encode())
@@ -94,8 +100,11 @@ class Leases:
 
     def protect(self, *names: str) -> None:
         """Name something in every lease that this process holds; without one it does nothing."""
-        for lease in self._held:
-            lease.add(*names)
+        wanting = [lease for lease in self._held if lease._lacks(names)]
+        if wanting:
+            with self.shared(), saying_when_full(self.folder):
+                for lease in wanting:
+                    lease._add(names)
 
     def names(self) -> frozenset[str]:
         """All that living leases of all processes protect; abandoned ones are removed. The caller holds the gate alone."""

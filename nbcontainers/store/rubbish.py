@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import queue
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import NBContainersError
 
 _TRIES = 3  # a shim that had a folder open may put a last file into it
-_IDLE_S, _OLDEST_S = 5.0, 30.0
-_BREATH_S = 0.02  # whoever threw something away is in a hurry; that is looked at when he is done
+_IDLE_S, _OLDEST_S = 60.0, 300.0
+MOST = 2000  # small trees that wait for that
+_BREATH_S, _LONGEST_S = 0.02, 1.0
 _FEW, _SMALL = 32, 128  # entries, and blocks of 512 bytes of each
 _ROOM, _INODES = 256 << 20, 10_000  # with less (in bytes) that is free, the next thing may need what this one leaves
 
@@ -25,7 +28,7 @@ class Rubbish:
 
     A file costs the kernel some 20 µs to remove and, where a disk is told at once what it need not keep, a wait for the disk; and an
     ext4 without a journal does not give its number to another for minutes, so that each new file looks through all those. So what is
-    little, as most containers are, is removed when nothing has come for some seconds. Source: recently_deleted in fs/ext4/ialloc.c.
+    little, as most containers are, is removed when nothing has come for a minute. Source: recently_deleted in fs/ext4/ialloc.c.
     """
 
     _owner: int
@@ -80,31 +83,41 @@ class Rubbish:
         self._thread = None
 
     def _work(self, waiting: queue.SimpleQueue[str | None]) -> None:
-        little: list[str] = []
+        little: deque[str] = deque()
         latest = 0.0  # when that is removed, whatever comes
         is_ending = False
         while not is_ending:
-            path = None
-            with contextlib.suppress(queue.Empty):
-                path = waiting.get(timeout=_IDLE_S if little else None)
-                is_ending = path is None
-            if path is not None:
-                time.sleep(_BREATH_S if waiting.empty() else 0)
-                if not little:
-                    latest = time.monotonic() + _OLDEST_S
-                if _is_little(path):
+            came = _arrivals(waiting, _IDLE_S if little else None)
+            for path in came:
+                if path is None:
+                    is_ending = True
+                elif _is_little(path):
+                    if not little:
+                        latest = time.monotonic() + _OLDEST_S
                     little.append(path)
                 else:
                     self._remove(path)
-            if path is None or time.monotonic() > latest:
-                while little:
-                    self._remove(little.pop())
+            is_due = not came or is_ending or time.monotonic() > latest
+            while little and (is_due or len(little) > MOST):
+                self._remove(little.popleft())
 
     def _remove(self, path: str) -> None:
         for _ in range(_TRIES):
             with contextlib.suppress(OSError, NBContainersError):  # what stays goes with the next collection
                 self._discard(Path(path))
                 return
+
+
+def _arrivals(waiting: queue.SimpleQueue[str | None], wait_s: float | None) -> list[str | None]:
+    """What has come until nothing more came for a moment: whoever throws something away is in a hurry. None ends it."""
+    came: list[str | None] = []
+    until = math.inf
+    with contextlib.suppress(queue.Empty):
+        while (not came or came[-1] is not None) and time.monotonic() < until:
+            came.append(waiting.get(timeout=_BREATH_S if came else wait_s))
+            if len(came) == 1:
+                until = time.monotonic() + _LONGEST_S
+    return came
 
 
 def _is_tight(path: str) -> bool:

@@ -4,7 +4,7 @@ The program is ``/bin/true`` on an overlay, in six namespaces, with limits of me
 masked paths, Docker's capabilities and its seccomp policy. runc and crun run the config.json that dockerd writes for just
 that; their overlay is mounted beforehand, so they do a little less than the others, and bwrap much less. Each start begins when
 the one before has been tidied up: dockerd and podman go on for a while after they have answered, and so do our shims. What our
-containers leave on the disk is removed when none has been started for some seconds.
+containers leave on the disk is removed when none has been started for a minute.
 """
 
 from __future__ import annotations

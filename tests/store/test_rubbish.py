@@ -99,6 +99,19 @@ def test_what_is_little_goes_without_a_calm_moment_too(root: Path, monkeypatch: 
     rubbish.close()
 
 
+def test_only_so_much_waits(root: Path) -> None:
+    """What has waited longest makes room for the next."""
+    rubbish = Rubbish(root, garbage.discard)
+    for number in range(rubbish_.MOST + 100):
+        (root / "next").mkdir()
+        (root / "next" / str(number)).touch()
+        rubbish.take(str(root / "next"))
+    until(lambda: len(os.listdir(root / "trash")) == rubbish_.MOST)
+    assert not list((root / "trash").glob("*/0"))
+    rubbish.close()
+    assert os.listdir(root / "trash") == []
+
+
 def test_what_a_removal_leaves_is_tried_again(root: Path) -> None:
     """Somebody who had the folder open put another file into it."""
     seen = []
