@@ -305,7 +305,7 @@ class Shim:
         self.extra["written"] = self.streams.written
         # Nothing has changed this process for good. What it does next is nothing to this container, which says so on the disk: who
         # finds another's process named there might wait for it, or end it.
-        is_free = not any(self.plan[word] for word in ("detach", "identity", "entered", "pid_namespace"))
+        is_free = not any(self.plan[word] for word in ("detach", "entered", "pid_namespace"))
         if is_free:
             self.extra["shim"] = self.extra["shim_start"] = 0
         end = {

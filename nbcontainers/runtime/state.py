@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import signal
@@ -31,6 +32,7 @@ _REQUIRED = {
 _NOT_ONE = (ValueError, KeyError, TypeError, AttributeError)  # what a text that is not a state makes of its reading
 _LIVE = {"creating", "running", "paused", "restarting"}
 _UCRED = 12  # bytes: pid, uid, gid
+_LOCK_S = 1.0  # longer than anybody who is well keeps the lock of a folder
 GONE_S = 15.0  # how long the kernel may take to end a process that was killed
 
 
@@ -179,9 +181,18 @@ def end(pid: int, start: int) -> None:
 
 
 def end_shim(folder: Path) -> None:
-    """End the shim of a container. Under the lock, without which it is not done with this one, and cannot take another."""
-    descriptor = record.lock(str(folder))
+    """End the shim of a container: it needs the lock to be done with this one and take another. Who keeps that for long is stuck, too."""
     try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise _no_such(folder) from None
+    try:
+        deadline = time.monotonic() + _LOCK_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.005)
         _, extra = _parse(folder)
         end(extra.get("shim", 0), extra.get("shim_start", 0))
     finally:
