@@ -18,6 +18,7 @@ from ..linux import mapping, syscalls
 from . import groups, init, processes, record, rootfs
 from .lender import Lender
 from .mounttable import MountTable
+from .poller import happens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
 _MOST_AGE_S = 10.0
-_PATIENCE_MS = 1000
+_PATIENCE_S = 1.0
 _INT = 4
 _PLAN_ENTRIES = 800  # more than a plan has: memory for it is then there
 _born = 0  # when this process began
@@ -85,7 +86,7 @@ class Spare:
         return (
             plan["pattern"] == self.pattern
             and self.table.is_as_it_was(_places(plan))
-            and _happens(self._near.fileno(), select.POLLIN, _PATIENCE_MS)
+            and happens(self._near.fileno(), select.POLLIN, _PATIENCE_S)
             and self._near.recv(1) == init.READY
         )
 
@@ -228,12 +229,6 @@ def _places(plan: Plan) -> Iterator[str]:
     yield from filter(os.path.isabs, (source, *lowers, *(word.partition("=")[2] for word in words)))
     for entry in plan["mounts"]:
         yield from filter(os.path.isabs, (entry[2], *(value for _, value in entry[5])))
-
-
-def _happens(descriptor: int, events: int, wait_ms: int) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, events)
-    return bool(poll.poll(wait_ms))
 
 
 def born() -> int:

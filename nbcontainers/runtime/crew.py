@@ -12,6 +12,8 @@ import os
 import select
 import time
 
+from .poller import happens
+
 FREE, WORK = b"f", b"w"
 """What a shim says that is done with a container, and what it hears if it is to take a message; it ends if its link is closed."""
 _GIVE_WAY_S = 0.008
@@ -55,11 +57,13 @@ class Crew:
 
     def find(self, requests: int) -> int:
         """One that takes the next message from the socket; -1 if that is to be a new one."""
-        if _is_readable(requests, 0):
+        if happens(requests, select.POLLIN, 0):
             self._is_rush = True
         else:
             # The container that is starting is to have the processors; not for long, and not where another is wanted already.
-            self._is_rush = _is_readable(requests, _REST_S if self._is_rush else _GIVE_WAY_S) and self._is_rush
+            self._is_rush = (
+                happens(requests, select.POLLIN, _REST_S if self._is_rush else _GIVE_WAY_S) and self._is_rush
+            )
         self._hear_others(0)
         if not self._is_rush:
             self._dismiss()
@@ -103,12 +107,6 @@ class Crew:
         self.links.remove(link)
         self._poll.unregister(link)
         os.close(link)
-
-
-def _is_readable(descriptor: int, wait_s: float) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(wait_s * 1000))
 
 
 def _tell(link: int, requests: int) -> bool:

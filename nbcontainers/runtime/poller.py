@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
+def happens(descriptor: int, events: int, wait_s: float) -> bool:
+    """Whether one of the events of poll(2) comes within a time, or the other end goes."""
+    poll = select.poll()
+    poll.register(descriptor, events)
+    return bool(poll.poll(wait_s * 1000))
+
+
 class Poller:
     """select.poll with a function for each descriptor, and for each instant to wait for."""
 

@@ -23,7 +23,7 @@ from ..errors import Conflict, Detached, NotFound
 from ..events import Observer, Output
 from ..linux import cgroups
 from ..results import ContainerState, Usage
-from . import log, meters, pausing, processes, shim, state, waiting
+from . import log, meters, pausing, shim, state, waiting
 from .attach import Attachment, last_records, read_log
 from .execution import Execution, NotYet, ask
 
@@ -327,19 +327,9 @@ class Running:
 
     def _open_process(self, found: ContainerState) -> int:
         start = state.load_extra(self.folder).get("start", 0)
-        if found.status not in {"running", "paused"} or not found.pid:
+        pidfd = state.open_process(found.pid, start) if found.status in {"running", "paused"} else -1
+        if pidfd < 0:
             raise _is_not_running(found)
-        try:
-            pidfd = os.pidfd_open(found.pid)
-        except ProcessLookupError:
-            raise _is_not_running(found) from None
-        # The descriptor holds one process for good; only now its time says that it is the right one.
-        try:
-            if processes.start_time(found.pid) != start:
-                raise _is_not_running(found)
-        except BaseException:
-            os.close(pidfd)
-            raise
         return pidfd
 
 

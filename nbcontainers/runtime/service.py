@@ -15,6 +15,7 @@ from ..linux import pages, syscalls
 from . import beforehand, collapse, terminal
 from .crew import FREE, WORK
 from .plug import Plug
+from .poller import happens
 from .shim import Over, Shim
 
 TYPE_CHECKING = False
@@ -100,12 +101,16 @@ def _make_ready(requests: _socket.socket, pattern: bytes, zygote: int) -> None:
         pidfd = os.pidfd_open(zygote)
     except ProcessLookupError:
         os._exit(0)
-    if not _is_wanted(requests):  # else it would only come later, and touch more than is needed
+
+    def is_wanted() -> bool:
+        return happens(requests.fileno(), select.POLLIN, 0)
+
+    if not is_wanted():  # else it would only come later, and touch more than is needed
         beforehand.rehearse()
-    if pattern and not _is_wanted(requests):
+    if pattern and not is_wanted():
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)  # what it makes is to be taken away
         beforehand.prepare(marshal.loads(pattern))  # noqa: S302 - from our own shim
-        pages.fetch(lambda: _is_wanted(requests))
+        pages.fetch(is_wanted)
         beforehand.keep(requests.fileno(), pidfd)
         _tie_to(zygote)
     os.close(pidfd)
@@ -124,10 +129,3 @@ def _tie_to(zygote: int) -> None:
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != zygote:  # it may have been killed before its end could be heard of
         os._exit(0)
-
-
-def _is_wanted(requests: _socket.socket) -> bool:
-    """Whether there is a message."""
-    poll = select.poll()
-    poll.register(requests.fileno(), select.POLLIN)
-    return bool(poll.poll(0))

@@ -159,17 +159,31 @@ def _health(data: Any) -> Health | None:
     return Health(**{**data, "log": tuple(HealthResult(**entry) for entry in data["log"])})
 
 
-def end(pid: int, start: int) -> None:
-    """Kill a process if it is still the one that began then, and wait until it is gone."""
+def open_process(pid: int, start: int) -> int:
+    """A pidfd of the process that began then, -1 where it is not there any more. It holds that one for good."""
     if not pid or not start:
-        return
+        return -1
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
+        return -1
+    try:
+        is_it = processes.start_time(pid) == start
+    except BaseException:
+        os.close(pidfd)
+        raise
+    if is_it:
+        return pidfd
+    os.close(pidfd)
+    return -1
+
+
+def end(pid: int, start: int) -> None:
+    """Kill a process if it is still the one that began then, and wait until it is gone."""
+    pidfd = open_process(pid, start)
+    if pidfd < 0:
         return
     try:
-        if processes.start_time(pid) != start:
-            return
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         deadline = time.monotonic() + GONE_S
         while processes.start_time(pid) == start and time.monotonic() < deadline:

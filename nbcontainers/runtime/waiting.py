@@ -7,7 +7,7 @@ import select
 import time
 from pathlib import Path
 
-from . import processes, state
+from . import state
 
 _SOON_S, _LATER_S = 0.002, 0.05
 
@@ -23,15 +23,11 @@ def wait_for(descriptor: int, deadline: float | None) -> None:
 
 def wait_for_process(pid: int, start: int, deadline: float | None) -> None:
     """Wait until the process is not there any more that began then."""
-    if not pid or not start:
+    pidfd = state.open_process(pid, start)
+    if pidfd < 0:
         return
     try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        if processes.start_time(pid) == start:
-            wait_for(pidfd, deadline)
+        wait_for(pidfd, deadline)
     finally:
         os.close(pidfd)
 

@@ -11,13 +11,13 @@ import _socket
 import gc
 import marshal
 import os
-import select
 import sys
 import time
 
 from ..linux import syscalls
 from . import groups, service, shim
 from .crew import Crew
+from .poller import happens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,12 +76,7 @@ def main() -> NoReturn:
             continue
         if pattern:  # it may have been killed: what it had made for the next container is without it
             groups.remove_directories(marshal.loads(pattern)["groups"]["directories"])  # noqa: S302 - from our own shim
-        if _is_alone(requests):
+        if happens(
+            requests.fileno(), 0, 0
+        ):  # the engine is gone; a shim that was killed while it waited is none of that
             os._exit(0)
-
-
-def _is_alone(requests: _socket.socket) -> bool:
-    """Whether the engine is gone (a shim that was killed while it waited is none of that)."""
-    poll = select.poll()
-    poll.register(requests.fileno(), 0)
-    return bool(poll.poll(0))
