@@ -59,11 +59,9 @@ class Crew:
         """One that takes the next message from the socket; -1 if that is to be a new one."""
         if happens(requests, select.POLLIN, 0):
             self._is_rush = True
-        else:
-            # The container that is starting is to have the processors; not for long, and not where another is wanted already.
-            self._is_rush = (
-                happens(requests, select.POLLIN, _REST_S if self._is_rush else _GIVE_WAY_S) and self._is_rush
-            )
+        # The container that is starting is to have the processors; not for long, and not where another is wanted already.
+        elif not happens(requests, select.POLLIN, _REST_S if self._is_rush else _GIVE_WAY_S):
+            self._is_rush = False
         self._hear_others(0)
         if not self._is_rush:
             self._dismiss()

@@ -12,6 +12,7 @@ import time
 
 from . import becoming, birth, init, terminal
 from .pipes import Pipes
+from .poller import happens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
 _LENT_S = 0.05  # how long what a process has left behind is kept: nobody waits for anything then
-_ENDING_MS = 10_000  # how long a process may take from letting go of its namespaces to its end
+_ENDING_S = 10.0  # how long a process may take from letting go of its namespaces to its end
 
 
 class FirstProcess:
@@ -100,9 +101,7 @@ class FirstProcess:
         """Whether it has, as an error lets one think. A process lets go of its namespaces, and of what /proc has of it, before it
         counts as ended.
         """
-        ends = select.poll()
-        ends.register(self.pidfd, select.POLLIN)
-        return bool(ends.poll(_ENDING_MS if str(error.filename).startswith("/proc/") else 0))
+        return happens(self.pidfd, select.POLLIN, _ENDING_S if str(error.filename).startswith("/proc/") else 0)
 
     def kill(self) -> None:
         """End it, if it is there."""

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
-def happens(descriptor: int, events: int, wait_s: float) -> bool:
-    """Whether one of the events of poll(2) comes within a time, or the other end goes."""
+def happens(descriptor: int, events: int, wait_s: float | None) -> bool:
+    """Whether one of the events of poll(2) comes within a time, or the other end goes; None waits for that as long as it takes."""
     poll = select.poll()
     poll.register(descriptor, events)
-    return bool(poll.poll(wait_s * 1000))
+    return bool(poll.poll(None if wait_s is None else wait_s * 1000))
 
 
 class Poller:

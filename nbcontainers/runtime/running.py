@@ -121,7 +121,7 @@ class Running:
                 self._hear(self._control)
             return self._exit_code
         extra = state.load_extra(self.folder)
-        waiting.wait_for_shim(self.folder, deadline)
+        waiting.wait_for_shim(self.folder, extra, deadline)
         found = self.state
         if found.exit_code is None:
             after = state.load_extra(self.folder)

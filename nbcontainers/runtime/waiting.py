@@ -6,18 +6,17 @@ import os
 import select
 import time
 from pathlib import Path
+from typing import Any
 
 from . import state
+from .poller import happens
 
 _SOON_S, _LATER_S = 0.002, 0.05
 
 
 def wait_for(descriptor: int, deadline: float | None) -> None:
     """Wait until a descriptor can be read; TimeoutError when the monotonic clock has come to the deadline before."""
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    left = None if deadline is None else max(0, deadline - time.monotonic()) * 1000
-    if not poll.poll(left):
+    if not happens(descriptor, select.POLLIN, None if deadline is None else max(0, deadline - time.monotonic())):
         raise TimeoutError("the container has not ended")
 
 
@@ -32,9 +31,9 @@ def wait_for_process(pid: int, start: int, deadline: float | None) -> None:
         os.close(pidfd)
 
 
-def wait_for_shim(folder: Path, deadline: float | None) -> None:
-    """Wait until the shim that a container has now is done with it: it ends then, or the state does not name it any more."""
-    extra = now = state.load_extra(folder)
+def wait_for_shim(folder: Path, extra: dict[str, Any], deadline: float | None) -> None:
+    """Wait until the shim that is named in ``extra`` is done with a container: it ends then, or the state does not name it any more."""
+    now = extra
     shim, start = extra.get("shim", 0), extra.get("shim_start", 0)
     look = _SOON_S
     while now.get("shim", 0) == shim and state.is_alive(shim, start):

@@ -76,7 +76,5 @@ def main() -> NoReturn:
             continue
         if pattern:  # it may have been killed: what it had made for the next container is without it
             groups.remove_directories(marshal.loads(pattern)["groups"]["directories"])  # noqa: S302 - from our own shim
-        if happens(
-            requests.fileno(), 0, 0
-        ):  # the engine is gone; a shim that was killed while it waited is none of that
+        if happens(requests.fileno(), 0, 0):  # the engine is gone, and nobody killed the shim
             os._exit(0)

@@ -48,7 +48,7 @@ class Zygote:
         return False
 
     def send(self, descriptors: list[int]) -> None:
-        """Hand over what one container's shim needs (see ``shim.main``). OSError where it is not there any more."""
+        """Hand over what one container's shim needs (see ``service``). OSError where it is not there any more."""
         socket.send_fds(self._socket, [service.START], descriptors)
 
     def close(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import queue
 import secrets
@@ -18,7 +17,7 @@ from ..errors import NBContainersError
 _TRIES = 3  # a shim that had a folder open may put a last file into it
 _IDLE_S, _OLDEST_S = 60.0, 300.0
 MOST = 2000  # small trees that wait for that
-_BREATH_S, _LONGEST_S = 0.02, 1.0
+_BREATH_S, _LONGEST_S = 0.02, 1.0  # how long one waits for more that comes, and for all of it
 _FEW, _SMALL = 32, 128  # entries, and blocks of 512 bytes of each
 _ROOM, _INODES = 256 << 20, 10_000  # with less (in bytes) that is free, the next thing may need what this one leaves
 
@@ -110,13 +109,14 @@ class Rubbish:
 
 def _arrivals(waiting: queue.SimpleQueue[str | None], wait_s: float | None) -> list[str | None]:
     """What has come until nothing more came for a moment: whoever throws something away is in a hurry. None ends it."""
-    came: list[str | None] = []
-    until = math.inf
+    try:
+        came = [waiting.get(timeout=wait_s)]
+    except queue.Empty:
+        return []
+    until = time.monotonic() + _LONGEST_S
     with contextlib.suppress(queue.Empty):
-        while (not came or came[-1] is not None) and time.monotonic() < until:
-            came.append(waiting.get(timeout=_BREATH_S if came else wait_s))
-            if len(came) == 1:
-                until = time.monotonic() + _LONGEST_S
+        while came[-1] is not None and time.monotonic() < until:
+            came.append(waiting.get(timeout=_BREATH_S))
     return came
 
 
