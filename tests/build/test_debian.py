@@ -56,11 +56,11 @@ def ingredients(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def single(tmp_path_factory: pytest.TempPathFactory, ingredients: Path) -> Iterator[tuple[Engine, Image, str]]:
+def single(module_path: Path, ingredients: Path) -> Iterator[tuple[Engine, Image, str]]:
     """The image as it is built with a single id, and what was printed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(TIER, "T2")
-        with Engine(tmp_path_factory.mktemp("single") / "store") as engine:
+        with Engine(module_path) as engine:
             image, printed = built(engine, ingredients)
             yield engine, image, printed
 

@@ -24,12 +24,11 @@ Step = tuple[bytes, bytes | Callable[[int], None]]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    root = tmp_path_factory.mktemp("store")
-    yield root
-    left = nbc(root, "ps", "-aq").stdout.split()
+def store(module_path: Path) -> Iterator[Path]:
+    yield module_path
+    left = nbc(module_path, "ps", "-aq").stdout.split()
     if left:
-        nbc(root, "rm", "-f", *left)
+        nbc(module_path, "rm", "-f", *left)
 
 
 def environment(store: Path) -> dict[str, str]:

@@ -69,9 +69,9 @@ def inspected(engine: Engine, *words: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def engine(module_path: Path) -> Iterator[Engine]:
     """One with an image called app, made from the offline base."""
-    with Engine(tmp_path_factory.mktemp("store")) as made:
+    with Engine(module_path) as made:
         made.build("FROM toolbox\nHEALTHCHECK CMD true\nCMD sh\n", tag="app")
         yield made
         for container in made.containers(all=True):

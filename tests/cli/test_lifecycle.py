@@ -18,12 +18,11 @@ from .test_attached import nbc
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    root = tmp_path_factory.mktemp("store")
-    yield root
-    left = nbc(root, "ps", "-aq").stdout.split()
+def store(module_path: Path) -> Iterator[Path]:
+    yield module_path
+    left = nbc(module_path, "ps", "-aq").stdout.split()
     if left:
-        nbc(root, "rm", "-f", *left)
+        nbc(module_path, "rm", "-f", *left)
 
 
 def state(store: Path, name: str) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,8 @@ from nbcontainers.events import Output
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with Engine(tmp_path_factory.mktemp("store")) as made:
+def engine(module_path: Path) -> Iterator[Engine]:
+    with Engine(module_path) as made:
         yield made
         for container in made.containers(all=True):
             container.remove(force=True)

@@ -20,8 +20,8 @@ RUN --mount=type=cache,target=/c,id=other echo 12345 > /c/file
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with Engine(tmp_path_factory.mktemp("store")) as engine:
+def built(module_path: Path) -> Iterator[Engine]:
+    with Engine(module_path) as engine:
         engine.build(TEXT, tag="kept")
         yield engine
 

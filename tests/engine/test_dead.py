@@ -17,8 +17,8 @@ from tests.engine.networked import until
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with Engine(tmp_path_factory.mktemp("store")) as made:
+def engine(module_path: Path) -> Iterator[Engine]:
+    with Engine(module_path) as made:
         made.toolbox()
         yield made
 

@@ -60,8 +60,8 @@ print("whole", failures)
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with Engine(tmp_path_factory.mktemp("store")) as made:
+def engine(module_path: Path) -> Iterator[Engine]:
+    with Engine(module_path) as made:
         made.toolbox()
         yield made
         for container in made.containers(all=True):

@@ -21,13 +21,13 @@ from tests.waiting import PATIENCE_S, clock, until
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def engine(module_path: Path) -> Iterator[Engine]:
     """A store on a host that is afterwards as it was."""
     if not hosts.probe().allows("container networks"):
         pytest.skip("this host allows no networks between containers")
     with host_of_our_own():
         before = traces()
-        with Engine(tmp_path_factory.mktemp("store")) as made:
+        with Engine(module_path) as made:
             made.toolbox()
             yield made
             assert made.containers(all=True) == ()

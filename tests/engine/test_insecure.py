@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +16,8 @@ SHOW = "grep -E '^(CapEff|Seccomp):' /proc/self/status; test -w /proc/sys/kernel
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with Engine(tmp_path_factory.mktemp("store")) as made:
+def engine(module_path: Path) -> Iterator[Engine]:
+    with Engine(module_path) as made:
         yield made
 
 

@@ -65,12 +65,11 @@ def sockets() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory, sockets: Path) -> Path:
+def root(module_path: Path, sockets: Path) -> Path:
     """A store with the toolbox image, unpacked."""
-    path = tmp_path_factory.mktemp("store")
-    with Engine(path) as engine:
+    with Engine(module_path) as engine:
         engine.run("toolbox", "true", rm=True).wait()
-    return path
+    return module_path
 
 
 def test_a_kill_at_any_instant_of_a_life_leaves_nothing(root: Path, sockets: Path) -> None:

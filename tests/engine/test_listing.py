@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +11,8 @@ from tests.store.random_images import random_image
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with Engine(tmp_path_factory.mktemp("store")) as made:
+def engine(module_path: Path) -> Iterator[Engine]:
+    with Engine(module_path) as made:
         with made.store.lease():
             for seed, names in enumerate((("app:1", "app:2"), ("registry.example/team/app",), ("apply",), ()), 1):
                 image = random_image(made.store, seed)

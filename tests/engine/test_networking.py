@@ -58,8 +58,8 @@ def pristine() -> Iterator[Traces]:
 
 
 @pytest.fixture(scope="module")
-def engine(pristine: Traces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with Engine(tmp_path_factory.mktemp("store")) as made:
+def engine(pristine: Traces, module_path: Path) -> Iterator[Engine]:
+    with Engine(module_path) as made:
         made.toolbox()
         yield made
         for container in made.containers(all=True):

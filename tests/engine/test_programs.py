@@ -46,11 +46,11 @@ Words = Callable[[str], str]
 
 
 @pytest.fixture(scope="module")
-def nbc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Words]:
+def nbc(module_path: Path) -> Iterator[Words]:
     """The command line, with everything up and healthy; it returns what is printed, errors too."""
     if not hosts.probe().allows("container networks"):
         pytest.skip("this host allows no networks between containers")
-    with host_of_our_own(), Engine(tmp_path_factory.mktemp("store")) as engine:
+    with host_of_our_own(), Engine(module_path) as engine:
         debian.load(engine, "servers")
 
         def words(text: str) -> str:

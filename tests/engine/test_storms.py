@@ -26,12 +26,11 @@ DOCKERFILE = "FROM toolbox\nRUN sleep 30 # {mark}\n"
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def root(module_path: Path) -> Iterator[Path]:
     """A store with the toolbox image and a container ``host`` that runs."""
-    path = tmp_path_factory.mktemp("store")
-    with Engine(path) as engine:
+    with Engine(module_path) as engine:
         host = engine.run("toolbox", "sleep", "600", name="host", detach=True)
-        yield path
+        yield module_path
         host.remove(force=True)
         assert engine.containers(all=True) == ()
 

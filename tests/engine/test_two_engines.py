@@ -91,12 +91,11 @@ def meddle(root: str, seed: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(module_path: Path) -> Path:
     """The folder of a store with an image."""
-    made = tmp_path_factory.mktemp("store")
-    with Engine(made) as engine:
+    with Engine(module_path) as engine:
         engine.toolbox()
-    return made
+    return module_path
 
 
 def test_everything_at_once_from_two_engines(root: Path) -> None:

@@ -66,10 +66,10 @@ def inside(tree: Path, *words: str, before: tuple[str, ...] = CHROOT) -> str:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, Image, list[Event]]]:
+def built(module_path: Path) -> Iterator[tuple[Store, Image, list[Event]]]:
     """A toolbox of this host, its store, and what was said while it was made."""
     events: list[Event] = []
-    with Store(tmp_path_factory.mktemp("toolbox") / "store", identity=of_host()) as store:
+    with Store(module_path / "store", identity=of_host()) as store:
         yield store, toolbox.build(store, on_event=events.append), events
 
 

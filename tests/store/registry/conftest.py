@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,14 +44,14 @@ Start = Callable[..., Registry]
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+def start(module_path: Path) -> Iterator[Start]:
     """Starts registries, which end with the module; ``lines`` are added to the configuration by section."""
     running: list[subprocess.Popen[bytes]] = []
 
     def begin(*, http_lines: str = "", sections: str = "", ready: int = 200) -> Registry:
         if not shutil.which("docker-registry"):
             pytest.skip("docker-registry is not installed")
-        folder, port = tmp_path_factory.mktemp("registry"), free_port()
+        folder, port = Path(tempfile.mkdtemp(prefix="registry-", dir=module_path)), free_port()
         config = folder / "config.yml"
         config.write_text(
             "version: 0.1\nlog: {level: error}\n"

@@ -34,17 +34,17 @@ Make = Callable[[], Engine]
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> str:
+def base(module_path: Path, registry: Registry) -> str:
     """A static busybox as the shell, in the registry under the name that is returned."""
     program = shutil.which("busybox")
     if program is None or not is_static(program):
         pytest.skip("needs a static busybox (Debian: busybox-static)")
     name = f"{registry.host}/tools/base:1"
-    rules = tmp_path_factory.mktemp("rules") / "registries.toml"
+    rules = module_path / "registries.toml"
     rules.write_text("")
-    with pytest.MonkeyPatch.context() as patch, Engine(tmp_path_factory.mktemp("source")) as engine:
+    with pytest.MonkeyPatch.context() as patch, Engine(module_path / "source") as engine:
         patch.setenv("NBCONTAINERS_REGISTRIES", str(rules))
-        (folder := tmp_path_factory.mktemp("shell")).joinpath("bin").mkdir()
+        (folder := module_path / "shell").joinpath("bin").mkdir(parents=True)
         shutil.copy(program, folder / "bin/sh")
         engine.build("FROM scratch\nCOPY . /\n", context=folder, tag=name)
         engine.push(name)

@@ -21,15 +21,12 @@ from tests.store.registry.conftest import PASSWORD, Registry, answered
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> str:
+def source(module_path: Path, registry: Registry) -> str:
     """The offline base in the registry, under the name that is returned."""
     name = f"{registry.host}/tools/box:1"
-    rules = tmp_path_factory.mktemp("rules") / "registries.toml"
+    rules = module_path / "registries.toml"
     rules.write_text("")
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        Engine(tmp_path_factory.mktemp("source")) as engine,
-    ):
+    with pytest.MonkeyPatch.context() as patch, Engine(module_path / "source") as engine:
         patch.setenv("NBCONTAINERS_REGISTRIES", str(rules))
         engine.tag(engine.toolbox(), name)
         engine.push(name)
