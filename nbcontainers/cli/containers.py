@@ -21,6 +21,7 @@ from . import format as form
 from .console import Console, inspect_each
 from .flags import CONTAINER, FORMAT, NO_TRUNC, QUIET, Command, Flag, Operand, whole
 from .happened import SINCE, UNTIL
+from .template.values import Labels
 from .text import printable
 
 PS_COLUMNS = (
@@ -109,7 +110,7 @@ def ps_row(state: ContainerState, *, truncate: bool = True) -> dict[str, Any]:
         "Status": status(state),
         "Ports": form.ports(state.ports) if state.pid else "",
         "Names": state.name,
-        "Labels": form.Labels((printable(name), printable(value)) for name, value in state.labels),
+        "Labels": Labels((printable(name), printable(value)) for name, value in state.labels),
         "Tier": state.tier,
     }
 

@@ -1,60 +1,31 @@
-"""How lists are printed: Docker's tables, JSON lines, and ``{{.Field}}`` paths; sizes and ages as Docker words them."""
+"""How lists are printed: Docker's tables, JSON lines, and Go's templates; sizes and ages as Docker words them."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..errors import NBContainersError
+from .template import functions, syntax
+from .template.execute import execute
+from .template.syntax import Template, TemplateError
+from .template.values import Titles, Value, written
 
 Row = Mapping[str, Any]
 
-_KEY = re.compile(r'\s+(?:"([^"]*)"|`([^`]*)`|(\d+))')
-_FIELD = re.compile(
-    r"\{\{\s*(?:(?P<json>json\s+)?(?P<path>(?:\.\w+)+|\.)|"
-    r'\.Label\s+(?:"(?P<label>[^"]*)"|`(?P<raw>[^`]*)`)|'
-    rf"index\s+(?P<whole>(?:\.\w+)+|\.)(?P<keys>(?:{_KEY.pattern})+))\s*\}}\}}"
-)
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")  # between the words of a key
-# What Docker prints of a value that is not there is that of its type: nothing of a pointer, an empty map, or an empty list.
-_POINTERS = frozenset("PidsLimit OomKillDisable MemorySwappiness StopTimeout Health Healthcheck".split())
-_SELDOM = frozenset((".State.Health", ".Config.Healthcheck"))  # fields that are there though the JSON lacks their key
-_MAPS = frozenset(
-    "ExposedPorts Volumes Labels PortBindings Sysctls Tmpfs Annotations Ports "
-    "Networks Containers Options DriverOpts GraphDriver.Data LogConfig.Config".split()
-)
-# Maps whose keys are no plain text to Go: what they lack is a field that does not exist.
-_OF_PORTS = frozenset("ExposedPorts PortBindings Ports".split())
-_NO_VALUE = "<no value>"
-# The fields of an object whose JSON leaves out the empty ones, which Go's own form has.
-_ALL_FIELDS = {"Mounts": "Type Name Source Destination Driver Mode RW Propagation".split()}
-_MARKS = str.maketrans("-_", "  ")
+_WANTED = "wanted: table, json, or fields such as '{{.ID}} {{.Names}}', '{{json .}}' or 'table {{.ID}}\\t{{.Names}}'"
+_COLUMN = "\0"  # between the columns of a table, whose cells may have tabs
 _HOURS = ((48, 1, "hours"), (24 * 14, 24, "days"), (24 * 60, 24 * 7, "weeks"), (24 * 730, 24 * 30, "months"))
-
-
-class Labels(str):
-    """Labels as a list shows them, ``a=b,c=d``, that still knows them apart, for ``{{.Label "a"}}``."""
-
-    __slots__ = ("known",)
-    known: Mapping[str, str]
-
-    def __new__(cls, pairs: Iterable[tuple[str, str]]) -> Labels:
-        """From names and values."""
-        known = dict(pairs)
-        made = super().__new__(cls, ",".join(f"{name}={value}" for name, value in known.items()))
-        made.known = known
-        return made
 
 
 def rows(items: Iterable[Row], form: str | None, columns: Sequence[tuple[str, str]]) -> str:
     """Print rows as ``form`` says: None or ``table`` with the columns (title, key), ``json`` a line each, or fields.
 
-    ``table`` with fields behind it is a table of these, with a column for each that a tab divides from the next.
+    ``table`` with fields behind it is a table of these, with a column for each that a tab divides from the next. Fields are a
+    template of Go's, with Docker's functions.
 
     Raises:
         NBContainersError: the form is none of these, or names a field that the rows do not have.
@@ -64,116 +35,49 @@ def rows(items: Iterable[Row], form: str | None, columns: Sequence[tuple[str, st
     if form == "json":
         return "\n".join(written(dict(row)) for row in items)
     assert form is not None
-    _require_template(form)  # also where there are no rows
-    if form.startswith("table "):
-        cells = form.removeprefix("table ").replace(r"\t", "\t").split("\t")
-        known = {key: title for title, key in columns}
-        return table([_title(cell, known) for cell in cells], [[_filled(row, cell) for cell in cells] for row in items])
-    return "\n".join(fields(row, form) for row in items)
+    is_table = form.startswith("table ")
+    template = _parsed(form, tab=_COLUMN if is_table else "\t")  # also where there are no rows
+    if is_table:
+        named = _filled(Titles({key: title for title, key in columns}), template, form)
+        return table(*_cells([named, *(_filled(row, template, form) for row in items)]))
+    return "\n".join(_filled(row, template, form) for row in items)
 
 
 def fields(row: Row, form: str) -> str:
-    """One row by a template of ``{{.Field}}`` and ``{{.Field.Sub}}``, which are as Go prints them, ``{{json .Field}}``, and
-    ``{{index .Field "key"}}`` for a key that is no word; of rows with labels also ``{{.Label "name"}}``, which may be empty.
+    """One row by a template of Go's, with Docker's functions: ``{{.Field.Sub}}``, ``{{json .Field}}``, ``{{range .List}}``.
+
+    Raises:
+        NBContainersError: it is not well formed, or asks for what the row does not have.
     """
-    _require_template(form)
-    return _filled(row, form)
+    return _filled(row, _parsed(form), form)
 
 
-def _title(cell: str, known: Mapping[str, str]) -> str:
-    """What stands above a column of fields: Docker's titles, or else the words of the key."""
-
-    def title(match: re.Match[str]) -> str:
-        if (name := _label(match)) is not None:
-            return name.rpartition(".")[2].translate(_MARKS)
-        key = (match["path"] or match["whole"]).rpartition(".")[2]
-        return known.get(key) or _WORD.sub(" ", key).upper()
-
-    return _FIELD.sub(title, cell)
+def _parsed(form: str, *, tab: str | None = None) -> Template:
+    try:
+        template = syntax.parse(form.removeprefix("table "), functions.NAMES, tab=tab)
+    except TemplateError as error:
+        raise NBContainersError(f"cannot print by the format {form!r}: {error}", hint=error.hint or _WANTED) from None
+    if all(isinstance(node, syntax.Text) for node in template.nodes):
+        raise NBContainersError(f"cannot print by the format {form!r}: there is no field in it", hint=_WANTED)
+    return template
 
 
-def _filled(row: Row, template: str) -> str:
-    """A template, or a part of one, with a row's values in the places of its fields."""
-
-    def value(match: re.Match[str]) -> str:
-        found: Any = row
-        path = ""
-        if (label := _label(match)) is not None:
-            labels = row.get("Labels")
-            return labels.known.get(label, "") if isinstance(labels, Labels) else _member(row, "Label", template)
-        for name in filter(None, (match["path"] or match["whole"]).split(".")):
-            if isinstance(found, Mapping | None) and name not in (found or ()):
-                if match["path"] in _SELDOM:
-                    return "null" if match["json"] else "<nil>"
-                if _is_map(path) and path.rpartition(".")[2] not in _OF_PORTS:
-                    return "null" if match["json"] else _NO_VALUE
-            found = _member(found, name, template)
-            path = f"{path}.{name}".strip(".")
-        for key in _KEY.finditer(match["keys"] or ""):
-            found, path = _indexed(found, path, key, template)
-        return written(found) if match["json"] else _go(found, path)
-
-    return _FIELD.sub(value, template.replace(r"\t", "\t").replace(r"\n", "\n"))
+def _filled(row: Row | Titles, template: Template, form: str) -> str:
+    """What a template prints of a row, or, as with Docker, of its JSON where it asks for what a row's types do not have."""
+    try:
+        return execute(template, Value(row))
+    except TemplateError as error:
+        with suppress(TemplateError):
+            return execute(template, Value(row, None))
+        raise NBContainersError(f"{error} for the format {form!r}", hint=error.hint) from None
 
 
-def _label(match: re.Match[str]) -> str | None:
-    """The name of ``.Label "name"``; None for what is another field."""
-    return match["raw"] if match["label"] is None else match["label"]
-
-
-def _member(found: Any, name: str, template: str) -> Any:
-    if isinstance(found, Mapping) and name in found:
-        return found[name]
-    known = ", ".join(f".{key}" for key in found) if isinstance(found, Mapping) else "none: it is a plain value"
-    raise NBContainersError(f"no field .{name} for the format {template!r}", hint=f"the fields are: {known}")
-
-
-def _indexed(found: Any, path: str, key: re.Match[str], template: str) -> tuple[Any, str]:
-    """(an entry of a map or list, what stands for its path): of what a map lacks, what Go has for nothing of that type."""
-    name, number = key[1] if key[1] is not None else key[2], key[3]
-    if name is not None and isinstance(found, Mapping | None) and (found is None or _is_map(path) or name in found):
-        is_object = path.rpartition(".")[2] in {"Networks", "Containers"}
-        lacks = _NO_VALUE if path.rpartition(".")[2] in _OF_PORTS else "<nil>" if is_object else ""
-        return (found or {}).get(name, lacks), f"{path}.{name}"
-    if number is not None and isinstance(found, list | tuple) and int(number) < len(found):
-        return found[int(number)], path
-    raise NBContainersError(
-        f"no entry {key[0].strip()} for the format {template!r}",
-        hint='index takes "NAME" from a map, or the number of one of the entries of a list, counted from 0',
-    )
-
-
-def _is_map(path: str) -> bool:
-    above, _, key = path.rpartition(".")
-    return key in _MAPS or f"{above.rpartition('.')[2]}.{key}" in _MAPS
-
-
-def _go(value: Any, path: str) -> str:
-    """A value as Go's templates print it: [a b], map[key:value] with its keys in order, and of an object {its values}."""
-    is_map = _is_map(path)
-    match value:
-        case None:
-            return "<nil>" if path.rpartition(".")[2] in _POINTERS else "map[]" if is_map else "[]"
-        case bool():
-            return str(value).lower()
-        case Mapping() if is_map:
-            return "map[" + " ".join(f"{name}:{_go(value[name], '')}" for name in sorted(value)) + "]"
-        case Mapping():
-            names = _ALL_FIELDS.get(path, value)
-            return "{" + " ".join(_go(value.get(name, ""), f"{path}.{name}") for name in names) + "}"
-        case list() | tuple():
-            return "[" + " ".join(_go(item, path) for item in value) + "]"
-        case _:
-            return str(value)
-
-
-def _require_template(form: str) -> None:
-    rest = _FIELD.sub("", form)
-    if "{{" in rest or "}}" in rest or not _FIELD.search(form):
-        raise NBContainersError(
-            f"cannot print by the format {form!r}",
-            hint="wanted: table, json, or fields such as '{{.ID}} {{.Names}}', '{{json .}}' or 'table {{.ID}}\\t{{.Names}}'",
-        )
+def _cells(lines: Iterable[str]) -> tuple[list[str], list[list[str]]]:
+    """(the titles, the cells of each row), as many in each."""
+    split = [line.split(_COLUMN) for line in lines]
+    most = max(map(len, split))
+    titles, *body = [line + [""] * (most - len(line)) for line in split]
+    return titles, body
 
 
 def table(titles: Sequence[str], body: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
@@ -256,9 +160,3 @@ def result(
         return str(as_text(value))
     data = as_json(value)
     return written(data) if chosen == "json" else fields(data, str(chosen))
-
-
-def written(data: Any) -> str:
-    """JSON on one line as Go writes it, which can be sent anywhere: what is no UTF-8 in a name (surrogateescape) is an escape."""
-    text = json.dumps(data, ensure_ascii=False, default=str, separators=(",", ":"))
-    return text if text.isprintable() else _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -12,6 +12,7 @@ from ..results import Happening
 from . import format as form
 from .console import Console
 from .flags import FORMAT, Command, Flag
+from .template.values import written
 from .text import printable
 
 SINCE = Flag(names=("--since",), metavar="TIME", help="from then on: an instant, or how long ago (10m)")
@@ -26,7 +27,7 @@ def events(engine: Engine, values: Namespace, console: Console) -> int:
         if values.format in (None, "", "table"):
             console.print(line(one))
         elif values.format == "json":
-            console.print(form.written(fields(one)))
+            console.print(written(fields(one)))
         else:
             console.print(form.fields(fields(one), values.format))
         console.out.flush()

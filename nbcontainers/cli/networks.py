@@ -13,6 +13,7 @@ from ..results import Network
 from . import format as form
 from .console import Console, each, inspect_each
 from .flags import CONTAINER, FORMAT, NO_TRUNC, Command, Flag, Operand, only, refused
+from .template.values import Labels
 
 COLUMNS = (("NETWORK ID", "ID"), ("NAME", "Name"), ("DRIVER", "Driver"), ("SCOPE", "Scope"))
 NETWORK = Operand(name="NETWORK", help="name or ID of a network")
@@ -106,7 +107,7 @@ def _row(network: Network, *, whole: bool) -> dict[str, Any]:
         "IPv4": "true",
         "Internal": str(network.internal).lower(),
         "IPv6": str(network.ipv6).lower(),
-        "Labels": form.Labels(network.labels),
+        "Labels": Labels(network.labels),
         "CreatedAt": form.instant(network.created),
     }
 

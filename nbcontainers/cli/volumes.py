@@ -13,6 +13,7 @@ from ..results import VolumeState
 from . import format as form
 from .console import Console, each, inspect_each
 from .flags import FORMAT, QUIET, Command, Flag, Operand, refused
+from .template.values import Labels
 from .upkeep import FILTER, FORCE, ask
 
 COLUMNS = (("DRIVER", "Driver"), ("VOLUME NAME", "Name"))
@@ -56,7 +57,7 @@ def _row(volume: VolumeState) -> dict[str, Any]:
         "Name": volume.name,
         "Mountpoint": volume.path,
         "Scope": "local",
-        "Labels": form.Labels(volume.labels),
+        "Labels": Labels(volume.labels),
         "Links": len(volume.users),
     }
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from nbcontainers.cli import format as form
+from nbcontainers.cli.template.values import Labels
 from nbcontainers.errors import NBContainersError
 
 ROW = {
@@ -49,9 +50,14 @@ ROW = {
         ("{{.NetworkSettings.Networks.nope.IPAddress}}", "<no value>"),
         ('{{index .Config.Labels "a.b"}} {{ index .Config.Labels `x` }}', "c y"),
         ('{{index .Config.Labels "missing"}}|{{index .Labels "x"}}|', "||"),
-        ('{{index .NetworkSettings.Networks "nope"}} {{index .NetworkSettings.Ports "81/tcp"}}', "<nil> <no value>"),
+        ('{{index .NetworkSettings.Networks "nope"}}', "<nil>"),
+        (
+            '{{index .NetworkSettings.Networks "nope"}} {{index .NetworkSettings.Ports "81/tcp"}}',
+            "<no value> <no value>",
+        ),
         ('{{index .NetworkSettings.Networks "bridge" "IPAddress"}} {{index . "ID"}}', "10.0.0.2 abc"),
-        ('{{index .Env 1}} {{index .NetworkSettings.Ports "80/tcp"}}', "B=x y []"),
+        ('{{index .Env 1}} {{index .NetworkSettings.Ports "80/tcp"}}', "B=x y <no value>"),
+        ('{{index .State "Nope"}}', "<no value>"),
     ],
 )
 def test_fields_follow_paths(template: str, text: str) -> None:
@@ -59,17 +65,18 @@ def test_fields_follow_paths(template: str, text: str) -> None:
     assert form.rows([ROW], template, []) == text
 
 
-@pytest.mark.parametrize("template", ["{{range .Ports}}x{{end}}", "plain", "{{.ID", "{{.ID}} {{if .X}}"])
-def test_templates_beyond_fields_are_refused(template: str) -> None:
-    """What Go's templates can and we cannot is an error that says what can be written."""
-    with pytest.raises(NBContainersError, match="cannot print") as caught:
-        form.rows([ROW], template, [])
-    assert "{{.ID}}" in caught.value.hint
+@pytest.mark.parametrize("template", ["plain", "{{.ID", "{{.ID}} {{if .X}}"])
+def test_what_is_no_template_is_refused(template: str) -> None:
+    """It is an error that says what can be written, also where there is nothing to print."""
+    for items in ([ROW], []):
+        with pytest.raises(NBContainersError, match="cannot print") as caught:
+            form.rows(items, template, [])
+        assert "{{.ID}}" in caught.value.hint
 
 
 def test_a_label_is_asked_for_by_its_name() -> None:
     """As in Docker's lists: whole where it has a comma, nothing where there is none, and titled by the end of its name."""
-    row = {"ID": "abc", "Labels": form.Labels([("org.my-x_y", "1,z=2"), ("z", "3")])}
+    row = {"ID": "abc", "Labels": Labels([("org.my-x_y", "1,z=2"), ("z", "3")])}
     assert form.rows([row], '{{.ID}}:{{.Label "org.my-x_y"}}:{{.Label `z`}}:{{.Label "no"}}', []) == "abc:1,z=2:3:"
     assert form.rows([row], "{{.Labels}} {{json .Labels}}", []) == 'org.my-x_y=1,z=2,z=3 "org.my-x_y=1,z=2,z=3"'
     assert form.rows([row], 'table {{.Label "org.my-x_y"}}', []).splitlines() == ["my x y", "1,z=2"]
@@ -85,7 +92,6 @@ def test_a_label_is_asked_for_by_its_name() -> None:
         ("{{index .Env 2}}", "no entry 2"),
         ('{{index .Env "A"}}', 'no entry "A"'),
         ("{{index .Config.Labels 0}}", "no entry 0"),
-        ('{{index .State "Nope"}}', 'no entry "Nope"'),
         ('{{index .ID "x"}}', 'no entry "x"'),
     ],
 )
