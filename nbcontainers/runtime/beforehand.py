@@ -14,7 +14,7 @@ import os
 import select
 import time
 
-from ..linux import mapping, syscalls
+from ..linux import mapping, rights, syscalls
 from . import groups, init, processes, record, rootfs
 from .lender import Lender
 from .mounttable import MountTable
@@ -33,7 +33,6 @@ else:
 
 _MOST_AGE_S = 10.0
 _PATIENCE_S = 1.0
-_INT = 4
 _PLAN_ENTRIES = 800  # more than a plan has: memory for it is then there
 _born = 0  # when this process began
 _spare: Spare | None = None
@@ -112,8 +111,7 @@ class Spare:
         self._let_go()
 
     def _send(self, descriptors: list[int], words: bytes) -> None:
-        rights = b"".join(descriptor.to_bytes(_INT, "little") for descriptor in descriptors)
-        self._near.sendmsg([words], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)], _socket.MSG_NOSIGNAL)
+        self._near.sendmsg([words], rights.along(*descriptors), _socket.MSG_NOSIGNAL)
 
     def _let_go(self) -> None:
         self._near.close()

@@ -12,6 +12,7 @@ import os
 import select
 import time
 
+from ..linux import rights
 from .poller import happens
 
 FREE, WORK = b"f", b"w"
@@ -20,7 +21,6 @@ _GIVE_WAY_S = 0.008
 _REST_S = 0.05  # how long a rush can pause
 _PATIENCE_S = 0.02
 _CHUNK = 1 << 16
-_INT = 4
 
 
 def at_once() -> int:
@@ -110,7 +110,7 @@ class Crew:
 def _tell(link: int, requests: int) -> bool:
     near = _socket.socket(fileno=link)
     try:
-        near.sendmsg([WORK], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, requests.to_bytes(_INT, "little"))])
+        near.sendmsg([WORK], rights.along(requests))
         return True
     except OSError:  # it was killed
         return False

@@ -11,9 +11,9 @@ import _socket
 import marshal
 import os
 import select
-import sys
 
-from . import frames, terminal
+from ..linux import rights
+from . import frames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 CONTROL = 6
 ANSWER = 7
-_INT = 4
 
 
 class Caller:
@@ -43,12 +42,10 @@ class Caller:
         """Tell him something short; one who does not listen is let go."""
         if self._socket.fileno() < 0:
             return
-        rights = b"".join(number.to_bytes(_INT, sys.byteorder) for number in descriptors or ())
-        ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if rights else []
         try:
             self._socket.sendmsg(
                 [frames.frame(ANSWER, marshal.dumps(message))],
-                ancillary,
+                rights.along(*descriptors or ()),
                 _socket.MSG_NOSIGNAL | _socket.MSG_DONTWAIT,
             )
         except OSError:
@@ -73,7 +70,7 @@ class Caller:
 
     def _listen(self) -> None:
         try:
-            data, descriptors = terminal.receive(self._socket.fileno())
+            data, descriptors = rights.receive(self._socket.fileno())
             self.descriptors += descriptors
             for stream, body in self._reader.feed(data):
                 if stream == CONTROL:

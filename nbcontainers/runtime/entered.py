@@ -12,7 +12,7 @@ import os
 import select
 import sys
 
-from ..linux import syscalls
+from ..linux import rights, syscalls
 from . import becoming, enter, remapped, terminal
 
 TYPE_CHECKING = False
@@ -104,7 +104,7 @@ class Entered:
         self._helper = -1
 
     def _reported(self) -> None:
-        data, descriptors = terminal.receive(self._report)
+        data, descriptors = rights.receive(self._report)
         self._said += data[:_MOST_REPORTED]
         self._terminal += descriptors
         if not self.pid and len(self._said) > 8 and self._said.startswith(enter.ENTERED):

@@ -10,6 +10,7 @@ import os
 import select
 import time
 
+from ..linux import rights
 from . import becoming, birth, init, terminal
 from .pipes import Pipes
 from .poller import happens
@@ -163,7 +164,7 @@ class FirstProcess:
     def _reported(self) -> None:
         """It said something: the byte ``x`` and then the end is exec; anything else says why there was none."""
         if self._plan["terminal"]:
-            data, descriptors = terminal.receive(self._report_end)
+            data, descriptors = rights.receive(self._report_end)
             if descriptors:
                 self._open_terminal(descriptors[0])
                 data = data.removeprefix(terminal.TERMINAL)

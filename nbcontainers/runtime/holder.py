@@ -20,7 +20,7 @@ import os
 import resource
 import select
 
-from ..linux import network, nftables, syscalls
+from ..linux import network, nftables, rights, syscalls
 from ..linux.network import Links
 from . import dns, forwarding, sources
 from .bridges import Bridge, Endpoint, Refused
@@ -40,8 +40,6 @@ else:
 
 _IDLE_S = 5.0
 _LATER_S = 0.5
-_MOST_DESCRIPTORS = 250  # SCM_MAX_FD is 253
-_INT = 4
 _ROOM = 1 << 18
 
 
@@ -155,9 +153,8 @@ class Holder:
             "pid": os.getpid(),
         }
         given = [self.ground.userns] if self.ground.userns >= 0 else []
-        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, one.to_bytes(_INT, "little")) for one in given]
         try:
-            connection.sendmsg([marshal.dumps(about)], rights)
+            connection.sendmsg([marshal.dumps(about)], rights.along(*given))
         except OSError:
             self._leave(descriptor)
             return
@@ -166,15 +163,10 @@ class Holder:
     def _serve(self, descriptor: int) -> None:
         """Take one message and answer it."""
         connection = self.connections[descriptor]
-        size = _socket.CMSG_SPACE(_MOST_DESCRIPTORS * _INT)
         try:
-            data, ancillary, _, _ = connection.recvmsg(_ROOM, size, _socket.MSG_CMSG_CLOEXEC)
+            data, received = rights.receive(descriptor, _ROOM, rights.MOST)
         except OSError:
-            data, ancillary = b"", []
-        received: list[int] = []
-        for level, kind, payload in ancillary:
-            if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
-                received += memoryview(payload[: len(payload) // _INT * _INT]).cast("i")
+            data, received = b"", []
         if not data:
             self._leave(descriptor)
             return

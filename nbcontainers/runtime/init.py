@@ -15,7 +15,7 @@ import resource
 import select
 import sys
 
-from ..linux import syscalls
+from ..linux import rights, syscalls
 from ..linux.syscalls import (
     PR_SET_DUMPABLE,
     PR_SET_NO_NEW_PRIVS,
@@ -205,7 +205,7 @@ def wait(pattern: Pattern, end: int, bell: int) -> NoReturn:
     """
 
     def take() -> Ends:
-        data, descriptors = terminal.receive(end)
+        data, descriptors = rights.receive(end)
         if not data:
             os._exit(125)
         given = iter(descriptors)
@@ -223,7 +223,7 @@ def wait(pattern: Pattern, end: int, bell: int) -> NoReturn:
         rings.register(bell, select.POLLIN)
         rings.register(end, 0)  # its end
         rings.poll()
-        _, [text] = terminal.receive(end)
+        _, [text] = rights.receive(end)
         plan: Plan = marshal.loads(os.pread(text, os.fstat(text).st_size, 0))  # noqa: S302 - from our own shim
         await_word(end)
         run(plan, take, prepared=made)

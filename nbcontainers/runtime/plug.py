@@ -10,7 +10,7 @@ import marshal
 import os
 import select
 
-from ..linux import syscalls
+from ..linux import rights, syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _PATIENCE_MS = 10_000
 _PARTING_MS = 1_000
-_INT = 4
 
 
 class Plug:
@@ -49,8 +48,7 @@ class Plug:
             return
         namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, namespace.to_bytes(_INT, "little"))
-            self._holder.sendmsg([marshal.dumps(("attach",))], [rights], _socket.MSG_NOSIGNAL)
+            self._holder.sendmsg([marshal.dumps(("attach",))], rights.along(namespace), _socket.MSG_NOSIGNAL)
         finally:
             os.close(namespace)
 

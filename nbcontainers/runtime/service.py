@@ -11,8 +11,8 @@ import marshal
 import os
 import select
 
-from ..linux import pages, syscalls
-from . import beforehand, collapse, terminal
+from ..linux import pages, rights, syscalls
+from . import beforehand, collapse
 from .crew import FREE, WORK
 from .plug import Plug
 from .poller import happens
@@ -43,7 +43,7 @@ def serve(requests: _socket.socket, link: _socket.socket, pattern: bytes, zygote
     _tie_to(zygote)
     _make_ready(requests, pattern, zygote)
     for left in reversed(range(_MOST)):
-        data, descriptors = terminal.receive(requests.fileno(), len(START))
+        data, descriptors = rights.receive(requests.fileno(), len(START))
         if not data:
             beforehand.drop()
             break
@@ -57,7 +57,7 @@ def serve(requests: _socket.socket, link: _socket.socket, pattern: bytes, zygote
         syscalls.close_range(link.fileno() + 1)
         try:
             link.send(FREE, _socket.MSG_NOSIGNAL)
-            word, descriptors = terminal.receive(link.fileno())
+            word, descriptors = rights.receive(link.fileno())
         except OSError:  # it was killed
             break
         if word != WORK:

@@ -12,15 +12,12 @@ import os
 import stat
 import sys
 
-from ..linux import syscalls
+from ..linux import rights, syscalls
 from ..linux.syscalls import AT_EMPTY_PATH, OPEN_TREE_CLONE, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS
 from . import inside
 
 DEVPTS_SUPER_MAGIC = 0x1CD1  # include/uapi/linux/magic.h
 TERMINAL = b"t"
-_CHUNK = 1 << 16
-_INT = 4
-_MOST_DESCRIPTORS = 8
 _PTMX = os.makedev(5, 2)
 # include/uapi/asm-generic/ioctls.h: the same on x86-64 and aarch64
 _TIOCSCTTY, _TIOCSWINSZ, _TIOCSPTLCK, _TIOCGPTPEER = 0x540E, 0x5414, 0x40045431, 0x5441
@@ -76,23 +73,6 @@ def take(slave: int) -> None:
 def hand_over(report: int, master: int) -> None:
     """Send the end for who looks on through the report socket, with the byte TERMINAL, and close it here."""
     channel = _socket.socket(fileno=report)
-    rights = master.to_bytes(_INT, sys.byteorder)
-    channel.sendmsg([TERMINAL], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+    channel.sendmsg([TERMINAL], rights.along(master))
     channel.detach()
     os.close(master)
-
-
-def receive(channel: int, most: int = _CHUNK) -> tuple[bytes, list[int]]:
-    """Bytes from a Unix socket and the descriptors that came with them."""
-    socket = _socket.socket(fileno=channel)
-    try:
-        data, ancillary, _, _ = socket.recvmsg(
-            most, _socket.CMSG_SPACE(_MOST_DESCRIPTORS * _INT), _socket.MSG_CMSG_CLOEXEC
-        )
-    finally:
-        socket.detach()
-    descriptors: list[int] = []
-    for level, kind, payload in ancillary:
-        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
-            descriptors += memoryview(payload[: len(payload) // _INT * _INT]).cast("i")
-    return data, descriptors

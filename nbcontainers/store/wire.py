@@ -5,7 +5,6 @@ Values are those of ``marshal``, which moves bytes as they are and is as fast as
 
 from __future__ import annotations
 
-import array
 import errno
 import marshal
 import os
@@ -13,6 +12,8 @@ import socket
 import struct
 from collections.abc import Sequence
 from typing import Any
+
+from ..linux import rights
 
 _LENGTH = struct.Struct("<Q")
 _MOST_DESCRIPTORS = 16
@@ -44,14 +45,9 @@ def receive(end: socket.socket) -> tuple[Any, list[int]]:
 
 def _exactly(end: socket.socket, length: int, descriptors: list[int]) -> bytearray:
     data = bytearray()
-    width = array.array("i").itemsize
     while len(data) < length:
-        piece, ancillary, flags, _ = end.recvmsg(
-            min(length - len(data), 1 << 20), socket.CMSG_SPACE(_MOST_DESCRIPTORS * width)
-        )
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                descriptors.extend(array.array("i", content[: len(content) // width * width]))
+        piece, ancillary, flags, _ = end.recvmsg(min(length - len(data), 1 << 20), rights.room(_MOST_DESCRIPTORS))
+        descriptors += rights.received(ancillary)
         if flags & socket.MSG_CTRUNC:  # the kernel gives as many as there is room for, and drops the others
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         if not piece:

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from nbcontainers.runtime import crew, processes, terminal
+from nbcontainers.linux import rights
+from nbcontainers.runtime import crew, processes
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.turns import Turns
 from tests.waiting import PATIENCE_S, until
@@ -51,7 +52,7 @@ def test_one_that_is_done_takes_the_message_that_waits() -> None:
         shims.far[1].send(crew.FREE)
         link = shims.find()
         assert link in shims.crew.links
-        word, [requests] = terminal.receive(shims.far[1].fileno())
+        word, [requests] = rights.receive(shims.far[1].fileno())
         assert (word, os.read(requests, 64)) == (crew.WORK, b"start")
         os.close(requests)
         shims.far[1].send(b"taken")
@@ -75,7 +76,7 @@ def test_one_that_was_killed_is_passed_over() -> None:
             far.send(crew.FREE)
         shims.far[1].close()
         assert shims.find() in shims.crew.links
-        assert terminal.receive(shims.far[0].fileno())[0] == crew.WORK
+        assert rights.receive(shims.far[0].fileno())[0] == crew.WORK
 
 
 def test_nobody_waits_long_for_those_that_are_not_done() -> None:

@@ -90,7 +90,7 @@ def test_it_imports_little() -> None:
     }
     files = {"descriptors", "inside", "mounttable", "remapped", "rootfs", "shown"}
     runtime = {*streams, *life, *files, "enter", "entered", "init", "lender", "plug", "user"}
-    kernel = {"idmapped", "mapping", "notify", "pages", "recorded", "remote", "smallfiles", "syscalls"}
+    kernel = {"idmapped", "mapping", "notify", "pages", "recorded", "remote", "rights", "smallfiles", "syscalls"}
     identity = {"caller", "credentials", "files", "making", "people", "supervisor", "world"}
     assert ours == {
         *("linux", "runtime", "runtime.identity"),

@@ -11,7 +11,7 @@ import marshal
 import os
 import select
 
-from ...linux import notify, syscalls
+from ...linux import notify, rights, syscalls
 from ...linux.notify import Listener
 from . import files, making, people, world
 from .caller import Caller
@@ -50,8 +50,7 @@ def join(channel: int, program: bytes, ids: tuple[int, int, list[int]]) -> None:
     """
     listener = notify.listen(program)
     end = _socket.socket(fileno=channel)
-    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, listener.to_bytes(4, "little"))
-    end.sendmsg([marshal.dumps(ids)], [rights])
+    end.sendmsg([marshal.dumps(ids)], rights.along(listener))
     end.close()
     os.close(listener)
 
