@@ -339,9 +339,9 @@ def test_what_was_entered_is_measured(box: Box, running: Running) -> None:
     meter = running.meter()
     before = meter.sample()
     spin = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"
-    hold = "head -c 64000000 /dev/zero | tail -c 64000000 | sleep 600"
+    hold = "head -c 80000000 /dev/zero | tail -c 80000000 | sleep 600"
     with running.exec(wish("sh", "-c", f"{spin}; {hold}"), stdin=False):
-        until(lambda: meter.sample().memory > before.memory + 60_000_000)
+        until(lambda: meter.sample().memory > before.memory + 70_000_000)
         during = meter.sample()
         assert during.processes > before.processes
         assert during.cpu_seconds > before.cpu_seconds + 0.05
