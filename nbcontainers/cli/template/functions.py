@@ -12,9 +12,9 @@ from .syntax import TemplateError
 from .values import NOTHING, Value, kind
 
 _HTML = str.maketrans({"<": "&lt;", ">": "&gt;", "&": "&amp;", '"': "&#34;", "'": "&#39;", "\0": "\ufffd"})
-_SCRIPT: dict[str, str] = {"\\": r"\\", "'": r"\'", '"': r"\"", **{sign: f"\\u{ord(sign):04X}" for sign in "<>&=\0"}}
-_SCRIPT |= {chr(code): f"\\u{code:04X}" for code in range(1, 32)}
-_ESCAPES = {ord(sign): text for sign, text in _SCRIPT.items()}
+_SCRIPT = str.maketrans(
+    {chr(code): f"\\u{code:04X}" for code in (*range(32), *b"<>&=")} | {sign: f"\\{sign}" for sign in "\\'\""}
+)
 _VERB = re.compile(r"%([-+# 0]*)(\d+)?(?:\.(\d*))?(.)?", re.DOTALL)
 _INITIAL = re.compile(r"(?<![\w'])[^\W\d_]")
 Apply = Callable[..., Any]
@@ -167,6 +167,10 @@ def _join(elements: Value, separator: Value) -> str:
     raise TemplateError(f"join of {kind(elements)}", "it takes a list or a map, and what to put between")
 
 
+def _split(text: Value, separator: Value) -> list[str]:
+    return _text(text).split(_text(separator)) if separator.data else list(_text(text))
+
+
 def _pad(text: Value, before: Value, behind: Value) -> str:
     return _text(text) and " " * _number(before) + _text(text) + " " * _number(behind)
 
@@ -179,41 +183,35 @@ def _not(value: Value) -> bool:
     return not values.is_true(value)
 
 
-# What each is called, what it does, and with how many arguments: None where there may be more.
-_FUNCTIONS: Sequence[tuple[str, Apply, int, int | None]] = (
-    ("not", _not, 1, 1),
-    ("eq", _equals, 1, None),
-    ("ne", lambda one, other: not _are_equal(one, other), 2, 2),
-    ("lt", _is_less, 2, 2),
-    ("le", lambda one, other: not _is_less(other, one), 2, 2),
-    ("gt", lambda one, other: _is_less(other, one), 2, 2),
-    ("ge", lambda one, other: not _is_less(one, other), 2, 2),
-    ("len", _length, 1, 1),
-    ("index", _index, 1, None),
-    ("slice", _slice, 1, None),
-    ("print", _plain, 0, None),
-    ("println", _line, 0, None),
-    ("printf", _printf, 1, None),
-    ("html", lambda *given: _plain(*given).translate(_HTML), 0, None),
-    ("js", lambda *given: _plain(*given).translate(_ESCAPES), 0, None),
-    ("urlquery", lambda *given: quote_plus(_plain(*given)), 0, None),
-    ("json", lambda value: values.written(None if value is NOTHING else value.data), 1, 1),
-    (
-        "split",
-        lambda text, separator: _text(text).split(_text(separator)) if separator.data else list(_text(text)),
-        2,
-        2,
-    ),
-    ("join", _join, 2, 2),
-    ("title", _title, 1, 1),
-    ("lower", lambda text: _text(text).lower(), 1, 1),
-    ("upper", lambda text: _text(text).upper(), 1, 1),
-    ("pad", _pad, 3, 3),
-    ("truncate", lambda text, length: _text(text)[: _number(length)], 2, 2),
-)
+# What each does, and with how many arguments: None where there may be more.
+_FUNCTIONS: Mapping[str, tuple[Apply, int, int | None]] = {
+    "not": (_not, 1, 1),
+    "eq": (_equals, 1, None),
+    "ne": (lambda one, other: not _are_equal(one, other), 2, 2),
+    "lt": (_is_less, 2, 2),
+    "le": (lambda one, other: not _is_less(other, one), 2, 2),
+    "gt": (lambda one, other: _is_less(other, one), 2, 2),
+    "ge": (lambda one, other: not _is_less(one, other), 2, 2),
+    "len": (_length, 1, 1),
+    "index": (_index, 1, None),
+    "slice": (_slice, 1, None),
+    "print": (_plain, 0, None),
+    "println": (_line, 0, None),
+    "printf": (_printf, 1, None),
+    "html": (lambda *given: _plain(*given).translate(_HTML), 0, None),
+    "js": (lambda *given: _plain(*given).translate(_SCRIPT), 0, None),
+    "urlquery": (lambda *given: quote_plus(_plain(*given)), 0, None),
+    "json": (lambda value: values.written(None if value is NOTHING else value.data), 1, 1),
+    "split": (_split, 2, 2),
+    "join": (_join, 2, 2),
+    "title": (_title, 1, 1),
+    "lower": (lambda text: _text(text).lower(), 1, 1),
+    "upper": (lambda text: _text(text).upper(), 1, 1),
+    "pad": (_pad, 3, 3),
+    "truncate": (lambda text, length: _text(text)[: _number(length)], 2, 2),
+}
 LAZY = ("and", "or")  # they look at no more arguments than they need
-NAMES = frozenset((*LAZY, *(name for name, *_ in _FUNCTIONS)))
-_KNOWN = {name: (apply, least, most) for name, apply, least, most in _FUNCTIONS}
+NAMES = frozenset((*LAZY, *_FUNCTIONS))
 _OF_DOCKER = frozenset("json split join title lower upper pad truncate".split())
 
 
@@ -223,7 +221,7 @@ def call(name: str, arguments: Sequence[Value]) -> Value:
     Raises:
         TemplateError: they are too many, too few, or not what it takes.
     """
-    apply, least, most = _KNOWN[name]
+    apply, least, most = _FUNCTIONS[name]
     if len(arguments) < least or (most is not None and len(arguments) > most):
         wanted = f"{least}" if most == least else f"at least {least}"
         raise TemplateError(f"{name} takes {wanted} of arguments, not {len(arguments)}")
