@@ -23,9 +23,9 @@ Apply = Callable[..., Any]
 def _plain(*arguments: Value) -> str:
     """Values one behind the other, with a space where neither is text."""
     shown = ""
-    for before, value in zip((NOTHING, *arguments), arguments, strict=False):
-        both = before is not NOTHING and not isinstance(before.data, str) and not isinstance(value.data, str)
-        shown += " " * (both and shown != "") + values.text(value)
+    for number, value in enumerate(arguments):
+        is_near_text = any(isinstance(one.data, str) for one in arguments[max(number - 1, 0) : number + 1])
+        shown += (" " if number and not is_near_text else "") + values.text(value)
     return shown
 
 
