@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 
-from ..linux import syscalls
+from ..linux import nftables, syscalls
 from ..linux.network import Links
-from ..linux.nftables import Table
 from ..linux.syscalls import AT_EMPTY_PATH, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC, RESOLVE_IN_ROOT
 from . import record
 
@@ -50,7 +49,7 @@ def main() -> None:
         ("device nodes", _device),
         ("seccomp", lambda: syscalls.seccomp(_ALLOW)),
         ("container networks", _bridge),
-        ("address translation", lambda: Table("trial", [("forward", "filter"), ("postrouting", "nat")]).close()),
+        ("address translation", _translate),
     )
     for name, act in trials:
         refused = _try(everything, userns, act)
@@ -134,14 +133,29 @@ def _change_root() -> None:
 
 
 def _overlay() -> None:
-    """An overlay with ``userxattr``, in which a folder of the lower layer is replaced (which needs the xattr to hold)."""
+    """An overlay with ``userxattr``, in which a folder of the lower layer is replaced, which needs the attribute to hold.
+
+    A tmpfs has such attributes since Linux 6.6; on an older kernel, whether a disk has them is found where the store is.
+    """
     _mount_tmpfs()
     for name in ("lower", "lower/a", "upper", "work", "merged"):
         os.mkdir("/tmp/" + name)
     options = "lowerdir=/tmp/lower,upperdir=/tmp/upper,workdir=/tmp/work,userxattr"
     syscalls.mount("overlay", "/tmp/merged", "overlay", 0, options)
+    try:
+        os.setxattr("/tmp/lower", "user.nbcontainers", b"")
+    except OSError:
+        return
     os.rmdir("/tmp/merged/a")
     os.mkdir("/tmp/merged/a")
+
+
+def _translate() -> None:
+    """A table with the rules by which containers are reached and reach others: each kind may be a module that is not there."""
+    table = nftables.Table("trial", [("forward", "filter"), ("prerouting", "nat"), ("postrouting", "nat")])
+    table.add("prerouting", nftables.redirect_to("127.0.0.1", 1))
+    table.add("postrouting", [nftables.masquerade()])
+    table.close()
 
 
 def _bridge() -> None:
