@@ -99,7 +99,7 @@ def _make_ready(requests: _socket.socket, pattern: bytes, zygote: int) -> None:
     """Do what can be done before there is a message."""
     try:
         pidfd = os.pidfd_open(zygote)
-    except ProcessLookupError:
+    except OSError:
         os._exit(0)
 
     def is_wanted() -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
 import os
@@ -165,8 +166,13 @@ def open_process(pid: int, start: int) -> int:
         return -1
     try:
         pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return -1
+    except OSError as error:
+        if error.errno in (
+            errno.ESRCH,
+            errno.EINVAL,
+        ):  # EINVAL: somebody waits for it just now; its number goes in an instant
+            return -1
+        raise
     try:
         is_it = processes.start_time(pid) == start
     except BaseException:

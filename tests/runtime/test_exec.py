@@ -252,7 +252,7 @@ def test_a_terminal(running: Running) -> None:
 
     def observe(event: Event) -> None:
         events.append(event)
-        if "error" in text(events, "stdout") and "go" not in text(events, "stdout"):
+        if "error\r\n" in text(events, "stdout") and "go" not in text(events, "stdout"):
             execution.resize(44, 111)
             os.write(execution._terminal, b"go\n")
 
