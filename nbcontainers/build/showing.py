@@ -15,9 +15,9 @@ from ..errors import DockerfileError
 from ..events import Observer, Warned
 from ..linux import mounts as trees
 from ..linux.idmap import Identity
+from ..linux.mounts import SUBPATH
 from ..oci.descriptor import Digest
 from ..oci.runtime import IdMapping, Mount
-from ..runtime.mountplan import SUBPATH
 from ..store import filling
 from ..store.store import Store
 from . import agents, caches

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from ..errors import Conflict, HostError, NotFound
-from ..oci.runtime import Mount
+from ..oci.runtime import Mount, RuntimeSpec
 from ..results import ContainerState
 from ..store import carrying
 from ..store.worker import Worker
@@ -22,17 +22,19 @@ _LOOK_AGAIN_S = 0.002
 _BARRED = {
     errno.ELOOP: "links lead in a circle, or through one of /proc",
     errno.EACCES: "links lead through one of /proc, or to what is nobody's there",
+    errno.EROFS: "what is mounted there is read-only",
     errno.ENAMETOOLONG: "a name has at most 255 bytes, a path 4095",
 }
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Tree:
-    """A container's tree: its snapshot's, or with all that is mounted in it where it runs."""
+    """A container's tree with what is mounted in it: all where it runs, else what is bound there, such as its volumes."""
 
-    def __init__(self, worker: Worker, mounts: Sequence[Mount], state: ContainerState) -> None:
+    def __init__(self, worker: Worker, mounts: Sequence[Mount], spec: RuntimeSpec, state: ContainerState) -> None:
         self._worker = worker
-        self._mounts = mounts
+        binds = () if state.pid else (mount for mount in spec.mounts if mount.type == "bind")
+        self._mounts = (*mounts, *binds)
         self._state = state
 
     @contextlib.contextmanager

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Conflict, HostError, IntegrityError, NBContainersError, NotFound
+from ..linux.mounts import SUBPATH
 from ..oci.runtime import Mount
 from ..results import VolumeState
 from ..runtime import record
-from ..runtime.mountplan import IDMAP, SUBPATH
+from ..runtime.mountplan import IDMAP
 from ..store.store import Store
 from . import inspect
 from .asked import Asked

@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import os
 
-from ..linux import syscalls
-from ..linux.syscalls import RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
+from . import syscalls
+from .syscalls import AT_EMPTY_PATH, RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
 
 PROC_SUPER_MAGIC = 0x9FA0  # include/uapi/linux/magic.h
 FOLDER = os.O_PATH | os.O_DIRECTORY
@@ -104,3 +104,16 @@ def open_proc(root: int) -> int:
 def open_below(root: int, proc: int, path: str) -> int:
     """A descriptor of a path, below /proc in the one that was looked at; -1 where there is none."""
     return look_up(proc, path.removeprefix("/proc/")) if path.startswith("/proc/") else look_up(root, path)
+
+
+def copy_below(source: str, path: str, flags: int) -> int:
+    """A copy of the mount at a path below a folder, whatever links there say; see open_tree(2) for the flags."""
+    top = os.open(source, FOLDER | os.O_CLOEXEC)
+    try:
+        found = syscalls.openat2(top, path, os.O_PATH, resolve=INSIDE)
+    finally:
+        os.close(top)
+    try:
+        return syscalls.open_tree(found, "", flags | AT_EMPTY_PATH)
+    finally:
+        os.close(found)

@@ -9,15 +9,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..oci.runtime import Mount
-from . import syscalls
+from . import inside, syscalls
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _PAGE = 4096
 _GUARDED = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOEXEC
+SUBPATH = "nbcontainers.subpath"
+"""An option of a bind or an overlay: what is shown lies there below the source, and is resolved inside it."""
 _GUARDS = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
 
 
@@ -126,6 +129,33 @@ def attach(mount: Mount, target: str, *, guarded: bool = False) -> None:
         finally:
             os.close(place)
             os.close(made)
+
+
+def cover(root: int, bind: Mount) -> None:
+    """Show a bind at its place in a tree, which is made where it is missing; nothing where its source is not there any more.
+
+    ``root`` is a descriptor of a mount's root that hangs in this mount namespace: the bind goes when that is unmounted.
+    """
+    words = dict(word.partition("=")[::2] for word in bind.options)
+    flags = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE
+    try:
+        if SUBPATH in words:
+            tree = inside.copy_below(bind.source, words[SUBPATH], flags)
+        else:
+            tree = syscalls.open_tree(syscalls.AT_FDCWD, bind.source, flags)
+    except FileNotFoundError:
+        return
+    try:
+        if not words.keys().isdisjoint(("ro", "rro")):
+            whole = syscalls.AT_EMPTY_PATH | syscalls.AT_RECURSIVE
+            syscalls.mount_setattr(tree, "", whole, set_=syscalls.MOUNT_ATTR_RDONLY)
+        place = inside.make_target(root, bind.destination, stat.S_ISDIR(os.fstat(tree).st_mode))
+        try:
+            syscalls.move_mount(tree, place)
+        finally:
+            os.close(place)
+    finally:
+        os.close(tree)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from ..errors import LaunchError
 from ..linux import cgroups, syscalls
+from ..linux.mounts import SUBPATH
 from ..oci.runtime import Mount
 
 # (destination, kind or "bind", source, attributes set, attributes cleared, options, whether what is mounted below comes along,
@@ -41,8 +42,6 @@ _PROPAGATIONS = {
     "shared": syscalls.MS_SHARED,
     "unbindable": syscalls.MS_UNBINDABLE,
 }
-SUBPATH = "nbcontainers.subpath"
-"""An option of a bind or an overlay: what is shown lies there below the source, and is resolved inside it."""
 IDMAP = "idmap"
 """An option of a bind or of the root: its files have the ids of the container's user namespace, and on the disk the host's."""
 PROCESS = "nbcontainers.process"

@@ -11,7 +11,8 @@ import errno
 import os
 import stat
 
-from ..linux import syscalls
+from ..linux import inside, syscalls
+from ..linux.inside import FOLDER, INSIDE, STRICT
 from ..linux.syscalls import (
     AT_EMPTY_PATH,
     AT_FDCWD,
@@ -23,8 +24,7 @@ from ..linux.syscalls import (
     OPEN_TREE_CLONE,
     RESOLVE_NO_XDEV,
 )
-from . import inside, remapped, shown
-from .inside import FOLDER, INSIDE, STRICT
+from . import remapped, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

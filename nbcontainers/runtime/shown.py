@@ -8,9 +8,9 @@ from __future__ import annotations
 import errno
 import os
 
-from ..linux import syscalls
-from ..linux.syscalls import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, CLONE_NEWNS, MNT_DETACH, OPEN_TREE_CLONE
-from .inside import FOLDER, INSIDE
+from ..linux import inside, syscalls
+from ..linux.inside import FOLDER
+from ..linux.syscalls import AT_FDCWD, AT_RECURSIVE, CLONE_NEWNS, MNT_DETACH, OPEN_TREE_CLONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,18 +55,8 @@ def take(entry: PlannedMount) -> int:
         if key == "nbcontainers.process":
             return _take_from(value, source, flags)
         if key == "nbcontainers.subpath":
-            return _take_below(source, value, flags)
+            return inside.copy_below(source, value, flags)
     return syscalls.open_tree(AT_FDCWD, source, flags)
-
-
-def _take_below(source: str, path: str, flags: int) -> int:
-    """A copy of what lies at a path below a folder, whatever links there say."""
-    top = os.open(source, FOLDER | os.O_CLOEXEC)
-    found = syscalls.openat2(top, path, os.O_PATH, resolve=INSIDE)
-    tree = syscalls.open_tree(found, "", flags | AT_EMPTY_PATH)
-    os.close(found)
-    os.close(top)
-    return tree
 
 
 def take_overlay(folder: str, options: list[tuple[str, str]]) -> int:
@@ -78,7 +68,7 @@ def take_overlay(folder: str, options: list[tuple[str, str]]) -> int:
     ]
     _mount_overlay(folder, lowers, rest)
     try:
-        return _take_below(folder, below, OPEN_TREE_CLONE)
+        return inside.copy_below(folder, below, OPEN_TREE_CLONE)
     finally:
         syscalls.umount(folder, MNT_DETACH)
 

@@ -12,9 +12,8 @@ import os
 import stat
 import sys
 
-from ..linux import rights, syscalls
+from ..linux import inside, rights, syscalls
 from ..linux.syscalls import AT_EMPTY_PATH, OPEN_TREE_CLONE, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS
-from . import inside
 
 DEVPTS_SUPER_MAGIC = 0x1CD1  # include/uapi/linux/magic.h
 TERMINAL = b"t"

@@ -40,7 +40,7 @@ class Work:
         self.root = root
         self.say = say
         self._unsettled = True
-        self._views: dict[tuple[Mount, bool], int] = {}
+        self._views: dict[tuple[tuple[Mount, ...], bool], int] = {}
         self._held = contextlib.ExitStack()
 
     def layer(self, chain: str) -> str:
@@ -60,20 +60,31 @@ class Work:
             yield tuple(found)
 
     def view(self, rootfs: Sequence[dict[str, Any]], *, write: bool = False) -> int:
-        """A descriptor of the root of a snapshot's tree, until ``close``; one that is only read may be mounted elsewhere meanwhile."""
-        (mount,) = (Mount.from_json(entry) for entry in rootfs)
-        if (mount, write) not in self._views:
-            if mount.type == "bind":
-                attributes.learn(os.path.dirname(mount.source))
+        """A descriptor of the root of a snapshot's tree, until ``close``; one that is only read may be mounted elsewhere meanwhile.
+
+        Behind the root ``rootfs`` may have binds that are to be seen in it: their places are made, so it is written to then.
+        """
+        wanted = tuple(Mount.from_json(entry) for entry in rootfs)
+        if (wanted, write) not in self._views:
+            self._views[wanted, write] = self._viewed(*wanted, write=write)
+        return self._views[wanted, write]
+
+    def _viewed(self, mount: Mount, *binds: Mount, write: bool) -> int:
+        if mount.type == "bind":
+            attributes.learn(os.path.dirname(mount.source))
+            if not binds:
                 root = os.open(mount.source, FOLDER)
                 self._held.callback(os.close, root)
-            else:
-                tree = mounts.parse(mount)
-                for folder in filter(None, (*tree.lower, tree.upper)):
-                    attributes.learn(os.path.dirname(folder))
-                root = self._held.enter_context(self.mounted(tree if write else tree.readable()))
-            self._views[mount, write] = root
-        return self._views[mount, write]
+                return root
+            root = self._held.enter_context(self._hung(mount))
+        else:
+            tree = mounts.parse(mount)
+            for folder in filter(None, (*tree.lower, tree.upper)):
+                attributes.learn(os.path.dirname(folder))
+            root = self._held.enter_context(self.mounted(tree if write or binds else tree.readable()))
+        for bind in sorted(binds, key=lambda bind: bind.destination.count("/")):
+            mounts.cover(root, bind)
+        return root
 
     def close(self) -> None:
         """Let go of all views: what comes next sees others. At the end of what was asked at once nothing is mounted."""
@@ -83,7 +94,7 @@ class Work:
     @contextlib.contextmanager
     def beside(self, rootfs: Sequence[dict[str, Any]]) -> Iterator[int]:
         """A descriptor of the folder that a snapshot's writable tree lies in, with its ledger."""
-        (mount,) = (Mount.from_json(entry) for entry in rootfs)
+        mount = Mount.from_json(rootfs[0])
         tree = mount.source if mount.type == "bind" else mounts.parse(mount).upper
         folder = os.open(os.path.dirname(tree), FOLDER)
         try:
@@ -102,21 +113,28 @@ class Work:
                 alone = os.open(os.path.dirname(tree.upper), FOLDER)
                 held.callback(os.close, alone)
                 fcntl.flock(alone, fcntl.LOCK_EX)
-            folder = str(held.enter_context(self.scratch()))
+            written = mounts.overlay(tree.lower, tree.upper, tree.work, volatile=tree.volatile)
+            yield held.enter_context(self._hung(written, tree.forget if tree.volatile else None))
+
+    @contextlib.contextmanager
+    def _hung(self, mount: Mount, then: Callable[[], object] | None = None) -> Iterator[int]:
+        """A descriptor of the root of a mount over a folder, where only this process sees it; ``then`` is called when it is gone."""
+        with self.scratch() as folder:
             try:
-                written = mounts.overlay(tree.lower, tree.upper, tree.work, volatile=tree.volatile)
-                mounts.attach(written, folder, guarded=True)
+                mounts.attach(mount, str(folder), guarded=True)
             except OSError as error:
+                what = "bind" if mount.type == "bind" else f"overlay of {len(mounts.parse(mount).lower)} layers"
                 raise HostError(
-                    f"no overlay of {len(tree.lower)} layers can be mounted: {error.strerror}",
+                    f"no {what} can be mounted: {error.strerror}",
                     hint="nbcontainers doctor shows what this host allows",
                 ) from error
-            if tree.volatile:
-                held.callback(tree.forget)
-            held.callback(syscalls.umount, folder, syscalls.MNT_DETACH)
-            root = os.open(folder, FOLDER)
-            held.callback(os.close, root)
-            yield root
+            with contextlib.ExitStack() as held:
+                if then:
+                    held.callback(then)
+                held.callback(syscalls.umount, str(folder), syscalls.MNT_DETACH)
+                root = os.open(folder, FOLDER)
+                held.callback(os.close, root)
+                yield root
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:

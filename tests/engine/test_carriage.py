@@ -228,3 +228,32 @@ def test_a_hard_link_to_nothing_is_told(container: Container) -> None:
         file.seek(0)
         with pytest.raises(NBContainersError, match="a hard link to 'nothing'"):
             container.bring(file, "/tmp")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_is_mounted_in_one_that_does_not_run(engine: Engine, tmp_path: Path, begun: bool) -> None:
+    """Its volumes and folders of this host are where they are when it runs, made before it first starts; read-only ones stay so."""
+    source, shared = tmp_path / "file", tmp_path / "shared"
+    source.write_text("brought\n")
+    shared.mkdir()
+    (shared / "there").write_text("of this host\n")
+    volumes = ["filled:/data", "/anonymous", f"{shared}:/shared", f"{shared}:/kept:ro"]
+    made = engine.create("toolbox", "sh", "-c", "cat /data/new /anonymous/new /shared/new; ls /kept", volumes=volumes)
+    try:
+        if begun:
+            made.start()
+            made.wait()
+        for place in ("/data", "/anonymous", "/shared"):
+            made.bring(source, f"{place}/new")
+        with pytest.raises(Conflict, match="Read-only"):
+            made.bring(source, "/kept/other")
+        assert sorted(os.listdir(shared)) == ["new", "there"]
+        made.fetch("/kept/there", tmp_path / "fetched")
+        assert (tmp_path / "fetched").read_text() == "of this host\n"
+        assert made.changes() == ()
+        made.start()
+        assert made.wait() == 0
+        assert b"".join(output.data for output in made.logs()).endswith(b"brought\n" * 3 + b"new\nthere\n")
+    finally:
+        made.remove(volumes=True)
+        engine.remove_volume("filled")
