@@ -139,14 +139,17 @@ def status(state: ContainerState) -> str:
 def logs(engine: Engine, values: Namespace, console: Console) -> int:
     """Print what a container wrote."""
     tail = None if values.tail in (None, "all") else whole(values.tail)
+    tail = tail if tail is None or tail >= 0 else None
     since = moment(values.since) if values.since else None
     until = moment(values.until) if values.until else None
     container = engine.container(values.container)
+    unfinished: set[str] = set()  # streams whose line goes on
     for output in container.logs(follow=values.follow, tail=tail, since=since, until=until):
-        if values.timestamps:
+        if values.timestamps and output.stream not in unfinished:
             stamp = datetime.datetime.fromtimestamp(output.time or 0, datetime.UTC).isoformat().replace("+00:00", "Z")
             (console.out if output.stream == "stdout" else console.err).write(stamp + " ")
         console.write(output)
+        (unfinished.discard if output.data.endswith(b"\n") else unfinished.add)(output.stream)
     return 0
 
 
@@ -180,11 +183,6 @@ def stats(engine: Engine, values: Namespace, console: Console) -> int:
     """What containers use: once, or again every second until interrupted."""
     named = [engine.container(word) for word in values.container]
     containers = named or list(engine.containers(all=values.all))
-    for container in named:
-        if container.state.status not in ("running", "paused") and not values.all:
-            raise Conflict(
-                f"container {container.state.name} does not run", hint="'nbcontainers ps' lists those that do"
-            )
     before = {container.id: used for container in containers if (used := _usage(container)) is not None}
     while True:
         time.sleep(0.5 if values.no_stream else 1)
@@ -194,7 +192,7 @@ def stats(engine: Engine, values: Namespace, console: Console) -> int:
             if now is not None:
                 items.append(stats_row(container.state, before.get(container.id, now), now, whole=values.no_trunc))
                 before[container.id] = now
-            elif values.all:
+            elif named or values.all:  # as Docker shows one that does not run, where it is asked for
                 with contextlib.suppress(NotFound):
                     items.append(stats_row(container.state, None, None, whole=values.no_trunc))
         text = form.rows(items, values.format, STATS_COLUMNS)

@@ -48,7 +48,10 @@ def fields(one: Happening) -> dict[str, Any]:
         "Action": one.action,
         "Actor": {"ID": one.id, "Attributes": dict(one.attributes)},
         "ID": one.id,
+        "id": one.id,
         "status": one.action,
+        "from": dict(one.attributes).get("image", ""),
+        "scope": "local",
         "time": int(one.time),
         "timeNano": int(one.time * 1e9),
     }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from argparse import Namespace
 
 from ..engine import Container, Engine
+from ..engine.life import LIVE
 from ..engine.updating import WORDS
-from ..errors import Conflict, NBContainersError, NotFound
+from ..errors import Conflict, LaunchError, NBContainersError, NotFound
 from ..events import Observer, ignore
 from ..results import ContainerState
 from . import attached, lifecycle
@@ -17,6 +19,7 @@ from .creating import CREATE, LIMITS, REFUSED, complete, run_options
 from .entering import truth
 from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number, refuse
 
+_STARTS_S, _LOOK_AGAIN_S = 5.0, 0.02
 DETACH = Flag(names=("-d", "--detach"), help="print the ID and leave the container running")
 CIDFILE = Flag(names=("--cidfile",), metavar="FILE", help="write the ID into a file that is not there yet")
 _MADE_ONLY = "what is only made is not attached to; start has --attach"
@@ -95,17 +98,26 @@ def start(engine: Engine, values: Namespace, console: Console) -> int:
             flag = "--attach" if values.attach else "--interactive"
             raise NBContainersError(f"more than one container with {flag}", hint="start one at a time")
         container = engine.container(values.container[0])
-        container.start()
+        _begin(container, detach=False)
         return attached.follow(
             container,
             console,
             stdin=values.interactive and container.state.interactive,
             detach_keys=values.detach_keys or "",
         )
-    for word in values.container:
-        engine.container(word).start(detach=True)
-        console.print(word)
-    return 0
+    return each(values.container, console, lambda word: _begin(engine.container(word), detach=True))
+
+
+def _begin(container: Container, *, detach: bool) -> None:
+    """Start it, if it does not run: as with Docker it may be said again, and by several at once."""
+    try:
+        container.start(detach=detach)
+    except (Conflict, LaunchError):
+        until = time.monotonic() + _STARTS_S
+        while container.state.status not in LIVE:  # somebody else may be about to have it run
+            if time.monotonic() > until:
+                raise
+            time.sleep(_LOOK_AGAIN_S)
 
 
 def stop(engine: Engine, values: Namespace, console: Console) -> int:
@@ -135,9 +147,12 @@ def rm(engine: Engine, values: Namespace, console: Console) -> int:
 
 def wait(engine: Engine, values: Namespace, console: Console) -> int:
     """Wait for containers and print their exit codes."""
-    for word in values.container:
-        console.print(str(engine.container(word).wait()))
-    return 0
+    return each(values.container, console, lambda word: (str(_ended(engine.container(word))),))
+
+
+def _ended(container: Container) -> int:
+    """Its exit code, once it has ended; one that never ran has not failed."""
+    return 0 if container.state.status == "created" else container.wait()
 
 
 def update(engine: Engine, values: Namespace, console: Console) -> int:

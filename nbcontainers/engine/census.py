@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from ..errors import NBContainersError
+from ..errors import NBContainersError, NotFound
 from ..oci.image import Image
 from ..results import ContainerState, Status
 from .container import Container
@@ -60,7 +60,7 @@ class Census:
             words=words,
             before=tuple(container(word).state.created for word in words.get("before")),
             since=tuple(container(word).state.created for word in words.get("since")),
-            ancestors=tuple(str(image(word).id) for word in words.get("ancestor")),
+            ancestors=tuple(_id(image, word) for word in words.get("ancestor")),
         )
 
     @property
@@ -86,6 +86,14 @@ class Census:
             and (restarting is None or restarting == (state.status == "restarting"))
             and self.words.has_labels(dict(state.labels))
         )
+
+
+def _id(image: Callable[[str], Image], word: str) -> str:
+    """The ID of an image; of one that is not there an empty one, which no container comes from."""
+    try:
+        return str(image(word).id)
+    except NotFound:
+        return ""
 
 
 def _any(words: Sequence[str], fits: Callable[[str], bool]) -> bool:

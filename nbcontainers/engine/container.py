@@ -76,7 +76,7 @@ class Container(Life):
         since: float | None = None,
         until: float | None = None,
     ) -> Iterator[Output]:
-        """What it wrote, a line or the piece of one at a time, with times; the last ``tail`` of them, and on until it ends.
+        """What it wrote, a line or the piece of one at a time, with times; the last ``tail`` lines, and on until it ends.
 
         ``since`` and ``until`` are instants, in seconds since the epoch. A log has two files of 64 MiB unless ``log_opt`` says
         otherwise: what is older is gone.

@@ -21,6 +21,7 @@ from .kept import CONFIG, Kept
 from .mounts import MountPoint
 from .networks import NetworkFiles
 from .options import RunOptions, signal_number
+from .options import name as checked
 
 if TYPE_CHECKING:
     from ..runtime.execution import Execution
@@ -277,7 +278,7 @@ class Life(Kept):
         before = self.state.name
         if name == before:
             raise Conflict(f"container {before} is called that already", hint="choose another name")
-        self._names.claim(self.id, name)
+        self._names.claim(self.id, checked(name))
         connecting.rename(self._runtime.networks(self._store.root), self.state, name)
         self.last_state = states.change(self._folder, name=name)
         self._names.release(self.id, before)

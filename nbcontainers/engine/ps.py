@@ -18,6 +18,7 @@ from ..runtime.identity import credentials
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_PAGES = os.sysconf("SC_PHYS_PAGES")
 DEFAULT = ("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD")
 _TTY_MAJORS = {4: "tty", 5: "tty", 136: "pts/"}
 
@@ -87,9 +88,11 @@ _COLUMNS: Mapping[str, tuple[str, Callable[[_Process], object]]] = {
     "ppid": ("PPID", lambda one: one.number(1)),
     "pgid": ("PGID", lambda one: one.number(2)),
     "sid": ("SID", lambda one: one.number(3)),
+    "pmem": ("%MEM", lambda one: f"{100 * one.number(21) / _PAGES:.1f}"),
     "c": ("C", lambda one: int(_share(one))),
     "pcpu": ("%CPU", lambda one: f"{_share(one):.1f}"),
     "stime": ("STIME", _begun),
+    "start": ("START", _begun),
     "tty": ("TTY", _terminal),
     "time": ("TIME", lambda one: _clock(one.cpu_seconds)),
     "etime": ("ELAPSED", _elapsed),
@@ -103,15 +106,27 @@ _COLUMNS: Mapping[str, tuple[str, Callable[[_Process], object]]] = {
     "cmd": ("CMD", lambda one: one.command),
 }
 _ALL = {**_COLUMNS, "owner": ("UID", _user)}  # -f calls so what -o calls user
-_SAME = {"%cpu": "pcpu", "command": "args", "tt": "tty", "tname": "tty", "s": "stat", "state": "stat", "euser": "user"}
+_SAME = {
+    "%cpu": "pcpu",
+    "%mem": "pmem",
+    "command": "args",
+    "tt": "tty",
+    "tname": "tty",
+    "s": "stat",
+    "state": "stat",
+    "euser": "user",
+}
+_OF_USERS = ("user", "pid", "pcpu", "pmem", "vsz", "rss", "tty", "stat", "start", "time", "args")
 _FULL = ("owner", "pid", "ppid", "c", "stime", "tty", "time", "cmd")
 
 
 def columns(options: Sequence[str]) -> tuple[str, ...]:
-    """The columns that ps's options ask for: none, ``-ef``, ``-f``, or ``-o`` with names; the others are refused."""
+    """The columns that ps's options ask for: none, ``-ef``, ``aux``, or ``-o`` with names; the others are refused."""
     rest = [word for word in options if word not in ("-e", "-f", "-ef", "-A", "ax", "-ax")]
     if not rest:
         return _FULL
+    if len(rest) == 1 and {*rest[0].removeprefix("-")} in ({*"aux"}, {*"ux"}, {*"au"}, {*"u"}):
+        return _OF_USERS
     asked = ",".join(rest)
     for prefix in ("-o,", "-eo,", "-o", "-eo"):
         if asked.startswith(prefix):
@@ -121,7 +136,7 @@ def columns(options: Sequence[str]) -> tuple[str, ...]:
                 return tuple(names)
     raise NBContainersError(
         f"not an option of ps that is known here: {' '.join(rest)!r}",
-        hint=f"write -ef, or -o and names of columns: {', '.join(_COLUMNS)}",
+        hint=f"write -ef, aux, or -o and names of columns: {', '.join(_COLUMNS)}",
     )
 
 

@@ -195,20 +195,23 @@ def read_log(
             begin = start + file.seek(0, os.SEEK_END)
 
 
-def last_records(path: Path, count: int) -> int:
-    """The offset in a log from which it has ``count`` records left."""
-    after = 0  # records in the files after the one that is looked at
+def last_lines(path: Path, count: int) -> int:
+    """The offset in a log from which it has ``count`` lines left, of which the last may be unfinished."""
+    after = 0  # lines in the files after the one that is looked at
     old = logfiles.older(str(path.parent), path.name)
     for start in [logfiles.end(old), *(begin for begin, _ in reversed(old))]:
-        offsets: deque[int] = deque([start], maxlen=max(0, count - after) + 1)
-        number = 0
+        begins: deque[int] = deque(maxlen=max(0, count - after))
+        offset, unfinished = start, set[bytes]()
         with contextlib.suppress(FileNotFoundError), open(_name(path, start, old), "rb") as file:
-            for line in file:
-                offsets.append(offsets[-1] + len(line))
-                number += 1
-        after += number
+            for record in file:
+                stream, ends = log.line_end(record)
+                if stream not in unfinished:
+                    begins.append(offset)
+                    after += 1
+                (unfinished.discard if ends else unfinished.add)(stream)
+                offset += len(record)
         if after >= count:
-            return offsets[0]
+            return begins[0] if begins else offset
     return old[0][0] if old else 0
 
 

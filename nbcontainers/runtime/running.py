@@ -24,7 +24,7 @@ from ..events import Observer, Output
 from ..linux import cgroups
 from ..results import ContainerState, Usage
 from . import log, meters, pausing, shim, state, waiting
-from .attach import Attachment, last_records, read_log
+from .attach import Attachment, last_lines, read_log
 from .execution import Execution, NotYet, ask
 
 _PATIENCE_S = 15.0  # how long a shim may take to tell of an end
@@ -343,15 +343,18 @@ def logs(
 ) -> Iterator[Output]:
     """What the container wrote, over all its runs, in order, with times: a line, or a piece of one, each.
 
-    With ``tail`` only the last so many; with ``follow`` what comes, too, until the container has ended; only what was written
+    With ``tail`` only the last so many lines; with ``follow`` what comes, too, until the container has ended; only what was written
     from ``since`` on and up to ``until`` (seconds since the epoch).
     """
     path = folder / log.NAME
-    begin = 0 if tail is None else last_records(path, tail)
+    begin = 0 if tail is None else last_lines(path, tail)
     live = {"creating", "running", "paused", "restarting"} if follow else set()
 
     def goes_on() -> bool:
-        return state.load_state(folder).status in live and (until is None or time.time() < until)
+        try:
+            return state.load_state(folder).status in live and (until is None or time.time() < until)
+        except NotFound:  # it was removed, and what it wrote has been read
+            return False
 
     for stream, data, stamp in read_log(path, begin, goes_on=goes_on):
         at = datetime.datetime.fromisoformat(stamp).timestamp()

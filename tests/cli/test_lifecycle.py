@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -131,3 +135,60 @@ def test_none_waits_for_the_end_of_another(store: Path) -> None:
     assert (done.stdout.split(), "no such container: 'none'" in done.stderr) == (["early", "late"], True), done.stderr
     assert nbc(store, "wait", "early", "late", code=0).stdout.split() == ["5", "5"]
     nbc(store, "rm", "early", "late", code=0)
+
+
+def test_what_is_so_already_is_no_failure(store: Path) -> None:
+    """start may be said again, and by several at once; wait tells of each, and one that never ran has not failed."""
+    nbc(store, "create", "--name", "often", "toolbox", "sleep", "600", code=0)
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(lambda _: nbc(store, "start", "often"), range(4)))
+    assert [(one.returncode, one.stdout, one.stderr) for one in said] == [(0, "often\n", "")] * 4
+    again = nbc(store, "start", "often", "nobody", "often", code=1)
+    assert again.stdout.split() == ["often", "often"]
+    assert "invalid container name ''" in nbc(store, "rename", "often", "", code=1).stderr
+    assert state(store, "often")["Name"] == "/often"
+    nbc(store, "create", "--name", "never", "toolbox", "true", code=0)
+    assert nbc(store, "wait", "never", "nobody", "never", code=1).stdout.split() == ["0", "0"]
+    assert "never" in nbc(store, "stats", "--no-stream", "often", "never", code=0).stdout
+    assert nbc(store, "ps", "-aq", "-f", "ancestor=nothing", code=0).stdout == ""
+    titles = nbc(store, "top", "often", "aux", code=0).stdout.splitlines()[0].split()
+    assert titles == "USER PID %CPU %MEM VSZ RSS TTY STAT START TIME COMMAND".split()
+    nbc(store, "rm", "-f", "often", "never", code=0)
+
+
+def test_a_line_that_came_in_pieces_is_one(store: Path) -> None:
+    """For --tail, which -1 turns off, and for --timestamps."""
+    script = "printf a; sleep .3; printf b; echo x >&2; sleep .3; echo c; printf d; sleep .2; echo e; printf f"
+    nbc(store, "run", "--name", "pieces", "toolbox", "sh", "-c", script, code=0)
+    assert nbc(store, "logs", "--tail", "2", "pieces", code=0).stdout == "de\nf"
+    assert nbc(store, "logs", "--tail", "-1", "pieces", code=0).stdout == "abc\nde\nf"
+    lines = nbc(store, "logs", "--timestamps", "pieces", code=0).stdout.splitlines()
+    assert [line.split("Z ")[1:] for line in lines] == [["abc"], ["de"], ["f"]]
+    nbc(store, "rm", "pieces", code=0)
+
+
+def test_who_follows_one_that_is_removed_is_told_nothing_of_it(store: Path) -> None:
+    """Its log ends there."""
+    nbc(store, "run", "-d", "--name", "short", "toolbox", "sh", "-c", "echo here; exec sleep 600", code=0)
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(nbc, store, "logs", "-f", "short")
+        until(lambda: nbc(store, "logs", "short").stdout)
+        nbc(store, "rm", "-f", "short", code=0)
+        done = following.result(PATIENCE_S)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "here\n", "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_empty_ones(store: Path, closed: str) -> None:
+    """Nobody reads them or writes to them, and nothing of the store's is opened in their place."""
+    words = [sys.executable, "-m", "nbcontainers", "run", "--rm", "-i", "toolbox", "sh", "-c", "cat; exit 3"]
+    done = subprocess.run(
+        ["sh", "-c", f"{shlex.join(words)} {closed}"],
+        env={**os.environ, "NBCONTAINERS_ROOT": str(store)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (3, "")

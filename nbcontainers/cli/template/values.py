@@ -23,7 +23,7 @@ _POINTERS = frozenset(
 )
 _MAPS = frozenset(
     "ExposedPorts Volumes Labels PortBindings Sysctls Tmpfs Annotations Ports StorageOpt "
-    "Networks Containers Options DriverOpts GraphDriver.Data LogConfig.Config".split()
+    "Networks Containers Attributes Options DriverOpts GraphDriver.Data LogConfig.Config".split()
 )
 # Maps whose keys are no plain text to Go: they cannot be asked for one, and a key knows its parts.
 _OF_PORTS = frozenset("ExposedPorts PortBindings Ports".split())
@@ -34,7 +34,8 @@ _GO_NAMES = dict(
     for pair in (
         "ID:Id HostIP:HostIp DNS:Dns DNSOptions:DnsOptions DNSSearch:DnsSearch NanoCPUs:NanoCpus CPUShares:CpuShares "
         "CPUPeriod:CpuPeriod CPUQuota:CpuQuota CPURealtimePeriod:CpuRealtimePeriod "
-        "CPURealtimeRuntime:CpuRealtimeRuntime CPUCount:CpuCount CPUPercent:CpuPercent"
+        "CPURealtimeRuntime:CpuRealtimeRuntime CPUCount:CpuCount CPUPercent:CpuPercent "
+        "Status:status From:from Scope:scope Time:time TimeNano:timeNano"
     ).split()
 )
 _JSON_NAMES = frozenset(_GO_NAMES.values())
