@@ -135,6 +135,13 @@ def switch_on(directory: str, refusals: dict[str, str], wanted: Collection[str])
     if not os.access(f"{directory}/cgroup.procs", os.W_OK):
         # Whoever moves a process writes there, too: it is above both the old place and the new one.
         raise PermissionError(errno.EACCES, "its cgroup.procs is not writable")
+    # Where processes are, the kernel refuses memory and io, but not cpu, cpuset and pids, which threads can have: switching those on
+    # makes the group one of threads, and then no process can get into a group below it. The machine's own root alone has no type.
+    kind = read(f"{directory}/cgroup.type")
+    if kind and (kind != "domain" or read(f"{directory}/cgroup.procs")):
+        holds = "processes" if kind == "domain" else "threads"
+        refusals.update(dict.fromkeys(wanted, f"{directory} holds {holds}, so cgroup v2 limits no group below it"))
+        return set()
     enabled = set(read(f"{directory}/cgroup.subtree_control").split())
     for controller in read(f"{directory}/cgroup.controllers").split():
         if controller in enabled or controller not in wanted:

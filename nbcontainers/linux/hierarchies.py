@@ -8,6 +8,7 @@ Source: cgroups(7); proc_pid_mountinfo(5).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,8 @@ def detect(root: str = "/sys/fs/cgroup", proc: str = "/proc/self") -> Hierarchy:
             if controller == UNIFIED:
                 directory, enabled = _v2_place(own, top, refusals)
             with _trial(directory) as trial:
+                if groups.read(f"{trial}/cgroup.type") not in ("", "domain"):
+                    raise OSError(errno.EOPNOTSUPP, "it holds threads, and no process gets into a group below it")
                 if controller == "devices":
                     for file, text in rules.DEVICES:
                         groups.write(f"{trial}/{file}", text)
@@ -76,15 +79,27 @@ def _trial(directory: str) -> Iterator[str]:
 
 
 def _v2_place(own: str, top: str, refusals: dict[str, str]) -> tuple[str, set[str]]:
-    """Where groups with controllers can be made, and which: our own cgroup or one above it, else our own without any."""
-    place, enabled = own, groups.switch_on(own, refusals, V2)
-    while not enabled and place != top and not _limited(place):
+    """Where groups with controllers can be made, and which: in our own cgroup, else in the one above it that has the most of them.
+
+    As far as it may be: under no limit that is left behind, and where what is to be moved may be moved.
+    """
+    enabled = groups.switch_on(own, refusals, V2)
+    if enabled:
+        return own, enabled
+    best, place = own, own
+    while place != top and not _limited(place):
         place = os.path.dirname(place)
+        if len(set(groups.read(f"{place}/cgroup.controllers").split()) & set(V2)) <= len(enabled):
+            continue  # what is switched on there changes how others share, so not for nothing
         try:
-            enabled = groups.switch_on(place, {}, V2)
+            found = groups.switch_on(place, {}, V2)
         except OSError:  # not ours to write in, and what is above it is not either
             break
-    return (place, enabled) if enabled else (own, set())
+        if len(found) > len(enabled):
+            best, enabled = place, found
+    if enabled:
+        refusals.update(dict.fromkeys(set(V2) - enabled, f"no group has it that is above {own} and ours to use"))
+    return best, enabled
 
 
 def _limited(directory: str) -> bool:

@@ -149,3 +149,13 @@ def test_info_counts_what_is_there(store: Path) -> None:
     assert nbc(store, "info", "--format", "{{.NCPU}} {{.OSType}}", code=0).stdout == f"{item['NCPU']} linux\n"
     assert "'nbcontainers info'" in nbc(store, "system", "info", code=1).stderr
     nbc(store, "rm", "counted", code=0)
+
+
+def test_events_by_a_template(store: Path) -> None:
+    """Each has Docker's fields, and an attribute that one lacks is no error."""
+    nbc(store, "run", "--rm", "--name", "told", "toolbox", "sh", "-c", "exit 3")
+    form = "{{.Type}} {{.Action}} {{.Status}} {{.From}} {{.Scope}} {{.Actor.Attributes.exitCode}}"
+    words = ("events", "--since", "10m", "--until", "0s", "-f", "container=told", "--format", form)
+    lines = nbc(store, *words, code=0).stdout.splitlines()
+    assert "container die die toolbox local 3" in lines
+    assert "container start start toolbox local <no value>" in lines

@@ -421,15 +421,71 @@ def test_nothing_is_left_of_a_detection() -> None:
 
 def interpreter_for(uid: int) -> str:
     for candidate in (sys.executable, "/usr/bin/python3"):
-        tried = subprocess.run(
-            ["setpriv", f"--reuid={uid}", "--clear-groups", candidate, "-c", "import nbcontainers.results"],
+        with contextlib.suppress(PermissionError):  # it lies in somebody's home
+            tried = subprocess.run(
+                [candidate, "-c", "import nbcontainers.results"],
+                user=uid,
+                extra_groups=[],
+                env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+                capture_output=True,
+                check=False,
+            )
+            if tried.returncode == 0:
+                return candidate
+    return ""
+
+
+IN_A_SCOPE = """
+import json, os, sys
+from nbcontainers.linux import groups, hierarchies
+from nbcontainers.oci.resources import Resources
+scope, uid = sys.argv[1], int(sys.argv[2])
+groups.write(f"{scope}/cgroup.procs", "0")
+os.setgroups([])
+os.setresgid(uid, uid, uid)
+os.setresuid(uid, uid, uid)
+found = hierarchies.detect()
+plan = found.plan("scoped", Resources(memory=1 << 26, pids=5), devices=False)
+os.mkdir(plan.into)
+for path, text in plan.writes:
+    groups.write(path, text)
+child = os.fork()
+if not child:
+    groups.write(f"{plan.into}/cgroup.procs", "0")
+    os._exit(7 if open("/proc/self/cgroup").read().strip().endswith("nbcontainers-scoped") else 1)
+code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+found.remove("scoped")
+print(json.dumps([plan.into, plan.unenforced, code, groups.read(f"{scope}/cgroup.type")]))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a slice and become somebody else")
+@pytest.mark.skipif(HOST.version != "v2", reason="needs cgroup v2 alone: the guest has it")
+@pytest.mark.parametrize("uid", [0, 64_000])
+def test_in_a_session_limits_hold_beside_it(uid: int) -> None:
+    """Whoever works in a scope among his own processes, as under systemd: groups are made beside it, and it stays what it was."""
+    python = interpreter_for(uid)
+    if not python:
+        pytest.skip("needs a Python that other users can run")
+    above = f"{HOST.parents['unified']}/{NAME}.slice"
+    scope = f"{above}/app.scope"
+    os.makedirs(scope)
+    try:
+        groups.switch_on(above, {}, cgroups.V2)
+        for folder in (above, scope):
+            for name in (".", "cgroup.procs", "cgroup.subtree_control"):
+                os.chown(f"{folder}/{name}", uid, uid)
+        done = subprocess.run(
+            [python, "-c", IN_A_SCOPE, scope, str(uid)],
             env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
+            text=True,
             check=False,
         )
-        if tried.returncode == 0:
-            return candidate
-    return ""
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == [f"{above}/nbcontainers-scoped", [], 7, "domain"]
+    finally:
+        groups.remove(above)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")

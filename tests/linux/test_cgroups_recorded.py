@@ -36,6 +36,7 @@ def v2_files(own: str, **changed: str) -> dict[str, str]:
         f"sys/{own}/cgroup.controllers": "cpuset cpu io memory pids\n",
         f"sys/{own}/cgroup.subtree_control": "cpuset cpu io memory pids\n",
         f"sys/{own}/cgroup.procs": "",
+        f"sys/{own}/cgroup.type": "domain\n",
         f"sys/{own}/memory.swap.max": "max\n",
         "proc/cgroup": f"0::/{own}\n",
         "proc/mountinfo": "24 18 0:22 / {root} rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate\n",
@@ -116,6 +117,14 @@ def test_a_populated_cgroup_gives_groups_without_limits(write_tree, monkeypatch)
     assert all("holds processes" in line for line in plan.unenforced if "device" not in line)
 
 
+@pytest.mark.parametrize(("kind", "procs"), [("domain", "4711\n"), ("domain threaded", "4711\n"), ("threaded", "")])
+def test_nothing_is_switched_on_where_processes_are(write_tree, monkeypatch, kind: str, procs: str) -> None:
+    """The kernel would take what threads can have (cpu, pids), and then no process could get into a group below."""
+    tree = write_tree(v2_files(OWN, cgroup__subtree_control="", cgroup__procs=procs, cgroup__type=f"{kind}\n"))
+    monkeypatch.setattr(groups, "write", lambda path, text: pytest.fail(f"{text} to {path}"))
+    assert found(tree).controllers == frozenset()
+
+
 def refuse_in(monkeypatch, *names: str) -> None:
     """Switching controllers on is EBUSY in these cgroups, as it is where processes are."""
 
@@ -137,6 +146,7 @@ def in_a_slice(**changed: str) -> dict[str, str]:
         f"sys/{above}/cgroup.controllers": "cpu memory pids\n",
         f"sys/{above}/cgroup.subtree_control": "memory pids\n",
         f"sys/{above}/cgroup.procs": "",
+        f"sys/{above}/cgroup.type": "domain\n",
         f"sys/{above}/memory.swap.max": "max\n",
     }
 
@@ -151,6 +161,18 @@ def test_beside_a_populated_cgroup_limits_hold(write_tree, monkeypatch) -> None:
     plan = hierarchy.plan("abc", Resources(memory=64 * MIB, pids=8), devices=False)
     assert plan.into == f"{tree}/sys/{os.path.dirname(OWN)}/nbcontainers-abc"
     assert plan.unenforced == ()
+
+
+def test_of_those_above_the_one_with_the_most_is_taken(write_tree, monkeypatch) -> None:
+    """Root in a session: the slices have memory and counts only, and what is above them has processors, too."""
+    above = os.path.dirname(OWN)
+    upper = os.path.dirname(above)
+    files = in_a_slice() | {f"sys/{above}/cgroup.controllers": "memory pids\n"}
+    files |= {f"sys/{upper}/cgroup.{name}": "cpu io memory pids\n" for name in ("controllers", "subtree_control")}
+    hierarchy = found(write_tree(files | {f"sys/{upper}/cgroup.procs": "", f"sys/{upper}/cgroup.type": "domain\n"}))
+    assert hierarchy.parents["unified"].endswith(upper)
+    assert hierarchy.controllers == {"cpu", "io", "memory", "pids"}
+    assert "ours to use" in hierarchy.refusals["cpuset"]
 
 
 @pytest.mark.parametrize(
