@@ -51,13 +51,38 @@ _UNKNOWN = {"Mounts": "", "LocalVolumes": 0, "Networks": ""}  # of one whose fil
 
 def ps(engine: Engine, values: Namespace, console: Console) -> int:
     """List containers."""
+    return listed(chosen(engine, values), values, console)
+
+
+def chosen(engine: Engine, values: Namespace) -> tuple[Container, ...]:
+    """The containers that the flags of ``ps`` ask for."""
     count = 1 if values.latest else values.last
-    containers = engine.containers(*values.filter, all=values.all or count is not None)[:count]
+    return engine.containers(*values.filter, all=values.all or count is not None)[:count]
+
+
+def listed(containers: Sequence[Container], values: Namespace, console: Console) -> int:
+    """Print containers as the flags of ``ps`` say; 1 if the files of one cannot be read, which is told."""
     if values.quiet:
         for container in containers:
             console.print(container.id if values.no_trunc else container.id[:12])
         return 0
-    items, damaged = [], list[IntegrityError]()
+    items, damaged = ps_rows(containers, values)
+    text = form.rows(items, values.format, ps_columns(values))
+    if text:
+        console.print(text)
+    for one in damaged:
+        console.tell(one)
+    return int(bool(damaged))
+
+
+def ps_columns(values: Namespace) -> tuple[tuple[str, str], ...]:
+    """The columns of the table that the flags of ``ps`` ask for, as (title, key)."""
+    return (*PS_COLUMNS, ("SIZE", "Size")) if values.size else PS_COLUMNS
+
+
+def ps_rows(containers: Sequence[Container], values: Namespace) -> tuple[list[dict[str, Any]], list[IntegrityError]]:
+    """A line of ``ps`` for each container, and what is wrong with those whose files cannot be read."""
+    items, damaged = list[dict[str, Any]](), list[IntegrityError]()
     is_sized = values.size or ".Size" in (values.format or "")
     for container in containers:
         row = ps_row(container.state, truncate=not values.no_trunc) | _UNKNOWN | ({"Size": ""} if is_sized else {})
@@ -69,13 +94,7 @@ def ps(engine: Engine, values: Namespace, console: Console) -> int:
         except IntegrityError as error:
             damaged.append(error)
         items.append(row)
-    columns = (*PS_COLUMNS, ("SIZE", "Size")) if values.size else PS_COLUMNS
-    text = form.rows(items, values.format, columns)
-    if text:
-        console.print(text)
-    for one in damaged:
-        console.tell(one)
-    return int(bool(damaged))
+    return items, damaged
 
 
 def _attached(container: Container, *, truncate: bool) -> dict[str, Any]:

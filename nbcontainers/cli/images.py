@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import Any
 
 from ..engine import Engine, inspect
@@ -32,20 +33,38 @@ HISTORY_COLUMNS = (
 
 def images(engine: Engine, values: Namespace, console: Console) -> int:
     """List images."""
-    found = engine.images(values.repository or "", filters=values.filter)
+    listed(engine, chosen(engine, values), values, console)
+    return 0
+
+
+def chosen(engine: Engine, values: Namespace) -> tuple[Image, ...]:
+    """The images that the words of ``images`` ask for."""
+    return engine.images(values.repository or "", filters=values.filter)
+
+
+def listed(engine: Engine, found: Sequence[Image], values: Namespace, console: Console) -> None:
+    """Print images as the flags of ``images`` say."""
     if values.quiet:
         for identifier in dict.fromkeys(image.id for image in found):
             console.print(str(identifier) if values.no_trunc else identifier.short)
-        return 0
-    columns = (*COLUMNS[:2], ("DIGEST", "Digest"), *COLUMNS[2:]) if values.digests else COLUMNS
+        return
+    content = form.rows(image_rows(engine, found, values), values.format, image_columns(values))
+    if content:
+        console.print(content)
+
+
+def image_columns(values: Namespace) -> tuple[tuple[str, str], ...]:
+    """The columns of the table that the flags of ``images`` ask for, as (title, key)."""
+    return (*COLUMNS[:2], ("DIGEST", "Digest"), *COLUMNS[2:]) if values.digests else COLUMNS
+
+
+def image_rows(engine: Engine, found: Sequence[Image], values: Namespace) -> list[dict[str, Any]]:
+    """A line of ``images`` for each image."""
     rows = [image_row(image, size_of(engine, image), truncate=not values.no_trunc) for image in found]
     if values.digests or values.format:
         for row, image in zip(rows, found, strict=True):
             row["Digest"] = str(engine.named_digest(image))
-    content = form.rows(rows, values.format, columns)
-    if content:
-        console.print(content)
-    return 0
+    return rows
 
 
 def size_of(engine: Engine, image: Image) -> int:

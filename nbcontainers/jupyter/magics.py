@@ -177,7 +177,9 @@ class ContainerMagics(Magics):
     def containers(self, line: str) -> None:
         """List the running containers, or with -a all of them.
 
-        %containers [-a] [-q] [--format FORMAT] [--as NAME]
+        %containers [-a] [-f KEY=VALUE] [-l] [-n N] [-s] [-q] [--format FORMAT] [--as NAME]
+
+        --as NAME binds those that are listed.
 
         Examples:
             %containers -a
@@ -186,26 +188,20 @@ class ContainerMagics(Magics):
         "%containers --help" lists every flag.
 
         """
-        from ..cli import containers as verbs
-        from .session import engine
+        from . import listings
 
         values = self._read("containers", line)
-        if values.quiet or values.format:
-            verbs.ps(engine(), values, _console())
-        else:
-            rows = [
-                verbs.ps_row(one.state, truncate=not values.no_trunc) for one in engine().containers(all=values.all)
-            ]
-            _listing(verbs.PS_COLUMNS, rows, empty="No container." if values.all else "No container is running.")
-        self._bind(values, engine().containers(all=values.all))
+        self._bind(values, listings.containers(values))
 
     @no_var_expand
     @line_magic
     @told
     def images(self, line: str) -> None:
-        """List the images of the store.
+        """List the images of the store, or those of a name or pattern.
 
-        %images [-q] [--format FORMAT] [--as NAME]
+        %images [-f KEY=VALUE] [--digests] [-q] [--format FORMAT] [--as NAME] [REPOSITORY]
+
+        --as NAME binds those that are listed.
 
         Examples:
             %images
@@ -214,19 +210,10 @@ class ContainerMagics(Magics):
         "%images --help" lists every flag.
 
         """
-        from ..cli import images as verbs
-        from .session import engine
+        from . import listings
 
         values = self._read("images", line)
-        if values.quiet or values.format:
-            verbs.images(engine(), values, _console())
-        else:
-            rows = [
-                verbs.image_row(image, verbs.size_of(engine(), image), truncate=not values.no_trunc)
-                for image in engine().images()
-            ]
-            _listing(verbs.COLUMNS, rows, empty="No image yet.")
-        self._bind(values, engine().images())
+        self._bind(values, listings.images(values))
 
     @no_var_expand
     @line_magic
@@ -356,16 +343,6 @@ def _console() -> Any:
     from .running import CellConsole
 
     return CellConsole()
-
-
-def _listing(columns: Any, rows: Any, *, empty: str) -> None:
-    from ..cli import format as form
-    from . import html, show
-
-    def words() -> str:
-        return form.rows(rows, None, columns) if rows else empty
-
-    show.display(show.Forms(lambda: html.listing(columns, rows, empty=empty), words))
 
 
 def register(shell: Any) -> None:

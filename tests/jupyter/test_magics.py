@@ -255,6 +255,31 @@ def test_lists_are_tables(kernel) -> None:
     assert kernel.run("%containers").text == "No container is running."
 
 
+def test_lists_are_of_what_was_asked_for(kernel) -> None:
+    """A name, filters and counts choose, and more columns are shown, as on the command line; ``--as`` binds what is listed."""
+    for number in (1, 2):
+        assert kernel.run(f"%run_container --name listed{number} hello true").error is None
+    assert kernel.run("%images nosuch").text == "No such image."
+    assert "toolbox" not in kernel.run("%images hel* --as those").text
+    assert kernel.run("print({one.reference.familiar_name for one in those})").stdout == "{'hello'}\n"
+    assert "toolbox" not in kernel.run("%images --filter dangling=true").text
+    digests = kernel.run("%images -a --digests hello")
+    assert "DIGEST" in digests.text
+    assert "sha256:" in digests.html
+    assert kernel.run("%containers -n 0").text == "No container."
+    latest = kernel.run("%containers -l -s --as last")
+    assert "listed2" in latest.text
+    assert "listed1" not in latest.text
+    assert "(virtual " in latest.text
+    assert "(virtual " in latest.html
+    assert kernel.run("print([one.name for one in last])").stdout == "['listed2']\n"
+    both = kernel.run("%containers --filter status=exited --filter name=listed")
+    assert "listed1" in both.text
+    assert "listed2" in both.text
+    assert kernel.run("%containers -q -l").stdout.count("\n") == 1
+    assert kernel.run("%nbc rm listed1 listed2").error is None
+
+
 def test_usage_returns_at_once_and_ends_with_the_container(kernel) -> None:
     """The samples come from a thread, while other cells run; the notebook keeps the last."""
     kernel.run("%run_container -d --rm --name busy hello sh -c 'while :; do :; done'")
