@@ -30,11 +30,12 @@ def of(cell: str) -> Remarks:
     if first.split()[:1] != ["%%dockerfile"] or not text.strip():
         return Remarks()
     from ..cli.build import arguments
-    from . import words
+    from . import show, words
     from .session import engine
 
+    line, shell = first.lstrip().removeprefix("%%dockerfile"), show.shell()
     try:
-        values = words.read("dockerfile", first.split(None, 1)[1] if len(first.split()) > 1 else "", {})
+        values = words.read("dockerfile", line, shell.user_ns if shell else {})
         found = engine().lint(text, context=Path.cwd(), args=arguments(values.build_arg), target=values.target or "")
     except DockerfileError as error:
         begin, end = error.lines

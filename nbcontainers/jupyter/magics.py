@@ -95,8 +95,8 @@ class ContainerMagics(Magics):
         %run_container [FLAGS] IMAGE [COMMAND …]
 
         The flags are docker run's, and two more: --replace takes a name over from a container that has it, --as NAME binds the
-        container to a variable. {name} as a whole word before the image is the variable of that name. As a cell magic the cell is
-        the script on standard input.
+        container to a variable. {name} as a whole word before the image, or behind an = as in -e A={name}, is the variable of that
+        name. As a cell magic the cell is the script on standard input.
 
         Examples:
             %run_container --rm toolbox ls /

@@ -59,11 +59,11 @@ MAGICS: dict[str, Verb] = {
         operands=(Operand(name="CONTAINER", help="names or IDs (else all that run, and those that start)", count="*"),),
     ),
 }
-_VARIABLE = re.compile(r"\{([A-Za-z_]\w*)\}")
+_VARIABLE = re.compile(r"(?P<before>(?:[^={}\s]+=)*)\{(?P<name>[A-Za-z_]\w*)\}")
 
 
 def read(magic: str, line: str, variables: Mapping[str, Any]) -> Namespace:
-    """The values of a magic's line; ``{name}`` as a whole word is the variable of that name.
+    """The values of a magic's line; ``{name}`` as a whole word, or behind the last ``=`` of one, is the variable of that name.
 
     Raises:
         UsageError, HelpAsked: as the command line's own.
@@ -106,22 +106,30 @@ def filled(verb: Verb, words: Sequence[str], variables: Mapping[str, Any]) -> li
 
 
 def value(word: str, variables: Mapping[str, Any]) -> str:
-    """A word, or what the variable holds if the word is ``{name}``; an image or a container stands for its ID."""
+    """A word with what the variable holds in place of ``{name}``, if it is or ends with that: ``A={name}``, ``--flag=A={name}``.
+
+    An image or a container stands for its ID.
+    """
     match = _VARIABLE.fullmatch(word)
     if not match:
         return word
-    if match[1] not in variables:
-        raise NBContainersError(f"no variable {match[1]!r} for the word {word}", hint="set it in Python first")
-    found = variables[match[1]]
+    name = match["name"]
+    if name not in variables:
+        raise NBContainersError(f"no variable {name!r} for the word {word}", hint="set it in Python first")
+    return match["before"] + _written(name, variables[name])
+
+
+def _written(name: str, found: object) -> str:
+    """What a variable holds, as a word."""
     if isinstance(found, Image):
         return str(found.id)
-    if isinstance(getattr(found, "image", None), Image):
-        return str(found.image.id)  # what a build gave
+    if isinstance(made := getattr(found, "image", None), Image):
+        return str(made.id)  # what a build gave
     if isinstance(found, str | int | float | os.PathLike):
         return str(found)
-    if type(found).__module__.startswith("nbcontainers.") and isinstance(getattr(found, "id", None), str):
-        return str(found.id)
+    if type(found).__module__.startswith("nbcontainers.") and isinstance(identity := getattr(found, "id", None), str):
+        return identity
     raise NBContainersError(
-        f"the variable {match[1]!r} holds no word but {type(found).__name__}",
+        f"the variable {name!r} holds no word but {type(found).__name__}",
         hint="text, a number, a path, an image or a container is wanted",
     )

@@ -233,6 +233,23 @@ def test_results_are_bound_to_variables(kernel) -> None:
     assert kernel.run("%nbc rm -f {one}").error is None
 
 
+def test_variables_are_pythons(kernel) -> None:
+    """Also behind an ``=``, where an editor asks what is dubious too."""
+    kernel.run("greeting = 'good day'")
+    assert kernel.run("%run_container --rm -e V={greeting} hello sh -c 'echo $V'").stdout == "good day\n"
+    assert (
+        kernel.run("%nbc run --rm --env=V={greeting} hello sh -c 'echo $V {greeting}'").stdout
+        == "good day {greeting}\n"
+    )
+    built = kernel.run("%%dockerfile --build-arg A={greeting}\nFROM hello\nARG A\nRUN test \"$A\" = 'good day'\n")
+    assert built.error is None
+    asked = "%%dockerfile --build-arg A={greeting}\nFROM scratch\nMAINTAINER me\n"
+    told = kernel.run(
+        f"from nbcontainers.jupyter import checking\nprint([one['rule'] for one in checking.of({asked!r})])"
+    )
+    assert told.stdout == "['MaintainerDeprecated']\n"
+
+
 def test_results_show_themselves(kernel) -> None:
     """A stack, a difference or a build that is the value of a cell looks as its magic shows it."""
     for code in (

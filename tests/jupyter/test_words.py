@@ -19,12 +19,27 @@ def test_flags_are_dockers_and_come_before_the_image() -> None:
 
 
 def test_variables_are_looked_up_up_to_the_image() -> None:
-    """A whole word in braces is a variable; the container's command is left alone, and so is a part of a word."""
+    """A whole word in braces is a variable; the container's command is left alone, and so is another part of a word."""
     values = words.read(
         "run_container", "-v {folder} --name a{n} --pids-limit {n} {image} echo {image} ${x} {{.A}}", VARIABLES
     )
     assert (values.volume, values.name, values.pids_limit, values.image) == (["/data"], "a{n}", 3, "demo:1")
     assert values.command == ["echo", "{image}", "${x}", "{{.A}}"]
+
+
+def test_a_value_behind_an_equals_sign_is_a_variable_too() -> None:
+    """That of a name, of a flag, of a name behind a flag; what stands behind the image is the container's own."""
+    line = "-e N={n} --env=M={n} --name={n} -v={folder} --label=a.b={folder} -eL={n} {image} env X={n}"
+    values = words.read("run_container", line, VARIABLES)
+    assert (values.env, values.name, values.volume, values.label) == (
+        ["N=3", "M=3", "L=3"],
+        "3",
+        ["/data"],
+        ["a.b=/data"],
+    )
+    assert values.command == ["env", "X={n}"]
+    assert words.read("dockerfile", "--build-arg X={other}", VARIABLES).build_arg == ["X={image}"]
+    assert words.read("containers", "--format=a={{.ID}}", {}).format == "a={{.ID}}"
 
 
 def test_a_variable_is_looked_up_once() -> None:
@@ -52,6 +67,7 @@ def test_the_cell_is_the_dockerfile() -> None:
     ("magic", "line", "message"),
     [
         ("run_container", "{nothing} sh", "no variable 'nothing'"),
+        ("run_container", "-e A={nothing} toolbox", "no variable 'nothing'"),
         ("run_container", "toolbox sh -c 'echo", "cannot split the line"),
         ("layers", "--as 1x demo", "not a name for a variable"),
         ("layers", "", "IMAGE"),
