@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import functools
+from collections import ChainMap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
+from IPython.core.magic import (
+    Magics,
+    cell_magic,
+    line_cell_magic,
+    line_magic,
+    magics_class,
+    needs_local_scope,
+    no_var_expand,
+)
 
 from ..errors import NBContainersError
 from .calm import Interrupted, calm, told
@@ -15,28 +25,37 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
 
+Scope = Mapping[str, Any] | None
+"""The variables of where a magic stands, as IPython passes them; None where it is called as a method."""
+
+
 @magics_class
 class ContainerMagics(Magics):
     """Images and containers in a notebook."""
 
-    def _read(self, magic: str, line: str) -> Namespace:
+    def _read(self, magic: str, line: str, local_ns: Scope) -> Namespace:
         from . import words
 
-        return words.read(magic, line, self._variables)
+        return words.read(magic, line, self._seen(local_ns))
 
     @property
     def _variables(self) -> dict[str, Any]:
         return self.shell.user_ns if self.shell is not None else {}
 
+    def _seen(self, local_ns: Scope) -> Mapping[str, Any]:
+        """The variables that Python would see where the magic stands: those of a function before those of the notebook."""
+        return ChainMap(dict(local_ns or {}), self._variables)
+
     def _bind(self, values: Namespace, result: object) -> None:
         name = getattr(values, "as", None)
         if name:
-            self._variables[name] = result
+            self._variables[name] = result  # the notebook's, also in a function, whose own nobody else can set
 
     @no_var_expand
     @cell_magic
+    @needs_local_scope
     @told
-    def dockerfile(self, line: str, cell: str) -> None:
+    def dockerfile(self, line: str, cell: str, local_ns: Scope = None) -> None:
         """Build an image from the Dockerfile in this cell, and show its steps and layers.
 
         %%dockerfile [-t NAME] [--build-arg NAME=VALUE] [--target STAGE] [--no-cache] [--as NAME]
@@ -58,7 +77,7 @@ class ContainerMagics(Magics):
         from .progress import Record
         from .session import engine
 
-        values = self._read("dockerfile", line)
+        values = self._read("dockerfile", line, local_ns)
         record = Record(values.tag[0] if values.tag else "", cell)
         view = show.build(record)
         try:
@@ -88,8 +107,9 @@ class ContainerMagics(Magics):
 
     @no_var_expand
     @line_cell_magic
+    @needs_local_scope
     @told
-    def run_container(self, line: str, cell: str | None = None) -> None:
+    def run_container(self, line: str, cell: str | None = None, local_ns: Scope = None) -> None:
         """Run a container and show its output below the cell; the interrupt button stops it.
 
         %run_container [FLAGS] IMAGE [COMMAND …]
@@ -112,7 +132,7 @@ class ContainerMagics(Magics):
         from .running import run
         from .session import engine
 
-        values = self._read("run_container", line)
+        values = self._read("run_container", line, local_ns)
         if values.detach and cell is not None:
             raise NBContainersError(
                 "both -d and a script", hint="a detached container has no one to read standard input from"
@@ -135,8 +155,9 @@ class ContainerMagics(Magics):
 
     @no_var_expand
     @cell_magic
+    @needs_local_scope
     @told
-    def sandbox(self, line: str, cell: str) -> None:
+    def sandbox(self, line: str, cell: str, local_ns: Scope = None) -> None:
         """Run a cell that is not trusted, and leave nothing of it.
 
         %%sandbox [FLAGS] [COMMAND …]
@@ -158,7 +179,7 @@ class ContainerMagics(Magics):
         from .running import run
         from .session import engine
 
-        values = self._read("sandbox", line)
+        values = self._read("sandbox", line, local_ns)
         known = [flag for flag in CREATE if hasattr(values, flag.key)]
         options = run_options(values, known)
         options |= {"profile": "sandbox", "rm": True, "interactive": True}
@@ -173,8 +194,9 @@ class ContainerMagics(Magics):
 
     @no_var_expand
     @line_magic
+    @needs_local_scope
     @told
-    def containers(self, line: str) -> None:
+    def containers(self, line: str, local_ns: Scope = None) -> None:
         """List the running containers, or with -a all of them.
 
         %containers [-a] [-f KEY=VALUE] [-l] [-n N] [-s] [-q] [--format FORMAT] [--as NAME]
@@ -190,13 +212,14 @@ class ContainerMagics(Magics):
         """
         from . import listings
 
-        values = self._read("containers", line)
+        values = self._read("containers", line, local_ns)
         self._bind(values, listings.containers(values))
 
     @no_var_expand
     @line_magic
+    @needs_local_scope
     @told
-    def images(self, line: str) -> None:
+    def images(self, line: str, local_ns: Scope = None) -> None:
         """List the images of the store, or those of a name or pattern.
 
         %images [-f KEY=VALUE] [--digests] [-q] [--format FORMAT] [--as NAME] [REPOSITORY]
@@ -212,13 +235,14 @@ class ContainerMagics(Magics):
         """
         from . import listings
 
-        values = self._read("images", line)
+        values = self._read("images", line, local_ns)
         self._bind(values, listings.images(values))
 
     @no_var_expand
     @line_magic
+    @needs_local_scope
     @told
-    def layers(self, line: str) -> None:
+    def layers(self, line: str, local_ns: Scope = None) -> None:
         """Show the layers of an image: what each holds, what is wasted, which other images share it.
 
         %layers IMAGE [--format FORMAT] [--as NAME]
@@ -237,7 +261,7 @@ class ContainerMagics(Magics):
         from . import show
         from .session import engine
 
-        values = self._read("layers", line)
+        values = self._read("layers", line, local_ns)
         stack = engine().layers(values.image)
         if values.format:
             _console().print(form.result(stack, values.format, str))
@@ -247,8 +271,9 @@ class ContainerMagics(Magics):
 
     @no_var_expand
     @line_magic
+    @needs_local_scope
     @told
-    def image_diff(self, line: str) -> None:
+    def image_diff(self, line: str, local_ns: Scope = None) -> None:
         """Show in what two images differ: files, packages and settings.
 
         %image_diff BEFORE AFTER [-a] [--format FORMAT] [--as NAME]
@@ -268,7 +293,7 @@ class ContainerMagics(Magics):
         from . import show
         from .session import engine
 
-        values = self._read("image_diff", line)
+        values = self._read("image_diff", line, local_ns)
         found = engine().image_diff(values.before, values.after)
         if values.format or values.all:
             as_text = functools.partial(shown.text, everything=values.all)
@@ -279,8 +304,9 @@ class ContainerMagics(Magics):
 
     @no_var_expand
     @line_magic
+    @needs_local_scope
     @told
-    def cgroups(self, line: str) -> None:
+    def cgroups(self, line: str, local_ns: Scope = None) -> None:
         """Show what containers use, live, while other cells run: processor, memory and processes against their limits.
 
         %cgroups [CONTAINER …]
@@ -297,12 +323,13 @@ class ContainerMagics(Magics):
         from .live import usage
         from .session import engine
 
-        usage(engine(), self._read("cgroups", line).container)
+        usage(engine(), self._read("cgroups", line, local_ns).container)
 
     @no_var_expand
     @line_magic
+    @needs_local_scope
     @told
-    def nbc(self, line: str) -> None:
+    def nbc(self, line: str, local_ns: Scope = None) -> None:
         """Any verb of the command line: %nbc VERB …; %nbc alone lists them.
 
         The Tab key completes verbs, flags, images and containers.
@@ -324,7 +351,7 @@ class ContainerMagics(Magics):
         given = words.split(line)
         named, rest = find(given)
         if named is not None:
-            given = [*named.name.split(), *words.filled(named, rest, self._variables)]
+            given = [*named.name.split(), *words.filled(named, rest, self._seen(local_ns))]
         verb, values = parser.parse(given)
         if verb.name == "doctor" and not values.format:
             show.display(show.host_forms(engine().host()))

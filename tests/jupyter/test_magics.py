@@ -250,6 +250,24 @@ def test_variables_are_pythons(kernel) -> None:
     assert told.stdout == "['MaintainerDeprecated']\n"
 
 
+def test_a_functions_own_variables_come_first(kernel) -> None:
+    """As in Python: the local one, else the notebook's; a loop sees each value."""
+    kernel.run("where, word = 'nosuchimage', 'the notebook'")
+    kernel.run(
+        "def greet(where, *, loud=False):\n"
+        "    for number in (1, 2):\n"
+        "        %run_container --rm -e A={number} -e B={word} {where} sh -c 'echo $A $B'\n"
+        "    %nbc run --rm -e A={where} {where} sh -c 'echo $A'\n"
+    )
+    called = kernel.run("greet('hello')")
+    assert called.error is None, called.traceback
+    assert called.stdout == "1 the notebook\n2 the notebook\nhello\n"
+    assert kernel.run("%layers {where}").error["ename"] == "NotFound"
+    cell = kernel.run("where = 'hello'\n%layers {where} --as stack_of")
+    assert cell.error is None, cell.traceback
+    assert kernel.run("print(stack_of.name)").stdout == "hello:latest\n"
+
+
 def test_results_show_themselves(kernel) -> None:
     """A stack, a difference or a build that is the value of a cell looks as its magic shows it."""
     for code in (
