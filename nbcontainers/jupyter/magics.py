@@ -342,28 +342,9 @@ class ContainerMagics(Magics):
         "%nbc VERB --help" lists a verb's flags.
 
         """
-        from ..cli import parser
-        from ..cli.verbs import find
-        from . import show, words
-        from .running import exit_note
-        from .session import engine
+        from . import verbs
 
-        given = words.split(line)
-        named, rest = find(given)
-        if named is not None:
-            given = [*named.name.split(), *words.filled(named, rest, self._seen(local_ns))]
-        verb, values = parser.parse(given)
-        if verb.name == "doctor" and not values.format:
-            show.display(show.host_forms(engine().host()))
-            return
-        try:
-            code = verb.act(engine(), values, _console())
-        except KeyboardInterrupt:
-            raise Interrupted(f"{verb.name} was stopped") from None
-        if code and verb.name not in ("run", "start"):
-            raise NBContainersError(f"{verb.name} could not do all of it", hint="what failed is told above")
-        if code:
-            exit_note(code)  # the container's own
+        verbs.act(line, self._seen(local_ns))
 
 
 def _console() -> Any:

@@ -339,6 +339,22 @@ def test_the_command_line_is_there(kernel) -> None:
     assert "usage: %run_container" in kernel.run("%run_container --help").stdout
 
 
+def test_a_code_that_is_not_zero_says_what_it_means(kernel, tmp_path: Path) -> None:
+    """The code of a program in a container is told; lint has found something, and did not fail."""
+    assert kernel.run("%run_container -d --name held hello sleep 600").error is None
+    ran = kernel.run("%nbc exec held sh -c 'echo here; exit 5'")
+    assert ran.error is None, ran.traceback
+    assert ran.stdout == "here\n"
+    assert ran.text == "exited with code 5"
+    assert kernel.run("%nbc rm -f held").error is None
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nMAINTAINER me\n")
+    for line in (f"%nbc lint {tmp_path}", f"%nbc build --check {tmp_path}"):
+        found = kernel.run(line)
+        assert "MaintainerDeprecated" in found.stdout
+        assert "something in the Dockerfile is dubious" in found.traceback
+    assert "rm could not do all of it" in kernel.run("%nbc rm nothing").traceback
+
+
 def test_widgets_can_be_turned_off(kernel, tmp_path, environment) -> None:
     """For notebooks that are executed without a reader: HTML and text are all that is kept."""
     kernel.run("import os; os.environ['NBCONTAINERS_WIDGETS'] = 'off'")
