@@ -137,6 +137,12 @@ class ContainerMagics(Magics):
             raise NBContainersError(
                 "both -d and a script", hint="a detached container has no one to read standard input from"
             )
+        if values.tty and cell is not None:
+            # its end cannot be told: ^D is one only for a program that reads by lines and at that moment, no Python and no bash
+            raise NBContainersError(
+                "both -t and a script: a terminal has no end that every program sees",
+                hint="leave out -t, or the script: a command alone may have a terminal",
+            )
         if values.interactive and cell is None:
             raise NBContainersError(
                 "-i without a script", hint="begin the cell with %%run_container and write the input below it"

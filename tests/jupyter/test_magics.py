@@ -122,6 +122,17 @@ def test_an_exit_code_is_one_calm_line(kernel) -> None:
     assert "nbcf line" in ran.html
 
 
+def test_a_script_is_typed_at_no_terminal(kernel) -> None:
+    """Whose end the program would wait for in vain: it is refused, before anything runs. A command alone may have one."""
+    for flags in ("-t", "-it", "-i --tty"):
+        refused = kernel.run(f"%%run_container {flags} --name typed hello sh\ntty\n")
+        assert "both -t and a script" in refused.traceback
+        assert "leave out -t" in refused.traceback
+    assert "typed" not in kernel.run("%containers -a").text
+    assert kernel.run("%%run_container -i --rm hello sh\ntty\n").stdout == "not a tty\n"
+    assert kernel.run("%run_container -t --rm hello tty").stdout.startswith("/dev/")
+
+
 def test_memory_that_ran_out_is_said_to_have(kernel) -> None:
     """Not exit code 137 alone."""
     ran = kernel.run("%run_container --rm -m 32m hello python3 -c 'x = \"a\" * 10**9'")
