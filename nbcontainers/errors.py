@@ -23,6 +23,13 @@ import errno
 import os
 import re
 
+_TAIL = 12  # lines of a failed step's output
+_UNSEEN = (
+    re.compile(  # escapes with their colours, and what else cannot be seen: it may not act on the page that shows it
+        r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)"
+        r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+    )
+)
 _NUMBERS = re.compile(r"^\[Errno -?\d+\] | \(_ssl\.c:\d+\)$")
 
 
@@ -43,8 +50,12 @@ class NBContainersError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Shown by IPython in place of a Python traceback: the reader did nothing wrong in Python."""
-        said = [f"{type(self).__name__}: {self.message}", *([f"hint: {self.hint}"] if self.hint else [])]
-        return list(self.shown) or said
+        hint = [f"hint: {self.hint}"] if self.hint else []
+        return list(self.shown) or [f"{type(self).__name__}: {self.message}", *self._evidence(), *hint]
+
+    def _evidence(self) -> list[str]:
+        """The lines that stand between the message and the hint."""
+        return []
 
 
 class InvalidReference(NBContainersError):
@@ -87,6 +98,12 @@ class BuildError(NBContainersError):
         self.lines = lines
         self.exit_code = exit_code
         self.output = output
+
+    def _evidence(self) -> list[str]:
+        """The end of the output, for who watched no step of the build."""
+        written = self.output.decode("utf-8", "replace").rstrip().split("\n")[-_TAIL:]
+        seen = (line.rstrip("\r").rpartition("\r")[2] for line in written)  # a return overwrites what stood there
+        return [f"    {_UNSEEN.sub('', line)}".rstrip() for line in seen] if self.output.strip() else []
 
 
 class LaunchError(NBContainersError):

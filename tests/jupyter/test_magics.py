@@ -87,6 +87,21 @@ def test_a_failed_build_fails_the_cell_without_a_traceback(kernel) -> None:
     assert after.error is None
 
 
+def test_a_build_in_python_that_fails_shows_the_end_of_its_output(kernel) -> None:
+    """The engine's error, too, is told without a traceback, with what the step wrote last and no escape of it."""
+    output = "seq 100; printf '50%%\\r\\033[31mred\\033[0m\\007\\n'; exit 3"
+    failed = kernel.run(
+        f"from nbcontainers import Engine\nwith Engine() as e:\n    e.build({f'FROM hello{chr(10)}RUN {output}'!r})"
+    )
+    assert failed.error["ename"] == "BuildError"
+    first, *lines, hint = failed.traceback.split("\n")
+    assert "exit code 3" in first
+    assert lines == [*(f"    {number}" for number in range(90, 101)), "    red"]
+    assert hint == "hint: its output says why"
+    silent = kernel.run("with Engine() as e:\n    e.build('FROM hello\\nRUN exit 3')")
+    assert silent.traceback.count("\n") == 1
+
+
 def test_a_dockerfile_that_is_none_says_where(kernel) -> None:
     """Before anything runs."""
     failed = kernel.run("%%dockerfile\nFROM hello\nRUNN true\n")
