@@ -29,7 +29,9 @@ class HelpAsked(NBContainersError):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises where argparse would print and exit."""
+    """Raises where argparse would print and exit; ``helped`` are the words that show the help."""
+
+    helped = ""
 
     def error(self, message: str) -> NoReturn:
         message = message.replace("ignored explicit argument", "not true or false:")  # of a switch with a value
@@ -38,7 +40,7 @@ class _Parser(argparse.ArgumentParser):
         is_operand = message.startswith("the following arguments are required") or (
             message.startswith("unrecognized arguments: ") and not message.startswith("unrecognized arguments: -")
         )
-        hint = f"see '{self.prog} --help'"
+        hint = f"see '{self.helped}'"
         if near:
             hint = f"did you mean '{near}'? Else {hint}"
         raise UsageError(message, hint=hint, exit_code=1 if is_operand else 125)
@@ -90,12 +92,16 @@ def _nearest(word: str, known: Iterable[str]) -> str | None:
     return min(near, key=lambda one: sorted(one) != sorted(word), default=None)
 
 
-def parse_verb(verb: Verb, words: Sequence[str], *, extra: Sequence[Flag] = (), called: str = "") -> argparse.Namespace:
+def parse_verb(
+    verb: Verb, words: Sequence[str], *, extra: Sequence[Flag] = (), called: str = "", helped: str = ""
+) -> argparse.Namespace:
     """The values of one verb's words.
 
-    ``extra`` are flags that only this caller knows (``--as`` of the magics), ``called`` is what its users call the verb.
+    ``extra`` are flags that only this caller knows (``--as`` of the magics), ``called`` is what its users call the verb, and
+    ``helped`` what shows its flags, where that is not ``called`` with ``--help``.
     """
     parser = _build(verb, extra, called or f"{PROGRAM} {verb.name}")
+    parser.helped = helped or f"{parser.prog} --help"
     _spell_out(parser, (*verb.flags, *extra), words)
     return parser.parse_args(list(words))
 

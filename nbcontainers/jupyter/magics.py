@@ -170,6 +170,7 @@ class ContainerMagics(Magics):
 
         The cell is Python, or what COMMAND reads from standard input. It has no network, no capability, and nothing to write to but
         /tmp; memory, processes, processors, time and output have limits that docker run's flags (and --timeout, --output-limit) change.
+        --image IMAGE is what it runs in (toolbox), --as NAME binds the container to a variable.
 
         Examples:
             %%sandbox
@@ -178,7 +179,7 @@ class ContainerMagics(Magics):
             %%sandbox --timeout 5 -m 128m sh
             ls -l /tmp
 
-        "%%sandbox --help" lists every flag.
+        "%nbc run --help" lists every flag.
 
         """
         from ..cli.creating import CREATE, run_options

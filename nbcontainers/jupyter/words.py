@@ -59,6 +59,10 @@ MAGICS: dict[str, Verb] = {
         operands=(Operand(name="CONTAINER", help="names or IDs (else all that run, and those that start)", count="*"),),
     ),
 }
+_HELPED = {
+    "dockerfile": "%nbc build --help",
+    "sandbox": "%nbc run --help",
+}  # IPython calls no cell magic without a cell
 _VARIABLE = re.compile(r"(?P<before>(?:[^={}\s]+=)*)\{(?P<name>[A-Za-z_]\w*)\}")
 
 
@@ -72,7 +76,7 @@ def read(magic: str, line: str, variables: Mapping[str, Any]) -> Namespace:
     verb = MAGICS[magic]
     sign = "%%" if magic in ("dockerfile", "sandbox") else "%"
     words = filled(verb, split(line), variables)
-    values = parser.parse_verb(verb, words, called=f"{sign}{magic}")
+    values = parser.parse_verb(verb, words, called=f"{sign}{magic}", helped=_HELPED.get(magic, ""))
     name = getattr(values, "as", None)
     if name is not None and not name.isidentifier():
         raise NBContainersError(

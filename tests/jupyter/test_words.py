@@ -84,6 +84,21 @@ def test_words_that_mean_nothing_are_refused(magic: str, line: str, message: str
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("magic", "line", "helped"),
+    [
+        ("dockerfile", "--no-such-flag", "%nbc build --help"),
+        ("sandbox", "--no-such-flag", "%nbc run --help"),
+        ("run_container", "--no-such-flag toolbox", "%run_container --help"),
+    ],
+)
+def test_an_error_points_to_a_help_that_ipython_shows(magic: str, line: str, helped: str) -> None:
+    """It calls no cell magic that has no cell below it."""
+    with pytest.raises(UsageError) as caught:
+        words.read(magic, line, {})
+    assert f"see '{helped}'" in caught.value.hint
+
+
 def test_help_is_about_the_magic() -> None:
     """Its own name and its own flags."""
     with pytest.raises(HelpAsked, match="usage: %%dockerfile (?s:.*)--as NAME"):
