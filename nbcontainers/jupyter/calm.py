@@ -6,6 +6,7 @@ No word has a colour: JupyterLab lays an error on a red ground, on which in one 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import ParamSpec
 
@@ -21,6 +22,19 @@ class Interrupted(KeyboardInterrupt):
         return [f"\x1b[1m{self}\x1b[0m"]
 
 
+def in_notebook(hint: str) -> str:
+    """A hint for who is in a notebook: a command line in it becomes a magic, ``nbcontainers ps`` is ``%nbc ps``."""
+    return _command_line().sub("%nbc ", hint)
+
+
+@functools.cache
+def _command_line() -> re.Pattern[str]:
+    from ..cli.verbs import VERBS
+
+    verbs = "|".join(sorted({re.escape(name.split()[0]) for name in VERBS}))
+    return re.compile(rf"(?<![\w./-])nbcontainers (?=(?:{verbs}|--help)(?![\w-]))")
+
+
 def calm(error: NBContainersError, dockerfile: str = "", *, seen: bool = False) -> NBContainersError:
     """The error, to be raised: the cell fails, and shows what an error says in place of a Python traceback.
 
@@ -28,6 +42,7 @@ def calm(error: NBContainersError, dockerfile: str = "", *, seen: bool = False) 
     """
     from ..cli import text
 
+    error.hint = in_notebook(error.hint)
     short = f"{type(error).__name__}: {text.printable(error.message)}"
     name, colon, rest = (short if seen else text.failure(error, dockerfile)).partition(":")
     error.shown = (f"\x1b[1m{name}\x1b[0m{colon}{rest}",)

@@ -30,6 +30,7 @@ from ..events import (
 )
 from ..results import BuildResult, LayerStack
 from . import payload
+from .calm import in_notebook
 
 TAIL = 120  # lines of a step's output that are kept
 UNNAMED = re.compile(r"stage-\d+")  # what a stage without a name of its own is called
@@ -86,7 +87,7 @@ class Failure:
         """What an error says; without a place in the Dockerfile none is shown."""
         return cls(
             message=error.message,
-            hint=error.hint,
+            hint=in_notebook(error.hint),
             excerpt=excerpt(dockerfile, error.lines) if isinstance(error, BuildError | DockerfileError) else (),
             output=lines(Cleaner().feed(error.output.rstrip()))[-END:]
             if isinstance(error, BuildError) and error.output.strip()

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, TextIO
 from ..cli import format as form
 from ..cli.console import Console
 from ..cli.terminal import Cleaner
+from ..errors import NBContainersError
 from ..events import Event, Observer, Output
 from ..results import ENDED_FOR
 from . import show
+from .calm import Interrupted, in_notebook
 
 if TYPE_CHECKING:
     from ..engine import Container, Engine
@@ -57,6 +59,11 @@ class CellConsole(Console):
         """A process's output, cleaned."""
         self._cell.write(event)
 
+    def tell(self, error: NBContainersError) -> None:
+        """An error that does not keep a verb from what else it has to do, with a hint for a notebook."""
+        error.hint = in_notebook(error.hint)
+        super().tell(error)
+
     def transfers(self, *, quiet: bool = False, errors: bool = False, missing: bool = False) -> Observer:
         """Images on their way as a table, where the page can show one."""
         if not show.in_kernel():
@@ -81,8 +88,6 @@ def run(
     Raises:
         Interrupted: the interrupt button was pressed; the container has been stopped.
     """
-    from .calm import Interrupted
-
     began = time.monotonic()
     container = engine.run(image, *command, detach=detach, on_event=CellConsole().transfers(errors=True), **options)
     bind(container)

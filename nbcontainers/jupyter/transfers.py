@@ -10,6 +10,7 @@ from ..cli.transfers import MOVING, Board, Row
 from ..events import Event, Transfer, TransferFinished, TransferStarted, Warned
 from ..oci.descriptor import Digest
 from . import show
+from .calm import in_notebook
 from .html import Html, bar, code, h, join, listed, page, size, table
 
 SLOW = 0.3  # seconds between two pictures
@@ -29,7 +30,7 @@ class CellTransfers:
         """Take an event in, and show how things stand now and then."""
         match event:
             case Warned():
-                show.note(event.message + (f" ({event.hint})" if event.hint else ""), mood="w")
+                show.note(event.message + (f" ({in_notebook(event.hint)})" if event.hint else ""), mood="w")
             case TransferStarted() | Transfer() | TransferFinished() if not self._quiet:
                 self._board.take(event)
                 if isinstance(event, TransferStarted):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.jupyter import words
+from nbcontainers.jupyter.calm import in_notebook
 from tests.jupyter import samples
 from tests.jupyter.conftest import ROOT
 from tests.waiting import HICCUP_S, PATIENCE_S, until
@@ -235,6 +236,32 @@ def test_errors_are_told_in_two_lines(kernel) -> None:
         assert failed.error["ename"] == name, line
         assert "Traceback" not in failed.traceback
         assert failed.traceback.count("\n") <= 1
+
+
+@pytest.mark.parametrize(
+    ("hint", "told"),
+    [
+        ("'nbcontainers ps -a' and 'nbcontainers images' list them", "'%nbc ps -a' and '%nbc images' list them"),
+        ("see 'nbcontainers network --help'", "see '%nbc network --help'"),
+        ("nbcontainers doctor shows what it may", "%nbc doctor shows what it may"),
+        ("see 'nbcontainers --help'", "see '%nbc --help'"),
+        ("run nbcontainers under a Python of its own", "run nbcontainers under a Python of its own"),
+        ("look at /var/lib/nbcontainers rm is no way", "look at /var/lib/nbcontainers rm is no way"),
+    ],
+)
+def test_a_hint_speaks_of_magics(hint: str, told: str) -> None:
+    """Where it speaks of the command line, which is not where the reader is."""
+    assert in_notebook(hint) == told
+
+
+def test_errors_hint_at_magics(kernel) -> None:
+    """Those that end a cell, those that a verb tells before it goes on, and those of a build."""
+    assert "'%nbc images' shows" in kernel.run("%layers nothinglikeit").traceback
+    assert "see '%nbc --help'" in kernel.run("%nbc zzzzz").traceback
+    assert "'%nbc ps -a' lists them" in kernel.run("%nbc rm nothinglikeit").stderr
+    built = kernel.run("%%dockerfile\nFROM scratch\nCOPY --from=nothinglikeit /a /b\n")
+    assert built.error is not None
+    assert "nbcontainers " not in built.text + built.traceback
 
 
 def test_what_the_host_allows_has_a_form_of_its_own(kernel) -> None:
