@@ -35,7 +35,17 @@ class Flag:
     @property
     def key(self) -> str:
         """The name of the value: the long flag without dashes, as Python writes it."""
-        return next(name for name in self.names if name.startswith("--")).removeprefix("--").replace("-", "_")
+        return self.long.removeprefix("--").replace("-", "_")
+
+    @property
+    def long(self) -> str:
+        """Its long name, with the dashes."""
+        return next(name for name in self.names if name.startswith("--"))
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it is known only to say why it cannot be had."""
+        return self.help.startswith("refused: ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

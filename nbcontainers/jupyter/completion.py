@@ -3,23 +3,58 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NBContainersError
 
 if TYPE_CHECKING:
-    from ..cli.flags import Verb
+    from ..cli.flags import Flag, Operand, Verb
 
 IDENTIFIER = "nbcontainers"
 
-_IMAGES = ("IMAGE", "BEFORE", "AFTER")
-_CONTAINERS = ("CONTAINER",)
-_EITHER = ("NAME",)
+_PATHS = (  # what names files of this host: IPython knows these
+    "FILE",
+    "DOCKERFILE",
+    "HOST:INSIDE[:ro,idmap]",
+    "HOST[:INSIDE][:rwm]",
+    "NAME=WHERE",
+    "id=NAME,src=FILE",
+    "type=TYPE,dest=WHERE",
+    "type=TYPE,…",
+    "type=TYPE,…|IMAGE",
+    "type=…,source=…,target=…",
+    "PROGRAM",
+    "CONTEXT",
+    "SOURCE",
+    "TARGET",
+)
+_CLOSED = re.compile(r"[a-z]+(\|[a-z]+)*")  # the metavar of a flag that says all its values
+_VALUES = {
+    "--format": ("table", "json"),
+    "--ipc": ("private", "shareable", "none", "host"),
+    "--pid": ("host",),
+    "--cgroupns": ("private", "host"),
+    "--userns": ("auto", "host", "keep-id"),
+    "--restart": ("no", "on-failure", "always", "unless-stopped"),
+    "--attach": ("stdin", "stdout", "stderr"),
+    "--type": ("container", "image"),
+}
 
 
-def complete(text: str, line: str) -> tuple[str, list[str]]:
-    """The beginning of a word that stands at the cursor, and what it may become.
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the ``fragment`` at the cursor may become; ``alone`` where nothing that others know of is of use there."""
+
+    fragment: str
+    words: tuple[str, ...] = ()
+    alone: bool = True
+
+
+def complete(text: str, line: str) -> Offer:
+    """What may stand at the cursor.
 
     ``text`` is the cell up to the cursor, ``line`` the cursor's line up to there.
     """
@@ -27,17 +62,19 @@ def complete(text: str, line: str) -> tuple[str, list[str]]:
         if line.lstrip().startswith("%"):
             words = line.split()
             symbol = "" if line[-1:].isspace() else words.pop()
-            return symbol, _magic(words[0].lstrip("%"), words[1:], symbol) if words else []
+            found = _magic(words[0].lstrip("%"), words[1:], symbol) if words and "{" not in symbol else None
+            return Offer(symbol, tuple(found or ()), alone=found is not None)
         first, newline, rest = text.lstrip("\n").partition("\n")
         if newline and first.split()[:1] == ["%%dockerfile"]:
             from . import dockerfile
 
-            found = dockerfile.complete(rest, _images)
-            return found.fragment, list(found.words)
-    return "", []
+            offered = dockerfile.complete(rest, _images)
+            return Offer(offered.fragment, offered.words)
+    return Offer("", alone=False)
 
 
-def _magic(magic: str, before: list[str], symbol: str) -> list[str]:
+def _magic(magic: str, before: list[str], symbol: str) -> list[str] | None:
+    """What may follow the words of a magic; None where others know it: the magic is not ours, or a path is wanted."""
     from ..cli.verbs import GROUPS, VERBS, find, members
     from . import words
 
@@ -48,13 +85,11 @@ def _magic(magic: str, before: list[str], symbol: str) -> list[str]:
             return _beginning(members(before[0]), symbol)
         verb, rest = find(before)
         return _words(verb, list(rest), symbol) if verb else []
-    return _words(words.MAGICS[magic], before, symbol) if magic in words.MAGICS else []
+    return _words(words.MAGICS[magic], before, symbol) if magic in words.MAGICS else None
 
 
-def _words(verb: Verb, before: list[str], symbol: str) -> list[str]:
-    valued = {name for flag in verb.flags if flag.metavar for name in flag.names}
-    if before and before[-1] in valued:
-        return []  # the value of a flag, which nobody but the user knows
+def _words(verb: Verb, before: list[str], symbol: str) -> list[str] | None:
+    valued = {name: flag for flag in verb.flags if flag.metavar for name in flag.names}
     operands = [
         word
         for place, word in enumerate(before)
@@ -62,17 +97,52 @@ def _words(verb: Verb, before: list[str], symbol: str) -> list[str]:
     ]
     if any(operand.count == "rest" for operand in verb.operands) and operands:
         return []  # the container's own command
+    if before and before[-1] in valued:
+        return _chosen(_of_flag(verb, valued[before[-1]]), symbol)
+    name, equals, value = symbol.partition("=")
+    if equals and name in valued:
+        found = _chosen(_of_flag(verb, valued[name]), value)
+        return None if found is None else [f"{name}={word}" for word in found]
     if symbol.startswith("-"):
-        return _beginning((name for flag in verb.flags for name in flag.names if name.startswith("--")), symbol)
+        return _beginning((flag.long for flag in verb.flags if not flag.is_refused), symbol)
     if not verb.operands:
         return []
-    operand = verb.operands[min(len(operands), len(verb.operands) - 1)]
-    names: list[str] = []
-    if operand.name in (*_IMAGES, *_EITHER):
-        names += _images()
-    if operand.name in (*_CONTAINERS, *_EITHER):
-        names += _containers()
-    return _beginning(names, symbol)
+    return _chosen(_of_operand(verb, verb.operands[min(len(operands), len(verb.operands) - 1)]), symbol)
+
+
+def _of_flag(verb: Verb, flag: Flag) -> Iterable[str] | None:
+    """What the value of a flag may be, as far as there is anything to choose from; None for a path."""
+    if flag.metavar in _PATHS:
+        return None
+    if flag.is_refused:
+        return ()
+    if flag.long in ("--network", "--net"):
+        return dict.fromkeys(("none", "host", "bridge", *_networks()))
+    if flag.long == "--volumes-from":
+        return _containers()
+    if flag.long == "--format" and verb.name.endswith("inspect"):
+        return ("json",)
+    if _CLOSED.fullmatch(flag.metavar):
+        return flag.metavar.split("|")
+    return _VALUES.get(flag.long, ())
+
+
+def _of_operand(verb: Verb, operand: Operand) -> Iterable[str] | None:
+    """The names that there are of what is wanted; None for a path."""
+    if operand.name in _PATHS:
+        return None
+    if verb.name in ("network create", "volume create"):
+        return ()  # a new name
+    found = [name for named in _NAMED.get(operand.name, ()) for name in named()]
+    if verb.name == "network rm":
+        from ..engine.networks import BUILT_IN
+
+        return [name for name in found if name not in BUILT_IN]
+    return found
+
+
+def _chosen(words: Iterable[str] | None, symbol: str) -> list[str] | None:
+    return None if words is None else _beginning(words, symbol)
 
 
 def _beginning(names: Iterable[str], symbol: str) -> list[str]:
@@ -91,6 +161,29 @@ def _containers() -> list[str]:
     return [container.name for container in engine().containers(all=True)]
 
 
+def _networks() -> list[str]:
+    from .session import engine
+
+    return [network.name for network in engine().networks()]
+
+
+def _volumes() -> list[str]:
+    from .session import engine
+
+    return [volume.name for volume in engine().volumes()]
+
+
+_NAMED: dict[str, tuple[Callable[[], list[str]], ...]] = {
+    "IMAGE": (_images,),
+    "BEFORE": (_images,),
+    "AFTER": (_images,),
+    "CONTAINER": (_containers,),
+    "NAME": (_images, _containers),
+    "NETWORK": (_networks,),
+    "VOLUME": (_volumes,),
+}
+
+
 def register(shell: Any) -> None:
     """Complete behind our magics."""
     from IPython.core.completer import SimpleCompletion, context_matcher
@@ -98,10 +191,11 @@ def register(shell: Any) -> None:
     @context_matcher(identifier=IDENTIFIER)  # type: ignore[untyped-decorator]  # IPython types it in part
     def matcher(context: Any) -> dict[str, Any]:
         above = context.full_text.split("\n")[: context.cursor_line]
-        fragment, words = complete("\n".join([*above, context.text_until_cursor]), context.text_until_cursor)
+        offer = complete("\n".join([*above, context.text_until_cursor]), context.text_until_cursor)
+        # what Python's own completers know of such a line is of no use; but they are kept away only by one that has an answer
+        words = offer.words or ((offer.fragment,) if offer.alone else ())
         found = [SimpleCompletion(text=word, type="magic") for word in words]
-        # what Python's own completers know of such a line is of no use
-        return {"completions": found, "matched_fragment": fragment, "suppress": bool(found), "ordered": True}
+        return {"completions": found, "matched_fragment": offer.fragment, "suppress": offer.alone, "ordered": True}
 
     unregister(shell)
     shell.Completer.custom_matchers.append(matcher)

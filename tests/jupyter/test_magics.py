@@ -480,6 +480,47 @@ def test_words_are_completed(kernel) -> None:
     assert completed("impor") >= {"import"}, "Python's own are as they were"
 
 
+def test_nothing_else_is_offered_behind_a_magic(kernel) -> None:
+    """No word of Python, no file and no other magic, but where a path or a variable is wanted; what a flag may be, where that is told."""
+
+    def completed(line: str) -> set[str]:
+        reply = kernel.client.complete(line, len(line), reply=True, timeout=PATIENCE_S)
+        return set(reply["content"]["matches"]) - {line[reply["content"]["cursor_start"] :]}  # the word as it stands
+
+    for line in (
+        "%run_container -m ",
+        "%run_container --name i",
+        "%run_container toolbox ",
+        "%cgroups ",
+        "%nbc rm i",
+        "%nbc network create ",
+        "%nbc nosuchverb ",
+        "%%dockerfile\nRUN i",
+        "%%dockerfile -t ",
+        "%images nosuch",
+    ):
+        assert completed(line) == set(), line
+    assert completed("%run_container --pull ") == {"always", "missing", "never"}
+    assert completed("%run_container --pull=al") == {"--pull=always"}
+    assert completed("%images --format ") == {"table", "json"}
+    assert completed("%nbc inspect --format ") == {"json"}
+    assert completed("%run_container --restart on") == {"on-failure"}
+    for verb in ("network", "volume"):
+        assert kernel.run(f"%nbc {verb} create offered").error is None
+    assert completed("%run_container --network ") == {"none", "host", "bridge", "offered"}
+    assert completed("%nbc network rm ") == {"offered"}
+    assert completed("%nbc volume rm ") == {"offered"}
+    assert completed("%nbc volume inspect off") == {"offered"}
+    for verb in ("network", "volume"):
+        assert kernel.run(f"%nbc {verb} rm offered").error is None
+    kernel.run("offered_variable = 'hello'")
+    assert "greet.txt" in completed("%nbc load --input gre")
+    assert any("offered_variable" in word for word in completed("%layers {offered_v"))
+    flags = completed("%%dockerfile -")
+    assert {"--tag", "--build-arg", "--as"} <= flags
+    assert not flags & {"--file", "--quiet", "--check", "--progress", "--explain"}
+
+
 @pytest.mark.parametrize("name", [*words.MAGICS, "nbc"])
 def test_a_question_mark_shows_how_a_magic_is_used(name: str) -> None:
     """What it does, its words, examples that the magic itself would read, and where the rest is told."""
