@@ -33,6 +33,10 @@ class Parts(Telling):
     def __init__(self, root: str | Path | None = None) -> None:
         self._root = Path(root).expanduser().absolute() if root is not None else None
 
+    def __repr__(self) -> str:
+        place = self._place.path if "_place" in self.__dict__ else self._root  # which is not chosen only to be told
+        return f"<{type(self).__name__} of {place or 'the default store'}>"
+
     @functools.cached_property
     def _host(self) -> Host:
         from ..runtime import host

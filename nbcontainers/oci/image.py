@@ -311,6 +311,10 @@ class Image:
     manifest: Manifest
     config: ImageConfig
 
+    def __repr__(self) -> str:
+        named = f"{self.reference.familiar} ({self.id.short})" if self.reference else self.id.short
+        return f"<Image {named}>"
+
     @property
     def id(self) -> Digest:
         """The digest of the configuration: what Docker calls the image ID."""

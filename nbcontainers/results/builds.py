@@ -47,3 +47,9 @@ class BuildResult:
     seconds: float
     names: tuple[str, ...] = ()
     stored: bool = True
+
+    def __repr__(self) -> str:
+        count, cached = len(self.steps), sum(step.cached for step in self.steps)
+        return (
+            f"<BuildResult {self.image!r}, {count} step{'s' * (count != 1)} ({cached} cached) in {self.seconds:.2f} s>"
+        )

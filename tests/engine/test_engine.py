@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,21 @@ def test_output_and_exit_code_come_back(engine: Engine) -> None:
     container.remove()
     with pytest.raises(NotFound):
         _ = container.state
+
+
+def test_what_it_gives_is_printed_in_a_line(engine: Engine) -> None:
+    """An image, a list of them, a build and the engine itself say what they are, in a notebook's cell as in a log."""
+    made = engine.build("FROM toolbox\nENV A=1\n", tag="printed")
+    identity = made.image.id.short
+    assert str(made.image) == repr(made.image) == f"<Image printed:latest ({identity})>"
+    assert repr(engine.image(made.image.id)) == f"<Image {identity}>"
+    assert f"<Image printed:latest ({identity})>" in str(engine.images())
+    assert re.fullmatch(
+        rf"<BuildResult <Image printed:latest \({identity}\)>, \d steps? \(\d cached\) in \d+\.\d\d s>", str(made)
+    )
+    assert str(engine) == f"<Engine of {engine.store.root}>"
+    assert str(Engine("/nowhere")) == "<Engine of /nowhere>", "nothing is opened or made for it"
+    assert str(Engine()) == "<Engine of the default store>"
 
 
 def test_an_interrupt_ends_what_was_started_here(engine: Engine) -> None:
