@@ -24,11 +24,10 @@ import os
 import re
 
 _TAIL = 12  # lines of a failed step's output
-_UNSEEN = (
-    re.compile(  # escapes with their colours, and what else cannot be seen: it may not act on the page that shows it
-        r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)"
-        r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
-    )
+# Escapes with their colours, and what else cannot be seen or written: it may not act on the page that shows it.
+_UNSEEN = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
 _NUMBERS = re.compile(r"^\[Errno -?\d+\] | \(_ssl\.c:\d+\)$")
 
@@ -51,7 +50,7 @@ class NBContainersError(Exception):
     def _render_traceback_(self) -> list[str]:
         """Shown by IPython in place of a Python traceback: the reader did nothing wrong in Python."""
         hint = [f"hint: {self.hint}"] if self.hint else []
-        return list(self.shown) or [f"{type(self).__name__}: {self.message}", *self._evidence(), *hint]
+        return list(self.shown) or [f"{type(self).__name__}: {_UNSEEN.sub('', self.message)}", *self._evidence(), *hint]
 
     def _evidence(self) -> list[str]:
         """The lines that stand between the message and the hint."""

@@ -33,7 +33,7 @@ def amend(config: ContainerConfig, lines: Sequence[str]) -> ContainerConfig:
             case ins.Workdir():
                 scope.workdir(scope.word(instruction.path, place))
             case ins.From() | ins.Run() | ins.Copy() | ins.Add() | ins.Arg() | ins.Maintainer():
-                raise wrong(f"{instruction.title!r} is no change of a configuration", place, hint=f"use {ALLOWED}")
+                raise wrong(f"'{instruction.title}' is no change of a configuration", place, hint=f"use {ALLOWED}")
             case _:
                 scope.apply(instruction)
     return replace(scope.config, args_escaped=config.args_escaped)  # which only BuildKit's CMD sets

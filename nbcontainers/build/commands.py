@@ -68,7 +68,7 @@ def run(
         # Nobody named is root with the groups that list him; by number, for not every image has names.
         running = runtime.start(folder, spec, rootfs, state=state, user=step.user or "0")
     except LaunchError as error:
-        message = f"{node.title!r} could not be started: {error.message}"
+        message = f"'{node.title}' could not be started: {error.message}"
         code, hint = error.exit_code, error.hint or _launch_hint(step, error)
         raise BuildError(message, step=node.title, lines=node.lines, exit_code=code, output=b"", hint=hint) from error
     code = _attended(running, tail)
@@ -76,7 +76,7 @@ def run(
         ended = running.state
         why = ", for memory ran out" if ended.out_of_memory else f": {ended.error}" if ended.error else ""
         raise BuildError(
-            f"{node.title!r} ended with exit code {code}{why}",
+            f"'{node.title}' ended with exit code {code}{why}",
             step=node.title,
             lines=node.lines,
             exit_code=code,

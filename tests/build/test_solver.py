@@ -133,6 +133,17 @@ def test_a_stage_made_anew_with_the_same_files_changes_nothing(builder: Builder)
     assert builder.cached == [True, False, True, True, True]
 
 
+def test_a_failed_command_is_shown_as_it_was_written(builder: Builder) -> None:
+    """With no backslash that nobody wrote, whatever quotes are in it."""
+    for command in ("""echo "it's" '\\n' && exit 3""", "echo 'a' \"b\"; exit 3"):
+        with pytest.raises(BuildError) as caught:
+            builder.build(f"FROM busybox\nRUN {command}\n")
+        assert caught.value.message == f"'RUN {command}' ended with exit code 3"
+    with pytest.raises(BuildError) as caught:
+        builder.build("""FROM busybox\nRUN ["/no'such", "a\\\\b"]\n""")
+    assert caught.value.message.startswith("""'RUN ["/no'such", "a\\\\b"]' could not be started: """)
+
+
 def test_a_failed_command_tells_its_place_and_the_end_of_its_output(builder: Builder) -> None:
     """Steps before it stay cached; nothing else is left."""
     word = unique()
