@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ENDED_FOR = "ended for it "
+ENDED_FOR = "ended because it "
 """How the error of a container begins that went beyond a limit which its shim holds: of time, or of output."""
 Status = Literal["creating", "created", "running", "paused", "restarting", "exited", "dead"]
 HealthStatus = Literal["starting", "healthy", "unhealthy"]

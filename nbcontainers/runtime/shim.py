@@ -18,7 +18,7 @@ import os
 import select
 import time
 
-from . import beforehand, collapse, groups, happenings, processes, record
+from . import beforehand, collapse, groups, happenings, overruns, processes, record
 from .birth import Failed
 from .door import Caller, Door
 from .firstprocess import FirstProcess
@@ -95,7 +95,7 @@ class Shim:
         while True:
             self.poller.turn()
             if most and self.first.begun and self.streams.written > most:
-                self._end_for(f"ended for it wrote more than its limit of {most} bytes")
+                self._end_for(overruns.of_output(most))
 
     def _start(self) -> None:
         """One run, the first or a further one."""
@@ -210,7 +210,7 @@ class Shim:
         if not self.restarts.count:
             self._say(("started", self.first.pid, self.streams.begin))
         if self.plan["time_limit"]:
-            why = f"ended for it ran longer than its limit of {self.plan['time_limit']:g} seconds"
+            why = overruns.of_time(self.plan["time_limit"])
             self.limit = self.poller.after(self.plan["time_limit"], lambda: self._end_for(why))
         if self.plan["watched_memory"]:
             self.watch = self.poller.after(_WATCH_S, self._watch_memory)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,15 @@ def test_output_and_exit_code_come_back(engine: Engine) -> None:
     container.remove()
     with pytest.raises(NotFound):
         _ = container.state
+
+
+def test_the_readmes_example_prints_what_the_container_wrote(engine: Engine) -> None:
+    """And nothing else."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    example = readme.partition("## In Python\n\n```python\n")[2].partition("```")[0]
+    environment = {**os.environ, "NBCONTAINERS_ROOT": str(engine.store.root)}
+    done = subprocess.run([sys.executable, "-c", example], env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("hi\n", "")
 
 
 def test_what_it_gives_is_printed_in_a_line(engine: Engine) -> None:

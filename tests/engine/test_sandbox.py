@@ -65,8 +65,8 @@ def test_its_limits_hold_and_are_shown(engine: Engine) -> None:
     assert limits.cpus is not None
     container.remove()
     for words, script, why in (
-        ({"timeout": 0.5}, "sleep 60", "ended for it ran longer than its limit of 0.5 seconds"),
-        ({"output_limit": "64k"}, "yes", "ended for it wrote more than its limit of 65536 bytes"),
+        ({"timeout": 0.5}, "sleep 60", "ended because it ran longer than its limit of 0.5 seconds"),
+        ({"output_limit": "64k"}, "yes", "ended because it wrote more than its limit of 64 KiB"),
     ):
         container = engine.run("toolbox", "sh", "-c", script, profile="sandbox", **words)  # type: ignore[arg-type]
         assert container.wait(PATIENCE_S) == 137

@@ -183,7 +183,7 @@ def test_a_container_that_ended_says_why_in_its_row() -> None:
         (samples.state(status="exited", exit_code=137), "r"),
         (samples.state(status="exited", exit_code=137, stopped=True), "d"),
         (samples.state(status="exited", exit_code=137, stopped=True, out_of_memory=True), "r"),
-        (samples.state(status="exited", exit_code=137, stopped=True, error="ended for it wrote too much"), "r"),
+        (samples.state(status="exited", exit_code=137, stopped=True, error="ended because it wrote too much"), "r"),
         (samples.state(status="dead"), "d"),
     ],
 )
