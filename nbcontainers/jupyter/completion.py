@@ -31,6 +31,7 @@ _PATHS = (  # what names files of this host: IPython knows these
     "SOURCE",
     "TARGET",
 )
+_BRACED = re.compile(r"(?<!\{)\{\w*\Z")  # a variable of Python, which IPython knows
 _CLOSED = re.compile(r"[a-z]+(\|[a-z]+)*")  # the metavar of a flag that says all its values
 _VALUES = {
     "--format": ("table", "json"),
@@ -62,7 +63,7 @@ def complete(text: str, line: str) -> Offer:
         if line.lstrip().startswith("%"):
             words = line.split()
             symbol = "" if line[-1:].isspace() else words.pop()
-            found = _magic(words[0].lstrip("%"), words[1:], symbol) if words and "{" not in symbol else None
+            found = _magic(words[0].lstrip("%"), words[1:], symbol) if words and not _BRACED.search(symbol) else None
             return Offer(symbol, tuple(found or ()), alone=found is not None)
         first, newline, rest = text.lstrip("\n").partition("\n")
         if newline and first.split()[:1] == ["%%dockerfile"]:
