@@ -54,6 +54,13 @@ class Offer:
     alone: bool = True
 
 
+class _Nothing(list[Any]):
+    """No completion, and an answer all the same: IPython lets a matcher keep the others away only if it has a length."""
+
+    def __len__(self) -> int:
+        return 1
+
+
 def complete(text: str, line: str) -> Offer:
     """What may stand at the cursor.
 
@@ -193,10 +200,13 @@ def register(shell: Any) -> None:
     def matcher(context: Any) -> dict[str, Any]:
         above = context.full_text.split("\n")[: context.cursor_line]
         offer = complete("\n".join([*above, context.text_until_cursor]), context.text_until_cursor)
-        # what Python's own completers know of such a line is of no use; but they are kept away only by one that has an answer
-        words = offer.words or ((offer.fragment,) if offer.alone else ())
-        found = [SimpleCompletion(text=word, type="magic") for word in words]
-        return {"completions": found, "matched_fragment": offer.fragment, "suppress": offer.alone, "ordered": True}
+        found = [SimpleCompletion(text=word, type="magic") for word in offer.words]
+        return {
+            "completions": found or (_Nothing() if offer.alone else []),
+            "matched_fragment": offer.fragment,
+            "suppress": offer.alone,  # what Python's own completers know of such a line is of no use
+            "ordered": True,
+        }
 
     unregister(shell)
     shell.Completer.custom_matchers.append(matcher)
