@@ -155,6 +155,13 @@ class Notebook:
         self.page.goto(f"{self.lab.url}/lab/tree/{self.path}?reset")
         self.page.wait_for_function(KERNEL)
 
+    def restart(self) -> None:
+        """Restart the kernel, as the menu does when it has been asked whether that is meant."""
+        self.page.evaluate(
+            "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart().then(() => {})"
+        )
+        self.page.wait_for_function(KERNEL)
+
     def close(self) -> None:
         """Close the notebooks, saved or not, and the widgets in the kernel, which stays for the next test.
 

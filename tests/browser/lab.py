@@ -57,7 +57,12 @@ def serve(home: Path) -> Iterator[Lab]:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "IPYTHON", "PYTEST"))
     }
+    # JupyterLab reads extensions where they are installed, which may be another state of the code than the one that is tested.
+    extensions = home / "share" / "labextensions"
+    extensions.mkdir(parents=True)
+    (extensions / "nbcontainers").symlink_to(ROOT / "nbcontainers" / "jupyter" / "labextension")
     environment |= {
+        "JUPYTER_PATH": str(extensions.parent),
         "JUPYTER_CONFIG_DIR": str(home / "config"),
         "JUPYTER_DATA_DIR": str(home / "data"),
         "JUPYTER_RUNTIME_DIR": str(home / "run"),

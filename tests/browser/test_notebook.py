@@ -32,6 +32,34 @@ def test_a_stored_notebook_shows_its_outputs_without_a_kernel(notebook):
     notebook.shot("stored", ".jp-Notebook")
 
 
+KEPT = """from nbcontainers.jupyter import widgets
+from tests.jupyter import samples
+widgets.LayersWidget(samples.stack())"""
+FOREIGN = """import anywidget
+class Foreign(anywidget.AnyWidget):
+    _esm = "export default { render({ el }) { el.textContent = 'drawn by another'; } };"
+Foreign()"""
+
+
+def test_a_notebook_whose_kernel_has_ended_shows_what_it_kept(notebook):
+    """Restarted and loaded again: the HTML stands where the widget stood. What others made stays as JupyterLab has it."""
+    notebook.run(KEPT, FOREIGN)
+    page = notebook.page
+    expect(page.locator(".nbc-layers")).to_be_visible()
+    expect(page.get_by_text("drawn by another", exact=True)).to_be_visible()
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    notebook.restart()
+    notebook.reload()
+    form = page.locator(".jp-OutputArea-output .nbcf")
+    expect(form.get_by_text("Largest files")).to_be_visible()
+    expect(page.get_by_text("Error displaying widget: model not found")).to_have_count(1)
+    assert page.locator(".nbc").count() == 0
+    notebook.look("kept", ".nbcf")
+    notebook.start()
+    expect(page.locator(".nbc-layers")).to_be_visible()
+    expect(form).to_have_count(0)
+
+
 def test_the_first_notebook_runs_in_the_page(notebook):
     """Every cell: images are built, containers run, the widgets are there, live, and accessible in both themes."""
     shutil.copy(FIRST, notebook.lab.folder / "first.ipynb")

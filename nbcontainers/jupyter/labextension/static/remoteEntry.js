@@ -1,9 +1,14 @@
 // Cells that begin with %%dockerfile: JupyterLab's own Dockerfile colours, and below the text what is wrong in it, as the kernel
-// tells it (see checking.py). Written by hand as the module container that JupyterLab loads: no bundler, nothing from elsewhere.
+// tells it (see checking.py). And outputs whose widget ended with its kernel: the HTML that they keep is shown in its place.
+// Written by hand as the module container that JupyterLab loads: no bundler, nothing from elsewhere.
 (() => {
   const NAME = "nbcontainers";
   const MAGIC = /^%%dockerfile(?=\s)/;
   const PAUSE = 400; // milliseconds without a key before the kernel is asked
+  const VIEW = "application/vnd.jupyter.widget-view+json";
+  const HTML = "text/html";
+  const RANK = -10; // as the plugin of widgets has it: before HTML
+  const FAILED = "jupyter-widgets"; // the class that its renderer has when it says that there is nothing to show
   let scope;
 
   const shared = async (name) => {
@@ -186,7 +191,67 @@
     return [colours.of([]), remarks, watch, look];
   };
 
-  const load = async () => {
+  // A renderer of widgets that, where the model is gone, shows the HTML that an output of ours carries beside it.
+  const keeping = (renderer, createForm) => {
+    const render = renderer.renderModel.bind(renderer);
+    let form = null;
+    let turn = Promise.resolve();
+
+    const show = async (model) => {
+      form?.dispose();
+      form = null;
+      await render(model);
+      const isOurs = String(model.data[HTML] ?? "").includes('class="nbcf');
+      if (!isOurs || renderer.isDisposed || !renderer.hasClass(FAILED)) return;
+      renderer.removeClass(FAILED);
+      renderer.node.textContent = "";
+      form = createForm();
+      renderer.addWidget(form);
+      await form.renderModel(model);
+    };
+
+    // One after another: it waits for the model, and meanwhile may be asked again.
+    renderer.renderModel = (model) => (turn = turn.catch(() => {}).then(() => show(model)));
+    return renderer;
+  };
+
+  const keep = (rendermime) => {
+    const [widget, html] = [VIEW, HTML].map((type) => rendermime.getFactory(type));
+    if (!widget || !html) return;
+    const createRenderer = (options) =>
+      keeping(widget.createRenderer(options), () => html.createRenderer({ ...options, mimeType: HTML }));
+    rendermime.addFactory({ ...widget, createRenderer }, RANK);
+  };
+
+  const keepIn = async (panel) => {
+    await panel.sessionContext.ready;
+    // The plugin of widgets waits for the same, and some promises later puts a renderer of its own into this notebook; nothing is
+    // drawn until they are through.
+    for (let turn = 0; turn < 20; turn++) await null;
+    if (!panel.isDisposed) keep(panel.content.rendermime);
+  };
+
+  const forms = async () => {
+    if (!scope["@jupyter-widgets/base"]) return []; // no widgets here
+    const [rendering, notebook, base] = await Promise.all(
+      ["@jupyterlab/rendermime", "@jupyterlab/notebook", "@jupyter-widgets/base"].map(shared),
+    );
+    const plugin = {
+      id: `${NAME}:forms`,
+      description: "Shows the HTML of outputs whose widgets ended with their kernel.",
+      autoStart: true,
+      requires: [rendering.IRenderMimeRegistry, notebook.INotebookTracker],
+      optional: [base.IJupyterWidgetRegistry], // to come after who provides it
+      activate: (_, rendermime, tracker) => {
+        keep(rendermime); // what is drawn before a notebook has its kernel
+        tracker.forEach(keepIn);
+        tracker.widgetAdded.connect((_, panel) => keepIn(panel));
+      },
+    };
+    return [plugin];
+  };
+
+  const dockerfile = async () => {
     const [lab, state, view] = await Promise.all(["@jupyterlab/codemirror", "@codemirror/state", "@codemirror/view"].map(shared));
     return {
       id: `${NAME}:dockerfile`,
@@ -206,8 +271,8 @@
       scope = given;
     },
     get: async () => {
-      const plugin = await load();
-      return () => ({ __esModule: true, default: plugin });
+      const plugins = [await dockerfile(), ...(await forms())];
+      return () => ({ __esModule: true, default: plugins });
     },
   };
 })();
