@@ -285,3 +285,40 @@ def test_watching_stops_when_the_button_is_pressed(notebook):
     page = notebook.page
     page.get_by_role("button", name="Stop watching").click()
     expect(page.get_by_text("ended", exact=True)).to_be_visible()
+
+
+def test_after_a_restart_of_the_kernel_nothing_claims_to_go_on(notebook):
+    """What was built is stopped and its clock stands, watching has ended, and who asks of a difference is told."""
+    head = "from tests.jupyter import samples\nfrom nbcontainers.jupyter import widgets\n"
+    notebook.run(head + BUILD + "display(view)", head + USAGE, head + "widgets.DiffWidget(samples.diff())")
+    page = notebook.page
+    build, usage, diff = (page.locator(f".nbc-{name}") for name in ("build", "usage", "diff"))
+    expect(build.get_by_text("building")).to_be_visible()
+    expect(usage.get_by_text("live", exact=True)).to_be_visible()
+    expect(diff).to_be_attached()
+    notebook.restart()
+    expect(build.get_by_text("stopped").first).to_be_visible()
+    expect(build.get_by_text("The kernel is gone, and its build with it.")).to_be_visible()
+    expect(build.get_by_role("button", name="Step 4: RUN")).to_have_accessible_name(
+        "Step 4: RUN python3 -m compileall . && false, stopped, with output"
+    )
+    assert build.locator(".spinner").count() == 0
+    expect(usage.get_by_text("ended", exact=True)).to_be_visible()
+    expect(usage.get_by_text("was running")).to_be_visible()
+    expect(usage.get_by_role("button", name="Stop watching")).to_be_hidden()
+    diff.get_by_role("searchbox").fill("motd")
+    expect(diff.get_by_role("status")).to_contain_text("The kernel is gone")
+    notebook.look("gone-build", ".nbc-build")
+    notebook.look("gone-usage", ".nbc-usage")
+
+
+def test_a_button_whose_kernel_was_shut_down_does_what_it_says(notebook):
+    """The page is not told that its widgets are over; it learns it when it has something to say, and throws nothing."""
+    notebook.run("from tests.jupyter import samples\nfrom nbcontainers.jupyter import widgets\n" + USAGE)
+    page = notebook.page
+    stop = page.get_by_role("button", name="Stop watching")
+    expect(stop).to_be_visible()
+    notebook.kernel.clear()
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    stop.click()
+    expect(page.get_by_text("ended", exact=True)).to_be_visible()

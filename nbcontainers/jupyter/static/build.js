@@ -3,15 +3,22 @@
 import { forget, frame, h, icon, kept, output, plural, seconds } from "./dom.js";
 import { drawStack, instruction } from "./stack.js";
 
-/** What has come so far: step number -> step, and step number -> the end of its output. */
+/** What has come so far: step number -> step, and step number -> the end of its output; and whether the kernel is gone. */
 function arrived(model) {
-  const { steps, tails } = kept(model, () => ({ steps: new Map(), tails: new Map() }));
+  const all = kept(model, () => ({ steps: new Map(), tails: new Map(), isGone: false }));
+  const { steps } = all;
   for (const step of model.get("steps")) {
     const before = steps.get(step.number);
     steps.set(step.number, step);
     step.began ??= before?.state === "running" ? before.began : performance.now() - step.seconds * 1000;
   }
-  return { steps, tails };
+  return all;
+}
+
+/** A kernel that is gone cannot say that its build was stopped. */
+function phaseOf(model) {
+  const phase = model.get("phase");
+  return phase === "running" && arrived(model).isGone ? "stopped" : phase;
 }
 
 function heard(tails, more) {
@@ -23,6 +30,7 @@ export default {
     const { tails } = arrived(model);
     heard(tails, model.get("tails"));
     model.on("change:steps", () => arrived(model));
+    model.on("comm_live_update", () => (arrived(model).isGone = true));
     model.on("change:tails", () => heard(tails, model.get("tails")));
     model.on("msg:custom", (message) => message.type === "tails" && heard(tails, message.tails));
     return () => forget(model);
@@ -60,12 +68,12 @@ export default {
         const after = [...rows.keys()].filter((number) => number > step.number).sort((one, two) => one - two)[0];
         list.insertBefore(row.element, after ? rows.get(after).element : null);
       }
-      row.draw(step, tails.get(step.number), model.get("phase"));
+      row.draw(step, tails.get(step.number), phaseOf(model));
       if (step.state === "running" && !list.hidden) list.scrollTop = row.element.offsetTop + row.element.offsetHeight - list.clientHeight;
     }
 
     function summary() {
-      const phase = model.get("phase");
+      const phase = phaseOf(model);
       const all = [...steps.values()];
       const total = Math.max(all.length, ...all.map((step) => step.total), 0);
       const ended = all.filter((step) => step.state === "done" || step.state === "cached").length;
@@ -78,7 +86,7 @@ export default {
         ...[
           total ? h("span", {}, h("b", {}, `${ended}`), ` of ${plural(total, "step")}`) : null,
           cached ? h("span", {}, h("b", {}, `${cached}`), " from the cache") : null,
-          phase !== "running" ? h("span", {}, h("b", {}, seconds(model.get("seconds")))) : null,
+          model.get("phase") !== "running" ? h("span", {}, h("b", {}, seconds(model.get("seconds")))) : null,
           phase === "done" && all.length ? fold : null,
         ].filter(Boolean),
       );
@@ -87,7 +95,7 @@ export default {
     }
 
     function finish() {
-      const phase = model.get("phase");
+      const phase = phaseOf(model);
       if (phase === last) return;
       last = phase;
       for (const step of steps.values()) place(step);
@@ -123,8 +131,9 @@ export default {
     }
 
     function labour() {
-      work.hidden = !model.get("work") || model.get("phase") !== "running";
-      work.replaceChildren(h("span.spinner"), model.get("work"));
+      const wasCut = phaseOf(model) !== model.get("phase");
+      work.hidden = !wasCut && (!model.get("work") || model.get("phase") !== "running");
+      work.replaceChildren(...(wasCut ? ["The kernel is gone, and its build with it."] : [h("span.spinner"), model.get("work")]));
     }
 
     function all() {
@@ -136,6 +145,7 @@ export default {
     model.on("msg:custom", hear);
     model.on("change:steps", moved);
     model.on("change:phase", all);
+    model.on("comm_live_update", all);
     model.on("change:warnings", warn);
     model.on("change:work", labour);
     all();
@@ -145,6 +155,7 @@ export default {
       model.off("msg:custom", hear);
       model.off("change:steps", moved);
       model.off("change:phase", all);
+      model.off("comm_live_update", all);
       model.off("change:warnings", warn);
       model.off("change:work", labour);
     };

@@ -1,6 +1,6 @@
 // DiffWidget: in what two images differ. The tree is asked for folder by folder, as it is opened.
 
-import { count, frame, h, icon, painted, plural, signed } from "./dom.js";
+import { count, frame, h, icon, painted, plural, sent, signed } from "./dom.js";
 import { drawTree } from "./tree.js";
 
 const KINDS = [
@@ -117,15 +117,22 @@ function files(root, model, first) {
   /** Ask the kernel; it answers when it is idle, and one that is busy is named. */
   function ask(message) {
     const id = ++number;
-    const late = setTimeout(() => say("Waiting for the kernel: it answers when its cell has ended."), 500);
+    const late = setTimeout(() => asked.has(id) && say("Waiting for the kernel: it answers when its cell has ended."), 500);
     return new Promise((resolve) => {
       asked.set(id, (answer) => {
         clearTimeout(late);
         if (news.textContent.startsWith("Waiting")) say("");
         resolve(answer);
       });
-      model.send({ ...message, ask: id });
+      if (!sent(model, { ...message, ask: id })) lost();
     });
+  }
+
+  /** Nobody will answer any more. */
+  function lost() {
+    if (!asked.size) return;
+    asked.clear();
+    say("The kernel is gone: only what was opened before can be shown.");
   }
 
   function say(text) {
@@ -138,7 +145,11 @@ function files(root, model, first) {
   }
 
   model.on("msg:custom", answer);
-  return () => model.off("msg:custom", answer);
+  model.on("comm_live_update", lost);
+  return () => {
+    model.off("msg:custom", answer);
+    model.off("comm_live_update", lost);
+  };
 }
 
 function figure(number, word) {

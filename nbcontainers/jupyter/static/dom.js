@@ -130,6 +130,16 @@ export function kept(model, make) {
   return all.get(key);
 }
 
+/** Send a message to the kernel; false where it is gone, and with it the way there. */
+export function sent(model, message) {
+  try {
+    model.send(message);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 export function forget(model) {
   globalThis[Symbol.for("nbcontainers")]?.delete(model.get("key"));
 }

@@ -1,18 +1,25 @@
 // UsageWidget: what containers use, in lines that go on while they run.
 
 import { chart } from "./chart.js";
-import { forget, frame, h, icon, kept, memory, percent, seconds } from "./dom.js";
+import { forget, frame, h, icon, kept, memory, percent, seconds, sent } from "./dom.js";
 
 const SPAN = 60;
 
-/** The samples so far, by container: [time, processors busy, memory, processes]. Each arrives once and is kept for every view. */
-function history(model) {
-  return kept(model, () => new Map(Object.entries(model.get("history")).map(([id, samples]) => [id, [...samples]])));
+/**
+ * The samples so far, by container: [time, processors busy, memory, processes]. Each arrives once and is kept for every view.
+ * Beside them whether the kernel is gone, which nobody is left to tell.
+ */
+function known(model) {
+  return kept(model, () => ({
+    history: new Map(Object.entries(model.get("history")).map(([id, samples]) => [id, [...samples]])),
+    isGone: false,
+  }));
 }
 
 export default {
   initialize({ model }) {
-    const all = history(model);
+    const all = known(model).history;
+    model.on("comm_live_update", () => (known(model).isGone = true));
     model.on("msg:custom", (message) => {
       if (message.type !== "samples") return;
       for (const [id, sample] of Object.entries(message.samples)) {
@@ -28,13 +35,19 @@ export default {
   render({ model, el }) {
     const root = frame(el, "nbc-usage", "What containers use");
     const state = h("span.pill", {});
-    const stop = h("button.small", { type: "button", onclick: () => model.send({ type: "stop" }) }, icon("cross"), "Stop watching");
+    const stop = h("button.small", { type: "button", onclick: end }, icon("cross"), "Stop watching");
     const cards = h("div.cards");
     root.append(h("div.head", {}, h("span.title", {}, "Usage"), state, h("span.figures", {}, stop)), cards);
     const shown = new Map();
 
+    function end() {
+      if (!sent(model, { type: "stop" })) known(model).isGone = true;
+      arrange();
+    }
+
     function arrange() {
       const containers = model.get("containers");
+      const live = model.get("live") && !known(model).isGone;
       for (const id of shown.keys()) {
         if (!containers.some((one) => one.id === id)) {
           shown.get(id).element.remove();
@@ -45,19 +58,18 @@ export default {
       containers.forEach((one, place) => {
         if (!shown.has(one.id)) {
           const added = card(one);
-          const samples = history(model).get(one.id) || [];
+          const samples = known(model).history.get(one.id) || [];
           samples.forEach((sample, index) => added.take(sample, index === samples.length - 1));
           shown.set(one.id, added);
         }
         const { element, describe } = shown.get(one.id);
-        describe(one);
+        describe(one, live);
         if (cards.children[place] !== element) cards.insertBefore(element, cards.children[place] || null);
       });
       if (!containers.length)
         cards.append(
-          h("div.empty", {}, model.get("live") ? "No container is running. One that starts will show up here." : "No container was running."),
+          h("div.empty", {}, live ? "No container is running. One that starts will show up here." : "No container was running."),
         );
-      const live = model.get("live");
       state.replaceChildren(h("span.dot", {}), live ? "live" : "ended");
       state.className = live ? "pill live" : "pill";
       stop.hidden = !live;
@@ -70,14 +82,16 @@ export default {
 
     model.on("change:containers", arrange);
     model.on("change:live", arrange);
+    model.on("comm_live_update", arrange);
     model.on("msg:custom", take);
     arrange();
-    model.send({ type: "seen" });
+    sent(model, { type: "seen" });
     return () => {
       model.off("change:containers", arrange);
       model.off("change:live", arrange);
+      model.off("comm_live_update", arrange);
       model.off("msg:custom", take);
-      model.send({ type: "left" });
+      sent(model, { type: "left" });
     };
   },
 };
@@ -99,15 +113,15 @@ function card(container) {
 
   return {
     element,
-    describe(next) {
+    describe(next, live) {
       now = next;
-      const [mood, words] = told(next);
+      const [mood, words] = told(next, live);
       status.className = `status ${mood}`;
       status.replaceChildren(h("span.dot"), words);
       source.textContent = next.source;
       source.hidden = !next.source;
       source.title = next.enforced ? "The kernel counts, and holds the limits." : "Counted from outside; the limits are watched, not held by the kernel.";
-      element.classList.toggle("over", next.status !== "running");
+      element.classList.toggle("over", next.status !== "running" || !live);
       cpu.limit(next.cpuLimit ? `of ${percent(next.cpuLimit, 0)}` : "no limit");
       ram.limit(next.memoryLimit ? `of ${memory(next.memoryLimit)}` : "no limit", next.memoryPeak ? `peak ${memory(next.memoryPeak)}` : "");
       pids.limit(next.processesLimit ? `of ${next.processesLimit}` : "no limit", next.processesPeak ? `peak ${next.processesPeak}` : "");
@@ -146,8 +160,9 @@ function gauge(name, { gentle = false } = {}) {
   };
 }
 
-function told(container) {
+function told(container, live) {
   const { status, started, finished } = container;
+  if (!live && (status === "running" || status === "paused")) return ["dim", `was ${status}`]; // by now it may have ended
   if (status === "running") return ["good", "running"];
   if (status === "paused") return ["warn", "paused"];
   if (status === "created" || status === "creating") return ["dim", "not started yet"];
