@@ -27,7 +27,6 @@ def layer_stack(stack: LayerStack) -> str:
 
 def stack_body(stack: LayerStack) -> Html:
     """The same without the frame."""
-    most = max((layer.size for layer in stack.layers), default=0) or 1
     made = sum(1 for layer in stack.layers if layer.diff_id)
     figures = [plural(made, "layer"), join((size(stack.size), " of files")), join((size(stack.stored_size), " stored"))]
     if stack.wasted:
@@ -61,7 +60,7 @@ def stack_body(stack: LayerStack) -> Html:
     return join(
         (
             head,
-            table(titles, [_layer(number, layer, most) for number, layer in enumerate(stack.layers, 1)]),
+            table(titles, [_layer(number, layer, max(1, stack.size)) for number, layer in enumerate(stack.layers, 1)]),
             *(h("p", sentence[0].upper(), sentence[1:], class_="d") for sentence in shared(stack)),
             h(
                 "details",
@@ -77,7 +76,7 @@ def stack_body(stack: LayerStack) -> Html:
     )
 
 
-def _layer(number: int, layer: Layer, most: int) -> tuple[object, ...]:
+def _layer(number: int, layer: Layer, whole: int) -> tuple[object, ...]:
     instruction = code(shortened(layer.instruction, 160), class_=None if layer.diff_id else "d")
     if layer.diff_id is None:
         return number, instruction, "", "", "", h("span", "settings only", class_="d"), ""
@@ -87,7 +86,7 @@ def _layer(number: int, layer: Layer, most: int) -> tuple[object, ...]:
     return (
         number,
         instruction,
-        bar(layer.size / most),
+        bar(layer.size / whole),
         size(layer.size),
         size(layer.stored_size),
         listed(files, " "),

@@ -105,14 +105,14 @@ def listed(parts: Iterable[object], between: str = " · ") -> Html:
     return join(shown)
 
 
-def listing(columns: Sequence[tuple[str, str]], rows: Iterable[Mapping[str, Any]], *, empty: str) -> str:
-    """A list as the command line has it: columns of (title, key), and what to say where there is none."""
+def listing(columns: Sequence[tuple[str, str]], rows: Iterable[Mapping[str, Any]], *, label: str, empty: str) -> str:
+    """A list as the command line has it: columns of (title, key), its name, and what to say where there is none."""
     body = [[code(str(row[key])) if key == "ID" else str(row[key]) for _, key in columns] for row in rows]
     if not body:
         return note(empty)
     kinds = {"Size": "n", "ID": "k", "CreatedSince": "k", "RunningFor": "k"}
     titles = [(title.capitalize().replace(" id", " ID"), kinds.get(key, "")) for title, key in columns]
-    return page(table(titles, body), label=empty)
+    return page(table(titles, body), label=label)
 
 
 def note(text: str, *, mood: str = "d") -> str:

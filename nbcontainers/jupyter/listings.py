@@ -26,7 +26,8 @@ def containers(values: Namespace) -> tuple[Container, ...]:
         return found
     rows, damaged = of_containers.ps_rows(found, values)
     is_any = values.all or values.filter or values.latest or values.last is not None
-    _table(of_containers.ps_columns(values), rows, empty="No container." if is_any else "No container is running.")
+    label, empty = ("Containers", "No container.") if is_any else ("Running containers", "No container is running.")
+    _table(of_containers.ps_columns(values), rows, label=label, empty=empty)
     for one in damaged:
         console.tell(one)
     return found
@@ -40,12 +41,13 @@ def images(values: Namespace) -> tuple[Image, ...]:
         return found
     rows = of_images.image_rows(engine(), found, values)
     is_some = values.repository or values.filter
-    _table(of_images.image_columns(values), rows, empty="No such image." if is_some else "No image yet.")
+    empty = "No such image." if is_some else "No image yet."
+    _table(of_images.image_columns(values), rows, label="Images", empty=empty)
     return found
 
 
-def _table(columns: Sequence[tuple[str, str]], rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
+def _table(columns: Sequence[tuple[str, str]], rows: Sequence[Mapping[str, Any]], *, label: str, empty: str) -> None:
     def words() -> str:
         return form.rows(rows, None, columns) if rows else empty
 
-    show.display(show.Forms(lambda: html.listing(columns, rows, empty=empty), words))
+    show.display(show.Forms(lambda: html.listing(columns, rows, label=label, empty=empty), words))

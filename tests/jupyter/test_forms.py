@@ -118,9 +118,12 @@ FORMS = {
     "hostile build": lambda: forms.build(failed_build(samples.HOSTILE.encode() + b"\x1b]0;x\x07", samples.HOSTILE)),
     "note": lambda: html.note(samples.HOSTILE + samples.ESCAPE),
     "listing": lambda: html.listing(
-        [("NAMES", "Names"), ("SIZE", "Size")], [{"Names": samples.HOSTILE, "Size": "1MB"}], empty="none"
+        [("NAMES", "Names"), ("SIZE", "Size")],
+        [{"Names": samples.HOSTILE, "Size": "1MB"}],
+        label="Images",
+        empty="none",
     ),
-    "empty listing": lambda: html.listing([("NAMES", "Names")], [], empty="No container."),
+    "empty listing": lambda: html.listing([("NAMES", "Names")], [], label="Containers", empty="No container."),
 }
 
 
@@ -138,15 +141,34 @@ def test_a_table_without_styles_reads_well() -> None:
     """Where a viewer takes the styles away, words stand on the left and a bar is its percents."""
     markup = forms.layer_stack(samples.stack())
     assert re.search(r'<th scope="col" class="long" style="text-align:left">Instruction', markup)
-    assert re.search(r'<i style="width:100.0%">100%</i>', markup)
+    assert re.search(r'<i style="width:86.2%">86%</i>', markup)
+
+
+def test_the_share_of_a_layer_is_that_of_the_image() -> None:
+    """As the widget tells it: the shares of layers that replace nothing are the whole."""
+    markup = forms.layer_stack(samples.stack())
+    stack = samples.stack()
+    told = [float(width) for width in re.findall(r'<i style="width:([0-9.]+)%">', markup)]
+    sizes = [layer.size for layer in stack.layers if layer.diff_id]
+    assert told == [round(100 * size / stack.size, 1) for size in sizes]
+    assert sum(told) == pytest.approx(100, abs=0.5)
 
 
 def test_a_list_breaks_no_line_that_need_not_be() -> None:
     """An ID and an age stay whole beside a name that is long."""
     columns = [("IMAGE ID", "ID"), ("CREATED", "CreatedSince"), ("NAMES", "Names")]
-    markup = html.listing(columns, [{"ID": "abc", "CreatedSince": "6 seconds ago", "Names": "n" * 200}], empty="none")
+    row = {"ID": "abc", "CreatedSince": "6 seconds ago", "Names": "n" * 200}
+    markup = html.listing(columns, [row], label="Containers", empty="none")
     assert "Image ID" in read(markup)
     assert markup.count('<td class="k"') == 2
+
+
+def test_a_list_is_called_what_it_lists() -> None:
+    """To who hears it: what is said where there is nothing is not its name."""
+    markup = html.listing([("NAMES", "Names")], [{"Names": "web"}], label="Running containers", empty="None runs.")
+    assert 'aria-label="Running containers"' in markup
+    assert "None runs." not in markup
+    assert "None runs." in html.listing([("NAMES", "Names")], [], label="Running containers", empty="None runs.")
 
 
 def test_a_notebook_does_not_grow_with_the_difference() -> None:
