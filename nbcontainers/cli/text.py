@@ -152,7 +152,9 @@ def usage(items: Iterable[tuple[ContainerState, Usage | None, float | None]]) ->
         if sample.memory_limit:
             memory += f" / {form.binary_size(sample.memory_limit)}"
         processes = str(sample.processes) + (f" / {sample.processes_limit}" if sample.processes_limit else "")
-        cpu = "" if busy is None else f"{busy:.0%}" + (f" / {sample.cpu_limit:.0%}" if sample.cpu_limit else "")
+        cpu = "" if busy is None else f"{busy:.0%}"
+        if cpu and sample.cpu_limit:
+            cpu += f" / {sample.cpu_limit:.0%}" + ("" if holds_processor(sample) else ", not held")
         rows.append(
             [printable(state.name), ended(state) or state.status, cpu, memory, processes, counted_by(sample.source)]
         )
@@ -190,6 +192,13 @@ def is_fault(state: ContainerState) -> bool:
 def counted_by(source: str) -> str:
     """Who counted a sample, in words that say whether the kernel enforces the limits."""
     return source if source.startswith("cgroup") else f"watched, {source}"
+
+
+def holds_processor(sample: Usage) -> bool:
+    """Whether the kernel holds a container to its limit of processor time, if it has one: it does in a cgroup alone."""
+    return (
+        sample.source.startswith("cgroup") or sample.periods is not None
+    )  # a group may limit the processor and not count memory
 
 
 def excerpt(dockerfile: str, lines: tuple[int, int], *, context: int = CONTEXT) -> list[tuple[int, str, bool]]:

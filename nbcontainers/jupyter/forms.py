@@ -7,7 +7,7 @@ from typing import Any
 
 from ..cli.folders import ROOT, ChangeTree, Folder, Row, what
 from ..cli.progress import rebuilt
-from ..cli.text import counted_by, ended, is_fault, plural, printable, shared, shortened
+from ..cli.text import counted_by, ended, holds_processor, is_fault, plural, printable, shared, shortened
 from ..results import ContainerState, HostReport, ImageDiff, Layer, LayerStack, PackageChange, Usage
 from .html import Html, bar, code, growth, h, join, listed, memory, note, output, page, size, table
 from .progress import Failure, Record
@@ -223,14 +223,17 @@ def usage(items: Iterable[tuple[ContainerState, Usage | None, float | None, Sequ
         if sample is None:
             rows.append((name, status, "", "", "", ""))
             continue
-        cpu = "" if busy is None else f"{busy:.0%}" + (f" of {sample.cpu_limit:.0%}" if sample.cpu_limit else "")
+        held = sample.cpu_limit if holds_processor(sample) else None
+        cpu = "" if busy is None else f"{busy:.0%}"
+        if cpu and sample.cpu_limit:
+            cpu += f" of {sample.cpu_limit:.0%}" + ("" if held else ", not held")
         ram = listed([memory(sample.memory), memory(sample.memory_limit) if sample.memory_limit else None], " of ")
         pids = f"{sample.processes}" + (f" of {sample.processes_limit}" if sample.processes_limit else "")
         rows.append(
             (
                 name,
                 status,
-                join((_line(history, 1, sample.cpu_limit), " ", cpu)),
+                join((_line(history, 1, held), " ", cpu)),
                 join((_line(history, 2, sample.memory_limit), " ", ram)),
                 join((_line(history, 3, sample.processes_limit), " ", pids)),
                 counted_by(sample.source),

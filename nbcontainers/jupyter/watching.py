@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from ..cli.text import counted_by
+from ..cli.text import counted_by, holds_processor
 from ..errors import Conflict, NBContainersError
 from ..results import ContainerState, Usage
 from . import payload
@@ -129,6 +129,7 @@ class Watched:
             "source": counted_by(usage.source) if usage else "",
             "enforced": bool(usage and usage.source.startswith("cgroup")),
             "cpuLimit": usage.cpu_limit if usage else None,
+            "cpuHeld": bool(usage and holds_processor(usage)),
             "memoryLimit": usage.memory_limit if usage else None,
             "memoryPeak": usage.memory_peak if usage else None,
             "processesLimit": usage.processes_limit if usage else None,

@@ -229,7 +229,7 @@ class This:
         own = resource.getrusage(resource.RUSAGE_SELF)
         pages = int(open("/proc/self/statm").read().split()[1])
         return Usage(time=time.time(), cpu_seconds=own.ru_utime + own.ru_stime, memory=pages * 4096, processes=threading.active_count(),
-                     source=SOURCE, memory_limit=512 << 20, processes_limit=64, memory_peak=own.ru_maxrss * 1024)
+                     source=SOURCE, cpu_limit=0.5, memory_limit=512 << 20, processes_limit=64, memory_peak=own.ru_maxrss * 1024)
 SOURCE = "process tree"
 this = This()
 watch = Watch(lambda: [this], lambda watch, samples: view.take(samples), rate=4)
@@ -241,7 +241,10 @@ view
 
 
 def test_usage_goes_on_while_another_cell_runs(notebook):
-    """The lines grow, and the figures change, while the kernel is busy; it ends when the container does."""
+    """The lines grow, and the figures change, while the kernel is busy; it ends when the container does.
+
+    A limit that nothing holds is said to be that, and has no line.
+    """
     end = (
         "This.state = dataclasses.replace(This.state, status='exited', exit_code=0, finished=This.state.started + 4.2)"
     )
@@ -258,6 +261,10 @@ def test_usage_goes_on_while_another_cell_runs(notebook):
         "() => (document.querySelector('.nbc-usage .line')?.getAttribute('d') || '').split('L').length >= 8",
     )
     expect(cpu).to_be_visible()
+    processor, memory = (page.locator(".gauge", has_text=name) for name in ("Processor", "Memory"))
+    expect(processor).to_contain_text("of 50 %, not held")
+    expect(processor.locator(".limit")).to_have_css("display", "none")
+    expect(memory.locator(".limit")).not_to_have_css("display", "none")
     notebook.look("usage")
     notebook.done(3)
     expect(page.get_by_text("ended", exact=True)).to_be_visible()

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from nbcontainers.cli import text as words
 from nbcontainers.cli.text import ended
 from nbcontainers.errors import BuildError
 from nbcontainers.events import Output, StepFinished, StepStarted, StepStopped, Warned
@@ -189,6 +190,22 @@ def test_packages_are_told_with_both_versions_and_not_without_end() -> None:
     assert "… 200 more not kept here" in read(forms.image_diff(many))
     unread = dataclasses.replace(many, unread=("the packages could not be read",))
     assert "could not be read" in read(forms.image_diff(unread))
+
+
+def test_a_limit_that_is_not_held_is_not_told_as_one_that_is() -> None:
+    """Without a cgroup nothing limits the processor: the widget, HTML and text say so; where the kernel holds it, none does."""
+    for more, held in (
+        ({}, True),
+        ({"source": "process tree"}, False),
+        ({"source": "process tree", "periods": 7}, True),  # a group that limits the processor and does not count memory
+    ):
+        sample = samples.usage(3, **more)
+        markup = read(forms.usage([(samples.state(), sample, 0.48, HISTORY)]))
+        told = words.usage([(samples.state(), sample, 0.48)])
+        assert ("48% of 50%, not held" in markup, "48% / 50%, not held" in told) == (not held, not held)
+        assert "48% of 50%" in markup
+        assert "48% / 50%" in told
+        assert words.holds_processor(sample) is held
 
 
 def test_a_container_that_ended_says_why_in_its_row() -> None:

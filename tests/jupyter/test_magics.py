@@ -339,6 +339,7 @@ def test_lists_are_tables(kernel) -> None:
     listed = kernel.run("%images")
     assert "REPOSITORY" in listed.text
     assert "<table>" in listed.html
+    assert 'aria-label="Images"' in listed.html
     assert kernel.run("%images --format '{{.Repository}}'").stdout.split().count("hello") == 1
     assert kernel.run("%containers").text == "No container is running."
 

@@ -120,15 +120,15 @@ function card(container) {
       status.replaceChildren(h("span.dot"), words);
       source.textContent = next.source;
       source.hidden = !next.source;
-      source.title = next.enforced ? "The kernel counts, and holds the limits." : "Counted from outside; the limits are watched, not held by the kernel.";
+      source.title = next.enforced ? "The kernel counts, and holds the limits." : "Without a cgroup: memory is watched, processes are held by RLIMIT_NPROC, the processor is not limited.";
       element.classList.toggle("over", next.status !== "running" || !live);
-      cpu.limit(next.cpuLimit ? `of ${percent(next.cpuLimit, 0)}` : "no limit");
+      cpu.limit(next.cpuLimit ? `of ${percent(next.cpuLimit, 0)}${next.cpuHeld ? "" : ", not held"}` : "no limit");
       ram.limit(next.memoryLimit ? `of ${memory(next.memoryLimit)}` : "no limit", next.memoryPeak ? `peak ${memory(next.memoryPeak)}` : "");
       pids.limit(next.processesLimit ? `of ${next.processesLimit}` : "no limit", next.processesPeak ? `peak ${next.processesPeak}` : "");
     },
     take([time, busy, used, processes], draw = true) {
       element.classList.add("measured");
-      if (busy !== null) cpu.show(draw, time, busy, percent(busy, busy < 0.0995 ? 1 : 0), now.cpuLimit, 1);
+      if (busy !== null) cpu.show(draw, time, busy, percent(busy, busy < 0.0995 ? 1 : 0), now.cpuHeld ? now.cpuLimit : null, 1);
       ram.show(draw, time, used, memory(used), now.memoryLimit, 1 << 20);
       pids.show(draw, time, processes, String(processes), now.processesLimit, 4);
     },
