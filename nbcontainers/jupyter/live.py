@@ -39,17 +39,27 @@ def usage(engine: Engine, names: Sequence[str]) -> Watch:
     watch.glance()
     take, view = _view(watch)
     place = show.display(view, display_id=True)
+    stored = _known(watch)
 
     def tell(samples: dict[str, Sample]) -> None:
+        nonlocal stored
         take(samples)
-        if not watch.live or take is _look_away:
-            place.update(view)  # the notebook keeps the figures of the end, also where a widget has shown them
+        known = _known(watch)
+        # What the notebook keeps beside a widget costs a message each time, and has to be saved: it follows who comes and goes.
+        if not watch.live or take is _look_away or known != stored:
+            stored = known
+            place.update(view)
 
     if show.in_kernel():
         watch.start()
     else:
         watch.stop()
     return watch
+
+
+def _known(watch: Watch) -> set[tuple[str, bool]]:
+    """The containers whose every figure is known, and those that have ended."""
+    return {(one.source.id, one.ended) for one in watch.seen if one.ended or one.busy is not None}
 
 
 def _view(watch: Watch) -> tuple[Callable[[dict[str, Sample]], None], object]:

@@ -329,3 +329,24 @@ def test_a_button_whose_kernel_was_shut_down_does_what_it_says(notebook):
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     stop.click()
     expect(page.get_by_text("ended", exact=True)).to_be_visible()
+
+
+def test_a_view_stays_when_only_what_the_notebook_keeps_is_replaced(notebook):
+    """The HTML is brought up to date below it: nothing is drawn a second time, and no view goes on unseen."""
+    head = "from tests.jupyter import samples\nfrom nbcontainers.jupyter import widgets\n"
+    end = "until(lambda: (here / 'marked').exists())\nrecord.phase = 'done'\nview.finish()\nplace.update(view)"
+    notebook.open(
+        head + BUILD + "place = display(view, display_id=True)",
+        "import pathlib\nfrom tests.waiting import until\nhere = pathlib.Path()\n" + end,
+    )
+    notebook.start()
+    page = notebook.page
+    page.locator(".nbc-build").evaluate("e => { e.dataset.marked = 'yes'; }")
+    (notebook.lab.folder / "marked").touch()
+    expect(page.locator(".nbc-build").get_by_role("status").first).to_have_text("built")
+    page.wait_for_function(
+        "() => window.jupyterapp.shell.currentWidget.content.widgets[0].model.outputs.toJSON()"
+        ".some((one) => String([one.data?.['text/html']].flat().join('')).includes('>built<'))"
+    )
+    notebook.done(2)
+    expect(page.locator(".nbc-build")).to_have_attribute("data-marked", "yes")

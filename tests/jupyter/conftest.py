@@ -90,6 +90,20 @@ class Kernel:
                 cell.seconds = clock() - began
                 return cell
 
+    def updated(self, *words: str) -> int:
+        """Wait until an output of a cell before is replaced by a text with these words; how many replacements came until then."""
+        deadline, count = time.monotonic() + 5 * PATIENCE_S, 0
+        while True:
+            assert time.monotonic() < deadline, words
+            try:
+                message = self.client.get_iopub_msg(timeout=0.1)
+            except queue.Empty:
+                continue
+            if message["msg_type"] == "update_display_data":
+                count += 1
+                if all(word in message["content"]["data"]["text/plain"] for word in words):
+                    return count
+
     def close(self) -> None:
         """End the kernel, and let go of everything that leads to it."""
         self.client.stop_channels()

@@ -383,6 +383,21 @@ def test_usage_returns_at_once_and_ends_with_the_container(kernel) -> None:
     assert kernel.run("%cgroups nothing").error["ename"] == "NotFound"
 
 
+def test_what_a_watch_without_names_has_seen_is_kept_before_it_ends(kernel) -> None:
+    """Each container when it is measured, and how it ended: not every sample, for each costs a message."""
+    kernel.run("from ipywidgets import Widget; Widget.close_all()")  # watches of other tests
+    shown = kernel.run("%cgroups")
+    assert WIDGET in shown.outputs[0]
+    assert "passing" not in shown.text
+    kernel.client.execute("%run_container -d --name passing hello sleep 600")
+    assert kernel.updated("passing", "running", "%") == 1
+    # several samples, none of which must be told: what does not come cannot be waited for
+    kernel.client.execute("import time; time.sleep(1.5)\n%nbc kill passing")
+    assert kernel.updated("passing", "SIGKILL") == 1
+    assert kernel.run("%nbc rm passing").error is None
+    kernel.run("Widget.close_all()")
+
+
 def test_the_command_line_is_there(kernel) -> None:
     """Every verb, through the same parser; a code that is not zero is one calm line."""
     assert kernel.run("%nbc version").stdout.startswith("nbcontainers ")

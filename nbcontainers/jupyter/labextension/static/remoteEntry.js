@@ -195,14 +195,22 @@
   const keeping = (renderer, createForm) => {
     const render = renderer.renderModel.bind(renderer);
     let form = null;
+    let drawn = ""; // the model of the view that stands here
     let turn = Promise.resolve();
 
     const show = async (model) => {
+      const isOurs = String(model.data[HTML] ?? "").includes('class="nbcf');
+      const wanted = model.data[VIEW]?.model_id;
+      // Where only the HTML was brought up to date, the view stays: one more would be drawn, and the one below it go on unseen.
+      if (isOurs && wanted && wanted === drawn) return;
       form?.dispose();
       form = null;
       await render(model);
-      const isOurs = String(model.data[HTML] ?? "").includes('class="nbcf');
-      if (!isOurs || renderer.isDisposed || !renderer.hasClass(FAILED)) return;
+      if (!isOurs || renderer.isDisposed) return;
+      if (!renderer.hasClass(FAILED)) {
+        if (renderer.widgets.length) drawn = wanted;
+        return;
+      }
       renderer.removeClass(FAILED);
       renderer.node.textContent = "";
       form = createForm();
