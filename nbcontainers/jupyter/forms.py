@@ -362,7 +362,7 @@ def failure(failed: Failure) -> Html:
     return join(
         (
             h("p", h("b", failed.message, class_="r")),
-            h("pre", *lines) if lines else None,
+            h("pre", *lines, class_="marks") if lines else None,
             output(failed.output) if failed.output else None,
             h("p", h("span", "Hint: ", class_="d"), failed.hint) if failed.hint else None,
         )

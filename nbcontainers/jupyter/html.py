@@ -52,7 +52,7 @@ def _clean(child: object) -> str:
 
 def page(*children: object, kind: str = "nbcf", label: str | None = None) -> str:
     """A whole form with its styles."""
-    return h("style", Html(scripts.read("forms.css"))) + h(
+    return h("style", Html(scripts.style("forms.css"))) + h(
         "div", *children, class_=kind, role="group" if label else None, aria_label=label
     )
 

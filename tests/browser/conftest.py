@@ -15,6 +15,8 @@ import pytest
 from tests.browser.lab import CHROMIUM, FLAGS, KERNEL, ROOT, Lab, serve
 
 PATIENCE = 120_000  # milliseconds: a page on a machine that does other things as well may take its time; one that is done does not wait
+# the notebook has the whole width of the window
+WIDE = "() => window.jupyterapp.restored.then(() => window.jupyterapp.shell.collapseLeft())"
 NEEDED = {
     "playwright": "playwright",
     "pytest_playwright": "pytest-playwright",
@@ -78,7 +80,7 @@ def tab(browser: Any, browser_context_args: dict[str, Any], lab: Lab) -> Iterato
     page = context.new_page()
     page.goto(f"{lab.url}/lab?reset")
     page.wait_for_function("() => window.jupyterapp?.restored")
-    page.evaluate("() => window.jupyterapp.restored.then(() => window.jupyterapp.shell.collapseLeft())")
+    page.evaluate(WIDE)
     yield page
     context.close()
 
@@ -153,6 +155,8 @@ class Notebook:
         which then comes to the front when the test is well on its way.
         """
         self.page.goto(f"{self.lab.url}/lab/tree/{self.path}?reset")
+        self.page.wait_for_function("() => window.jupyterapp?.restored")
+        self.page.evaluate(WIDE)
         self.page.wait_for_function(KERNEL)
 
     def restart(self) -> None:

@@ -21,6 +21,68 @@ def test_a_stored_form_needs_no_widget(notebook, name):
     notebook.look(f"form-{name}", ".nbcf")
 
 
+IMAGE = {
+    "Repository": "narrow/image-name",
+    "Tag": "latest",
+    "ID": "22add9c36c9b",
+    "CreatedSince": "Less than a second ago",
+    "Size": "74.1MB",
+}
+
+
+def test_a_stored_form_is_as_wide_as_a_widget_and_fits_a_narrow_page(notebook):
+    """The same right edge; nothing of a list is cut off in half a window; the mark of a failed line stands beside its text."""
+    from nbcontainers.cli import images
+    from nbcontainers.jupyter import forms, html
+    from tests.jupyter import test_forms
+
+    made = (
+        html.listing(images.COLUMNS, [IMAGE], label="Images", empty="none"),
+        forms.build(test_forms.failed_build()),
+    )
+    notebook.run(
+        *(f"from IPython.display import HTML\nHTML({form!r})" for form in made),
+        "from tests.jupyter import samples\nfrom nbcontainers.jupyter import widgets\nwidgets.LayersWidget(samples.stack())",
+    )
+    page = notebook.page
+    expect(page.locator(".nbc-layers")).to_be_visible()
+    edges = "() => [...document.querySelectorAll('.nbcf, .nbc')].map((one) => Math.round(one.getBoundingClientRect().right))"
+    assert len(set(page.evaluate(edges))) == 1
+    lefts = """() => [...document.querySelector('.nbcf pre').childNodes].map((line) => {
+        const range = document.createRange();
+        range.selectNodeContents(line);
+        return [line.nodeName, Math.round(range.getClientRects()[0].left), Math.round(line.getBoundingClientRect?.().left)];
+    })"""
+    lines = page.evaluate(lefts)
+    assert len({left for _, left, _ in lines}) == 1, "marked or not, the text of the lines is aligned"
+    assert all(left - edge >= 8 for name, left, edge in lines if name == "MARK")
+    page.set_viewport_size({"width": 620, "height": 900})
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.nbcf')].every((one) => one.clientWidth < 560 && one.scrollWidth <= one.clientWidth)"
+    )
+    notebook.look("form-narrow", ".nbcf")
+    notebook.look("form-failed", ".jp-Cell:nth-child(2) .nbcf")
+
+
+def test_what_a_layer_holds_is_not_cut_at_the_edge(notebook, show):
+    """What is usual fits; what is more ends, where it is scrolled to its end, with room below it."""
+    more = (
+        "import dataclasses\nstack = samples.stack()\n"
+        "first = dataclasses.replace(stack.layers[0], shared_with=tuple(map(str, range(20))))\n"
+        "display(widgets.LayersWidget(stack), widgets.LayersWidget(dataclasses.replace(stack, layers=(first,))))"
+    )
+    show(more)
+    usual, long = (notebook.page.locator(".details").nth(index) for index in range(2))
+    assert usual.evaluate("e => e.scrollHeight <= e.clientHeight")
+    assert long.evaluate("e => e.scrollHeight > e.clientHeight")
+    notebook.shot("layers-long", ".nbc-layers >> nth=1")
+    room = (
+        "e => { e.scrollTop = e.scrollHeight; const last = e.querySelector('li:last-child').getBoundingClientRect();"
+        " return e.getBoundingClientRect().bottom - last.bottom; }"
+    )
+    assert long.evaluate(room) >= 12
+
+
 def test_layers_are_walked_with_the_keyboard(notebook, show):
     """Arrow keys choose a layer and show what it holds; the notebook's own shortcuts stay out of it."""
     show("widgets.LayersWidget(samples.stack())")
