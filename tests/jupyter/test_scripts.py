@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,16 @@ def test_styles_fetch_nothing_and_stay_within_the_widget(path: Path) -> None:
 def test_no_script_is_longer_than_400_lines(path: Path) -> None:
     """The rule for modules holds for these as well."""
     assert len(path.read_text().splitlines()) <= 400
+
+
+def test_what_is_installed_has_the_extension_of_jupyterlab() -> None:
+    """Where JupyterLab looks for it, with every file that it asks for."""
+    installed = Path(sys.prefix) / "share/jupyter/labextensions/nbcontainers"
+    if not installed.is_dir():
+        pytest.skip("needs nbcontainers to be installed: pip install -e .")
+    source = Path(nbcontainers.__file__).parent / "jupyter/labextension"
+    assert files(installed) == files(source)
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
