@@ -7,8 +7,8 @@ import errno
 import os
 import posixpath
 import time
-from collections.abc import Iterator, Sequence
-from typing import IO
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, TypeVar
 
 from ..errors import Conflict, HostError, NotFound
 from ..oci.runtime import Mount, RuntimeSpec
@@ -17,6 +17,7 @@ from ..store import carrying
 from ..store.worker import Worker
 from . import ends
 
+_T = TypeVar("_T")
 _BEGINS_S = 10.0  # a busy host's patience for a start
 _LOOK_AGAIN_S = 0.002
 _BARRED = {
@@ -33,8 +34,8 @@ class Tree:
 
     def __init__(self, worker: Worker, mounts: Sequence[Mount], spec: RuntimeSpec, state: ContainerState) -> None:
         self._worker = worker
-        binds = () if state.pid else (mount for mount in spec.mounts if mount.type == "bind")
-        self._mounts = (*mounts, *binds)
+        self._mounts = tuple(mounts)
+        self._binds = () if state.pid else tuple(mount for mount in spec.mounts if mount.type == "bind")
         self._state = state
 
     @contextlib.contextmanager
@@ -69,17 +70,32 @@ class Tree:
     def kind(self, path: str, *, follow: bool) -> str:
         """What a path in it is; see ``carrying.kind``."""
         with self._root() as root, _reached(path):
-            return self._worker.kind(self._mounts, path, follow=follow, root=root)
+            return self._seen(path, lambda mounts: self._worker.kind(mounts, path, follow=follow, root=root))
 
     def out(self, path: str, name: str, descriptor: int, *, follow: bool) -> None:
         """Write a path of it to a descriptor, as an archive whose first entry is ``name``."""
         with self._root() as root, _reached(path):
-            self._worker.carry_out(self._mounts, path, name, descriptor, follow=follow, root=root)
+            self._seen(
+                path,
+                lambda mounts: self._worker.carry_out(mounts, path, name, descriptor, follow=follow, root=root),
+            )
 
     def into(self, folder: str, descriptor: int, *, owners: bool) -> None:
         """Unpack an archive from a descriptor into a folder of it."""
         with self._root() as root, _reached(folder):
-            self._worker.carry_in(self._mounts, folder, descriptor, owners=owners, root=root)
+            self._seen(
+                folder, lambda mounts: self._worker.carry_in(mounts, folder, descriptor, owners=owners, root=root)
+            )
+
+    def _seen(self, path: str, act: Callable[[Sequence[Mount]], _T]) -> _T:
+        """Act on the tree with its binds; where none can be mounted (tier T4), without those that are elsewhere or further down."""
+        try:
+            return act((*self._mounts, *self._binds))
+        except HostError:
+            place = f"{posixpath.normpath(path)}/"
+            if any(place.startswith(f"{bind.destination.rstrip('/')}/") for bind in self._binds):
+                raise
+            return act(self._mounts)
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ class Work:
     def view(self, rootfs: Sequence[dict[str, Any]], *, write: bool = False) -> int:
         """A descriptor of the root of a snapshot's tree, until ``close``; one that is only read may be mounted elsewhere meanwhile.
 
-        Behind the root ``rootfs`` may have binds that are to be seen in it: their places are made, so it is written to then.
+        Behind the root ``rootfs`` may have binds that are to be seen in it, at places that are made where they are missing.
         """
         wanted = tuple(Mount.from_json(entry) for entry in rootfs)
         if (wanted, write) not in self._views:
@@ -81,7 +81,9 @@ class Work:
             tree = mounts.parse(mount)
             for folder in filter(None, (*tree.lower, tree.upper)):
                 attributes.learn(os.path.dirname(folder))
-            root = self._held.enter_context(self.mounted(tree if write or binds else tree.readable()))
+            if not write:
+                tree = self._held.enter_context(self._written_aside(tree)) if binds else tree.readable()
+            root = self._held.enter_context(self.mounted(tree))
         for bind in sorted(binds, key=lambda bind: bind.destination.count("/")):
             mounts.cover(root, bind)
         return root
@@ -115,6 +117,17 @@ class Work:
                 fcntl.flock(alone, fcntl.LOCK_EX)
             written = mounts.overlay(tree.lower, tree.upper, tree.work, volatile=tree.volatile)
             yield held.enter_context(self._hung(written, tree.forget if tree.volatile else None))
+
+    @contextlib.contextmanager
+    def _written_aside(self, tree: mounts.Overlay) -> Iterator[mounts.Overlay]:
+        """The same tree, in which what is written is nobody's, and gone at the end: it may be mounted elsewhere meanwhile."""
+        below = tree.readable()
+        with self.scratch() as folder:
+            aside = mounts.Overlay(below.lower, f"{folder}/aside/upper", f"{folder}/aside/work")
+            os.makedirs(aside.upper)
+            os.mkdir(aside.work)
+            os.chmod(aside.upper, os.stat(below.lower[0]).st_mode & 0o7777)
+            yield aside
 
     @contextlib.contextmanager
     def _hung(self, mount: Mount, then: Callable[[], object] | None = None) -> Iterator[int]:

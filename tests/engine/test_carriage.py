@@ -18,7 +18,8 @@ import pytest
 
 from nbcontainers import Container, Engine
 from nbcontainers.engine.carriage import arranged
-from nbcontainers.errors import Conflict, NBContainersError, NotFound
+from nbcontainers.errors import Conflict, HostError, NBContainersError, NotFound
+from nbcontainers.runtime.host import TIER
 
 SCRIPT = (
     "mkdir -p /data/sub; echo one > /data/one; echo two > /data/sub/two; ln -s one /data/link; ln /data/one /data/hard; "
@@ -257,3 +258,19 @@ def test_what_is_mounted_in_one_that_does_not_run(engine: Engine, tmp_path: Path
     finally:
         made.remove(volumes=True)
         engine.remove_volume("filled")
+
+
+def test_where_nothing_can_be_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tier T4: the tree is reached; a volume is not, which is said, and nothing lands below it."""
+    monkeypatch.setenv(TIER, "T4")
+    source = tmp_path / "file"
+    source.write_text("brought\n")
+    with Engine(tmp_path / "store") as engine:
+        made = engine.create("toolbox", "true", volumes=["data:/data"])
+        made.bring(source, "/tmp/new")
+        made.fetch("/tmp/new", tmp_path / "back")
+        assert (tmp_path / "back").read_text() == "brought\n"
+        if os.geteuid():
+            with pytest.raises(HostError, match="can be mounted"):
+                made.bring(source, "/data/new")
+        made.remove(volumes=True)
