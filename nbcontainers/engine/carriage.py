@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TypeVar
 
 from ..errors import Conflict, HostError, NotFound
-from ..oci.runtime import Mount, RuntimeSpec
+from ..oci.runtime import Mount
 from ..results import ContainerState
 from ..store import carrying
 from ..store.worker import Worker
@@ -30,12 +30,14 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Tree:
-    """A container's tree with what is mounted in it: all where it runs, else what is bound there, such as its volumes."""
+    """A container's tree with what is mounted in it: all where it runs, else the ``binds``, such as its volumes."""
 
-    def __init__(self, worker: Worker, mounts: Sequence[Mount], spec: RuntimeSpec, state: ContainerState) -> None:
+    def __init__(
+        self, worker: Worker, mounts: Sequence[Mount], state: ContainerState, binds: Sequence[Mount] = ()
+    ) -> None:
         self._worker = worker
         self._mounts = tuple(mounts)
-        self._binds = () if state.pid else tuple(mount for mount in spec.mounts if mount.type == "bind")
+        self._binds = () if state.pid else tuple(binds)
         self._state = state
 
     @contextlib.contextmanager

@@ -139,7 +139,9 @@ class Container(Life):
         worker = userns.worker(self._store, self.spec) if is_apart else contextlib.nullcontext(self._store.worker)
         try:
             with worker as opened:
-                yield carriage.Tree(opened, self._store.snapshots.mounts(self.id, footed=True), self.spec, state)
+                mounts = self._store.snapshots.mounts(self.id, footed=True)
+                binds = tuple(mount for mount in self.spec.mounts if mount.type == "bind")
+                yield carriage.Tree(opened, mounts, state, binds)
         except HostError as error:  # an overlay of what is not there any more
             if self._is_gone:
                 raise NotFound(f"container {state.name} was removed meanwhile") from error
