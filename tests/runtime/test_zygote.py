@@ -81,6 +81,7 @@ def test_it_imports_little() -> None:
         "happenings",
         "health",
         "mounttable",
+        "overruns",
         "processes",
         "record",
         "restarts",
