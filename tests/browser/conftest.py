@@ -212,7 +212,10 @@ class Notebook:
 
     def settle(self) -> None:
         """Wait until nothing is on its way from one look to another: colours fade from theme to theme."""
-        self.page.wait_for_function("() => !document.getAnimations().some(one => one instanceof CSSTransition)")
+        self.page.wait_for_function(
+            # Chromium goes on listing some that have come to their end, until something else is drawn there.
+            "() => !document.getAnimations().some(one => one instanceof CSSTransition && one.playState !== 'finished')"
+        )
 
     def look(self, name: str, selector: str = ".nbc") -> None:
         """Keep a picture of the element in both themes, and fail if it is not accessible in one of them."""
