@@ -112,10 +112,13 @@ def _begin(container: Container, *, detach: bool) -> None:
     """Start it, if it does not run: as with Docker it may be said again, and by several at once."""
     try:
         container.start(detach=detach)
-    except (Conflict, LaunchError):
+    except Conflict:
+        if container.state.status not in LIVE:
+            raise
+    except LaunchError as error:
         until = time.monotonic() + _STARTS_S
-        while container.state.status not in LIVE:  # somebody else may be about to have it run
-            if time.monotonic() > until:
+        while container.state.status not in LIVE:
+            if error.stage != "another start" or time.monotonic() > until:
                 raise
             time.sleep(_LOOK_AGAIN_S)
 

@@ -76,6 +76,10 @@ def main() -> NoReturn:
         os._exit(1)
 
 
+class _Started(Refused):
+    """Somebody else starts the same container."""
+
+
 class Holder:
     """The networks and those on them."""
 
@@ -175,7 +179,7 @@ class Holder:
             word, *rest = marshal.loads(data)  # noqa: S302 - from our own engines and shims: the socket is ours alone
             answer = ("done", getattr(self, f"_do_{word}")(descriptor, received, *rest))
         except Refused as refused:
-            answer = ("refused", str(refused))
+            answer = ("started" if isinstance(refused, _Started) else "refused", str(refused))
         except Exception as error:
             answer = ("refused", f"{type(error).__name__}: {error}")
         finally:
@@ -200,7 +204,7 @@ class Holder:
     ) -> list[dict[str, object]]:
         """Give a container its places on networks, and publish its ports by the sockets that came along."""
         if any(one.id == identifier for one in self.containers.values()):
-            raise Refused("the container is on its networks already")
+            raise _Started("the container is being started already")
         container = Resident(identifier, names, servers)
         try:
             for one in wanted:

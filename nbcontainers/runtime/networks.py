@@ -55,7 +55,7 @@ class Connection:
             data = b""
         verdict, what = marshal.loads(data) if data else ("refused", "the holder of networks is gone")  # noqa: S302
         if verdict != "done":
-            raise LaunchError(str(what), stage="network")
+            raise LaunchError(str(what), stage="another start" if verdict == "started" else "network")
         return what
 
     def _hear(self, receive: Callable[[], _Heard]) -> _Heard:

@@ -82,7 +82,7 @@ class Shim:
         if not self.streams.own(0):
             self._tell_zygote()  # others need not wait for the shim of the last run
             if not self.streams.own(_PATIENCE_S):
-                self._fail("start", errno.EBUSY, "the container runs already", 125)
+                self._fail("another start", errno.EBUSY, "the container runs already", 125)
         self.is_owner = True
         beforehand.begin(self.plan)  # it works while this process makes what leads there
         self.streams.find_begin()

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.runtime import host as hosts
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import PATIENCE_S, clock, until
 
 from .test_attached import nbc
 
@@ -148,12 +148,16 @@ def test_what_is_so_already_is_no_failure(store: Path) -> None:
     assert "invalid container name ''" in nbc(store, "rename", "often", "", code=1).stderr
     assert state(store, "often")["Name"] == "/often"
     nbc(store, "create", "--name", "never", "toolbox", "true", code=0)
+    nbc(store, "create", "--name", "wrong", "toolbox", "/nothing", code=0)
+    began = clock()
+    assert "no such file" in nbc(store, "start", "wrong", code=1).stderr
+    assert clock() - began < 5  # it does not wait for another start
     assert nbc(store, "wait", "never", "nobody", "never", code=1).stdout.split() == ["0", "0"]
     assert "never" in nbc(store, "stats", "--no-stream", "often", "never", code=0).stdout
     assert nbc(store, "ps", "-aq", "-f", "ancestor=nothing", code=0).stdout == ""
     titles = nbc(store, "top", "often", "aux", code=0).stdout.splitlines()[0].split()
     assert titles == "USER PID %CPU %MEM VSZ RSS TTY STAT START TIME COMMAND".split()
-    nbc(store, "rm", "-f", "often", "never", code=0)
+    nbc(store, "rm", "-f", "often", "never", "wrong", code=0)
 
 
 def test_a_line_that_came_in_pieces_is_one(store: Path) -> None:

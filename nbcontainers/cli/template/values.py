@@ -67,6 +67,10 @@ class Labels(str):
         return made
 
 
+class Title(str):
+    """What stands above a column, which a template may walk further."""
+
+
 @dataclass(frozen=True)
 class Titles:
     """What a template for a row finds in place of one: of each field what stands above its column."""
@@ -119,10 +123,6 @@ def member(value: Value, name: str) -> Value:
         raise TemplateError(f"no field .{name}: there is nothing to have it")
     known = ", ".join(f".{key}" for key in data) if isinstance(data, Mapping) else "none: it is a plain value"
     raise TemplateError(f"no field .{name}", f"the fields are: {known}")
-
-
-class Title(str):
-    """What stands above a column, which a template may walk further."""
 
 
 def entry(value: Value, key: Any) -> Value:
