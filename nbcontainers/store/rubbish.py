@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import secrets
 import threading
 import time
@@ -17,7 +16,7 @@ from ..errors import NBContainersError
 _TRIES = 3  # a shim that had a folder open may put a last file into it
 _IDLE_S, _OLDEST_S = 60.0, 300.0
 MOST = 2000  # small trees that wait for that
-_BREATH_S, _LONGEST_S = 0.02, 1.0  # how long one waits for more that comes, and for all of it
+_LOOK_S, _LONGEST_S = 0.25, 1.0  # from one look at what has come to the next, and how long that waits for a calm one
 _FEW, _SMALL = 32, 128  # entries, and blocks of 512 bytes of each
 _ROOM, _INODES = 256 << 20, 10_000  # with less (in bytes) that is free, the next thing may need what this one leaves
 
@@ -32,7 +31,8 @@ class Rubbish:
 
     _owner: int
     _mutex: threading.Lock
-    _waiting: queue.SimpleQueue[str | None]
+    _came: deque[str]
+    _is_over: threading.Event
     _thread: threading.Thread | None
 
     def __init__(self, root: Path, discard: Callable[[Path], object]) -> None:
@@ -56,10 +56,9 @@ class Rubbish:
         if self._owner != os.getpid():
             self._begin()
         with self._mutex:
-            self._waiting.put(aside)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, args=(self._waiting,), daemon=True)
-                self._thread.start()
+                self._start()
+            self._came.append(aside)  # nobody is woken: the two would share the interpreter
         if _is_tight(self._trash):
             self.close()
 
@@ -69,8 +68,8 @@ class Rubbish:
             return
         with self._mutex:
             thread, self._thread = self._thread, None
-            self._waiting.put(None)
-            self._waiting = queue.SimpleQueue()
+            if thread is not None:
+                self._is_over.set()
         if thread is not None:
             thread.join()
 
@@ -78,46 +77,49 @@ class Rubbish:
         """In a process that has no such thread: a forked one has none but that which forked."""
         self._owner = os.getpid()
         self._mutex = threading.Lock()
-        self._waiting = queue.SimpleQueue()
         self._thread = None
 
-    def _work(self, waiting: queue.SimpleQueue[str | None]) -> None:
+    def _start(self) -> None:
+        self._came, self._is_over = deque(), threading.Event()
+        self._thread = threading.Thread(target=self._work, args=(self._came, self._is_over), daemon=True)
+        self._thread.start()
+
+    def _work(self, came: deque[str], is_over: threading.Event) -> None:
+        """Look now and then at what has come, until it is over or nothing is left."""
         little: deque[str] = deque()
-        latest = 0.0  # when that is removed, whatever comes
-        is_ending = False
-        while not is_ending:
-            came = _arrivals(waiting, _IDLE_S if little else None)
-            for path in came:
-                if path is None:
-                    is_ending = True
-                elif _is_little(path):
-                    if not little:
-                        latest = time.monotonic() + _OLDEST_S
-                    little.append(path)
-                else:
+        looked = calm = time.monotonic()  # calm: since when nothing comes
+        latest = 0.0  # when what is little goes, whatever comes
+        while True:
+            known = len(came)
+            is_ending = is_over.wait(_LOOK_S)
+            now = time.monotonic()
+            if len(came) > known:
+                calm = now
+                if not is_ending and now < looked + _LONGEST_S:  # whoever throws something away is in a hurry
+                    continue
+            looked = now
+            while came:
+                path = came.popleft()
+                if not _is_little(path):
                     self._remove(path)
-            is_due = not came or is_ending or time.monotonic() > latest
+                    continue
+                if not little:
+                    latest = now + _OLDEST_S
+                little.append(path)
+            is_due = is_ending or now > min(calm + _IDLE_S, latest)
             while little and (is_due or len(little) > MOST):
                 self._remove(little.popleft())
+            with self._mutex:
+                if not came and not little:
+                    if self._came is came:  # else another thread has taken its place
+                        self._thread = None
+                    return
 
     def _remove(self, path: str) -> None:
         for _ in range(_TRIES):
             with contextlib.suppress(OSError, NBContainersError):  # what stays goes with the next collection
                 self._discard(Path(path))
                 return
-
-
-def _arrivals(waiting: queue.SimpleQueue[str | None], wait_s: float | None) -> list[str | None]:
-    """What has come until nothing more came for a moment: whoever throws something away is in a hurry. None ends it."""
-    try:
-        came = [waiting.get(timeout=wait_s)]
-    except queue.Empty:
-        return []
-    until = time.monotonic() + _LONGEST_S
-    with contextlib.suppress(queue.Empty):
-        while came[-1] is not None and time.monotonic() < until:
-            came.append(waiting.get(timeout=_BREATH_S))
-    return came
 
 
 def _is_tight(path: str) -> bool:
