@@ -125,6 +125,11 @@ class FirstProcess:
         code = os.waitstatus_to_exitcode(status)
         return 128 - code if code < 0 else code
 
+    def listen(self) -> None:
+        """Read what it has reported so far."""
+        while self._report_end >= 0 and happens(self._report_end, select.POLLIN, 0):
+            self._reported()
+
     def hear_out(self) -> None:
         """Read the rest of what it reported, once nobody else can report any more."""
         while self._report_end >= 0:

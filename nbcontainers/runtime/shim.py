@@ -265,6 +265,7 @@ class Shim:
 
     def _ended(self) -> None:
         """The run is over: record it, and either say it and tidy up, or wait for the next one."""
+        self.first.listen()  # it may have executed the command and ended before this process came to hear of either
         self.poller.cancel(self.limit)
         code = self.first.wait()
         self.supervisor.end()
