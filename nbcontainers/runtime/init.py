@@ -123,7 +123,9 @@ def run(
         at("limits")
         set_oom_score(plan)
         at("pivot_root")
-        rootfs.enter(root, bool(trees) + (shelf >= 0))
+        if shelf >= 0 and not trees:
+            rootfs.put_away(shelf, plan["folder"])
+        rootfs.enter(root, 1 + (shelf >= 0) if trees else 0)  # who has trees reaches no folder to put anything away
         if shelf >= 0:
             os.close(shelf)
         at("user")

@@ -136,10 +136,19 @@ def _furnish(
     return null
 
 
+def put_away(shelf: int, folder: str) -> None:
+    """Hang what lies over the old root on a folder in it, beside which the new one is mounted: they go together then, for whoever
+    unmounts waits until every processor has seen it.
+    """
+    beside = os.open(os.path.dirname(folder), FOLDER)
+    syscalls.move_mount(shelf, beside)
+    os.close(beside)
+
+
 def enter(root: int, shelves: int) -> None:
     """Make the descriptor's directory the root of everything and forget the old one; the working directory is the new root.
 
-    ``shelves`` is how much ``remapped.stage`` has mounted over the old root.
+    ``shelves`` is how much lies over the old root.
     """
     os.fchdir(root)
     # Both arguments may be ".": the old root is then stacked on the new one and detached; see pivot_root(2).
