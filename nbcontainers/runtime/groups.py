@@ -11,6 +11,8 @@ import marshal
 import os
 import time
 
+from ..linux import smallfiles
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
@@ -38,8 +40,7 @@ def join(files: Sequence[str]) -> None:
 def take_changes(plan: Plan) -> bytes:
     """Let the plan say what the limits are by now: they may have been changed since this shim began. Empty if they were not."""
     try:
-        with open(f"{plan['folder']}/{CHANGES}", "rb", buffering=0) as file:
-            changes = file.read() or b""
+        changes = smallfiles.read(f"{plan['folder']}/{CHANGES}")
     except FileNotFoundError:
         return b""  # as at nearly every start
     plan.update(marshal.loads(changes))  # noqa: S302 - written by our own engine, in our own folder
@@ -211,8 +212,7 @@ def _kill(directory: str) -> bool:
 def oom_kills(plan: Plan) -> int:
     """How often the kernel killed for want of memory in the container's cgroup (memory.oom_control, memory.events)."""
     try:
-        with open(plan["oom_file"], "rb", buffering=0) as file:
-            words = (file.read() or b"").split()
+        words = smallfiles.read(plan["oom_file"]).split()
         return int(words[words.index(b"oom_kill") + 1])
     except (OSError, ValueError):
         return 0

@@ -51,8 +51,10 @@ def read(folder: int) -> dict[str, Any]:
         descriptor = os.open(NAME, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
         return {}
-    with open(descriptor, "rb", buffering=0) as file:
-        text = file.read() or b""
+    try:
+        text = smallfiles.read_all(descriptor)
+    finally:
+        os.close(descriptor)
     try:
         value, _ = make_scanner(_Context)(  # type: ignore[arg-type]
             text.decode(), 0

@@ -11,7 +11,7 @@ import marshal
 import os
 import select
 
-from ..linux import pages, rights, syscalls
+from ..linux import pages, rights, slices, syscalls
 from . import beforehand, collapse
 from .crew import FREE, WORK
 from .plug import Plug
@@ -64,6 +64,7 @@ def serve(requests: _socket.socket, link: _socket.socket, pattern: bytes, zygote
             break
         requests = _socket.socket(fileno=descriptors[0])
         _tie_to(zygote)
+        slices.take_short()
     os._exit(0)
 
 

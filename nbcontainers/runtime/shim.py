@@ -18,6 +18,7 @@ import os
 import select
 import time
 
+from ..linux import slices
 from . import beforehand, collapse, groups, happenings, overruns, processes, record
 from .birth import Failed
 from .door import Caller, Door
@@ -375,14 +376,18 @@ class Shim:
         happenings.note(self.plan["happenings"], "container", action, self.plan["state"], attributes)
 
     def _say(self, message: tuple[Any, ...]) -> None:
-        """Tell the engine, if it is still there."""
+        """Tell the engine, if it is still there, and let it go on: who writes to a socket is taken for one who goes to sleep then, so the
+        reader is woken on the same processor, where it would wait until all is tidied up.
+        """
         try:
             self.control.send(marshal.dumps(message), _socket.MSG_NOSIGNAL | _socket.MSG_DONTWAIT)
         except OSError:
             pass
+        os.sched_yield()
 
     def _tidy(self) -> None:
-        """Take away socket, mounts and cgroups."""
+        """Take away socket, mounts and cgroups, for which nobody waits."""
+        slices.take_usual()
         self.control.close()
         self.first.unmount()
         self.first.pay_back()

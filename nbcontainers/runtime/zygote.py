@@ -14,7 +14,7 @@ import os
 import sys
 import time
 
-from ..linux import syscalls
+from ..linux import slices, syscalls
 from . import groups, service, shim
 from .crew import Crew
 from .poller import happens
@@ -45,6 +45,7 @@ def main() -> NoReturn:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the shims
     syscalls.set_name("nbc-zygote")
+    slices.take_short()  # what it forks is woken, does a little, and somebody waits for that
     sys.stdin = sys.stdout = sys.stderr = None
     gc.disable()
     gc.collect()

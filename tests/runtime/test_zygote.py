@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import subprocess
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from nbcontainers.runtime import spawn
+from nbcontainers.runtime import processes, spawn
+from nbcontainers.runtime import state as states
 from tests.waiting import PATIENCE_S, until
 
 from .conftest import Box
+from .test_exec import wish
 
 HEAVY = {
     "re",
@@ -46,8 +49,6 @@ def test_it_is_small(box: Box) -> None:
     assert zygote is not None
     assert resident(zygote) <= 15 << 20
     running = box.start("sleep", "600")
-    from nbcontainers.runtime import state as states
-
     assert resident(states.load_extra(running.folder)["shim"]) <= 15 << 20
 
 
@@ -100,6 +101,7 @@ def test_it_imports_little() -> None:
         "recorded",
         "remote",
         "rights",
+        "slices",
         "smallfiles",
         "syscalls",
     }
@@ -174,3 +176,27 @@ def test_it_works_from_a_virtual_environment(tmp_path: Path) -> None:
         [str(python), "-c", script, str(Path(spawn.__file__).parents[2])], capture_output=True, text=True, check=False
     )
     assert done.stdout.split() == ["b'ready'", "0"], done.stderr
+
+
+def slice_of(pid: int) -> int:
+    """For how many nanoseconds a process runs before another has its turn: see sched_getattr(2). 0 where the kernel does not tell."""
+    attributes = (ctypes.c_uint64 * 6)()
+    number = 315 if os.uname().machine == "x86_64" else 275
+    assert ctypes.CDLL(None).syscall(number, pid, ctypes.byref(attributes), 48, 0) == 0
+    return int(attributes[3])
+
+
+def test_short_turns_are_for_what_serves_alone(box: Box) -> None:
+    """Zygote and shim are not kept waiting when they are woken; a container's command, and one that is entered, run as others do."""
+    running = box.start("sleep", "600")
+    usual = slice_of(os.getpid())
+    if not usual:
+        pytest.skip("needs a kernel that tells of slices (6.12)")
+    shim = states.load_extra(running.folder)["shim"]
+    assert slice_of(box.runtime.zygote_pid() or 0) == slice_of(shim) == 100_000
+    assert slice_of(running.state.pid) == usual
+    running.exec(wish("sleep", "601", detach=True), stdin=False)
+    entered = until(
+        lambda: [pid for pid in processes.children(shim) if b"601" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    )
+    assert slice_of(entered[0]) == usual
