@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 
-from ..linux import recorded, slices, smallfiles, syscalls
+from ..linux import recorded, smallfiles, syscalls
 from ..linux.syscalls import PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAPBSET_DROP
 from . import user
 
@@ -164,7 +164,6 @@ def execute(plan: Plan, home: str, report: int) -> NoReturn:
     if plan["apparmor"]:
         confine(plan["apparmor"])
     path = args[0] if b"/" in args[0] else _along_path(args[0], env.get(b"PATH", _DEFAULT_PATH))
-    slices.take_usual()  # and no longer those of the zygote
     os.write(report, EXECUTES)
     try:
         os.execve(path, args, env)

@@ -15,7 +15,7 @@ import resource
 import select
 import sys
 
-from ..linux import pages, rights, syscalls
+from ..linux import pages, rights, slices, syscalls
 from ..linux.syscalls import (
     PR_SET_DUMPABLE,
     PR_SET_NO_NEW_PRIVS,
@@ -325,7 +325,8 @@ def set_oom_score(plan: Plan) -> None:
 
 
 def limit(plan: Plan) -> None:
-    """Take on the limits that processes hand down."""
+    """Take on what processes hand down, in place of what the zygote has: limits, processors, the length of turns."""
+    slices.take_usual()
     for number, soft, hard in plan["rlimits"]:
         resource.setrlimit(number, (soft, hard))
     if plan["processors"]:
