@@ -45,7 +45,8 @@ def load(engine: object, kind: str = "test") -> Image:
         return engine.load(stream)[0]  # type: ignore[attr-defined]
 
 
-def _tree(kind: str) -> Path:
+def tree(kind: str) -> Path:
+    """Its files as a tar archive; skips as ``load`` does."""
     place = Path(f"/var/tmp/nbcontainers-debian-bookworm{'' if kind == 'test' else f'-{kind}'}.tar")
     if not place.exists():
         if os.geteuid() != 0 or shutil.which("mmdebstrap") is None:
@@ -65,8 +66,8 @@ def _tree(kind: str) -> Path:
 
 def _archive(kind: str) -> io.BufferedReader:
     """An OCI archive of one layer."""
-    tree = _tree(kind)
-    with open(tree, "rb") as file:
+    made = tree(kind)
+    with open(made, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     config = {
         "architecture": _MACHINES[platform.machine()],
@@ -82,7 +83,7 @@ def _archive(kind: str) -> io.BufferedReader:
         blobs[f"blobs/sha256/{name}"] = data
         return {"mediaType": media_type, "digest": f"sha256:{name}", "size": len(data)}
 
-    layer = {"mediaType": _LAYER, "digest": f"sha256:{digest}", "size": tree.stat().st_size}
+    layer = {"mediaType": _LAYER, "digest": f"sha256:{digest}", "size": made.stat().st_size}
     manifest = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": blob(_CONFIG, config), "layers": [layer]}
     named = blob(_MANIFEST, manifest) | {
         "annotations": {"io.containerd.image.name": f"docker.io/library/debian:{kind}"}
@@ -95,6 +96,6 @@ def _archive(kind: str) -> io.BufferedReader:
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
-        archive.add(tree, f"blobs/sha256/{digest}")
+        archive.add(made, f"blobs/sha256/{digest}")
     out.seek(0)
     return out  # type: ignore[return-value]

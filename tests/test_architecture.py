@@ -6,6 +6,7 @@ import ast
 import importlib.metadata
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,13 @@ def lines_of_code(path: Path) -> int:
 def test_no_module_is_longer_than_400_lines(path: Path) -> None:
     """A module that outgrows 400 lines of code holds two things, and is two modules."""
     assert lines_of_code(path) <= 400
+
+
+def test_no_folder_of_tests_is_passed_over(pytestconfig: pytest.Config) -> None:
+    """pytest looks into all of them; what it is used to pass over has ``build`` among it."""
+    folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
+    passed_over = pytestconfig.getini("norecursedirs")
+    assert not [path for path in folders if any(fnmatch(path.name, pattern) for pattern in passed_over)]
 
 
 def test_modules_are_named_for_what_they_hold() -> None:

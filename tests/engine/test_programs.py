@@ -50,6 +50,7 @@ def nbc(module_path: Path) -> Iterator[Words]:
     """The command line, with everything up and healthy; it returns what is printed, errors too."""
     if not hosts.probe().allows("container networks"):
         pytest.skip("this host allows no networks between containers")
+    debian.tree("servers")  # the mirror that it comes from is in no world of ours
     with host_of_our_own(), Engine(module_path) as engine:
         debian.load(engine, "servers")
 
