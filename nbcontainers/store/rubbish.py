@@ -81,23 +81,24 @@ class Rubbish:
 
     def _start(self) -> None:
         self._came, self._is_over = deque(), threading.Event()
-        self._thread = threading.Thread(target=self._work, args=(self._came, self._is_over), daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._work, args=(self._came, self._is_over), daemon=True)
+        thread.start()
+        self._thread = thread  # only now: there may be too many threads
 
     def _work(self, came: deque[str], is_over: threading.Event) -> None:
         """Look now and then at what has come, until it is over or nothing is left."""
         little: deque[str] = deque()
-        looked = calm = time.monotonic()  # calm: since when nothing comes
+        looked = calm = time.monotonic()  # calm: since when nothing has come
         latest = 0.0  # when what is little goes, whatever comes
         while True:
             known = len(came)
             is_ending = is_over.wait(_LOOK_S)
             now = time.monotonic()
-            if len(came) > known:
-                calm = now
-                if not is_ending and now < looked + _LONGEST_S:  # whoever throws something away is in a hurry
-                    continue
+            if len(came) > known and not is_ending and now < looked + _LONGEST_S:
+                continue  # whoever throws something away is in a hurry
             looked = now
+            if came:
+                calm = now
             while came:
                 path = came.popleft()
                 if not _is_little(path):
