@@ -35,6 +35,7 @@ _PATIENCE_S = 10.0
 _START_S = 60.0
 _FEW = 8
 _ID_BYTES = 32
+_SHORT = 12  # digits by which a container is called, as in Docker
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
@@ -101,7 +102,7 @@ class Runtime:
             HostError: this host cannot run it.
             OSError: there is no room on the disk for what is written of it (ENOSPC, EDQUOT).
         """
-        following = secrets.token_hex(_ID_BYTES)
+        following = _fresh_id()
         plan = launch.compile(
             spec,
             rootfs,
@@ -164,7 +165,7 @@ class Runtime:
         """An id for a container: 64 hexadecimal digits, never given twice. If it is the next one that is started, it starts faster."""
         with self._lock:
             following, self._next = self._next, ""
-        return following or secrets.token_hex(_ID_BYTES)
+        return following or _fresh_id()
 
     def doors(self, container: str) -> tuple[str, ...]:
         """Where the shim of a container may listen: whoever started it had folders of his own."""
@@ -296,6 +297,13 @@ class Runtime:
 
 class _Unheard(LaunchError):
     """Nothing was ever heard of the shim."""
+
+
+def _fresh_id() -> str:
+    """An id that is a host name by its first twelve digits: one of decimal digits alone would be taken for an address."""
+    while (drawn := secrets.token_hex(_ID_BYTES))[:_SHORT].isdecimal():
+        pass
+    return drawn
 
 
 def _await_exec(control: socket.socket, plan: Plan) -> int:

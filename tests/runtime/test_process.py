@@ -27,6 +27,11 @@ from tests.waiting import PATIENCE_S, until
 from .conftest import Box, text
 
 
+def test_an_id_is_a_host_name(box: Box) -> None:
+    """Twelve digits that are all decimal are no name to gethostbyname(3). One of 280 is so by chance."""
+    assert not [name for name in (box.runtime.new_id() for _ in range(10_000)) if name[:12].isdecimal()]
+
+
 class TestExitCodes:
     """As Docker's."""
 
