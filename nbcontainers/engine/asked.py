@@ -34,7 +34,7 @@ class Asked:
             "host_config": dict(self.host_config),
             "config": dict(self.config),
         }
-        smallfiles.write(f"{folder}/{NAME}", json.dumps(data).encode())
+        smallfiles.publish(f"{folder}/{NAME}", json.dumps(data).encode())
 
     @classmethod
     def load(cls, folder: Path) -> Asked:

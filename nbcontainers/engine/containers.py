@@ -19,6 +19,7 @@ from .life import LIVE
 
 if TYPE_CHECKING:
     from ..store.compression import Compression
+    from .creation import Making
 
 
 class Containers(Images):
@@ -42,9 +43,9 @@ class Containers(Images):
             LaunchError: it could not be started; ``exit_code`` is Docker's 125, 126 or 127.
         """
         making = self._making(image, command, on_event, options)
-        with self._runtime.turns.one(), making as container:
+        with self._runtime.turns.one(), making as (container, connection, parents):
             try:
-                container.start_made(detach=detach)
+                container.start_made(connection, parents, detach=detach)
             except BaseException:
                 with contextlib.suppress(NotFound):
                     container.remove(force=True)
@@ -55,13 +56,13 @@ class Containers(Images):
         self, image: str | Image, *command: str, on_event: Observer = ignore, **options: Unpack[words.RunOptions]
     ) -> Container:
         """Make a container from an image and leave it to be started."""
-        with self._making(image, command, on_event, options) as container:
+        with self._making(image, command, on_event, options) as (container, _, _):
             container.write()
         return container
 
     def _making(
         self, image: str | Image, command: Sequence[str], on_event: Observer, options: words.RunOptions
-    ) -> contextlib.AbstractContextManager[Container]:
+    ) -> contextlib.AbstractContextManager[Making]:
         from . import creation
 
         kinds.check(options, command)

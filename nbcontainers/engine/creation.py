@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ..errors import NBContainersError, NotFound
+from ..oci.descriptor import Digest
 from ..oci.image import ContainerConfig, Image
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
-from ..runtime import defaults, launch, namefiles
+from ..runtime import defaults, launch, log, namefiles, record
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..store.durable import saying_when_full
+from ..store.stock import Kind
 from ..store.store import Store
 from . import (
     devices,
@@ -31,12 +33,23 @@ from . import (
     volumes,
 )
 from . import options as words
+from .asked import NAME as ASKED
 from .asked import Asked
 from .container import Container
+from .kept import CONFIG
 from .mounts import MountPoint
 from .names import ContainerNames
 from .networks import NetworkFiles
 
+_FOLDER = Kind(
+    "container",
+    files=(
+        *((f".{name}", 0o644) for name in (ASKED, CONFIG, record.NAME)),
+        *((name, 0o644) for name in namefiles.NAMES),
+        (log.NAME, 0o640),
+    ),
+)
+Making = tuple[Container, networking.Networking, tuple[Digest, ...]]  # with its connection, and the layers below it
 STOP_SIGNAL = "org.opencontainers.image.stopSignal"  # OCI image spec, "Conversion to OCI Runtime Configuration"
 
 
@@ -50,10 +63,11 @@ def making(
     store: Store,
     names: ContainerNames,
     runtime: Runtime,
-) -> Iterator[Container]:
+) -> Iterator[Making]:
     """Make a container of an image, all but what ``Container.write`` writes; ``called`` is the image as the user named it.
 
-    Whoever makes it writes that, and then others know of it. An exception undoes all of it.
+    Whoever makes it writes that, and then others know of it. An exception undoes all of it. What it is given with the container is
+    written already.
     """
     identifier = runtime.new_id()
     host = runtime.host
@@ -95,7 +109,7 @@ def making(
         if found:
             raise launch.refusal(found, host)
         spec = replace(spec, annotations={**spec.annotations, launch.STRICT: "true"})
-    state = replace(_state(source, called, command, options, identifier, host), not_enforced=missing)
+    state = _state(source, called, command, options, identifier, host, missing)
     container = Container(store, names, runtime, identifier)
     name = options.get("name") or ""
     if name and options.get("replace", False):
@@ -105,7 +119,10 @@ def making(
     try:
         # The image is not collected while its container is made, nor what there is of that.
         with store.lease(source.descriptor.digest, identifier, *source.chain_ids), saying_when_full(folder):
-            folder.mkdir(mode=0o700)
+            if connection.other:  # whose files of names it has
+                folder.mkdir(mode=0o700)
+            else:
+                store.stock.take(_FOLDER, str(folder))
             if modes.userns.is_own:
                 spec = userns.claim(spec, modes.userns, store.root, identifier, names)
             store.snapshots.unpack(source)
@@ -133,7 +150,7 @@ def making(
             outer_first = sorted((*own, *users), key=lambda mount: mount.destination.count("/"))
             container.spec = replace(spec, mounts=(*spec.mounts, *outer_first))
             container.last_state = replace(state, name=name)
-            yield container
+            yield container, connection, source.chain_ids
     except BaseException:  # all of it, or nothing
         store.snapshots.remove(identifier)
         userns.release(store.root, identifier)
@@ -214,7 +231,13 @@ def _with_defaults(env: Sequence[str], unset: set[str], hostname: str, *, tty: b
 
 
 def _state(
-    source: Image, called: str, command: Sequence[str], options: words.RunOptions, identifier: str, host: Host
+    source: Image,
+    called: str,
+    command: Sequence[str],
+    options: words.RunOptions,
+    identifier: str,
+    host: Host,
+    missing: tuple[str, ...],
 ) -> ContainerState:
     config = source.config.config
     labels = words.pairs(policies.merged(options.get("label_file", ()), options.get("labels", ()), "label"), "label")
@@ -233,6 +256,7 @@ def _state(
         status="created",
         created=time.time(),
         tier=host.tier,
+        not_enforced=missing,
         user=options.get("user") or config.user,
         interactive=options.get("interactive", False),
         auto_remove=options.get("rm", False),

@@ -116,7 +116,7 @@ class Kept(Telling):
 
         if not self.asked.mounts:
             self.asked.save(self._folder)
-        smallfiles.write(f"{self._folder}/{CONFIG}", self.spec.to_text().encode())
+        smallfiles.publish(f"{self._folder}/{CONFIG}", self.spec.to_text().encode())
         if not is_starting and self.last_state is not None:
             states.new_state(self._folder, self.last_state)
         self._happen("create")

@@ -6,12 +6,13 @@ import contextlib
 import os
 import secrets
 import signal as signals
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, TypedDict, Unpack
 
 from ..errors import Conflict, Detached, IntegrityError, NBContainersError, NotFound
 from ..events import Observer, ignore
+from ..oci.descriptor import Digest
 from ..oci.resources import Resources
 from ..results import ContainerState
 from ..store import durable
@@ -19,6 +20,7 @@ from . import connecting, entering, kinds, networking, policies, sharing, userns
 from . import volumes as volumes_
 from .kept import CONFIG, Kept
 from .mounts import MountPoint
+from .networking import Networking
 from .networks import NetworkFiles
 from .options import RunOptions, signal_number
 from .options import name as checked
@@ -53,34 +55,35 @@ class Life(Kept):
         if state.status == "dead":
             raise IntegrityError(state.error, hint=way_out(state.name or state.id[:12]))
         if state.status in LIVE:
-            raise Conflict(
-                f"container {state.name} is already running",
-                hint=f"'nbcontainers logs -f {state.name}' shows what it does",
-            )
+            hint = f"'nbcontainers logs -f {state.name}' shows what it does"
+            raise Conflict(f"container {state.name} is already running", hint=hint)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self._folder}/{CHANGES}")  # of an earlier run
         with self._runtime.turns.one():
-            self._start(state, detach=detach, meanwhile=lambda: None)
+            self._start(state, networking.load(self._folder), detach=detach)
 
-    def start_made(self, *, detach: bool) -> None:
-        """Write and start it, which is being made."""
-        self._start(self.last_state or self.state, detach=detach, meanwhile=lambda: self.write(is_starting=True))
+    def start_made(self, connection: Networking, parents: Sequence[Digest], *, detach: bool) -> None:
+        """Write and start it, which is being made with that connection on top of those layers."""
+        self._start(self.last_state or self.state, connection, detach=detach, parents=parents)
 
-    def _start(self, state: ContainerState, *, detach: bool, meanwhile: Callable[[], None]) -> None:
+    def _start(
+        self, state: ContainerState, connection: Networking, *, detach: bool, parents: Sequence[Digest] | None = None
+    ) -> None:
         from ..runtime import happenings
 
         def write() -> None:
-            meanwhile()
+            if parents is not None:
+                self.write(is_starting=True)
             if not detach:  # whoever starts it in the foreground is attached before there is anything to miss
                 self._happen("attach")
 
-        rootfs = self._store.snapshots.mounts(self.id, footed=True)
+        rootfs = self._store.snapshots.mounts(self.id, footed=True, parents=parents)
         if userns.is_mapped(self.spec, self._runtime.host):
             rootfs = userns.mapped(rootfs)
         with (
             durable.saying_when_full(self._folder),
             networking.connected(
-                networking.load(self._folder),
+                connection,
                 self._folder,
                 state,
                 self._hostname,
@@ -88,7 +91,7 @@ class Life(Kept):
                 names=self._names,
                 networks=self._runtime.networks(self._store.root),
                 lives_in=sharing.lives_in(self.spec),
-            ) as connection,
+            ) as connected,
         ):
             self._started = self._runtime.start(
                 self._folder,
@@ -96,7 +99,7 @@ class Life(Kept):
                 rootfs,
                 # How the last run ended says nothing of this one.
                 state=replace(
-                    state, ports=connection.ports, exit_code=None, out_of_memory=False, error="", stopped=False
+                    state, ports=connected.ports, exit_code=None, out_of_memory=False, error="", stopped=False
                 ),
                 user=state.user or "0",  # for its groups and its home
                 groups=self.asked.host_config.get("GroupAdd") or (),
@@ -104,10 +107,10 @@ class Life(Kept):
                 detach=detach,
                 size=entering.window() if self.spec.process.terminal else (0, 0),
                 happenings=str(self._store.root / happenings.NAME),
-                entered=connection.entered,
-                network=connection.network,
-                not_enforced=connection.not_enforced,
-                lacks=connection.lacks,
+                entered=connected.entered,
+                network=connected.network,
+                not_enforced=connected.not_enforced,
+                lacks=connected.lacks,
                 meanwhile=write,
             )
 
@@ -320,10 +323,8 @@ class Life(Kept):
         while True:
             state = self.state
             if state.status in LIVE and not force:
-                raise Conflict(
-                    f"container {state.name} is running",
-                    hint=f"stop it first, or use force: 'nbcontainers rm -f {state.name}'",
-                )
+                hint = f"stop it first, or use force: 'nbcontainers rm -f {state.name}'"
+                raise Conflict(f"container {state.name} is running", hint=hint)
             try:
                 if state.status in LIVE:
                     self._happen("kill", signal=str(int(signals.SIGKILL)))

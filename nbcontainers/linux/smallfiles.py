@@ -38,6 +38,13 @@ def write(path: str, data: bytes, *, new: bool = False) -> None:
         os.close(descriptor)
 
 
+def publish(path: str, data: bytes) -> None:
+    """Put bytes in a new file, which has its name once they are there; until then it has a dot before it, and may be there already."""
+    folder, _, name = path.rpartition("/")
+    write(f"{folder}/.{name}", data)
+    os.rename(f"{folder}/.{name}", path)
+
+
 def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
     """Write every byte: write(2) may take fewer, and does so when a disk fills up."""
     rest = memoryview(data).cast("B")

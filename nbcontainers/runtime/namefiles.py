@@ -14,6 +14,7 @@ from ..oci.runtime import Mount
 from . import dns
 
 _LOOPBACK = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+NAMES = ("hosts", "hostname", "resolv.conf")
 NetworkKind = Literal["none", "host", "bridge"]
 
 
@@ -51,7 +52,7 @@ def mounts(folder: Path, *, read_only: bool = False) -> tuple[Mount, ...]:
             source=f"{folder}/{name}",
             options=("rbind", "rprivate", "ro" if read_only else "rw"),
         )
-        for name in ("hosts", "hostname", "resolv.conf")
+        for name in NAMES
     )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 NAME = "state.json"
+NEW = f".{NAME}"  # what is being written, under the lock
 BEGIN, END = "begin", "end"  # the first key and the last: when the text was written, twice
 OTHERS = ("name", "restart")  # what an engine may change while a shim has the container
 
@@ -85,17 +86,16 @@ def write(folder: int, value: dict[str, Any]) -> None:
     has stopped (that promise costs a file and a wait for the disk each time), and on a full disk, where the old one's block is
     there: a reader who does not lock can then see half of it, as begin and end tell him, and looks again (see ``state``).
     """
-    new = f".{NAME}.{os.getpid()}"
     now = time.time_ns()
     text = to_json({BEGIN: now, **value, END: now}).encode() + b"\n"
     if value.get("auto_remove") and _write_over(folder, text):
         return
     try:
         try:
-            _put(folder, new, text)
-            os.rename(new, NAME, src_dir_fd=folder, dst_dir_fd=folder)
+            _put(folder, NEW, text)
+            os.rename(NEW, NAME, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
-            _remove(folder, new)
+            _remove(folder, NEW)
             raise
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:

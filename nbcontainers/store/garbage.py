@@ -181,7 +181,7 @@ def unpacked(root: Path) -> tuple[Digest, ...]:
 
 
 def sweep_scratch(root: Path, *, busy: bool) -> None:
-    """Throw away what killed processes left: files and trees in ROOT/ingest, and snapshots that no container has.
+    """Throw away what killed processes left, files and trees in ROOT/ingest, and snapshots that no container has; and what is in stock.
 
     What is being made is locked by its maker. The snapshots of a build are not, so while any lease lives (``busy``) all of it stays.
     """
@@ -193,6 +193,8 @@ def sweep_scratch(root: Path, *, busy: bool) -> None:
         # A container's folder is made before its snapshot and removed after it.
         if not (root / "containers" / path.name).exists():
             _throw_away(root, path)
+    for path in (root / "stock").iterdir():
+        _throw_away(root, path)
 
 
 def sweep_ingest(root: Path) -> None:

@@ -35,9 +35,13 @@ class Rubbish:
     _is_over: threading.Event
     _thread: threading.Thread | None
 
-    def __init__(self, root: Path, discard: Callable[[Path], object]) -> None:
+    def __init__(
+        self, root: Path, discard: Callable[[Path], object], meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
+        """``meanwhile`` is called where there is time, and room on the disk, for what is to be there the next time."""
         self._trash = f"{root}/trash"
         self._discard = discard
+        self._meanwhile = meanwhile
         self._begin()
 
     def take(self, path: str) -> None:
@@ -97,6 +101,8 @@ class Rubbish:
             if len(came) > known and not is_ending and now < looked + _LONGEST_S:
                 continue  # whoever throws something away is in a hurry
             looked = now
+            if not is_ending and not _is_tight(self._trash):
+                self._meanwhile()
             if came:
                 calm = now
             while came:

@@ -28,9 +28,11 @@ from .durable import saying_when_full
 from .filling import Call
 from .layers import CommittedLayer, Limits
 from .rubbish import Rubbish
+from .stock import Kind, Stock
 from .worker import Adopt, Worker
 
 _ABOUT = "about"  # the file that says what a snapshot was made from; the last one that ``prepare`` writes
+_FOLDER = Kind("snapshot", folders=("upper", "work"), files=((f".{_ABOUT}", 0o644),))
 
 
 class Snapshotter(Protocol):
@@ -50,8 +52,8 @@ class Snapshotter(Protocol):
 
         """
 
-    def mounts(self, key: str, *, footed: bool = False) -> tuple[Mount, ...]:
-        """The mounts of a snapshot that was prepared: NotFound if it was not.
+    def mounts(self, key: str, *, footed: bool = False, parents: Sequence[Digest] | None = None) -> tuple[Mount, ...]:
+        """The mounts of a snapshot that was prepared: NotFound if it was not, and who asks does not say on top of which layers.
 
         ``footed`` is for a container: where it can, the tree has what every container is mounted on, see ``underlay``.
         """
@@ -98,11 +100,12 @@ class _Snapshots:
     name: str
     _copied: bool
 
-    def __init__(self, root: Path, content: Content, worker: Worker, rubbish: Rubbish) -> None:
+    def __init__(self, root: Path, content: Content, worker: Worker, stock: Stock, rubbish: Rubbish) -> None:
         self._root = root
         self._layers = f"{root}/layers"
         self._content = content
         self._worker = worker
+        self._stock = stock
         self._rubbish = rubbish
 
     def prepare(self, key: str, parents: Sequence[Digest], *, volatile: bool = False) -> tuple[Mount, ...]:
@@ -114,17 +117,15 @@ class _Snapshots:
         snapshot = self._folder(key)
         with saying_when_full(snapshot):
             try:
-                os.mkdir(snapshot, 0o700)
+                self._stock.take(_FOLDER, snapshot)
             except FileExistsError:
                 raise Conflict(
                     f"there is a snapshot {key} already", hint="remove its container, or choose another name"
                 ) from None
             try:
-                for name in ("upper", "work"):
-                    os.mkdir(f"{snapshot}/{name}", 0o700)
                 self._begin(key, parents)
                 about = {"kind": self.name, "parents": list(parents)}
-                smallfiles.write(f"{snapshot}/{_ABOUT}", json.dumps(about).encode())
+                smallfiles.publish(f"{snapshot}/{_ABOUT}", json.dumps(about).encode())
             except BaseException:
                 self.remove(key)
                 raise
@@ -133,9 +134,9 @@ class _Snapshots:
     def _begin(self, key: str, parents: Sequence[Digest]) -> None:
         raise NotImplementedError
 
-    def mounts(self, key: str, *, footed: bool = False) -> tuple[Mount, ...]:
+    def mounts(self, key: str, *, footed: bool = False, parents: Sequence[Digest] | None = None) -> tuple[Mount, ...]:
         """See ``Snapshotter.mounts``."""
-        return self._mounts(self._folder(key), self._parents(key))
+        return self._mounts(self._folder(key), self._parents(key) if parents is None else parents)
 
     def _mounts(self, snapshot: str, parents: Sequence[Digest], *, volatile: bool = False) -> tuple[Mount, ...]:
         raise NotImplementedError
@@ -221,13 +222,13 @@ class OverlaySnapshots(_Snapshots):
     name = "overlay"
     _copied = False
 
-    def mounts(self, key: str, *, footed: bool = False) -> tuple[Mount, ...]:
+    def mounts(self, key: str, *, footed: bool = False, parents: Sequence[Digest] | None = None) -> tuple[Mount, ...]:
         """See ``Snapshotter.mounts``."""
         below: tuple[str, ...] = ()
         if footed:
             with contextlib.suppress(OSError):  # where a disk is full: whoever mounts on what is missing hears of that
                 below = (underlay.folder(str(self._root)),)
-        return self._mounts(self._folder(key), self._parents(key), below=below)
+        return self._mounts(self._folder(key), self._parents(key) if parents is None else parents, below=below)
 
     def _begin(self, key: str, parents: Sequence[Digest]) -> None:
         """An overlay shows its upper directory's own root, so that begins as the root below it."""
@@ -265,7 +266,7 @@ class CopySnapshots(_Snapshots):
         return (mounts.bind(f"{snapshot}/upper"),)
 
 
-def choose(root: Path, content: Content, worker: Worker, rubbish: Rubbish) -> Snapshotter:
+def choose(root: Path, content: Content, worker: Worker, stock: Stock, rubbish: Rubbish) -> Snapshotter:
     """The way that this host and the store's disk allow: found by trying once, and remembered until kernel, disk or user change."""
     told = root / "overlay.json"
     status = os.stat(root)
@@ -273,9 +274,9 @@ def choose(root: Path, content: Content, worker: Worker, rubbish: Rubbish) -> Sn
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(told.read_text())
         if known["about"] == about:
-            return (OverlaySnapshots if not known["why"] else CopySnapshots)(root, content, worker, rubbish)
+            return (OverlaySnapshots if not known["why"] else CopySnapshots)(root, content, worker, stock, rubbish)
     why = worker.probe_overlay(root / "ingest")
     scratch = root / "ingest" / f"overlay-{os.getpid()}"
     scratch.write_text(json.dumps({"about": about, "why": why}))
     scratch.rename(told)
-    return (OverlaySnapshots if not why else CopySnapshots)(root, content, worker, rubbish)
+    return (OverlaySnapshots if not why else CopySnapshots)(root, content, worker, stock, rubbish)

@@ -21,6 +21,7 @@ from .images import Images
 from .leases import Lease, Leases
 from .rubbish import Rubbish
 from .snapshots import Snapshotter
+from .stock import Stock
 from .volumes import Volumes
 from .worker import Worker
 
@@ -39,6 +40,7 @@ _FOLDERS = (
     "cache",
     "leases",
     "ingest",
+    "stock",
     "trash",
 )
 
@@ -64,7 +66,8 @@ class Store:
         self.content = Content(self.root, self.leases)
         self.images = Images(self.root, self.content, self.leases, discard=self._discard, held=self.held)
         self.worker = Worker(self.root, identity)
-        self.rubbish = Rubbish(self.root, self._discard)
+        self.stock = Stock(self.root)
+        self.rubbish = Rubbish(self.root, self._discard, self.stock.fill)
         self.volumes = Volumes(self.root, self.worker)
         self._mutex = threading.Lock()
         self._snapshots: Snapshotter | None = None
@@ -74,7 +77,7 @@ class Store:
         """Trees to write in, made in the way that the host and the disk allow, which is found when it is first asked for."""
         with self._mutex:
             if self._snapshots is None:
-                self._snapshots = snapshots.choose(self.root, self.content, self.worker, self.rubbish)
+                self._snapshots = snapshots.choose(self.root, self.content, self.worker, self.stock, self.rubbish)
             return self._snapshots
 
     def lease(self, *names: str) -> contextlib.AbstractContextManager[Lease]:

@@ -119,7 +119,7 @@ def formed(store: Store, image: Image, tmp_path: Path, form: Form) -> Path:
 def tree(store: Store, image: Image, key: str = "tree") -> Seen:
     """All of an image, as we unpack it."""
     store.snapshots.unpack(image)
-    copies = CopySnapshots(store.root, store.content, store.worker, store.rubbish)
+    copies = CopySnapshots(store.root, store.content, store.worker, store.stock, store.rubbish)
     copies.prepare(key, image.chain_ids)
     found = seen(store.root / "snapshots" / key / "upper")
     copies.remove(key)

@@ -63,7 +63,7 @@ def shots(request: pytest.FixtureRequest, opened: tuple[Store, Worker]) -> Snaps
     store, worker = opened
     if request.param is OverlaySnapshots and (why := worker.probe_overlay(store.root)):
         pytest.skip(f"no overlay here: {why}")
-    made: Snapshotter = request.param(store.root, store.content, worker, store.rubbish)
+    made: Snapshotter = request.param(store.root, store.content, worker, store.stock, store.rubbish)
     return made
 
 
@@ -403,7 +403,7 @@ def test_eight_processes_unpack_an_image_once(opened: tuple[Store, Worker], imag
         "from nbcontainers.store.worker import Worker\n"
         "from tests.store.trees import here\n"
         "with Store(Path(sys.argv[1]), identity=here()) as store, Worker(store.root, here()) as worker:\n"
-        "    OverlaySnapshots(store.root, store.content, worker, store.rubbish).unpack(store.images.resolve(sys.argv[2]))\n"
+        "    OverlaySnapshots(store.root, store.content, worker, store.stock, store.rubbish).unpack(store.images.resolve(sys.argv[2]))\n"
     )
     words = [sys.executable, "-c", code, str(store.root), image.id]
     root = Path(__file__).parents[2]
@@ -417,13 +417,13 @@ def test_eight_processes_unpack_an_image_once(opened: tuple[Store, Worker], imag
 def test_the_way_is_chosen_by_trying(opened: tuple[Store, Worker]) -> None:
     """Where an overlay can be, it is used; the answer is remembered, and a new kernel is asked again."""
     store, worker = opened
-    first = snapshots.choose(store.root, store.content, worker, store.rubbish)
+    first = snapshots.choose(store.root, store.content, worker, store.stock, store.rubbish)
     assert (first.name == "overlay") == (not worker.probe_overlay(store.root))
     told = store.root / "overlay.json"
     told.write_text(json.dumps({**json.loads(told.read_text()), "why": "because"}))
-    assert snapshots.choose(store.root, store.content, worker, store.rubbish).name == "copy"
+    assert snapshots.choose(store.root, store.content, worker, store.stock, store.rubbish).name == "copy"
     told.write_text(json.dumps({"about": ["another kernel"], "why": "because"}))
-    assert snapshots.choose(store.root, store.content, worker, store.rubbish).name == first.name
+    assert snapshots.choose(store.root, store.content, worker, store.stock, store.rubbish).name == first.name
 
 
 def test_errors_of_the_kernel_come_back(opened: tuple[Store, Worker]) -> None:
