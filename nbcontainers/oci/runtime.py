@@ -220,8 +220,10 @@ class RuntimeSpec:
         """``to_json`` as text. Most of it is the system call policy, so the text of each (by identity) is made once."""
         if self.seccomp is None:
             return json.dumps(self.to_json())
-        written = replace(self, seccomp=None).to_json()
-        linux = json.dumps(written.pop("linux"))
+        written = self.to_json()
+        kernel = written.pop("linux")
+        del kernel["seccomp"]
+        linux = json.dumps(kernel)
         return f'{json.dumps(written)[:-1]}, "linux": {linux[:-1]}, "seccomp": {_policy_text(self.seccomp)}}}}}'
 
     @classmethod

@@ -68,6 +68,8 @@ def root(rootfs: tuple[Mount, ...]) -> tuple[str, str, list[str], list[str]]:
 
 def _split(value: str) -> list[str]:
     r"""The folders of ``lowerdir``: joined by colons, a colon of their own written as ``\:`` and a backslash doubled."""
+    if "\\" not in value:
+        return value.split(":")
     folders = [""]
     characters = iter(value)
     for character in characters:
