@@ -132,7 +132,8 @@ for name, call in CALLS.items():
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             for descriptor in held:
                 os.close(descriptor)
-            assert len(os.listdir("/proc/self/fd")) <= begin + 6, (name, room)  # what it has of its zygote and its worker
+            opened = [os.readlink(entry.path) for entry in os.scandir("/proc/self/fd") if os.path.lexists(entry.path)]
+            assert len(opened) <= begin + 6, (name, room, opened)  # what it has of its zygote and its worker
             failures += failed
             if not failed:
                 break
