@@ -179,38 +179,33 @@ def specification(
     identity = modes.userns.identity(host)
     given = devices.give(options.get("device", ()), options.get("device_cgroup_rule", ()), userns=identity.userns)
     resources = limits.resources(options)
+    covered = {point.destination for point in points}
+    annotations = words.pairs(options.get("annotation", ()), "annotation") | limits.bounds(options)
+    stop_signal = options.get("stop_signal") or config.stop_signal
+    if stop_signal:
+        words.signal_number(stop_signal)  # refused now, not when it is wanted
+        annotations[STOP_SIGNAL] = stop_signal
     spec = defaults.docker_spec(
         host=host,
         args=((policies.INIT, "--") if init else ()) + tuple(words.command(config, command, options.get("entrypoint"))),
         env=env,
         cwd=words.workdir(options.get("workdir") or "") or config.working_dir or "/",
         hostname=hostname,
+        domainname=options.get("domainname") or "",
         network=connection.kind,
         capabilities=security.held(options),
-        resources=replace(resources, devices=given.rules),
-        mounts=init,
+        resources=replace(resources, devices=given.rules) if given.rules else resources,
+        mounts=(*(mount for mount in init if mount.destination not in covered), *given.binds),
+        covered=covered,
+        devices=given.devices,
         readonly_root=options.get("read_only", False),
         rlimits=limits.rlimits(options.get("ulimit", ())),
         oom_score_adj=limits.oom_score(options.get("oom_score_adj")),
         shm_size=words.size(options.get("shm_size") or 0) or defaults.SHM_SIZE,
         cgroups_path=f"{options['cgroup_parent']}/{identifier}" if options.get("cgroup_parent") else "",
         identity=identity,
-    )
-    stop_signal = options.get("stop_signal") or config.stop_signal
-    if stop_signal:
-        words.signal_number(stop_signal)  # refused now, not when it is wanted
-    covered = {point.destination for point in points}
-    kept = tuple(mount for mount in spec.mounts if mount.destination not in covered)
-    annotations = words.pairs(options.get("annotation", ()), "annotation") | limits.bounds(options)
-    if stop_signal:
-        annotations[STOP_SIGNAL] = stop_signal
-    spec = replace(
-        spec,
-        mounts=(*kept, *given.binds),
-        devices=given.devices,
-        domainname=options.get("domainname") or "",
         annotations=annotations,
-        process=replace(spec.process, terminal=options.get("tty", False)),
+        terminal=options.get("tty", False),
     )
     return profiles.apply(security.apply(sharing.apply(spec, modes), options), options, host)
 

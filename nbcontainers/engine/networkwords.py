@@ -60,7 +60,8 @@ def read(
         if mode.startswith("container:"):
             _refuse_shared(options, publications)
             mode = "container:" + names.find(mode.removeprefix("container:"))
-        known = dataclasses.replace(known, hosts=tuple(_without_networks(mode, *entry) for entry in known.hosts))
+        if known.hosts:
+            known = dataclasses.replace(known, hosts=tuple(_without_networks(mode, *entry) for entry in known.hosts))
         return Networking(mode=mode, publications=tuple(publications), names=known)
     first = dataclasses.replace(
         places[0],

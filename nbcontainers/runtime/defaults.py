@@ -8,14 +8,14 @@ from __future__ import annotations
 import functools
 import glob
 import platform
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from ..linux import capabilities as caps
 from ..linux import seccomp
 from ..linux.idmap import Identity
 from ..oci.resources import Resources
-from ..oci.runtime import Mount, Namespace, NamespaceType, Process, Rlimit, RuntimeSpec
+from ..oci.runtime import Device, Mount, Namespace, NamespaceType, Process, Rlimit, RuntimeSpec
 from .host import Host
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -58,6 +58,11 @@ def docker_spec(
     shm_size: int = SHM_SIZE,
     cgroups_path: str = "",
     identity: Identity | None = None,
+    covered: Collection[str] = (),
+    devices: Sequence[Device] = (),
+    domainname: str = "",
+    annotations: Mapping[str, str] | None = None,
+    terminal: bool = False,
 ) -> RuntimeSpec:
     """The runtime specification of a container with Docker's defaults.
 
@@ -69,6 +74,7 @@ def docker_spec(
             the network that its parent has: the host's own, or that of a namespace which its shim enters.
         identity: how it sees ids; without one as everybody on this host.
         mounts: the user's, after the defaults; one on the destination of a default (``/dev/shm``) takes its place.
+        covered: destinations of defaults that are left out, for others will take their places.
     """
     identity = identity or host.identity
     # A user namespace of its own begins with every capability, over what belongs to it.
@@ -77,12 +83,13 @@ def docker_spec(
     kinds = [kind for kind in NAMESPACES if kind in host.namespaces and (kind != "network" or private_network)]
     if identity.userns:
         kinds.append("user")
-    given = {mount.destination for mount in mounts}
+    given = {*covered, *(mount.destination for mount in mounts)}
     usual = _mounts(host.tier, identity.holds(0, 5), identity.userns, private_network, shm_size)
     defaults = [mount for mount in usual if mount.destination not in given]
     return RuntimeSpec(
         process=Process(
             args=tuple(args),
+            terminal=terminal,
             env=tuple(env) if any(word.startswith("PATH=") for word in env) else (f"PATH={PATH}", *env),
             cwd=cwd,
             groups=(
@@ -95,8 +102,11 @@ def docker_spec(
             oom_score_adj=oom_score_adj,
         ),
         hostname=hostname if "uts" in kinds else "",
+        domainname=domainname,
+        annotations=annotations or {},
         readonly_root=readonly_root,
         mounts=(*defaults, *mounts),
+        devices=tuple(devices),
         namespaces=tuple(Namespace(type=kind) for kind in kinds),
         uid_mappings=identity.uid_mappings,
         gid_mappings=identity.gid_mappings,

@@ -26,12 +26,20 @@ class Kind:
     files: tuple[tuple[str, int], ...] = ()  # with their modes
 
     def make(self, path: str) -> None:
-        """Make one. FileExistsError where there is something."""
+        """Make one, or nothing. FileExistsError where there is something."""
         os.mkdir(path, 0o700)
-        for folder in self.folders:
-            os.mkdir(f"{path}/{folder}", 0o700)
-        for file, mode in self.files:
-            os.close(os.open(f"{path}/{file}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
+        try:
+            for folder in self.folders:
+                os.mkdir(f"{path}/{folder}", 0o700)
+            for file, mode in self.files:
+                descriptor = os.open(f"{path}/{file}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+                try:
+                    os.fchmod(descriptor, mode)  # whose umask it is made under says nothing of who takes it
+                finally:
+                    os.close(descriptor)
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
 
 
 class Stock:
@@ -72,12 +80,8 @@ class Stock:
     def _add(self, kind: Kind) -> None:
         name = f"{kind.name}-{secrets.token_hex(16)}"
         half = f"{self._place}/.{name}"
-        try:
-            kind.make(half)
-            os.rename(half, f"{self._place}/{name}")
-        except BaseException:
-            shutil.rmtree(half, ignore_errors=True)
-            raise
+        kind.make(half)
+        os.rename(half, f"{self._place}/{name}")
 
     def _list(self, kind: Kind) -> list[str]:
         return [f"{self._place}/{name}" for name in os.listdir(self._place) if name.startswith(f"{kind.name}-")]

@@ -48,6 +48,23 @@ def test_one_from_stock_is_as_one_that_is_made(root: Path) -> None:
     assert stat.S_IMODE((root / "moved").stat().st_mode) == 0o700
 
 
+def test_the_modes_are_those_of_the_kind(root: Path) -> None:
+    """Whatever the umask of who makes it, who may be another process than who takes it."""
+    before = os.umask(0o077)
+    try:
+        Stock(root).take(KIND, str(root / "one"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((root / "one/file").stat().st_mode) == 0o640
+
+
+def test_what_cannot_be_made_whole_is_not_made(root: Path) -> None:
+    """As where the disk is full in the middle of it."""
+    with pytest.raises(FileNotFoundError):
+        Stock(root).take(Kind("kind", folders=("one", "no/such")), str(root / "one"))
+    assert not (root / "one").exists()
+
+
 def test_as_many_are_kept_as_were_wanted(root: Path) -> None:
     """Few at least; what has become too many stays, and is used up."""
     stock = Stock(root)
