@@ -101,8 +101,9 @@ class Rubbish:
             if len(came) > known and not is_ending and now < looked + _LONGEST_S:
                 continue  # whoever throws something away is in a hurry
             looked = now
-            if not is_ending and not _is_tight(self._trash):
-                self._meanwhile()
+            with contextlib.suppress(OSError):  # the store may be gone
+                if not is_ending and not _is_tight(self._trash):
+                    self._meanwhile()
             if came:
                 calm = now
             while came:

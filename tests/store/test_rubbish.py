@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import pytest
 from nbcontainers.store import garbage
 from nbcontainers.store import rubbish as rubbish_
 from nbcontainers.store.rubbish import Rubbish
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 
 @pytest.fixture
@@ -127,6 +128,21 @@ def test_what_a_removal_leaves_is_tried_again(root: Path) -> None:
     rubbish.close()
     assert len(seen) == 2
     assert os.listdir(root / "trash") == []
+
+
+def test_a_calm_moment_is_used(root: Path) -> None:
+    """For what is to be there the next time; a store that is removed meanwhile stops it, and harms nobody."""
+    (root / "store/trash").mkdir(parents=True)
+    used: queue.SimpleQueue[None] = queue.SimpleQueue()
+    rubbish = Rubbish(root / "store", garbage.discard, lambda: used.put(None))
+    rubbish.take(str(root / "one"))
+    used.get(timeout=PATIENCE_S)
+    shutil.rmtree(root / "store")
+    while not used.empty():
+        used.get()
+    time.sleep(2 * rubbish_._LOOK_S)
+    assert used.empty()
+    rubbish.close()
 
 
 def test_without_a_way_to_the_trash_it_is_removed_where_it_is(root: Path) -> None:
