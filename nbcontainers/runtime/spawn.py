@@ -7,6 +7,7 @@ it that could be written.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from ..errors import HostError
 
@@ -38,22 +40,42 @@ def start(module: str, *, stdin: int, stdout: int = subprocess.DEVNULL, sealed: 
         )
     flags = ["-I", "-S", "-X", "utf8", *(["-B"] if sys.dont_write_bytecode else [])]
     command = [sys.executable, *flags, "-c", _BOOT.format(module), _PACKAGES]
-    copy = _sealed_copy(sys.executable) if sealed else -1
-    try:
-        return subprocess.Popen(
+    with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+        copy = _sealed_copy(sys.executable) if sealed else -1
+        if copy >= 0:
+            theirs.callback(os.close, copy)
+        null = theirs.enter_context(open(os.devnull, "r+b", buffering=0)).fileno()
+        given = {"stdin": stdin, "stdout": stdout}
+        pipes: dict[str, IO[bytes]] = {}
+        for word, wanted in given.items():
+            if wanted == subprocess.PIPE:
+                pipes[word], given[word] = _pipe(word == "stdin", ours, theirs)
+            elif wanted == subprocess.DEVNULL:
+                given[word] = null
+        process = subprocess.Popen(
             command,
             executable=f"/proc/self/fd/{copy}" if copy >= 0 else None,
             pass_fds=(copy,) if copy >= 0 else (),
-            stdin=stdin,
-            stdout=stdout,
-            stderr=subprocess.DEVNULL,
             cwd="/",
             env=_environment() if copy >= 0 else {},
             start_new_session=True,
+            stdin=given["stdin"],
+            stdout=given["stdout"],
+            stderr=null,
         )
-    finally:
-        if copy >= 0:
-            os.close(copy)
+        process.stdin, process.stdout = pipes.get("stdin"), pipes.get("stdout")
+        ours.pop_all()
+        return process
+
+
+def _pipe(is_written: bool, ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[IO[bytes], int]:
+    """A pipe: our end, and the other process's. Popen could make it, but forgets (before Python 3.12) those that it has made where
+    there are no descriptors for the rest.
+    """
+    read_end, write_end = os.pipe()
+    own, other = (write_end, read_end) if is_written else (read_end, write_end)
+    theirs.callback(os.close, other)
+    return ours.enter_context(open(own, "wb" if is_written else "rb")), other
 
 
 def _sealed_copy(path: str) -> int:
