@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import marshal
 import os
 import re
@@ -37,8 +38,9 @@ def spare(runtime: Runtime) -> int:
     """The process that waits for a container; 0 where there is none."""
     for shim in processes.children(runtime.zygote_pid() or 0):
         for pid in processes.children(shim):
-            if Path(f"/proc/{pid}/comm").read_text() == "nbc-init\n":
-                return pid
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it goes when somebody mounts something
+                if Path(f"/proc/{pid}/comm").read_text() == "nbc-init\n":
+                    return pid
     return 0
 
 
