@@ -138,8 +138,10 @@ class Runtime:
                     stdio.close()
                 control, stdio = self._send(plan, more)
                 begin = _await_exec(control, plan)
-        except BaseException:
+        except BaseException as error:
             _abandon(control)
+            if isinstance(error, _Cramped):
+                self._end_zygote()
             if stdio is not None:
                 stdio.close()
             else:  # detached, and perhaps begun before it could be called off
@@ -254,6 +256,13 @@ class Runtime:
                     if is_last:
                         raise
 
+    def _end_zygote(self) -> None:
+        """Have the next start make another."""
+        with self._lock:
+            zygote, self._zygote = self._zygote, None
+        if zygote is not None:
+            zygote.close()
+
     def _was_lost(self, folder: Path, state: ContainerState) -> bool:
         """Whether a plan went with a zygote that was killed before anything of the container ran: no run of it is on disk,
         and without that its first process does not execute the command.
@@ -295,6 +304,10 @@ class Runtime:
             self._zygote = None
 
 
+class _Cramped(LaunchError):
+    """What the zygote forks can open as few files as this process could when it made that."""
+
+
 class _Unheard(LaunchError):
     """Nothing was ever heard of the shim."""
 
@@ -333,7 +346,8 @@ def _await_exec(control: socket.socket, plan: Plan) -> int:
     _, stage, number, words, code = message
     if stage in {"shim", "record"} and number in {errno.ENOSPC, errno.EDQUOT}:
         raise OSError(number, os.strerror(number), plan["folder"])
-    raise LaunchError(
+    kind = _Cramped if number in smallfiles.NO_ROOM else LaunchError
+    raise kind(
         words if stage == "exec" else f"{stage}: {words}", stage=stage, exit_code=code, hint=_hint(stage, number)
     )
 
