@@ -24,7 +24,6 @@ _NAMESPACED = frozenset(
     f"kernel.{name}" for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
 )
 _CGROUP_KINDS = ("cgroup", "cgroup2")
-_WORDS = ("security_opt", "profile", "privileged", "sysctl")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +80,6 @@ def read(words: Iterable[str]) -> Security:
 
 def apply(spec: RuntimeSpec, options: RunOptions) -> RuntimeSpec:
     """The specification with what the options say of security, devices and kernel parameters."""
-    if not any(options.get(word) for word in _WORDS):
-        return spec
     host_devices: tuple[Any, ...] = ()
     wanted = read(options.get("security_opt", ()))
     if options.get("profile") == "sandbox":
