@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import Conflict, NBContainersError, NotFound
-from ..linux.smallfiles import NO_ROOM
+from ..linux.smallfiles import NO_ROOM, publish
 from .durable import locked, saying_when_full
 from .worker import Worker
 
@@ -86,9 +86,7 @@ class Volumes:
                 "labels": dict(volume.labels),
                 "anonymous": anonymous,
             }
-            new = folder / f".{_ABOUT}"
-            new.write_text(json.dumps(about))
-            new.rename(folder / _ABOUT)
+            publish(f"{folder}/{_ABOUT}", json.dumps(about).encode())
         return volume, True
 
     def get(self, name: str) -> Volume:
