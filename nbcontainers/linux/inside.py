@@ -64,7 +64,7 @@ def make_target(root: int, path: str, is_directory: bool, links: int = 0) -> int
         for number, name in enumerate(names):
             walked += "/" + name
             last = number == len(names) - 1
-            found = look_up(root, walked)
+            found = look_up(root, walked) if len(names) > 1 else -1
             if found < 0:
                 try:
                     _make(parent, name, is_directory or not last)

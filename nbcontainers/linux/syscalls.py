@@ -1,6 +1,7 @@
 """The system calls that Python has no function for, typed; each raises OSError as those of ``os`` do.
 
-The zygote imports this module, so it imports only ``ctypes``, ``errno`` and ``os``.
+The zygote imports this module, so it imports only ``ctypes``, ``errno``, ``os``, ``sys`` and ``time``. Init makes some two hundred of these
+calls, and all of them before the command can run: what it calls most has no step that C can do.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import sys
 import time
+from struct import Struct
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -111,6 +114,7 @@ _SYS_OPENAT2 = 437
 _SYS_PIDFD_GETFD = 438
 _SYS_MOUNT_SETATTR = 442
 
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # as os.fsencode has them
 _SIGCHLD = 17
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _SECCOMP_SET_MODE_FILTER = 1
@@ -135,17 +139,9 @@ class _CloneArgs(ctypes.Structure):
     ]
 
 
-class _OpenHow(ctypes.Structure):
-    _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
-
-
-class _MountAttr(ctypes.Structure):
-    _fields_ = [
-        ("attr_set", ctypes.c_uint64),
-        ("attr_clr", ctypes.c_uint64),
-        ("propagation", ctypes.c_uint64),
-        ("userns_fd", ctypes.c_uint64),
-    ]
+_Statfs = ctypes.c_long * 32  # it begins with f_type and is shorter than this
+_open_how = Struct("=3Q")  # flags, mode, resolve
+_mount_attr = Struct("=4Q")  # attr_set, attr_clr, propagation, userns_fd
 
 
 class _SockFprog(ctypes.Structure):
@@ -156,10 +152,14 @@ class _CapHeader(ctypes.Structure):
     _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
 
 
+def _error(*about: str | bytes) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number), *map(os.fsdecode, about))
+
+
 def _check(result: int, *about: str | bytes) -> int:
     if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), *[os.fsdecode(name) for name in about[:1]])
+        raise _error(*about)
     return result
 
 
@@ -202,20 +202,18 @@ def borrow(flags: int, *, cgroup: int = -1) -> int:
     return pid.value
 
 
-def mount(
-    source: str | bytes, target: str | bytes, kind: str | bytes = b"", flags: int = 0, data: str | bytes = b""
-) -> None:
+def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
     """Mount a file system or change a mount; see mount(2)."""
     options = os.fsencode(data) or None
-    _check(_mount(os.fsencode(source) or None, os.fsencode(target), os.fsencode(kind) or None, flags, options), target)
+    _check(_mount(os.fsencode(source) or None, os.fsencode(target), kind.encode() or None, flags, options), target)
 
 
-def umount(target: str | bytes, flags: int = 0) -> None:
+def umount(target: str, flags: int = 0) -> None:
     """Take a mount away; see umount2(2)."""
     _check(_umount2(os.fsencode(target), flags), target)
 
 
-def pivot_root(new: str | bytes, old: str | bytes) -> None:
+def pivot_root(new: str, old: str) -> None:
     """Make ``new`` the root and move the old one to ``old``; see pivot_root(2), where both may be ``.``."""
     _check(_syscall(_SYS_PIVOT_ROOT, os.fsencode(new), os.fsencode(old)), new)
 
@@ -227,44 +225,40 @@ _PATIENCE_S = 5.0
 
 def openat2(directory: int, path: str | bytes, flags: int, *, resolve: int, mode: int = 0) -> int:
     """Open a path below a directory under the rules ``resolve`` (RESOLVE_IN_ROOT …); see openat2(2). Close-on-exec is added."""
-    how = _OpenHow(flags=flags | os.O_CLOEXEC, mode=mode, resolve=resolve)
+    name = path if isinstance(path, bytes) else path.encode(_ENCODING, _ERRORS)
+    how = _open_how.pack(flags | os.O_CLOEXEC, mode, resolve)
     until = 0.0
-    while True:
-        answer = _syscall(_SYS_OPENAT2, directory, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
-        if answer >= 0 or ctypes.get_errno() != errno.EAGAIN:
-            return _check(answer, path)
-        until = until or time.monotonic() + _PATIENCE_S
-        if time.monotonic() > until:
-            return _check(answer, path)
+    while (answer := _syscall(_SYS_OPENAT2, directory, name, how, _open_how.size)) < 0:
+        now = time.monotonic()
+        until = until or now + _PATIENCE_S
+        if ctypes.get_errno() != errno.EAGAIN or now > until:
+            raise _error(path)
+    return int(answer)
 
 
-def open_tree(directory: int, path: str | bytes, flags: int) -> int:
+def open_tree(directory: int, path: str, flags: int) -> int:
     """A descriptor of a mount, or with OPEN_TREE_CLONE of a detached copy; see open_tree(2). Close-on-exec is added."""
-    return _check(_syscall(_SYS_OPEN_TREE, directory, os.fsencode(path), flags | os.O_CLOEXEC), path)
+    tree = _syscall(_SYS_OPEN_TREE, directory, path.encode(_ENCODING, _ERRORS), flags | os.O_CLOEXEC)
+    if tree < 0:
+        raise _error(path)
+    return int(tree)
 
 
-def move_mount(from_fd: int, to_fd: int, to_path: str | bytes = b"") -> None:
+def move_mount(from_fd: int, to_fd: int, to_path: str = "") -> None:
     """Attach the mount behind one descriptor at another, or at ``to_path`` below it; see move_mount(2)."""
-    target = os.fsencode(to_path)
-    flags = MOVE_MOUNT_F_EMPTY_PATH | (0 if target else MOVE_MOUNT_T_EMPTY_PATH)
-    _check(_syscall(_SYS_MOVE_MOUNT, from_fd, b"", to_fd, target, flags), target)
+    flags = MOVE_MOUNT_F_EMPTY_PATH | (0 if to_path else MOVE_MOUNT_T_EMPTY_PATH)
+    if _syscall(_SYS_MOVE_MOUNT, from_fd, b"", to_fd, to_path.encode(_ENCODING, _ERRORS), flags) < 0:
+        raise _error(to_path)
 
 
 def mount_setattr(
-    directory: int,
-    path: str | bytes,
-    flags: int,
-    *,
-    set_: int = 0,
-    clear: int = 0,
-    propagation: int = 0,
-    userns: int = 0,
+    directory: int, path: str, flags: int, *, set_: int = 0, clear: int = 0, propagation: int = 0, userns: int = 0
 ) -> None:
     """Change the attributes of a mount, or with AT_RECURSIVE of a tree of them; see mount_setattr(2)."""
-    attr = _MountAttr(attr_set=set_, attr_clr=clear, propagation=propagation, userns_fd=userns)
-    _check(
-        _syscall(_SYS_MOUNT_SETATTR, directory, os.fsencode(path), flags, ctypes.byref(attr), ctypes.sizeof(attr)), path
-    )
+    attr = _mount_attr.pack(set_, clear, propagation, userns)
+    name = path.encode(_ENCODING, _ERRORS)
+    if _syscall(_SYS_MOUNT_SETATTR, directory, name, flags, attr, _mount_attr.size) < 0:
+        raise _error(path)
 
 
 def fsmount(kind: str, options: list[tuple[str, str]], attributes: int = 0) -> int:
@@ -276,10 +270,11 @@ def fsmount(kind: str, options: list[tuple[str, str]], attributes: int = 0) -> i
     try:
         for key, value in options:
             command = _FSCONFIG_SET_STRING if value else _FSCONFIG_SET_FLAG
-            _check(
-                _syscall(_SYS_FSCONFIG, context, command, key.encode(), os.fsencode(value) if value else None, 0), key
-            )
-        _check(_syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0), kind)
+            text = value.encode(_ENCODING, _ERRORS) if value else None
+            if _syscall(_SYS_FSCONFIG, context, command, key.encode(), text, 0) < 0:
+                raise _error(key)
+        if _syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0) < 0:
+            raise _error(kind)
         return _check(_syscall(_SYS_FSMOUNT, context, 1, attributes), kind)
     finally:
         os.close(context)
@@ -304,14 +299,17 @@ def newfstatat(directory: int, path: bytes, flags: int) -> ctypes.Array[ctypes.c
 
 def filesystem_type(descriptor: int) -> int:
     """The magic number of the file system behind a descriptor (``f_type``); see fstatfs(2) and linux/magic.h."""
-    buffer = (ctypes.c_long * 32)()  # struct statfs begins with f_type and is shorter than this
-    _check(_fstatfs(descriptor, ctypes.byref(buffer)))
-    return buffer[0]
+    buffer = _Statfs()
+    _check(_fstatfs(descriptor, buffer))
+    return int(buffer[0])
 
 
 def prctl(option: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> int:
     """See prctl(2)."""
-    return _check(_prctl(option, a, b, c, d))
+    answer = _prctl(option, a, b, c, d)
+    if answer < 0:
+        raise _error()
+    return int(answer)
 
 
 def set_name(name: str) -> None:
