@@ -172,7 +172,7 @@ def protect(root: int, null: int, masked: list[str], readonly: list[str]) -> Non
     """Hide and write-protect paths of /proc and /sys; those that are not there are passed over.
 
     A file is hidden by the container's own /dev/null (never the host's: its mode could be changed through it), verified on
-    the descriptor; a directory by an empty tmpfs.
+    the descriptor; a directory by an empty tmpfs. Each is one for all of them.
     """
     # Looked up once: who can swap a link on the way to /proc (in a volume that another container has too) while the masks are
     # laid on would else get them laid elsewhere, as in CVE-2025-31133 and CVE-2025-52881.
@@ -183,20 +183,31 @@ def protect(root: int, null: int, masked: list[str], readonly: list[str]) -> Non
             copy = syscalls.open_tree(target, "", OPEN_TREE_CLONE | AT_EMPTY_PATH | AT_RECURSIVE)
             syscalls.mount_setattr(copy, "", AT_EMPTY_PATH | AT_RECURSIVE, set_=MOUNT_ATTR_RDONLY)
             shown.attach(copy, target)
+    covers = [-1, -1]  # of a file, of a directory
     for path in masked:
         target = inside.open_below(root, proc, path)
         if target < 0:
             continue
-        if stat.S_ISDIR(os.fstat(target).st_mode):
-            cover = syscalls.fsmount("tmpfs", [("size", "0")], MOUNT_ATTR_RDONLY)
-        elif null < 0:
-            raise OSError(errno.ENODEV, f"no /dev/null to hide {path} with")
-        else:
-            cover = syscalls.open_tree(null, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
-            syscalls.mount_setattr(cover, "", AT_EMPTY_PATH, set_=MOUNT_ATTR_RDONLY)
+        is_directory = stat.S_ISDIR(os.fstat(target).st_mode)
+        if covers[is_directory] < 0:
+            cover = _cover(is_directory, null, path)
+            covers[is_directory] = os.dup(cover)
+        else:  # which hangs somewhere by now: before Linux 6.15 nothing else is copied
+            cover = syscalls.open_tree(covers[is_directory], "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
         shown.attach(cover, target)
-    if proc >= 0:
-        os.close(proc)
+    for descriptor in (proc, *covers):
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _cover(is_directory: bool, null: int, path: str) -> int:
+    if is_directory:
+        return syscalls.fsmount("tmpfs", [("size", "0")], MOUNT_ATTR_RDONLY)
+    if null < 0:
+        raise OSError(errno.ENODEV, f"no /dev/null to hide {path} with")
+    cover = syscalls.open_tree(null, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
+    syscalls.mount_setattr(cover, "", AT_EMPTY_PATH, set_=MOUNT_ATTR_RDONLY)
+    return cover
 
 
 def set_sysctls(root: int, values: list[tuple[str, str]]) -> None:
