@@ -370,7 +370,7 @@ def insecure(words: Sequence[str]) -> Callable[[RuntimeSpec], RuntimeSpec] | Non
             raise NBContainersError(f"nothing to allow: {word!r}", hint=f"known are {' and '.join(_ENTITLEMENTS)}")
     if "security.insecure" not in words:
         return None
-    return lambda spec: security.apply(spec, {"privileged": True})
+    return lambda spec: security.apply(spec, security.Security(), {"privileged": True})
 
 
 def network(word: str) -> Literal["default", "host", "none"]:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from ..errors import NBContainersError, NotFound
 from ..oci.descriptor import Digest
@@ -109,7 +110,7 @@ def making(
         if found:
             raise launch.refusal(found, host)
         spec = replace(spec, annotations={**spec.annotations, launch.STRICT: "true"})
-    state = _state(source, called, command, options, identifier, host, missing)
+    stated = _state(source, called, command, options, identifier, host, missing)
     container = Container(store, names, runtime, identifier)
     name = options.get("name") or ""
     if name and options.get("replace", False):
@@ -149,7 +150,7 @@ def making(
                 own = userns.mapped(own)
             outer_first = sorted((*own, *users), key=lambda mount: mount.destination.count("/"))
             container.spec = replace(spec, mounts=(*spec.mounts, *outer_first))
-            container.last_state = replace(state, name=name)
+            container.last_state = stated(name=name)
             yield container, connection, source.chain_ids
     except BaseException:  # all of it, or nothing
         store.snapshots.remove(identifier)
@@ -179,6 +180,7 @@ def specification(
     identity = modes.userns.identity(host)
     given = devices.give(options.get("device", ()), options.get("device_cgroup_rule", ()), userns=identity.userns)
     resources = limits.resources(options)
+    secured = security.read(options.get("security_opt", ()))
     covered = {point.destination for point in points}
     annotations = words.pairs(options.get("annotation", ()), "annotation") | limits.bounds(options)
     stop_signal = options.get("stop_signal") or config.stop_signal
@@ -206,8 +208,10 @@ def specification(
         identity=identity,
         annotations=annotations,
         terminal=options.get("tty", False),
+        no_new_privileges=secured.no_new_privileges,
+        apparmor_profile=secured.apparmor,
     )
-    return profiles.apply(security.apply(sharing.apply(spec, modes), options), options, host)
+    return profiles.apply(security.apply(sharing.apply(spec, modes), secured, options), options, host)
 
 
 def _environment(config: ContainerConfig, options: words.RunOptions) -> tuple[list[str], list[str], set[str]]:
@@ -233,7 +237,8 @@ def _state(
     identifier: str,
     host: Host,
     missing: tuple[str, ...],
-) -> ContainerState:
+) -> partial[ContainerState]:
+    """The state that it begins with, but for its name, which is claimed once nothing else is wrong."""
     config = source.config.config
     labels = words.pairs(policies.merged(options.get("label_file", ()), options.get("labels", ()), "label"), "label")
     restart = policies.restart(options.get("restart") or "no")
@@ -241,9 +246,9 @@ def _state(
         hint = "a container that is removed at its end cannot be started again"
         raise NBContainersError(f"both rm and restart {options.get('restart')!r}", hint=hint)
     timeout, entrypoint = options.get("stop_timeout"), options.get("entrypoint")
-    return ContainerState(
+    return partial(
+        ContainerState,
         id=identifier,
-        name="",
         image=called,
         image_id=str(source.id),
         entrypoint=(config.entrypoint or ()) if entrypoint is None else tuple(filter(None, (entrypoint,))),

@@ -139,4 +139,4 @@ class Kept(Telling):
             if state
             else {"id": self.id}
         )
-        happenings.note(str(self._store.root / happenings.NAME), "container", action, subject, attributes)
+        happenings.note(f"{self._store.root}/{happenings.NAME}", "container", action, subject, attributes)

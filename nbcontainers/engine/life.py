@@ -7,7 +7,6 @@ import os
 import secrets
 import signal as signals
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, TypedDict, Unpack
 
 from ..errors import Conflict, Detached, IntegrityError, NBContainersError, NotFound
@@ -97,16 +96,14 @@ class Life(Kept):
                 self._folder,
                 sharing.resolve(self.spec, self._other),
                 rootfs,
-                # How the last run ended says nothing of this one.
-                state=replace(
-                    state, ports=connected.ports, exit_code=None, out_of_memory=False, error="", stopped=False
-                ),
+                state=state,
+                ports=connected.ports,
                 user=state.user or "0",  # for its groups and its home
                 groups=self.asked.host_config.get("GroupAdd") or (),
                 stdin=state.interactive,
                 detach=detach,
                 size=entering.window() if self.spec.process.terminal else (0, 0),
-                happenings=str(self._store.root / happenings.NAME),
+                happenings=f"{self._store.root}/{happenings.NAME}",
                 entered=connected.entered,
                 network=connected.network,
                 not_enforced=connected.not_enforced,

@@ -53,7 +53,11 @@ class NetworkFiles:
     """The networks that a store knows: ``ROOT/networks/NAME.json``, beside the built-in ones."""
 
     def __init__(self, root: Path) -> None:
-        self._folder = root / "networks"
+        self._root = root
+
+    @property
+    def _folder(self) -> Path:
+        return self._root / "networks"
 
     def all(self) -> tuple[Network, ...]:
         """Every network, by name; the built-in ones among them."""

@@ -78,10 +78,12 @@ def read(words: Iterable[str]) -> Security:
     return found
 
 
-def apply(spec: RuntimeSpec, options: RunOptions) -> RuntimeSpec:
-    """The specification with what the options say of security, devices and kernel parameters."""
+def apply(spec: RuntimeSpec, wanted: Security, options: RunOptions) -> RuntimeSpec:
+    """The specification with what is wanted, and what the options say else, of security, devices and kernel parameters.
+
+    What a process has of it (``no_new_privileges``, ``apparmor``) it has already.
+    """
     host_devices: tuple[Any, ...] = ()
-    wanted = read(options.get("security_opt", ()))
     if options.get("profile") == "sandbox":
         spec = replace(spec, seccomp=seccomp.sandbox_profile())
     privileged = options.get("privileged", False)
@@ -99,20 +101,19 @@ def apply(spec: RuntimeSpec, options: RunOptions) -> RuntimeSpec:
             spec,
             mounts=tuple(_unlocked(mount) if mount.type in _CGROUP_KINDS else mount for mount in spec.mounts),
         )
-    filter_: Mapping[str, Any] | None = spec.seccomp
     if not wanted.filtered:
-        filter_ = None
+        spec = replace(spec, seccomp=None)
     elif wanted.seccomp is not None:
-        filter_ = seccomp.resolve(wanted.seccomp, spec.process.capabilities)
-        seccomp.compile(filter_)  # what is wrong with it is said now
+        profile = seccomp.resolve(wanted.seccomp, spec.process.capabilities)
+        seccomp.compile(profile)  # what is wrong with it is said now
+        spec = replace(spec, seccomp=profile)
     if not wanted.system_paths:
         spec = replace(spec, masked_paths=(), readonly_paths=())
     if not wanted.identities:
         spec = replace(spec, annotations={**spec.annotations, IDENTITY: "off"})
-    process = replace(spec.process, no_new_privileges=wanted.no_new_privileges, apparmor_profile=wanted.apparmor)
-    return replace(
-        spec, process=process, seccomp=filter_, sysctl={**spec.sysctl, **_sysctls(options.get("sysctl", ()), spec)}
-    )
+    if sysctls := _sysctls(options.get("sysctl", ()), spec):
+        spec = replace(spec, sysctl={**spec.sysctl, **sysctls})
+    return spec
 
 
 def held(options: RunOptions) -> frozenset[str]:

@@ -79,6 +79,7 @@ def compile(  # noqa: A001 - it is what this does
     detach: bool = False,
     size: tuple[int, int] = (0, 0),
     happenings: str = "",
+    ports: Sequence[tuple[str, int, int, str]] = (),
     entered: Sequence[int] = (),
     networked: bool = False,
     not_enforced: Sequence[str] = (),
@@ -113,6 +114,8 @@ def compile(  # noqa: A001 - it is what this does
     state_json = states.to_json(state)
     unenforced = dict.fromkeys((*state.not_enforced, *notes, *not_enforced))  # some of it was known when it was made
     state_json.update(tier=host.tier, not_enforced=list(unenforced), lacks=[*host.notes(), *lacks], detached=detach)
+    # How the last run ended says nothing of this one.
+    state_json.update(ports=ports, exit_code=None, out_of_memory=False, error="", stopped=False)
     if unenforced and spec.annotations.get(STRICT) == "true":
         raise refusal(tuple(unenforced), host)
     process = spec.process
@@ -142,7 +145,7 @@ def compile(  # noqa: A001 - it is what this does
     sysctl = sorted(spec.sysctl.items())
     return Plan(
         folder=str(folder),
-        log=str(folder / log.NAME),
+        log=f"{folder}/{log.NAME}",
         socket=socket,
         state=state_json,
         happenings=happenings,

@@ -21,7 +21,7 @@ from ..errors import LaunchError, NBContainersError, NotFound
 from ..linux import smallfiles
 from ..oci.runtime import Mount, RuntimeSpec
 from ..results import ContainerState
-from . import launch, log, rundir, shim
+from . import launch, rundir, shim
 from . import state as states
 from .attach import Attachment
 from .host import Host
@@ -72,6 +72,7 @@ class Runtime:
         detach: bool = False,
         size: tuple[int, int] = (0, 0),
         happenings: str = "",
+        ports: Sequence[tuple[str, int, int, str]] = (),
         entered: Sequence[tuple[int, int]] = (),
         network: int = -1,
         not_enforced: Sequence[str] = (),
@@ -86,7 +87,8 @@ class Runtime:
         Args:
             folder: the container's own, which exists: state.json and log are written there.
             rootfs: how its root is mounted; the first is the root itself.
-            state: what state.json says beside what only the start can tell.
+            state: what state.json says beside what only the start can tell; how a last run ended is forgotten.
+            ports: those that are published.
             user: a Dockerfile's USER word, looked up inside; empty takes the specification's ids.
             entered: namespaces around the container's own, (descriptor, flags for setns) each; they stay the caller's.
             network: the descriptor of a connection by which a holder plugs it into networks; it stays the caller's.
@@ -116,6 +118,7 @@ class Runtime:
             detach=detach,
             size=size,
             happenings=happenings,
+            ports=ports,
             entered=[flags for _, flags in entered],
             networked=network >= 0,
             not_enforced=not_enforced,
@@ -157,7 +160,7 @@ class Runtime:
             folder,
             self.host.hierarchy,
             control=control,
-            attachment=Attachment(stdio, folder / log.NAME, begin),
+            attachment=Attachment(stdio, Path(plan["log"]), begin),
         )
         with self._lock:
             self._foreground.add(running)

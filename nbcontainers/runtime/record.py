@@ -62,7 +62,11 @@ def read(folder: int) -> dict[str, Any]:
         )
     except (ValueError, StopIteration):
         return {}
-    return {key: value[key] for key in value if key not in {BEGIN, END}} if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    for name in (BEGIN, END):
+        value.pop(name, None)
+    return value
 
 
 def lock(folder: str) -> int:

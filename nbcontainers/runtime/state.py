@@ -285,7 +285,7 @@ def _from_json(data: dict[str, Any]) -> tuple[ContainerState, dict[str, Any]]:
     missing = _REQUIRED - data.keys()
     if missing:
         raise KeyError(min(missing))
-    values = {key: value for key, value in data.items() if key in _NAMES}
+    values = {name: data[name] for name in _NAMES if name in data}
     values["command"] = tuple(values["command"])
     values["entrypoint"] = tuple(values.get("entrypoint", ()))
     for name in ("not_enforced", "lacks"):

@@ -79,7 +79,7 @@ class Leases:
     @contextlib.contextmanager
     def hold(self, *names: str) -> Iterator[Lease]:
         """Take a lease, which protects ``names`` (see ``Lease.add``), and every blob that this process writes while it is held."""
-        path = self.folder / secrets.token_hex(16)
+        path = f"{self.folder}/{secrets.token_hex(16)}"
         lease: Lease | None = None
         try:  # from here on: an interrupt may come between any two lines
             # Between its making and its lock it would look abandoned.
@@ -92,7 +92,8 @@ class Leases:
                 self._held = (*self._held, lease)
             yield lease
         finally:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
             with self._mutex:
                 self._held = tuple(other for other in self._held if other is not lease)
             if lease is not None:
