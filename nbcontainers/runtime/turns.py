@@ -17,14 +17,20 @@ class Turns:
     def __init__(self, most: int = 0) -> None:
         """``most`` at once; 0 stands for what suits the processors that this process may use."""
         self._free = threading.Semaphore(most or at_once())
+        self._next = threading.Lock()
         self._ended = 0
+        self._stuck = -1  # how many had ended when a turn was last waited for in vain
 
     @contextlib.contextmanager
     def one(self) -> Iterator[None]:
         """Wait for a turn and have it. No longer than others' starts come to an end: one that waits for something holds up nobody."""
-        ended = -1
-        while not (has_one := self._free.acquire(timeout=_STUCK_S)) and ended != self._ended:
-            ended = self._ended
+        with self._next:  # of those who wait, one looks at the clock: for each look he takes the interpreter from who has a turn
+            has_one = self._free.acquire(blocking=False)
+            while not has_one and self._stuck != self._ended:
+                ended = self._ended
+                has_one = self._free.acquire(timeout=_STUCK_S)
+                if not has_one and ended == self._ended:
+                    self._stuck = ended
         try:
             yield
         finally:
