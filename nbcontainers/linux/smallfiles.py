@@ -31,11 +31,21 @@ def read_all(descriptor: int) -> bytes:
 
 def write(path: str, data: bytes, *, new: bool = False) -> None:
     """Put bytes in a file in place of what it held; with ``new``, FileExistsError if there is one."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_EXCL if new else os.O_TRUNC), 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_EXCL if new else 0), 0o644)
     try:
-        write_all(descriptor, data)
+        fill(descriptor, data)
     finally:
         os.close(descriptor)
+
+
+def fill(descriptor: int, data: bytes) -> None:
+    """Put bytes in an open file in place of what it holds, if that is anything: ext4 brings a file that was cut to the disk as soon as
+    it is closed, for it may hold what a program wants to keep, and it does so where there was nothing to cut off. Source: ext4(5),
+    auto_da_alloc.
+    """
+    if os.fstat(descriptor).st_size:
+        os.ftruncate(descriptor, 0)
+    write_all(descriptor, data)
 
 
 def publish(path: str, data: bytes) -> None:

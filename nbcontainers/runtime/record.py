@@ -129,10 +129,9 @@ def change(path: str, what: dict[str, Any], extra: dict[str, Any], *, whole: boo
 
 
 def _put(folder: int, name: str, text: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    descriptor = os.open(name, flags, 0o644, dir_fd=folder)
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644, dir_fd=folder)
     try:
-        smallfiles.write_all(descriptor, text)
+        smallfiles.fill(descriptor, text)
     finally:
         os.close(descriptor)
 

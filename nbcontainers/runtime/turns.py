@@ -24,7 +24,8 @@ class Turns:
     @contextlib.contextmanager
     def one(self) -> Iterator[None]:
         """Wait for a turn and have it. No longer than others' starts come to an end: one that waits for something holds up nobody."""
-        with self._next:  # of those who wait, one looks at the clock: for each look he takes the interpreter from who has a turn
+        # Of those who wait one looks at the clock: for each look he takes the interpreter from who has a turn.
+        with self._next:
             has_one = self._free.acquire(blocking=False)
             while not has_one and self._stuck != self._ended:
                 ended = self._ended
