@@ -26,10 +26,7 @@ _PROC_FILES = (
 
 def look_up(root: int, path: str) -> int:
     """A descriptor of a path inside the root, -1 where there is none."""
-    try:
-        return syscalls.openat2(root, path, os.O_PATH, resolve=INSIDE)
-    except (FileNotFoundError, NotADirectoryError):
-        return -1
+    return syscalls.openat2(root, path, os.O_PATH, resolve=INSIDE, missing_ok=True)
 
 
 def mount_point(root: int, path: str, is_directory: bool) -> int:

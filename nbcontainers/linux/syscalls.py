@@ -120,26 +120,9 @@ _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _SECCOMP_SET_MODE_FILTER = 1
 
 
-class _CloneArgs(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_uint64)
-        for name in (
-            "flags",
-            "pidfd",
-            "child_tid",
-            "parent_tid",
-            "exit_signal",
-            "stack",
-            "stack_size",
-            "tls",
-            "set_tid",
-            "set_tid_size",
-            "cgroup",
-        )
-    ]
-
-
 _Statfs = ctypes.c_long * 32  # it begins with f_type and is shorter than this
+# flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup
+_clone_args = Struct("=10Qq")
 _open_how = Struct("=3Q")  # flags, mode, resolve
 _mount_attr = Struct("=4Q")  # attr_set, attr_clr, propagation, userns_fd
 
@@ -180,13 +163,9 @@ def clone3(flags: int, *, cgroup: int = -1) -> tuple[int, int]:
     CLONE_INTO_CGROUP. The pidfd is close-on-exec.
     """
     pidfd = ctypes.c_int(-1)
-    args = _CloneArgs(
-        flags=flags | CLONE_PIDFD,
-        pidfd=ctypes.addressof(pidfd),
-        exit_signal=0 if flags & CLONE_PARENT else _SIGCHLD,  # a sibling has the signal of the one who made it
-        cgroup=cgroup,
-    )
-    return _check(_syscall(_SYS_CLONE3, ctypes.byref(args), ctypes.sizeof(args))), pidfd.value
+    signal = 0 if flags & CLONE_PARENT else _SIGCHLD  # a sibling has the signal of the one who made it
+    args = _clone_args.pack(flags | CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, signal, 0, 0, 0, 0, 0, cgroup)
+    return _check(_syscall(_SYS_CLONE3, args, _clone_args.size)), pidfd.value
 
 
 def borrow(flags: int, *, cgroup: int = -1) -> int:
@@ -197,8 +176,8 @@ def borrow(flags: int, *, cgroup: int = -1) -> int:
     """
     pid = ctypes.c_int(0)
     shared = CLONE_VM | CLONE_VFORK | CLONE_PARENT | CLONE_PARENT_SETTID
-    args = _CloneArgs(flags=flags | shared, parent_tid=ctypes.addressof(pid), cgroup=cgroup)
-    _check(_syscall(_SYS_CLONE3, ctypes.byref(args), ctypes.sizeof(args)))
+    args = _clone_args.pack(flags | shared, 0, 0, ctypes.addressof(pid), 0, 0, 0, 0, 0, 0, cgroup)
+    _check(_syscall(_SYS_CLONE3, args, _clone_args.size))
     return pid.value
 
 
@@ -223,15 +202,22 @@ def pivot_root(new: str, old: str) -> None:
 _PATIENCE_S = 5.0
 
 
-def openat2(directory: int, path: str | bytes, flags: int, *, resolve: int, mode: int = 0) -> int:
-    """Open a path below a directory under the rules ``resolve`` (RESOLVE_IN_ROOT …); see openat2(2). Close-on-exec is added."""
+def openat2(
+    directory: int, path: str | bytes, flags: int, *, resolve: int, mode: int = 0, missing_ok: bool = False
+) -> int:
+    """Open a path below a directory under the rules ``resolve`` (RESOLVE_IN_ROOT …); see openat2(2). Close-on-exec is added.
+
+    With ``missing_ok`` the answer is -1 where there is no such path.
+    """
     name = path if isinstance(path, bytes) else path.encode(_ENCODING, _ERRORS)
     how = _open_how.pack(flags | os.O_CLOEXEC, mode, resolve)
     until = 0.0
     while (answer := _syscall(_SYS_OPENAT2, directory, name, how, _open_how.size)) < 0:
-        now = time.monotonic()
+        number, now = ctypes.get_errno(), time.monotonic()
+        if missing_ok and number in (errno.ENOENT, errno.ENOTDIR):
+            return -1
         until = until or now + _PATIENCE_S
-        if ctypes.get_errno() != errno.EAGAIN or now > until:
+        if number != errno.EAGAIN or now > until:
             raise _error(path)
     return int(answer)
 
@@ -310,6 +296,15 @@ def prctl(option: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> int:
     if answer < 0:
         raise _error()
     return int(answer)
+
+
+def bound(capabilities: int) -> None:
+    """Let nothing that is executed gain other capabilities than these, a mask; see PR_CAPBSET_DROP in prctl(2)."""
+    for number in range(64):
+        if not capabilities >> number & 1 and _prctl(PR_CAPBSET_DROP, number, 0, 0, 0) < 0:
+            if ctypes.get_errno() == errno.EINVAL:  # the first number that this kernel does not know
+                return
+            raise _error()
 
 
 def set_name(name: str) -> None:

@@ -10,7 +10,7 @@ import os
 import stat
 
 from ..linux import recorded, smallfiles, syscalls
-from ..linux.syscalls import PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAPBSET_DROP
+from ..linux.syscalls import PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL
 from . import user
 
 TYPE_CHECKING = False
@@ -104,20 +104,8 @@ def own_streams(uid: int, gid: int) -> None:
                     raise
 
 
-def bound(capabilities: int) -> None:
-    """Let no program that is executed gain others than these."""
-    for number in range(64):
-        if not capabilities >> number & 1:
-            try:
-                syscalls.prctl(PR_CAPBSET_DROP, number)
-            except OSError as error:
-                if error.errno == errno.EINVAL:  # the first number that this kernel does not know
-                    break
-                raise
-
-
 def become(plan: Plan, uid: int, gid: int, groups: list[int]) -> None:
-    """Take on the ids and the capabilities, once ``bound``: a user other than root holds none, as in Docker."""
+    """Take on the ids and the capabilities, once they are ``bound``: a user other than root holds none, as in Docker."""
     syscalls.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     held = plan["capabilities"] if uid == 0 else 0
     if plan["identity"] is not None:  # who this is stands in the supervisor's books

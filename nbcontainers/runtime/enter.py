@@ -122,7 +122,7 @@ def _become(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, chann
             stage = "seccomp"
             init.guard(plan, channel, (uid, gid, groups))
         stage = "identity"
-        becoming.bound(plan["capabilities"])
+        syscalls.bound(plan["capabilities"])
         becoming.become(plan, uid, gid, groups)
         stage = "working directory"
         os.chdir(plan["cwd"])

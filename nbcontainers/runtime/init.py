@@ -191,7 +191,7 @@ def prepare(pattern: Pattern, at: Callable[[str], None]) -> tuple[int, int]:
     if pattern["loopback"]:
         raise_loopback()
     at("identity")
-    becoming.bound(pattern["capabilities"])
+    syscalls.bound(pattern["capabilities"])
     return made
 
 
