@@ -16,7 +16,10 @@ from ..errors import NBContainersError
 _TRIES = 3  # a shim that had a folder open may put a last file into it
 _IDLE_S, _OLDEST_S = 60.0, 300.0
 MOST = 2000  # small trees that wait for that
-_LOOK_S, _LONGEST_S = 0.25, 2.0  # from one look at what has come to the next, and how long that waits for a calm one: longer than a rush
+_LOOK_S, _LONGEST_S = (
+    0.25,
+    2.0,
+)  # from one look at what has come to the next, and how long that waits for a calm one: longer than a rush
 _FEW, _SMALL = 32, 128  # entries, and blocks of 512 bytes of each
 _ROOM, _INODES = 256 << 20, 10_000  # with less (in bytes) that is free, the next thing may need what this one leaves
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from nbcontainers.linux import syscalls
 
 RENAME = """
@@ -33,3 +35,21 @@ def test_renames_elsewhere_do_not_disturb(tmp_path: Path) -> None:
         finally:
             renaming.kill()
             os.close(root)
+
+
+def test_what_is_missing_is_told_as_it_is_wanted(tmp_path: Path) -> None:
+    """As -1 where it may be missing, else as an error that names the path; what else goes wrong is an error in either case."""
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    root = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    strict = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
+    try:
+        for path, error in (("none", FileNotFoundError), ("file/below", NotADirectoryError)):
+            assert syscalls.openat2(root, path, os.O_PATH, resolve=strict, missing_ok=True) == -1
+            with pytest.raises(error) as told:
+                syscalls.openat2(root, path, os.O_PATH, resolve=strict)
+            assert told.value.filename == path
+        with pytest.raises(OSError, match="symbolic links"):
+            syscalls.openat2(root, "link", os.O_PATH, resolve=strict, missing_ok=True)
+    finally:
+        os.close(root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -191,6 +192,20 @@ class TestTurns:
         finally:
             over.set()
             stuck.join()
+
+    def test_many_do_not_wait_for_a_stuck_one_in_turn(self) -> None:
+        """Who finds that a turn was waited for in vain, and nothing has ended since, does not wait again."""
+        turns = Turns(1)
+        with turns.one():
+            with turns.one():
+                begun = time.monotonic()
+                with contextlib.ExitStack() as stack:
+                    for _ in range(20):
+                        stack.enter_context(turns.one())
+                    assert time.monotonic() - begun < 0.1
+            begun = time.monotonic()
+            with turns.one():
+                assert time.monotonic() - begun >= 0.1
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
     def test_it_is_given_back(self, error: type[BaseException]) -> None:

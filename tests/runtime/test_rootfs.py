@@ -95,6 +95,15 @@ def test_masked_paths_show_nothing(box: Box) -> None:
     assert "Read-only file system" in box.run("sh", "-c", "mkdir /sys/firmware/x")[2]
 
 
+def test_each_mask_is_read_only(box: Box) -> None:
+    """Files are hidden by one file and folders by one folder, and each of those mounts is read-only, not the first alone."""
+    rows = [line.split() for line in box.shell("cat /proc/self/mountinfo").splitlines()]
+    masks = [row for row in rows if row[4] in MASKED]
+    assert len(masks) > 3
+    assert all("ro" in row[5].split(",") for row in masks)
+    assert len({row[2] for row in masks if row[row.index("-") + 1] == "tmpfs" and row[3] == "/"}) == 1
+
+
 def test_kernel_parameters_cannot_be_written(box: Box) -> None:
     """/proc/sys and /proc/sysrq-trigger are read-only."""
     for path in ("/proc/sys/kernel/domainname", "/proc/sysrq-trigger"):
