@@ -139,7 +139,7 @@ class Container(Life):
         worker = userns.worker(self._store, self.spec) if is_apart else contextlib.nullcontext(self._store.worker)
         try:
             with worker as opened:
-                mounts = self._store.snapshots.mounts(self.id, footed=True)
+                mounts = self._store.snapshots.mounts(self.id, footed=True, volatile=state.auto_remove)
                 binds = tuple(mount for mount in self.spec.mounts if mount.type == "bind")
                 yield carriage.Tree(opened, mounts, state, binds)
         except HostError as error:  # an overlay of what is not there any more

@@ -76,7 +76,8 @@ class Life(Kept):
             if not detach:  # whoever starts it in the foreground is attached before there is anything to miss
                 self._happen("attach")
 
-        rootfs = self._store.snapshots.mounts(self.id, footed=True, parents=parents)
+        # What goes with its end need not be on the disk: else each end would wait for all that anybody has written there.
+        rootfs = self._store.snapshots.mounts(self.id, footed=True, parents=parents, volatile=state.auto_remove)
         if userns.is_mapped(self.spec, self._runtime.host):
             rootfs = userns.mapped(rootfs)
         with (

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..oci.runtime import Mount
-from . import inside, syscalls
+from . import inside, overlaynotes, syscalls
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _PAGE = 4096
@@ -43,14 +43,8 @@ class Overlay:
         return Overlay((self.upper, *self.lower)) if self.upper else self
 
     def forget(self) -> None:
-        """After a volatile mount: let the folders be mounted again, for the machine has not stopped meanwhile."""
-        note = os.path.join(
-            self.work, "work", "incompat", "volatile"
-        )  # below the kernel's own folder in the work directory
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{note}/dirty")
-            os.rmdir(note)
-            os.rmdir(os.path.dirname(note))
+        """After a volatile mount: let the folders be mounted again."""
+        overlaynotes.forget(self.work)
 
 
 def overlay(lower: Sequence[str], upper: str = "", work: str = "", *, volatile: bool = False) -> Mount:

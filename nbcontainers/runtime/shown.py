@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ..linux import inside, syscalls
+from ..linux import inside, overlaynotes, syscalls
 from ..linux.inside import FOLDER
 from ..linux.syscalls import AT_FDCWD, AT_RECURSIVE, CLONE_NEWNS, MNT_DETACH, OPEN_TREE_CLONE
 
@@ -35,6 +35,8 @@ def _mount_overlay(folder: str, lowers: list[str], options: list[str]) -> None:
     words = ["lowerdir=" + ":".join(f"/proc/self/fd/{number}" for number in opened)]
     for word in options:
         key, equals, value = word.partition("=")
+        if key == "workdir" and "volatile" in options:  # of an earlier run
+            overlaynotes.forget(value)
         if equals and key in {"upperdir", "workdir"}:
             opened.append(os.open(value, FOLDER))
             value = f"/proc/self/fd/{opened[-1]}"

@@ -52,10 +52,13 @@ class Snapshotter(Protocol):
 
         """
 
-    def mounts(self, key: str, *, footed: bool = False, parents: Sequence[Digest] | None = None) -> tuple[Mount, ...]:
+    def mounts(
+        self, key: str, *, footed: bool = False, parents: Sequence[Digest] | None = None, volatile: bool = False
+    ) -> tuple[Mount, ...]:
         """The mounts of a snapshot that was prepared: NotFound if it was not, and who asks does not say on top of which layers.
 
-        ``footed`` is for a container: where it can, the tree has what every container is mounted on, see ``underlay``.
+        ``footed`` is for a container: where it can, the tree has what every container is mounted on, see ``underlay``. ``volatile``:
+        see ``prepare``.
         """
 
     def changes(self, key: str) -> tuple[Change, ...]:
@@ -134,9 +137,11 @@ class _Snapshots:
     def _begin(self, key: str, parents: Sequence[Digest]) -> None:
         raise NotImplementedError
 
-    def mounts(self, key: str, *, footed: bool = False, parents: Sequence[Digest] | None = None) -> tuple[Mount, ...]:
+    def mounts(
+        self, key: str, *, footed: bool = False, parents: Sequence[Digest] | None = None, volatile: bool = False
+    ) -> tuple[Mount, ...]:
         """See ``Snapshotter.mounts``."""
-        return self._mounts(self._folder(key), self._parents(key) if parents is None else parents)
+        return self._mounts(self._folder(key), self._parents(key) if parents is None else parents, volatile=volatile)
 
     def _mounts(self, snapshot: str, parents: Sequence[Digest], *, volatile: bool = False) -> tuple[Mount, ...]:
         raise NotImplementedError
@@ -222,13 +227,16 @@ class OverlaySnapshots(_Snapshots):
     name = "overlay"
     _copied = False
 
-    def mounts(self, key: str, *, footed: bool = False, parents: Sequence[Digest] | None = None) -> tuple[Mount, ...]:
+    def mounts(
+        self, key: str, *, footed: bool = False, parents: Sequence[Digest] | None = None, volatile: bool = False
+    ) -> tuple[Mount, ...]:
         """See ``Snapshotter.mounts``."""
         below: tuple[str, ...] = ()
         if footed:
             with contextlib.suppress(OSError):  # where a disk is full: whoever mounts on what is missing hears of that
                 below = (underlay.folder(str(self._root)),)
-        return self._mounts(self._folder(key), self._parents(key) if parents is None else parents, below=below)
+        layers = self._parents(key) if parents is None else parents
+        return self._mounts(self._folder(key), layers, volatile=volatile, below=below)
 
     def _begin(self, key: str, parents: Sequence[Digest]) -> None:
         """An overlay shows its upper directory's own root, so that begins as the root below it."""

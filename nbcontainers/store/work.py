@@ -115,6 +115,8 @@ class Work:
                 alone = os.open(os.path.dirname(tree.upper), FOLDER)
                 held.callback(os.close, alone)
                 fcntl.flock(alone, fcntl.LOCK_EX)
+            if tree.volatile:  # it may be of a container that ended
+                tree.forget()
             written = mounts.overlay(tree.lower, tree.upper, tree.work, volatile=tree.volatile)
             yield held.enter_context(self._hung(written, tree.forget if tree.volatile else None))
 

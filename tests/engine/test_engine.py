@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from nbcontainers import BuildError, Conflict, DockerfileError, Engine, LaunchError, NBContainersError, NotFound
+from nbcontainers import (
+    BuildError,
+    Conflict,
+    Container,
+    DockerfileError,
+    Engine,
+    LaunchError,
+    NBContainersError,
+    NotFound,
+)
 from nbcontainers.engine.options import RunOptions, signal_number
 from nbcontainers.events import Event, Output, StepFinished, StepStarted
 from tests.waiting import HICCUP_S, PATIENCE_S, clock, until
@@ -365,3 +374,26 @@ def test_a_run_says_nothing_of_how_the_last_one_ended(engine: Engine) -> None:
     container.stop(0)
     assert container.inspect()["State"]["ExitCode"] == 137
     container.remove()
+
+
+def test_what_goes_with_its_end_is_not_brought_to_the_disk(engine: Engine, tmp_path: Path) -> None:
+    """Under rm its root is volatile, so that its end waits for nobody's data; it can be written to and started again all the same."""
+    if engine.store.snapshots.name != "overlay":
+        pytest.skip("needs overlays: here are copies")
+    script = "grep ' / ' /proc/self/mounts; ls /; touch /made; exec sleep 600"
+
+    def said(container: Container) -> bytes:
+        return b"".join(output.data for output in container.logs())
+
+    kept = engine.run("toolbox", "sh", "-c", script, detach=True)
+    passing = engine.run("toolbox", "sh", "-c", script, detach=True, rm=True)
+    until(lambda: b"var\n" in said(kept) and b"var\n" in said(passing))
+    assert (b"volatile" in said(kept), b"volatile" in said(passing)) == (False, True)
+    kept.remove(force=True)
+    passing.kill()
+    until(lambda: passing.state.status == "exited")
+    (tmp_path / "brought").touch()
+    passing.bring(tmp_path / "brought", "/")
+    passing.start(detach=True)
+    until(lambda: {b"made", b"brought"} <= set(said(passing).splitlines()))
+    passing.remove(force=True)

@@ -98,6 +98,7 @@ def test_it_imports_little() -> None:
         "inside",
         "mapping",
         "notify",
+        "overlaynotes",
         "pages",
         "recorded",
         "remote",
