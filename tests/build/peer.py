@@ -131,11 +131,14 @@ class Dockerd:
         return described(io.BytesIO(self.run("save", name).stdout))
 
     def build(self, case: Case, context: Path) -> dict[str, Any]:
-        """What BuildKit makes of a case; of an error its last words, and the first and last of the lines that it marks, if any."""
-        file = self.folder / "Dockerfile"
+        """What BuildKit makes of a case; of an error its last words, and the first and last of the lines that it marks, if any.
+
+        Threads may ask at the same time, but for cases that have files of their own in the context.
+        """
+        file, tag = self.folder / f"Dockerfile.{case.name}", case.name.lower()
         file.write_bytes(case.dockerfile.encode())
         with case.context(context):
-            words = ["build", "--network=host", "-q", "-t", "case", "-f", str(file), *case.options, str(context)]
+            words = ["build", "--network=host", "-q", "-t", tag, "-f", str(file), *case.options, str(context)]
             done = self.run(*words)
         if done.returncode:
             told = done.stderr.decode(errors="replace").strip()
@@ -144,9 +147,9 @@ class Dockerd:
             said = re.sub(rf"{self.folder}/[^ ]*?/merged", "ROOT", said)
             said = re.sub(r"checksum of ref \S+", "checksum of ref REF", said)
             return {"error": said, **({"lines": [lines[0], lines[-1]]} if lines else {})}
-        saved = self.run("save", "case")
+        saved = self.run("save", tag)
         if saved.returncode:  # it cannot save an image without layers: then what it tells of it has to do
-            (told,) = json.loads(self.run("image", "inspect", "case").stdout)
+            (told,) = json.loads(self.run("image", "inspect", tag).stdout)
             return {"author": told["Author"], "config": _set(told["Config"]), "history": None, "tree": []}
         return described(io.BytesIO(saved.stdout))
 
