@@ -9,15 +9,16 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
+import itertools
 import json
 import os
-import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..linux import smallfiles
 from ..oci.descriptor import Digest
 from .reasons import Account, differences, sentence
 
@@ -57,7 +58,7 @@ class Earlier:
     called: tuple[str, ...] = ()
     planned: tuple[tuple[str, str], ...] = ()
     steps: dict[int, Step] = field(default_factory=dict)
-    _near: list[list[Step]] | None = None
+    _near: Iterator[list[Step]] | None = None
 
     @property
     def _folder(self) -> Path:
@@ -95,21 +96,26 @@ class Earlier:
             return below
         return sentence(clauses)
 
-    def near(self) -> list[list[Step]]:
-        """The earlier builds that are of this Dockerfile, by name or by what they have in common, the nearest first."""
-        if self._near is None:
-            titles = _titles(self.planned)
-            rated: list[tuple[float, float, list[Step]]] = []
-            for age, data in enumerate(self.builds()):
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    steps = [Step(*map(str, row)) for row in data["steps"]]
-                    theirs = _titles([(one.stage, one.title) for one in steps])
-                    share = len(titles & theirs) / max(len(titles), len(theirs), 1)
-                    named = bool(set(self.called) & set(data["called"]))
-                    if named or share >= _ALIKE:
-                        rated.append((-named, age, steps))
-            self._near = [steps for _, _, steps in sorted(rated, key=lambda one: one[:2])]
-        return self._near
+    def near(self) -> Iterator[list[Step]]:
+        """The earlier builds that are of this Dockerfile, by name or else by what they have in common, the newest first.
+
+        No more of them are read than are asked for, most often one.
+        """
+        self._near, found = itertools.tee(self._alike() if self._near is None else self._near)
+        return found
+
+    def _alike(self) -> Iterator[list[Step]]:
+        titles, others = _titles(self.planned), list[list[Step]]()
+        for data in self.builds():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                steps = [Step(*map(str, row)) for row in data["steps"]]
+                if set(self.called) & set(data["called"]):
+                    yield steps
+                    continue
+                theirs = _titles([(one.stage, one.title) for one in steps])
+                if len(titles & theirs) / max(len(titles), len(theirs), 1) >= _ALIKE:
+                    others.append(steps)
+        yield from others
 
     def made(self, key: Digest, account: Account) -> None:
         """Remember what a step was made of."""
@@ -148,13 +154,15 @@ class Earlier:
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def builds(self) -> list[Any]:
+    def builds(self) -> Iterator[Any]:
         """What was written of each build, the newest first."""
         try:
             files = sorted((self._folder / "builds").iterdir(), key=_age, reverse=True)
         except OSError:
-            return []
-        return [data for file in files if (data := self._read("builds", file.name)) is not None]
+            return
+        for file in files:
+            if (data := self._read("builds", file.name)) is not None:
+                yield data
 
     def _read(self, kind: str, name: str) -> Any:
         try:
@@ -164,17 +172,15 @@ class Earlier:
 
     def _write(self, kind: str, name: str, data: object, most: int) -> None:
         folder = self._folder / kind
-        scratch = folder / f".{secrets.token_hex(8)}"
         with contextlib.suppress(OSError):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
-                scratch.write_text(json.dumps(data, separators=(",", ":")))
-                scratch.rename(folder / name)
-            finally:
-                scratch.unlink(missing_ok=True)
-            files = list(folder.iterdir())
-            if len(files) > most + _SLACK:
-                for file in sorted(files, key=_age)[:-most]:
+                smallfiles.replace(f"{folder}/{name}", json.dumps(data, separators=(",", ":")).encode())
+            except FileNotFoundError:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._write(kind, name, data, most)
+                return
+            if len(os.listdir(folder)) > most + _SLACK:
+                for file in sorted(folder.iterdir(), key=_age)[:-most]:
                     file.unlink(missing_ok=True)
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import IntegrityError
-from ..linux.smallfiles import NO_ROOM
+from ..linux import smallfiles
 from ..oci.descriptor import Descriptor, Digest
 from ..store.durable import saying_when_full
 from ..store.garbage import Needed
@@ -63,15 +62,10 @@ class Records:
             "chain_id": made.chain_id,
             "created": made.created,
         }
-        scratch = self._folder / f".{secrets.token_hex(8)}"
-        with saying_when_full(scratch):
-            try:
-                # Not brought to the disk: after a power cut a record may be lost or empty, and then it is none.
-                scratch.write_text(json.dumps(written, separators=(",", ":")))
-                scratch.rename(self._folder / key.hex)
-            except BaseException:
-                scratch.unlink(missing_ok=True)
-                raise
+        path = f"{self._folder}/{key.hex}"
+        with saying_when_full(path):
+            # Not brought to the disk: after a power cut a record may be lost or empty, and then it is none.
+            smallfiles.replace(path, json.dumps(written, separators=(",", ":")).encode())
 
     @property
     def has_defined(self) -> bool:
@@ -128,7 +122,7 @@ def _read(path: Path) -> Made | None:
             created=str(data["created"]),
         )
     except OSError as error:
-        if error.errno in NO_ROOM:
+        if error.errno in smallfiles.NO_ROOM:
             raise
         return None
     except (ValueError, KeyError, TypeError, IntegrityError):

@@ -55,6 +55,24 @@ def publish(path: str, data: bytes) -> None:
     os.rename(f"{folder}/.{name}", path)
 
 
+def replace(path: str, data: bytes) -> None:
+    """Put bytes in a file in place of what it held, or in a new one: a reader sees the old ones or all of the new, whoever else writes.
+
+    They are not brought to the disk: after a power cut the file may be lost or empty.
+    """
+    folder, _, _ = path.rpartition("/")
+    scratch = f"{folder}/.{os.urandom(8).hex()}"
+    try:
+        write(scratch, data, new=True)
+        os.rename(scratch, path)
+    except BaseException:
+        try:
+            os.unlink(scratch)
+        except FileNotFoundError:
+            pass
+        raise
+
+
 def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
     """Write every byte: write(2) may take fewer, and does so when a disk fills up."""
     rest = memoryview(data).cast("B")

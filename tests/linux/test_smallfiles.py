@@ -30,3 +30,20 @@ def test_what_is_published_is_whole(tmp_path: Path) -> None:
     smallfiles.publish(str(tmp_path / "file"), b"text")
     smallfiles.publish(str(tmp_path / "file"), b"new")
     assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("file", b"new")]
+
+
+def test_replace_puts_new_bytes_in_place_of_old_ones_and_leaves_nothing_beside_them(tmp_path: Path) -> None:
+    """A file that is there has other bytes then, one that is not is made."""
+    path = tmp_path / "file"
+    for data in (b"old and long", b"new"):
+        smallfiles.replace(str(path), data)
+        assert path.read_bytes() == data
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_replaced_leaves_nothing(tmp_path: Path) -> None:
+    """What was written for it is gone when the error arrives."""
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        smallfiles.replace(str(tmp_path / "folder"), b"data")
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
