@@ -63,15 +63,9 @@ def bind(source: str) -> Mount:
 def parse(mount: Mount) -> Overlay:
     """The folders that an overlay mount's options name."""
     words = dict(option.partition("=")[::2] for option in mount.options)
-    folders = [""]
-    characters = iter(words.get("lowerdir", ""))
-    for character in characters:
-        if character == "\\":
-            folders[-1] += next(characters, "")
-        elif character == ":":
-            folders.append("")
-        else:
-            folders[-1] += character
+    # No path has a zero byte: with one, what was escaped is told from the colons between them.
+    parts = words.get("lowerdir", "").replace("\\\\", "\0/").replace("\\:", "\0;").split(":")
+    folders = (part.replace("\0;", ":").replace("\0/", "\\") for part in parts)
     return Overlay(tuple(folders), words.get("upperdir", ""), words.get("workdir", ""), "volatile" in words)
 
 
