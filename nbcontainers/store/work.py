@@ -76,7 +76,7 @@ class Work:
                 root = os.open(mount.source, FOLDER)
                 self._held.callback(os.close, root)
                 return root
-            root = self._held.enter_context(self._hung(mount))
+            root = self._held.enter_context(self._hung(mount, self._held.enter_context(self.scratch())))
         else:
             tree = mounts.parse(mount)
             for folder in filter(None, (*tree.lower, tree.upper)):
@@ -118,7 +118,9 @@ class Work:
             if tree.volatile:  # it may be of a container that ended
                 tree.forget()
             written = mounts.overlay(tree.lower, tree.upper, tree.work, volatile=tree.volatile)
-            yield held.enter_context(self._hung(written, tree.forget if tree.volatile else None))
+            # Over its own work folder, where it has one: there nobody else looks for anything meanwhile.
+            place = Path(tree.work) if tree.work else held.enter_context(self.scratch())
+            yield held.enter_context(self._hung(written, place, tree.forget if tree.volatile else None))
 
     @contextlib.contextmanager
     def _written_aside(self, tree: mounts.Overlay) -> Iterator[mounts.Overlay]:
@@ -132,24 +134,23 @@ class Work:
             yield aside
 
     @contextlib.contextmanager
-    def _hung(self, mount: Mount, then: Callable[[], object] | None = None) -> Iterator[int]:
+    def _hung(self, mount: Mount, folder: Path, then: Callable[[], object] | None = None) -> Iterator[int]:
         """A descriptor of the root of a mount over a folder, where only this process sees it; ``then`` is called when it is gone."""
-        with self.scratch() as folder:
-            try:
-                mounts.attach(mount, str(folder), guarded=True)
-            except OSError as error:
-                what = "bind" if mount.type == "bind" else f"overlay of {len(mounts.parse(mount).lower)} layers"
-                raise HostError(
-                    f"no {what} can be mounted: {error.strerror}",
-                    hint="nbcontainers doctor shows what this host allows",
-                ) from error
-            with contextlib.ExitStack() as held:
-                if then:
-                    held.callback(then)
-                held.callback(syscalls.umount, str(folder), syscalls.MNT_DETACH)
-                root = os.open(folder, FOLDER)
-                held.callback(os.close, root)
-                yield root
+        try:
+            mounts.attach(mount, str(folder), guarded=True)
+        except OSError as error:
+            what = "bind" if mount.type == "bind" else f"overlay of {len(mounts.parse(mount).lower)} layers"
+            raise HostError(
+                f"no {what} can be mounted: {error.strerror}",
+                hint="nbcontainers doctor shows what this host allows",
+            ) from error
+        with contextlib.ExitStack() as held:
+            if then:
+                held.callback(then)
+            held.callback(syscalls.umount, str(folder), syscalls.MNT_DETACH)
+            root = os.open(folder, FOLDER)
+            held.callback(os.close, root)
+            yield root
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
