@@ -117,7 +117,6 @@ def commit(
                 with contextlib.suppress(FileNotFoundError):
                     (snapshot / recorded.LEDGER).rename(folder / recorded.LEDGER)
                 work.publish(folder, chain, packed.diff_id, index)
-                work.remove(snapshot)
         except BaseException:
             os.close(blob)
             path.unlink(missing_ok=True)

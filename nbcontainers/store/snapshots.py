@@ -162,7 +162,7 @@ class _Snapshots:
         on_event: Observer = ignore,
     ) -> CommittedLayer:
         """See ``Snapshotter.commit``."""
-        return self._worker.commit(
+        layer = self._worker.commit(
             key,
             parents=self._parents(key),
             copied=self._copied,
@@ -174,6 +174,9 @@ class _Snapshots:
             protect=self._content.leases.protect,
             on_event=on_event,
         )
+        if not keep:
+            self.remove(key)
+        return layer
 
     def remove(self, key: str) -> None:
         """See ``Snapshotter.remove``."""

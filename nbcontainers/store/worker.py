@@ -117,7 +117,7 @@ class Worker:
         protect: Callable[[Digest], object],
         on_event: Observer = ignore,
     ) -> CommittedLayer:
-        """Make the changes of a snapshot a layer: blob, index and unpacked folder. Unless ``keep``, the snapshot is then gone.
+        """Make the changes of a snapshot a layer: blob, index and unpacked folder. Unless ``keep``, what is left of it is of no use.
 
         ``first`` is done before (see ``filling``), and raises what it raises.
         ``adopt`` takes the blob's file in ROOT/ingest away, now or later; ``protect`` keeps the layer from the collector from now on.
