@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -67,7 +66,7 @@ class Executor:
     def close(self) -> None:
         """Remove what an interrupt kept from being removed: it may come between any two instructions, also of a clean-up."""
         for key in tuple(self._keys):
-            for running in self.runtime.foreground(self._beside(key, "run")):
+            for running in self.runtime.foreground(self._place(key, "run")):
                 running.hang_up()
                 with contextlib.suppress(NBContainersError, TimeoutError):
                     running.wait(10)
@@ -76,8 +75,9 @@ class Executor:
                 self.store.worker.remove(path)
             self._keys.discard(key)
 
-    def _beside(self, key: str, name: str) -> Path:
-        return self.store.root / "snapshots" / f"{key}-{name}"
+    def _place(self, key: str, name: str) -> Path:
+        """A folder of this host beside a snapshot's tree: it goes with the snapshot. No other has its name, which a socket has too."""
+        return self.store.root / "snapshots" / key / f"{key}-{name}"
 
     @contextlib.contextmanager
     def snapshot(self, below: Tree, on_event: Observer) -> Iterator[tuple[str, tuple[Mount, ...]]]:
@@ -145,11 +145,10 @@ class Executor:
 
         showing = Showing(node, self.store, self.host.identity, self.settings.offers, contexts, chains, tree, on_event)
         with self.snapshot(below, on_event) as (key, rootfs):
-            with (
-                showing.mounts(step, inputs.mounted) as shown,
-                self.folder(key, "files") as files,
-                self.folder(key, "run") as folder,
-            ):
+            files, folder = self._place(key, "files"), self._place(key, "run")
+            for place in (files, folder):
+                place.mkdir(mode=0o700)
+            with showing.mounts(step, inputs.mounted) as shown:
                 devices, others = _devices(shown.mounts)
                 asked = (*_memory(step.shm_size), *others)
                 spec = defaults.docker_spec(
@@ -175,16 +174,6 @@ class Executor:
             stubs = filling.clear_stubs(key, below.chain, destinations, copied=copied)
             return self.commit(key, step.epoch, [stubs], on_event)
 
-    @contextlib.contextmanager
-    def folder(self, key: str, name: str) -> Iterator[Path]:
-        """A folder of this host beside a snapshot, while it is needed."""
-        path = self._beside(key, name)
-        path.mkdir(mode=0o700)
-        try:
-            yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
-
     # COPY, ADD and WORKDIR -----------------------------------------------------------------------------------------------
 
     def copy(
@@ -199,10 +188,11 @@ class Executor:
         """Put files into a snapshot. DockerfileError where a source or an owner is not there, or a file would be a folder."""
         below = trees[node.parent] if node.parent is not None and not step.link else Tree()
         origin = self.snapshot(trees[node.origin], on_event) if node.origin is not None else contextlib.nullcontext()
-        with self.snapshot(below, on_event) as (key, mounts), origin as other, self.folder(key, "files") as scratch:
+        with self.snapshot(below, on_event) as (key, mounts), origin as other:
             try:
                 calls = puts.from_tree(step, mounts, other[1]) if other is not None else []
-                calls += puts.from_context(step, mounts, contexts.get(step.context), inputs, scratch)
+                beside = self.store.root / "snapshots" / key
+                calls += puts.from_context(step, mounts, contexts.get(step.context), inputs, beside)
                 return self.commit(key, step.epoch, calls, on_event)
             except (NotFound, Conflict, IntegrityError) as error:
                 raise DockerfileError(f"{node.place}: {error.message}", lines=node.lines, hint=error.hint) from error

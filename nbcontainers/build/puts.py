@@ -18,9 +18,12 @@ from .wildcards import has_wildcards
 
 
 def from_context(
-    step: Copy, mounts: tuple[Mount, ...], context: Context | None, inputs: Inputs, scratch: Path
+    step: Copy, mounts: tuple[Mount, ...], context: Context | None, inputs: Inputs, beside: Path
 ) -> list[Call]:
-    """What puts in files of the context, what was fetched, and documents; with none of them, the folder itself."""
+    """What puts in files of the context, what was fetched, and documents; with none of them, the folder itself.
+
+    ``beside`` is the folder that the snapshot's tree lies in, made just now.
+    """
     groups: list[tuple[bool, bool, list[tuple[str, str]]]] = []
     if context is not None:
         groups += [(one.folder, step.unpack, context.rows(one)) for one in inputs.selected]
@@ -28,16 +31,14 @@ def from_context(
         found = fetch()
         rows = _tree(found.path) if found.path.is_dir() else [(str(found.path), found.name)]
         groups.append((found.path.is_dir(), step.unpack_remotes, rows))
-    groups += [(False, False, [(_document(scratch, text), clean(name))]) for name, text in step.documents]
+    groups += [(False, False, [(_document(beside, text), clean(name))]) for name, text in step.documents]
     if not (step.sources or step.documents or step.remotes):
         groups = [(True, False, [])]
-    empty = scratch / "empty"
-    empty.mkdir()
     return [
         filling.copy(
             mounts,
-            # The destination itself is no copy of a folder: what is in that goes into it.
-            [(str(empty), ""), *rows] if folder else rows,
+            # The destination itself is no copy of a folder: what is in that goes into it. Made anew it is as old as the snapshot.
+            [(str(beside), ""), *rows] if folder else rows,
             step.destination,
             directory=folder or step.destination.endswith("/"),
             chown=step.owner or None,
