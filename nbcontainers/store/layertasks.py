@@ -80,7 +80,7 @@ def commit(
     snapshot = work.root / "snapshots" / key
     with contextlib.ExitStack() as stack:
         below = stack.enter_context(work.opened(parents if copied else parents[-1:]))
-        folder = stack.enter_context(work.scratch())
+        folder = stack.enter_context(work.scratch()) if keep and copied else snapshot / unpacked.BEGUN
         tree = snapshot / "upper"
         attributes.learn(snapshot)
         if copied:

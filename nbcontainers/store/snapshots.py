@@ -33,6 +33,7 @@ from .worker import Adopt, Worker
 
 _ABOUT = "about"  # the file that says what a snapshot was made from; the last one that ``prepare`` writes
 _FOLDER = Kind("snapshot", folders=("upper", "work"), files=((f".{_ABOUT}", 0o644),))
+_LAYER = Kind("layer", files=tuple((name, 0o644) for name in unpacked.BESIDE))
 
 
 class Snapshotter(Protocol):
@@ -162,9 +163,14 @@ class _Snapshots:
         on_event: Observer = ignore,
     ) -> CommittedLayer:
         """See ``Snapshotter.commit``."""
+        parents = self._parents(key)
+        if not keep:
+            begun = f"{self._folder(key)}/{unpacked.BEGUN}"
+            with saying_when_full(begun), contextlib.suppress(FileExistsError):  # a commit failed after this
+                self._stock.take(_LAYER, begun)
         layer = self._worker.commit(
             key,
-            parents=self._parents(key),
+            parents=parents,
             copied=self._copied,
             keep=keep,
             created=created,

@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 
 from ..errors import IntegrityError, NotFound
-from ..linux import smallfiles
+from ..linux import recorded, smallfiles
 from ..oci.descriptor import Digest
 from . import lookups
 from .entries import Index
 from .merged import FOLDER
 
+BESIDE = ("index", "meta", recorded.PLAIN)  # the files beside a layer's tree
+BEGUN = "layer"  # the folder in a snapshot's that becomes a layer's when that is committed
 SETTLED = "settled"  # beside a layer's tree once all of it was brought to the disk
 _FILLED = "filled"  # beside a copied snapshot's tree once it was complete
 

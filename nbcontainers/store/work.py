@@ -207,7 +207,9 @@ class Work:
         (folder / "index").write_bytes(index.to_bytes())
         meta = {"diff_id": diff_id, "size": index.size, "entries": len(index), "boot": unpacked.boot()}
         (folder / "meta").write_text(json.dumps(meta))
-        if not index.has_owners:
+        if index.has_owners:
+            (folder / recorded.PLAIN).unlink(missing_ok=True)
+        else:
             (folder / recorded.PLAIN).touch()
         target = self.layer(chain)
         if unpacked.usable(target):

@@ -50,5 +50,6 @@ def validate_store(store: Store) -> None:
     assert store.images.tags.damaged() == ()
     for tag in store.images.tags:
         validate(store, store.images.resolve(str(tag.reference)))
+    store.rubbish.close()  # as the store does when it is closed
     for folder in ("ingest", "trash", "leases"):
         assert list((store.root / folder).iterdir()) == [], folder
