@@ -10,6 +10,7 @@ from typing import Literal
 
 from ..errors import BuildError, LaunchError, NBContainersError
 from ..events import Event, Observer, Output
+from ..linux import smallfiles
 from ..oci.runtime import Mount, RuntimeSpec
 from ..results import ContainerState
 from ..runtime import namefiles
@@ -113,7 +114,7 @@ def mounts(folder: Path, step: Run) -> tuple[Mount, ...]:
     found = [mount for mount in written if mount.destination != "/etc/hostname"]  # BuildKit shows none
     # Names that this host alone knows are none of a step's, whatever its network is: it is to be the same elsewhere.
     known = (f"127.0.0.1\tlocalhost {hostname(step)}", "::1\tlocalhost ip6-localhost ip6-loopback", *step.hosts)
-    (folder / "hosts").write_text("".join(f"{line}\n" for line in known))
+    smallfiles.write(f"{folder}/hosts", "".join(f"{line}\n" for line in known).encode())
     if step.document is not None:
         name, text = step.document
         pipes = folder / "pipes"

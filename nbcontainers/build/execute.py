@@ -16,12 +16,14 @@ from ..events import Observer
 from ..linux import capabilities
 from ..oci.descriptor import Descriptor
 from ..oci.runtime import Mount, Rlimit, RuntimeSpec
-from ..runtime import defaults, launch
+from ..runtime import defaults, launch, log, namefiles, record
 from ..runtime.host import Host
 from ..runtime.process import Runtime
 from ..store import filling
+from ..store.durable import saying_when_full
 from ..store.filling import Call
 from ..store.leases import Lease
+from ..store.stock import Kind
 from ..store.store import Store
 from . import commands, puts
 from .context import Context
@@ -34,6 +36,10 @@ from .steps import Copy, Node, Run
 
 # An image that lacks these gets them with its first RUN, and keeps them: so BuildKit has it.
 _KEPT = frozenset({"/dev", "/proc", "/sys"})
+_CONTAINER = Kind(
+    "command",
+    files=((f".{record.NAME}", 0o644), *((name, 0o644) for name in namefiles.NAMES), (log.NAME, 0o640)),
+)
 
 Making = tuple[Made, Callable[[], None]]
 """A layer that was made, on which others can stand at once, and what then brings its blob to the disk: that takes longer."""
@@ -66,7 +72,7 @@ class Executor:
     def close(self) -> None:
         """Remove what an interrupt kept from being removed: it may come between any two instructions, also of a clean-up."""
         for key in tuple(self._keys):
-            for running in self.runtime.foreground(self._place(key, "run")):
+            for running in self.runtime.foreground(self._folder(key)):
                 running.hang_up()
                 with contextlib.suppress(NBContainersError, TimeoutError):
                     running.wait(10)
@@ -75,9 +81,9 @@ class Executor:
                 self.store.worker.remove(path)
             self._keys.discard(key)
 
-    def _place(self, key: str, name: str) -> Path:
-        """A folder of this host beside a snapshot's tree: it goes with the snapshot. No other has its name, which a socket has too."""
-        return self.store.root / "snapshots" / key / f"{key}-{name}"
+    def _folder(self, key: str) -> Path:
+        """That of a command's container, beside its tree: it goes with the snapshot. A socket has its name, so no other has."""
+        return Path(f"{self.store.root}/snapshots/{key}/{key}-run")
 
     @contextlib.contextmanager
     def snapshot(self, below: Tree, on_event: Observer) -> Iterator[tuple[str, tuple[Mount, ...]]]:
@@ -145,9 +151,9 @@ class Executor:
 
         showing = Showing(node, self.store, self.host.identity, self.settings.offers, contexts, chains, tree, on_event)
         with self.snapshot(below, on_event) as (key, rootfs):
-            files, folder = self._place(key, "files"), self._place(key, "run")
-            for place in (files, folder):
-                place.mkdir(mode=0o700)
+            folder = self._folder(key)
+            with saying_when_full(folder):
+                self.store.stock.take(_CONTAINER, str(folder))
             with showing.mounts(step, inputs.mounted) as shown:
                 devices, others = _devices(shown.mounts)
                 asked = (*_memory(step.shm_size), *others)
@@ -158,7 +164,7 @@ class Executor:
                     cwd=step.workdir,
                     hostname=commands.hostname(step),
                     network="none" if step.network == "none" else "host",
-                    mounts=(*commands.mounts(files, step), *asked),
+                    mounts=(*commands.mounts(folder, step), *asked),
                     rlimits=step.limits,
                     capabilities=capabilities.ALL if step.insecure else capabilities.DOCKER,
                 )
@@ -191,7 +197,7 @@ class Executor:
         with self.snapshot(below, on_event) as (key, mounts), origin as other:
             try:
                 calls = puts.from_tree(step, mounts, other[1]) if other is not None else []
-                beside = self.store.root / "snapshots" / key
+                beside = Path(f"{self.store.root}/snapshots/{key}")
                 calls += puts.from_context(step, mounts, contexts.get(step.context), inputs, beside)
                 return self.commit(key, step.epoch, calls, on_event)
             except (NotFound, Conflict, IntegrityError) as error:
