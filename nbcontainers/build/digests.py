@@ -20,9 +20,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import HostError
+from ..linux import smallfiles
 from ..oci.descriptor import Digest
-from ..store.durable import replace
 
 Entry = tuple[str, os.stat_result]  # a name in a folder, with what lstat says of it
 # A change within one tick of the clock that stamps files (10 ms on the slowest kernels) leaves both stamps as they were.
@@ -120,12 +119,13 @@ class FileDigests:
             return
         self._folders |= new
         folder = self._file.parent
-        with contextlib.suppress(OSError, HostError):
+        with contextlib.suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            replace(self._file, _written(self._folders), temporary=folder)
-            files = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime)
-            for file in files[:-_MOST_CONTEXTS]:
-                file.unlink(missing_ok=True)
+            # Not brought to the disk: what a power cut leaves of it is whole, or is seen not to be by its checksum.
+            smallfiles.replace(str(self._file), _written(self._folders))
+            if len(os.listdir(folder)) > _MOST_CONTEXTS:
+                for file in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime)[:-_MOST_CONTEXTS]:
+                    file.unlink(missing_ok=True)
 
     def _one(self, prefix: str, name: str, status: os.stat_result, stamp: bytes) -> bytes:
         """The sha256 of what one entry holds: of the record if it is as it was, else of its bytes, for a record to come."""
