@@ -69,12 +69,12 @@ class Metadata:
     def add(self, *rows: Row) -> None:
         """Enter manifests; those that are there are not written again."""
 
-        def missing(connection: sqlite3.Connection) -> list[Row]:
+        def enter(connection: sqlite3.Connection) -> None:
             query = "SELECT 1 FROM images WHERE manifest = ?"
-            return [row for row in rows if not connection.execute(query, (row.descriptor.digest,)).fetchone()]
+            if not all(connection.execute(query, (row.descriptor.digest,)).fetchone() for row in rows):
+                _insert(connection, rows)
 
-        if self._ask(missing):
-            self._ask(lambda connection: _insert(connection, rows))
+        self._ask(enter)
 
     def remove(self, *manifests: Digest) -> None:
         """Strike out manifests that are gone."""

@@ -50,11 +50,12 @@ class Tags:
             IntegrityError: its file is damaged.
 
         """
+        path = self.path(reference)
         try:
-            data = self.path(reference).read_bytes()
+            data = path.read_bytes()
         except FileNotFoundError:
             raise NotFound(f"no such image: {reference.familiar}") from None
-        return _decode(data, self.path(reference))
+        return _decode(data, path)
 
     def write(self, reference: Reference, descriptor: Descriptor) -> Tag:
         """Give a name to a manifest, durably, taking it from another; a name that it has already is let be."""
