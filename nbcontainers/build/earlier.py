@@ -61,8 +61,8 @@ class Earlier:
     _near: Iterator[list[Step]] | None = None
 
     @property
-    def _folder(self) -> Path:
-        return self.root / "cache" / _FOLDER
+    def _folder(self) -> str:
+        return f"{self.root}/cache/{_FOLDER}"
 
     def why(self, place: int, now: Account, key: Digest, *, is_first: bool, above_is_new: bool) -> str:
         """Why a step is made anew; empty where no earlier build of this Dockerfile is known.
@@ -129,7 +129,7 @@ class Earlier:
         written = {"called": self.called, "steps": steps}
         name = hashlib.sha256(json.dumps(written).encode("utf-8", "surrogatepass")).hexdigest()[:32]
         try:
-            os.utime(self._folder / "builds" / name)
+            os.utime(f"{self._folder}/builds/{name}")
         except OSError:
             self._write("builds", name, written, _MOST_BUILDS)
 
@@ -157,7 +157,7 @@ class Earlier:
     def builds(self) -> Iterator[Any]:
         """What was written of each build, the newest first."""
         try:
-            files = sorted((self._folder / "builds").iterdir(), key=_age, reverse=True)
+            files = sorted(Path(f"{self._folder}/builds").iterdir(), key=_age, reverse=True)
         except OSError:
             return
         for file in files:
@@ -166,12 +166,12 @@ class Earlier:
 
     def _read(self, kind: str, name: str) -> Any:
         try:
-            return json.loads((self._folder / kind / name).read_bytes())
+            return json.loads(smallfiles.read(f"{self._folder}/{kind}/{name}"))
         except (OSError, ValueError):
             return None
 
     def _write(self, kind: str, name: str, data: object, most: int) -> None:
-        folder = self._folder / kind
+        folder = Path(f"{self._folder}/{kind}")
         with contextlib.suppress(OSError):
             try:
                 smallfiles.replace(f"{folder}/{name}", json.dumps(data, separators=(",", ":")).encode())

@@ -113,27 +113,31 @@ class Content:
 
     def __init__(self, root: Path, leases: Leases | None = None) -> None:
         self.root = root
+        self._blobs = f"{root}/blobs"
         self.leases = leases or Leases(root)
 
     def path(self, digest: Digest) -> Path:
         """Where the blob is or would be."""
-        return self.root / "blobs" / digest.algorithm / digest.hex
+        return Path(self._file(digest))
+
+    def _file(self, digest: Digest) -> str:
+        return f"{self._blobs}/{digest.algorithm}/{digest.hex}"
 
     def has(self, digest: Digest) -> bool:
         """True if the blob is there. Only what a lease or a tag names is sure to be there the next moment too."""
-        return self.path(digest).is_file()
+        return os.path.isfile(self._file(digest))
 
     def size(self, digest: Digest) -> int:
         """The blob's length in bytes: NotFound if it is not there."""
         try:
-            return self.path(digest).stat().st_size
+            return os.stat(self._file(digest)).st_size
         except FileNotFoundError:
             raise _missing(digest) from None
 
     def open(self, digest: Digest) -> BinaryIO:
         """Open the blob for reading, unverified: NotFound if it is not there."""
         try:
-            return self.path(digest).open("rb")
+            return open(self._file(digest), "rb")
         except FileNotFoundError:
             raise _missing(digest) from None
 
@@ -206,8 +210,11 @@ class Content:
     def _place(self, path: Path, digest: Digest) -> None:
         self.leases.protect(digest)
         target = self.path(digest)
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.rename(target)
+        try:
+            os.rename(path, target)
+        except FileNotFoundError:  # the first one of its algorithm
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.rename(path, target)
         sync_folder(target.parent)
 
     def delete(self, digest: Digest) -> None:

@@ -53,7 +53,7 @@ def usable(folder: str | Path) -> bool:
 
 def lock(root: Path, chain: str) -> Path:
     """The file that is locked by whoever makes a layer, until a lease names that: the collector leaves it alone for so long."""
-    return root / "ingest" / f"{Digest(chain).hex}.lock"
+    return Path(f"{root}/ingest/{Digest(chain).hex}.lock")
 
 
 def unlock(root: Path, chain: str, held: int) -> None:
