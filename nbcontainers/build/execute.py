@@ -22,7 +22,6 @@ from ..runtime.process import Runtime
 from ..store import filling
 from ..store.durable import saying_when_full
 from ..store.filling import Call
-from ..store.leases import Lease
 from ..store.stock import Kind
 from ..store.store import Store
 from . import commands, puts
@@ -59,13 +58,12 @@ class Settings:
 
 
 class Executor:
-    """What executes the steps of one build."""
+    """What executes the steps of one build. The caller holds a lease, which then names all that they stand on and make."""
 
-    def __init__(self, store: Store, runtime: Runtime, host: Host, lease: Lease, settings: Settings) -> None:
+    def __init__(self, store: Store, runtime: Runtime, host: Host, settings: Settings) -> None:
         self.store = store
         self.runtime = runtime
         self.host = host
-        self.lease = lease
         self.settings = settings
         self._keys: set[str] = set()  # of snapshots that are there, or are being made or removed
 
@@ -90,7 +88,7 @@ class Executor:
         """A writable tree on top of another: its key and mounts. What is not committed inside is removed."""
         key = f"build-{secrets.token_hex(8)}"
         self._keys.add(key)
-        self.lease.add(key, *below.chain, *(layer.digest for layer in below.layers))
+        self.store.leases.protect(key, *below.chain, *(layer.digest for layer in below.layers))
         self.store.snapshots.unpack(below.image(), on_event)
         try:
             yield key, self.store.snapshots.prepare(key, below.chain, volatile=True)
@@ -105,7 +103,6 @@ class Executor:
             layer = self.store.snapshots.commit(
                 key, created=epoch, first=first, adopt=lambda *file: files.append(file), on_event=on_event
             )
-            self.lease.add(layer.descriptor.digest, layer.chain_id)
         except BaseException:
             for path, _, handle in files:
                 path.unlink(missing_ok=True)

@@ -122,7 +122,7 @@ def build(
         records = Records(store, lease)
         total = [(node.stage, node.title) for node in made.nodes if not isinstance(node.step, Configure)]
         earlier = Earlier(store.root, tuple(called), tuple(total))
-        executor = Executor(store, runtime, host, lease, settings)
+        executor = Executor(store, runtime, host, settings)
         with contextlib.closing(executor), contextlib.closing(Sources(store, opened)) as sources:
             uncached = frozenset(node.stage for node in made.nodes) if no_cache else unused
             solver = Solver(

@@ -8,7 +8,6 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -195,8 +194,7 @@ class Content:
             if path.parent != self.root / "ingest":
                 raise ValueError(f"{path} is not in {self.root / 'ingest'}")
             try:
-                size = os.fstat(handle).st_size
-                _compare(replace(descriptor, size=size), descriptor)
+                _compare_size(os.fstat(handle).st_size, descriptor)
                 with saying_when_full(path):
                     os.fsync(handle)
                     os.fchmod(handle, 0o444)
@@ -238,14 +236,18 @@ def _missing(digest: Digest) -> NotFound:
     return NotFound(f"no blob {digest} in the store", hint="load or pull the image that needs it")
 
 
-def _compare(found: Descriptor, expected: Descriptor) -> None:
-    if found.size != expected.size:
+def _compare_size(size: int, expected: Descriptor) -> None:
+    if size != expected.size:
         raise IntegrityError(
-            f"blob {expected.digest} should have {expected.size} bytes and has {found.size}",
+            f"blob {expected.digest} should have {expected.size} bytes and has {size}",
             expected=str(expected.size),
-            actual=str(found.size),
+            actual=str(size),
             hint="what was read is cut short or is something else: try again",
         )
+
+
+def _compare(found: Descriptor, expected: Descriptor) -> None:
+    _compare_size(found.size, expected)
     if found.digest != expected.digest:
         raise IntegrityError(
             f"blob {expected.digest} has other bytes, of the digest {found.digest}",

@@ -114,13 +114,13 @@ class Worker:
         compression: Compression = "gzip",
         first: Sequence[Call] = (),
         adopt: Adopt,
-        protect: Callable[[Digest], object],
+        protect: Callable[..., object],
         on_event: Observer = ignore,
     ) -> CommittedLayer:
         """Make the changes of a snapshot a layer: blob, index and unpacked folder. Unless ``keep``, what is left of it is of no use.
 
         ``first`` is done before (see ``filling``), and raises what it raises.
-        ``adopt`` takes the blob's file in ROOT/ingest away, now or later; ``protect`` keeps the layer from the collector from now on.
+        ``adopt`` takes the blob's file in ROOT/ingest away, now or later; ``protect`` keeps blob and layer from the collector from now on.
         ``copied`` says that the snapshot is a whole tree, not an overlay's upper directory; ``created`` is for ``layers.diff``.
         """
         call = Call("commit", (key, texts(parents), copied, keep, created, compression))
@@ -129,7 +129,7 @@ class Worker:
         described = Descriptor(media_type=media_type, digest=Digest(digest), size=size)
         try:
             adopt(Path(path), described, handle)
-            protect(Digest(chain))
+            protect(Digest(chain), described.digest)
         finally:
             for lock in locks:
                 unpacked.unlock(self._root, chain, lock)
