@@ -77,18 +77,18 @@ def commit(
 ) -> Answer:
     """See ``Worker.commit``."""
     work.close()  # what is committed is mounted nowhere
-    snapshot = work.root / "snapshots" / key
+    snapshot = f"{work.root}/snapshots/{key}"
     with contextlib.ExitStack() as stack:
         below = stack.enter_context(work.opened(parents if copied else parents[-1:]))
-        folder = stack.enter_context(work.scratch()) if keep and copied else snapshot / unpacked.BEGUN
-        tree = snapshot / "upper"
+        folder = stack.enter_context(work.scratch()) if keep and copied else Path(f"{snapshot}/{unpacked.BEGUN}")
+        tree = f"{snapshot}/upper"
         attributes.learn(snapshot)
         if copied:
-            tree = folder / "fs"
-            tree.mkdir(mode=0o755)
-            source, upper = os.open(snapshot / "upper", FOLDER), os.open(tree, FOLDER)
+            tree = f"{folder}/fs"
+            os.mkdir(tree, 0o755)
+            source, upper = os.open(f"{snapshot}/upper", FOLDER), os.open(tree, FOLDER)
             try:
-                found = changes.of_copy(source, Merged(below), unpacked.filled(snapshot))
+                found = changes.of_copy(source, Merged(below), unpacked.filled(Path(snapshot)))
                 changes.into_overlay(source, found, upper, keep=keep)
             finally:
                 os.close(source)
@@ -113,9 +113,9 @@ def commit(
             if not keep:
                 held.append(work.lock(chain))
                 if not copied:
-                    tree.rename(folder / "fs")
+                    os.rename(tree, f"{folder}/fs")
                 with contextlib.suppress(FileNotFoundError):
-                    (snapshot / recorded.LEDGER).rename(folder / recorded.LEDGER)
+                    os.rename(f"{snapshot}/{recorded.LEDGER}", f"{folder}/{recorded.LEDGER}")
                 work.publish(folder, chain, packed.diff_id, index)
         except BaseException:
             os.close(blob)

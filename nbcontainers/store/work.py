@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HostError
-from ..linux import mounts, recorded, syscalls
+from ..linux import mounts, recorded, smallfiles, syscalls
 from ..oci.descriptor import Digest
 from ..oci.runtime import Mount
 from . import attributes, removal, unpacked
@@ -38,6 +38,7 @@ class Work:
 
     def __init__(self, root: Path, say: Callable[..., object]) -> None:
         self.root = root
+        self._gate = root / "lock"
         self.say = say
         self._unsettled = True
         self._views: dict[tuple[tuple[Mount, ...], bool], int] = {}
@@ -155,8 +156,8 @@ class Work:
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
         """A new folder in ROOT/ingest, locked while it is used, as the collector wants it; removed at the end unless it was moved."""
-        path = self.root / "ingest" / secrets.token_hex(16)
-        with locked(self.root / "lock", exclusive=False):  # between its making and its lock it would look abandoned
+        path = Path(f"{self.root}/ingest/{secrets.token_hex(16)}")
+        with locked(self._gate, exclusive=False):  # between its making and its lock it would look abandoned
             path.mkdir(mode=0o700)
             held = os.open(path, FOLDER)
             fcntl.flock(held, fcntl.LOCK_EX)
@@ -168,8 +169,8 @@ class Work:
 
     def blob(self) -> tuple[Path, int]:
         """A new file in ROOT/ingest, open for reading and writing, and locked as long as it is open."""
-        path = self.root / "ingest" / secrets.token_hex(16)
-        with locked(self.root / "lock", exclusive=False):
+        path = Path(f"{self.root}/ingest/{secrets.token_hex(16)}")
+        with locked(self._gate, exclusive=False):
             made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             fcntl.flock(made, fcntl.LOCK_EX)
         return path, made
@@ -204,19 +205,19 @@ class Work:
 
     def publish(self, folder: Path, chain: str, diff_id: str, index: Index) -> None:
         """Make a folder with ``fs`` in it an unpacked layer, in one step; if there is one, it stays. The caller holds its lock."""
-        (folder / "index").write_bytes(index.to_bytes())
+        smallfiles.write(f"{folder}/index", index.to_bytes())
         meta = {"diff_id": diff_id, "size": index.size, "entries": len(index), "boot": unpacked.boot()}
-        (folder / "meta").write_text(json.dumps(meta))
-        if index.has_owners:
-            (folder / recorded.PLAIN).unlink(missing_ok=True)
-        else:
-            (folder / recorded.PLAIN).touch()
+        smallfiles.write(f"{folder}/meta", json.dumps(meta).encode())
+        if not index.has_owners:
+            smallfiles.write(f"{folder}/{recorded.PLAIN}", b"")
+        elif os.path.exists(f"{folder}/{recorded.PLAIN}"):
+            os.unlink(f"{folder}/{recorded.PLAIN}")
         target = self.layer(chain)
         if unpacked.usable(target):
             return
         if os.path.exists(target):
             os.rename(target, self.root / "trash" / secrets.token_hex(16))
-        folder.rename(target)
+        os.rename(folder, target)
         self._unsettled = True
 
     def settle(self) -> None:
