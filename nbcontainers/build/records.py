@@ -17,7 +17,6 @@ from ..linux import smallfiles
 from ..oci.descriptor import Descriptor, Digest
 from ..store.durable import saying_when_full
 from ..store.garbage import Needed
-from ..store.leases import Lease
 from ..store.store import Store
 
 _DEFINED = "defined"  # an empty file
@@ -34,11 +33,10 @@ class Made:
 
 
 class Records:
-    """The records of one store; what is found is kept from the collector by the lease."""
+    """The records of one store; what is found is named in the lease that the caller holds."""
 
-    def __init__(self, store: Store, lease: Lease) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._lease = lease
         self._folder = store.root / "cache"
 
     def find(self, key: Digest) -> Made | None:
@@ -47,7 +45,7 @@ class Records:
         made = _read(path)
         if made is None:
             return None
-        self._lease.add(made.descriptor.digest, made.chain_id)
+        self._store.leases.protect(made.descriptor.digest, made.chain_id)
         if not self._store.content.has(made.descriptor.digest):
             return None
         with contextlib.suppress(FileNotFoundError):  # pruned just now: what it names is leased

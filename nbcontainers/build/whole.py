@@ -54,7 +54,7 @@ def build(
     sharing: Sharing | None = None,
     on_event: Observer = ignore,
 ) -> BuildResult:
-    """Build a Dockerfile's image, or that of one of its stages; the caller tags it.
+    """Build a Dockerfile's image, or that of one of its stages; the caller tags it, and holds a lease until then.
 
     Args:
         dockerfile: its text.
@@ -97,7 +97,7 @@ def build(
             return resolve_toolbox()
 
     settings = settings or Settings()
-    with interrupts.one(), _tidied(store), store.lease() as lease:
+    with interrupts.one(), _tidied(store):
         opened = contexts or {}
         made = plan(
             dockerfile,
@@ -119,7 +119,7 @@ def build(
         for warning in made.warnings:
             on_event(warning)
         unused = _stages(made, no_cache_stages)
-        records = Records(store, lease)
+        records = Records(store)
         total = [(node.stage, node.title) for node in made.nodes if not isinstance(node.step, Configure)]
         earlier = Earlier(store.root, tuple(called), tuple(total))
         executor = Executor(store, runtime, host, settings)

@@ -47,20 +47,21 @@ class Builder:
         """Build with the context folder; the events are kept."""
         self.events.clear()
         opened = Context.open(self.context, digests=self.store.root / "cache" / "digests")
-        return whole.build(
-            dockerfile,
-            store=self.store,
-            runtime=self.runtime,
-            host=self.host,
-            resolve_toolbox=self.no_toolbox,
-            contexts={**({"": opened} if context else {}), **more.pop("contexts", {})},
-            arguments=arguments,
-            target=target,
-            no_cache=no_cache,
-            epoch=epoch,
-            on_event=on_event or self.events.append,
-            **more,
-        )
+        with self.store.lease():
+            return whole.build(
+                dockerfile,
+                store=self.store,
+                runtime=self.runtime,
+                host=self.host,
+                resolve_toolbox=self.no_toolbox,
+                contexts={**({"": opened} if context else {}), **more.pop("contexts", {})},
+                arguments=arguments,
+                target=target,
+                no_cache=no_cache,
+                epoch=epoch,
+                on_event=on_event or self.events.append,
+                **more,
+            )
 
     def no_toolbox(self) -> Image:
         raise NotFound("no toolbox in this test")
