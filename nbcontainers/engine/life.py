@@ -347,8 +347,8 @@ class Life(Kept):
         doors = self._runtime.doors(self.id) if state.status == "dead" else ()
         for door in doors:
             end_at(door)
-        with parting(self._folder, state) as (found, last):
-            state = self.last_state = self._with_end(found)
+        with parting(self._folder, state, self._started.end if self._started is not None else {}) as (found, last):
+            state = self.last_state = found
             self._names.departed.append(state)  # before it is gone: who watches it finds out how it ended
             self._let_go()
             self._store.snapshots.remove(self.id)
@@ -374,11 +374,9 @@ class Life(Kept):
     @property
     def _state_told(self) -> ContainerState:
         """Its state with what the shim of the run that was started here has told of its end: that comes first, and is written after."""
-        self.last_state = self._with_end(self.state)
+        state = self.state
+        self.last_state = state if self._started is None else self._started.told(state)
         return self.last_state
-
-    def _with_end(self, state: ContainerState) -> ContainerState:
-        return state if self._started is None else self._started.told(state)
 
     def _end(self) -> None:
         """What comes after its end: a container that was not to be kept is removed."""
@@ -386,9 +384,9 @@ class Life(Kept):
 
         with contextlib.suppress(NotFound, StartedAgain):
             state = self.last_state
-            if state is None or not state.auto_remove or self._started is None or not self._started.has_told:
+            if state is None or not state.auto_remove or self._started is None or not self._started.end:
                 state = self._state_told
-            else:  # all that its removal has to know; what else there is it reads once nobody can change it any more
-                state = self._started.told(state)
-            if state.auto_remove and state.status not in LIVE:
-                self._remove(state, volumes=True)
+                if not state.auto_remove or state.status in LIVE:
+                    return
+            # Else it is known to have ended, and its removal reads the rest once nobody can change it any more.
+            self._remove(state, volumes=True)

@@ -15,7 +15,7 @@ import signal as signals
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -131,14 +131,12 @@ class Running:
         return found.exit_code
 
     @property
-    def has_told(self) -> bool:
-        """Whether its shim has told this process of its end."""
-        return bool(self._end)
+    def end(self) -> Mapping[str, Any]:
+        """What of its state has changed with its end, as its shim has told this process; nothing before that."""
+        return self._end
 
     def told(self, state: ContainerState) -> ContainerState:
         """The state with what its shim has told this process of its end, if it has: that may not be written yet."""
-        if all(getattr(state, name) == value for name, value in self._end.items()):
-            return state  # it is written
         return dataclasses.replace(state, **self._end)
 
     def is_over(self) -> bool:

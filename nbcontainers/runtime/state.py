@@ -15,7 +15,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +115,11 @@ class StartedAgain(Conflict):
 
 
 @contextlib.contextmanager
-def parting(folder: Path, known: ContainerState) -> Iterator[tuple[ContainerState, str]]:
+def parting(folder: Path, known: ContainerState, told: Mapping[str, Any]) -> Iterator[tuple[ContainerState, str]]:
     """Keep a container that has ended from being started while its folder is moved away: a shim that is about to finds it gone.
 
-    It gives its state, what is ``known`` where that cannot be read, and where its last shim listened, if it says so.
+    It gives its state, what is ``known`` where that cannot be read, and where its last shim listened, if it says so. ``told`` is what
+    that shim has said of the end, which may not be written yet.
 
     Raises:
         NotFound: it is gone already.
@@ -130,10 +131,14 @@ def parting(folder: Path, known: ContainerState) -> Iterator[tuple[ContainerStat
         raise _no_such(folder) from None
     try:
         try:
-            state, extra = _from_json(record.read(descriptor))
+            written = record.read(descriptor)
+            state, extra = _from_json({**written, **told})
+            status, started = written["status"], written.get("started", 0)
         except _NOT_ONE:
-            state, extra = known, {}
-        if state.status in _LIVE and (known.status in _LIVE or state.started != known.started):
+            state, extra = dataclasses.replace(known, **told), {}
+            status, started = state.status, state.started
+        is_live = told.get("status", known.status) in _LIVE
+        if status in _LIVE and (is_live or started != told.get("started", known.started)):
             raise StartedAgain(f"container {known.name or known.id} was started again meanwhile")
         yield state, str(extra.get("socket", ""))
     finally:
