@@ -114,6 +114,7 @@ _SYS_OPENAT2 = 437
 _SYS_PIDFD_GETFD = 438
 _SYS_MOUNT_SETATTR = 442
 
+_CLOEXEC = os.O_CLOEXEC
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # as os.fsencode has them
 _SIGCHLD = 17
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
@@ -210,8 +211,9 @@ def openat2(
     With ``missing_ok`` the answer is -1 where there is no such path.
     """
     name = path if isinstance(path, bytes) else path.encode(_ENCODING, _ERRORS)
-    how = _open_how.pack(flags | os.O_CLOEXEC, mode, resolve)
+    how = _open_how.pack(flags | _CLOEXEC, mode, resolve)
     until = 0.0
+    answer: int
     while (answer := _syscall(_SYS_OPENAT2, directory, name, how, _open_how.size)) < 0:
         number, now = ctypes.get_errno(), time.monotonic()
         if missing_ok and number in (errno.ENOENT, errno.ENOTDIR):
@@ -219,15 +221,15 @@ def openat2(
         until = until or now + _PATIENCE_S
         if number != errno.EAGAIN or now > until:
             raise _error(path)
-    return int(answer)
+    return answer
 
 
 def open_tree(directory: int, path: str, flags: int) -> int:
     """A descriptor of a mount, or with OPEN_TREE_CLONE of a detached copy; see open_tree(2). Close-on-exec is added."""
-    tree = _syscall(_SYS_OPEN_TREE, directory, path.encode(_ENCODING, _ERRORS), flags | os.O_CLOEXEC)
+    tree: int = _syscall(_SYS_OPEN_TREE, directory, path.encode(_ENCODING, _ERRORS), flags | _CLOEXEC)
     if tree < 0:
         raise _error(path)
-    return int(tree)
+    return tree
 
 
 def move_mount(from_fd: int, to_fd: int, to_path: str = "") -> None:
@@ -252,7 +254,9 @@ def fsmount(kind: str, options: list[tuple[str, str]], attributes: int = 0) -> i
 
     Unlike mount(2) it has no page-sized limit on the options: overlays of hundreds of layers fit.
     """
-    context = _check(_syscall(_SYS_FSOPEN, kind.encode(), 1), kind)
+    context: int = _syscall(_SYS_FSOPEN, kind.encode(), 1)
+    if context < 0:
+        raise _error(kind)
     try:
         for key, value in options:
             command = _FSCONFIG_SET_STRING if value else _FSCONFIG_SET_FLAG
@@ -261,7 +265,10 @@ def fsmount(kind: str, options: list[tuple[str, str]], attributes: int = 0) -> i
                 raise _error(key)
         if _syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0) < 0:
             raise _error(kind)
-        return _check(_syscall(_SYS_FSMOUNT, context, 1, attributes), kind)
+        mount: int = _syscall(_SYS_FSMOUNT, context, 1, attributes)
+        if mount < 0:
+            raise _error(kind)
+        return mount
     finally:
         os.close(context)
 
@@ -286,16 +293,17 @@ def newfstatat(directory: int, path: bytes, flags: int) -> ctypes.Array[ctypes.c
 def filesystem_type(descriptor: int) -> int:
     """The magic number of the file system behind a descriptor (``f_type``); see fstatfs(2) and linux/magic.h."""
     buffer = _Statfs()
-    _check(_fstatfs(descriptor, buffer))
+    if _fstatfs(descriptor, buffer) < 0:
+        raise _error()
     return int(buffer[0])
 
 
 def prctl(option: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> int:
     """See prctl(2)."""
-    answer = _prctl(option, a, b, c, d)
+    answer: int = _prctl(option, a, b, c, d)
     if answer < 0:
         raise _error()
-    return int(answer)
+    return answer
 
 
 def bound(capabilities: int) -> None:
