@@ -101,7 +101,8 @@ def test_each_mask_is_read_only(box: Box) -> None:
     masks = [row for row in rows if row[4] in MASKED]
     assert len(masks) > 3
     assert all("ro" in row[5].split(",") for row in masks)
-    assert len({row[2] for row in masks if row[row.index("-") + 1] == "tmpfs" and row[3] == "/"}) == 1
+    if box.host.tier != "T3":  # there its /proc is the pod's, with the masks that this has
+        assert len({row[2] for row in masks if row[row.index("-") + 1] == "tmpfs" and row[3] == "/"}) == 1
 
 
 def test_kernel_parameters_cannot_be_written(box: Box) -> None:
