@@ -87,6 +87,7 @@ class Spare:
             and self.table.is_as_it_was(_places(plan))
             and happens(self._near.fileno(), select.POLLIN, _PATIENCE_S)
             and self._near.recv(1) == init.READY
+            and not happens(self.pidfd, select.POLLIN, 0)  # killed; its lender still has the other end of the socket
         )
 
     def begin(self) -> None:

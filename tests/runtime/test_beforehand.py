@@ -139,6 +139,23 @@ def test_it_may_be_killed(fresh: Box) -> None:
     assert fresh.run("echo", "there")[:2] == (0, "there\n")
 
 
+def test_it_may_be_killed_before_its_shim_sees_that(fresh: Box) -> None:
+    """A message and that end come at the same time: the container is made without it all the same."""
+    pid = waiting(fresh)
+    shim = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(shim, signal.SIGSTOP)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        with ThreadPoolExecutor(1) as pool:
+            there = pool.submit(fresh.run, "echo", "there")
+            time.sleep(0.1)
+            os.kill(shim, signal.SIGCONT)
+            assert there.result()[:2] == (0, "there\n")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(shim, signal.SIGCONT)
+
+
 def test_it_may_stand_still(fresh: Box) -> None:
     """The next container does not wait for it for long: it has said already that it is ready, and then its shim hears no more."""
     pid = waiting(fresh)
