@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 
+_NOTED = "work/incompat"  # in the work folder: the kernel's own one there, and what it notes in that
+
 
 def forget(work: str) -> None:
     """Let the folders be mounted again: the machine has not stopped meanwhile, or nobody minds what was lost."""
-    noted = f"{work}/work/incompat"  # below the kernel's own folder in the work directory
+    noted = f"{work}/{_NOTED}"
     try:
         os.unlink(f"{noted}/volatile/dirty")
         os.rmdir(f"{noted}/volatile")

@@ -378,8 +378,6 @@ def test_a_run_says_nothing_of_how_the_last_one_ended(engine: Engine) -> None:
 
 def test_what_goes_with_its_end_is_not_brought_to_the_disk(engine: Engine, tmp_path: Path) -> None:
     """Under rm its root is volatile, so that its end waits for nobody's data; it can be written to and started again all the same."""
-    if engine.store.snapshots.name != "overlay":
-        pytest.skip("needs overlays: here are copies")
     script = "grep ' / ' /proc/self/mounts; ls /; touch /made; exec sleep 600"
 
     def said(container: Container) -> bytes:
@@ -388,7 +386,10 @@ def test_what_goes_with_its_end_is_not_brought_to_the_disk(engine: Engine, tmp_p
     kept = engine.run("toolbox", "sh", "-c", script, detach=True)
     passing = engine.run("toolbox", "sh", "-c", script, detach=True, rm=True)
     until(lambda: b"var\n" in said(kept) and b"var\n" in said(passing))
-    assert (b"volatile" in said(kept), b"volatile" in said(passing)) == (False, True)
+    is_overlay = (
+        engine.store.snapshots.name == "overlay"
+    )  # a copy has nothing that would be brought to the disk at its end
+    assert (b"volatile" in said(kept), b"volatile" in said(passing)) == (False, is_overlay)
     kept.remove(force=True)
     passing.kill()
     until(lambda: passing.state.status == "exited")
