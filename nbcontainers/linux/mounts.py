@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..oci.runtime import Mount
-from . import inside, overlaynotes, syscalls
+from . import inside, syscalls
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _PAGE = 4096
@@ -29,7 +29,7 @@ class Overlay:
     """The folders of an overlay: ``lower`` from the top down; ``upper`` and ``work`` are empty if it cannot be written to.
 
     What is written to a ``volatile`` one is not brought to the disk, neither by fsync(2) nor when it is unmounted, which else
-    waits for all that anybody has written to that disk. Its folders can be mounted once; then ``forget`` what they note.
+    waits for all that anybody has written to that disk. Its folders can be mounted once; then ``overlaynotes.forget``.
     Source: Documentation/filesystems/overlayfs.rst, "Volatile mount".
     """
 
@@ -41,10 +41,6 @@ class Overlay:
     def readable(self) -> Overlay:
         """The same tree, not to be written to: its upper directory may be another mount's at the same time."""
         return Overlay((self.upper, *self.lower)) if self.upper else self
-
-    def forget(self) -> None:
-        """After a volatile mount: let the folders be mounted again."""
-        overlaynotes.forget(self.work)
 
 
 def overlay(lower: Sequence[str], upper: str = "", work: str = "", *, volatile: bool = False) -> Mount:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HostError
-from ..linux import mounts, recorded, smallfiles, syscalls
+from ..linux import mounts, overlaynotes, recorded, smallfiles, syscalls
 from ..oci.descriptor import Digest
 from ..oci.runtime import Mount
 from . import attributes, removal, unpacked
@@ -116,12 +116,12 @@ class Work:
                 alone = os.open(os.path.dirname(tree.upper), FOLDER)
                 held.callback(os.close, alone)
                 fcntl.flock(alone, fcntl.LOCK_EX)
-            if tree.volatile:  # it may be of a container that ended
-                tree.forget()
+            if tree.volatile:  # it was mounted before, here or by a container that has ended
+                overlaynotes.forget(tree.work)
             written = mounts.overlay(tree.lower, tree.upper, tree.work, volatile=tree.volatile)
             # Over its own work folder, where it has one: there nobody else looks for anything meanwhile.
             place = Path(tree.work) if tree.work else held.enter_context(self.scratch())
-            yield held.enter_context(self._hung(written, place, tree.forget if tree.volatile else None))
+            yield held.enter_context(self._hung(written, place))
 
     @contextlib.contextmanager
     def _written_aside(self, tree: mounts.Overlay) -> Iterator[mounts.Overlay]:
@@ -135,8 +135,8 @@ class Work:
             yield aside
 
     @contextlib.contextmanager
-    def _hung(self, mount: Mount, folder: Path, then: Callable[[], object] | None = None) -> Iterator[int]:
-        """A descriptor of the root of a mount over a folder, where only this process sees it; ``then`` is called when it is gone."""
+    def _hung(self, mount: Mount, folder: Path) -> Iterator[int]:
+        """A descriptor of the root of a mount over a folder, where only this process sees it."""
         try:
             mounts.attach(mount, str(folder), guarded=True)
         except OSError as error:
@@ -146,8 +146,6 @@ class Work:
                 hint="nbcontainers doctor shows what this host allows",
             ) from error
         with contextlib.ExitStack() as held:
-            if then:
-                held.callback(then)
             held.callback(syscalls.umount, str(folder), syscalls.MNT_DETACH)
             root = os.open(folder, FOLDER)
             held.callback(os.close, root)
