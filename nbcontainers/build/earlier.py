@@ -171,14 +171,13 @@ class Earlier:
             return None
 
     def _write(self, kind: str, name: str, data: object, most: int) -> None:
-        folder = Path(f"{self._folder}/{kind}")
+        folder, text = Path(f"{self._folder}/{kind}"), json.dumps(data, separators=(",", ":")).encode()
         with contextlib.suppress(OSError):
             try:
-                smallfiles.replace(f"{folder}/{name}", json.dumps(data, separators=(",", ":")).encode())
-            except FileNotFoundError:
+                smallfiles.replace(f"{folder}/{name}", text)
+            except FileNotFoundError:  # the first of its kind
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._write(kind, name, data, most)
-                return
+                smallfiles.replace(f"{folder}/{name}", text)
             if len(os.listdir(folder)) > most + _SLACK:
                 for file in sorted(folder.iterdir(), key=_age)[:-most]:
                     file.unlink(missing_ok=True)
