@@ -22,6 +22,7 @@ import pytest
 from nbcontainers import Conflict, Engine
 from nbcontainers.runtime import host
 from tests.store.registry.servers import Parts, Server, serving
+from tests.store.trees import paths
 from tests.store.validate import validate_store
 from tests.waiting import PATIENCE_S, until
 
@@ -253,7 +254,7 @@ def small_files(root: Path) -> list[Path]:
     """Every file of a store that is neither a blob nor the content of an image or container."""
     return sorted(
         path
-        for path in root.rglob("*")
+        for path in map(Path, paths(str(root)))
         if path.is_file()
         and not path.is_symlink()
         and not {"blobs", "fs", "upper", "work"} & set(path.relative_to(root).parts)
@@ -274,6 +275,8 @@ def test_torn_files_are_rebuilt_or_named(engine: Engine) -> None:
     engine.build("FROM base\nCOPY data /x", context=root.parent / "context", tag="built")
     for number, path in enumerate(small_files(root)):
         data = TORN[number % len(TORN)]
+        if "stock" in path.parts and not path.exists():
+            continue  # nobody owns it: a repair throws it away
         whole = path.read_bytes()
         path.chmod(0o600)
         path.write_bytes(data)

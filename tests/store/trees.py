@@ -100,7 +100,7 @@ def seen(folder: Path | str, *, times: bool = True, owners: bool = True) -> dict
     """Every path below a folder, with all that a layer keeps of it."""
     found: dict[str, tuple[object, ...]] = {}
     inodes: dict[int, str] = {}
-    for path in _paths(str(folder)):
+    for path in paths(str(folder)):
         status = os.lstat(path)
         name = os.path.relpath(path, folder)
         kind = stat.S_IFMT(status.st_mode)
@@ -128,7 +128,8 @@ def seen(folder: Path | str, *, times: bool = True, owners: bool = True) -> dict
     return found
 
 
-def _paths(folder: str) -> Iterable[str]:
+def paths(folder: str) -> Iterable[str]:
+    """A folder and all below it that may be seen; what others take away meanwhile is not there."""
     yield folder
     for above, folders, files in os.walk(folder):
         for name in sorted(folders + files):
