@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..errors import NotFound
 from ..results import BlockUse, Usage
@@ -18,7 +19,7 @@ from . import counters, groups, processes
 _UNLIMITED = 1 << 62  # v1 has no word for it: its largest number of pages, in bytes
 _SIZE = 8192  # more than the longest of these files, memory.stat, has
 
-_Read = TypeVar("_Read")
+_Value = TypeVar("_Value")
 _Counts = tuple[int, int, int | None, int | None, tuple[int, int, float] | tuple[None, None, None]]
 """The cache, the processes, the peak of memory, the kills for want of it, and what ``_throttling`` tells."""
 
@@ -64,6 +65,9 @@ class Meter:
         self._cpu_limit = self._processors()
         self._memory_limit = self._limit("memory.max", "memory.limit_in_bytes")
         self._processes_limit = self._limit("pids.max")
+        every = (self._cpu, self._memory, *self._pressures, self._block, self._network)
+        self._watched: list[_Text[Any]] = [text for text in every if text]
+        self._last: tuple[list[bytes], Usage] | None = None  # their texts, and what those mean, where they tell it all
 
     def sample(self) -> Usage:
         """What the group uses now. NotFound where it has been removed.
@@ -74,36 +78,48 @@ class Meter:
         if self._closed:  # the numbers of its descriptors may be other files by now
             raise ValueError("the meter is closed")
         try:
-            used = self._cpu.read() if self._cpu else 0
-            held = self._memory.read() if self._memory else processes.memory(groups.processes(self._directories))
-            # Who did not run, and holds as much, has the same counts. They are read after what they are known by, so that what
-            # happens meanwhile is seen by the next sample.
-            if (used, held) != self._seen or not (self._cpu and self._memory):
-                self._counts, self._seen = self._count(), (used, held)
-            cached, running, peak, kills, (periods, throttled, seconds) = self._counts
-            cpu, memory, io = self._pressures
-            return Usage(
-                time=time.time(),
-                cpu_seconds=used * self._cpu_unit,
-                memory=held - cached if cached < held else held,
-                processes=running,
-                source=self._source,
-                cpu_limit=self._cpu_limit,
-                memory_limit=self._memory_limit,
-                memory_peak=peak,
-                processes_limit=self._processes_limit,
-                throttled_seconds=seconds,
-                oom_kills=kills,
-                periods=periods,
-                throttled_periods=throttled,
-                cpu_pressure=cpu.read() if cpu else None,
-                memory_pressure=memory.read() if memory else None,
-                io_pressure=io.read() if io else None,
-                block=self._block.read() if self._block else None,
-                network=self._network.read() if self._network else None,
-            )
+            texts = [os.pread(watched.descriptor, _SIZE, 0) for watched in self._watched]
+            if self._last and texts == self._last[0]:
+                return Usage(time.time(), *self._last[1][1:])
+            for watched, text in zip(self._watched, texts, strict=True):
+                watched.take(text)
+            usage = self._told()
         except OSError as error:  # ENODEV: the group behind the descriptor is gone
             raise NotFound(f"the cgroup {self._directories[0]} is gone") from error
+        if self._cpu and self._memory:
+            self._last = texts, usage
+        return usage
+
+    def _told(self) -> Usage:
+        """What the texts mean that were taken last."""
+        used = self._cpu.value if self._cpu else 0
+        held = self._memory.value if self._memory else processes.memory(groups.processes(self._directories))
+        # Who did not run, and holds as much, has the same counts. They are read after what they are known by, so that what
+        # happens meanwhile is seen by the next sample.
+        if (used, held) != self._seen or not (self._cpu and self._memory):
+            self._counts, self._seen = self._count(), (used, held)
+        cached, running, peak, kills, (periods, throttled, seconds) = self._counts
+        cpu, memory, io = self._pressures
+        return Usage(
+            time=time.time(),
+            cpu_seconds=used * self._cpu_unit,
+            memory=held - cached if cached < held else held,
+            processes=running,
+            source=self._source,
+            cpu_limit=self._cpu_limit,
+            memory_limit=self._memory_limit,
+            memory_peak=peak,
+            processes_limit=self._processes_limit,
+            throttled_seconds=seconds,
+            oom_kills=kills,
+            periods=periods,
+            throttled_periods=throttled,
+            cpu_pressure=cpu.value if cpu else None,
+            memory_pressure=memory.value if memory else None,
+            io_pressure=io.value if io else None,
+            block=self._block.value if self._block else None,
+            network=self._network.value if self._network else None,
+        )
 
     def close(self) -> None:
         """Close every descriptor; it can be called twice, and a closed meter gives no sample (ValueError)."""
@@ -132,12 +148,13 @@ class Meter:
             self._periods.read() if self._periods else (None, None, None),
         )
 
-    def _number(self, file: str, name: bytes = b"") -> _Number | None:
-        """The number behind ``name`` in the first of our files that has it; both trees of a hybrid have a cpu.stat."""
-        descriptor = self._keep(file, name)
-        return _Number(descriptor, name) if descriptor >= 0 else None
+    def _number(self, file: str, name: bytes = b"") -> _Text[int] | None:
+        """The number behind ``name`` (all of the text, where there is none) in the first of our files that has it; both trees of a
+        hybrid have a cpu.stat.
+        """
+        return self._text(partial(_behind, name) if name else int, file, begins=name)
 
-    def _text(self, parse: Callable[..., _Read], *files: str, begins: bytes = b"") -> _Text[_Read] | None:
+    def _text(self, parse: Callable[..., _Value], *files: str, begins: bytes = b"") -> _Text[_Value] | None:
         """What these files mean together, None unless there are all of them."""
         descriptors = [self._keep(file, begins) for file in files]
         return _Text(descriptors, parse) if min(descriptors) >= 0 else None
@@ -176,42 +193,32 @@ class Meter:
         return None
 
 
-class _Number:
-    """A number in a file that is open: what stands behind a name, or (where there is none) all of it."""
+class _Text(Generic[_Value]):
+    """What files that are open mean together: ``value``, read and parsed again only where the first of them has changed."""
 
-    __slots__ = ("_descriptor", "_name")
+    __slots__ = ("_others", "_parse", "_text", "descriptor", "value")
 
-    def __init__(self, descriptor: int, name: bytes) -> None:
-        self._descriptor = descriptor
-        self._name = name
-
-    def read(self) -> int:
-        """The number now."""
-        text = os.pread(self._descriptor, _SIZE, 0)
-        if not self._name:
-            return int(text)
-        start = text.index(self._name) + len(self._name)
-        return int(text[start : text.index(b"\n", start)])
-
-
-class _Text(Generic[_Read]):
-    """What files that are open mean together; read and parsed again only where the first of them has changed."""
-
-    __slots__ = ("_descriptor", "_last", "_others", "_parse", "_text")
-
-    def __init__(self, descriptors: Sequence[int], parse: Callable[..., _Read]) -> None:
-        self._descriptor, *self._others = descriptors
+    def __init__(self, descriptors: Sequence[int], parse: Callable[..., _Value]) -> None:
+        self.descriptor, *self._others = descriptors
         self._parse = parse
         self._text: bytes | None = None
-        self._last: _Read
+        self.value: _Value
 
-    def read(self) -> _Read:
-        """What they mean now."""
-        text = os.pread(self._descriptor, _SIZE, 0)
+    def take(self, text: bytes) -> _Value:
+        """What they mean, if that is in the first of them."""
         if text != self._text:
-            self._last = self._parse(text, *(os.pread(other, _SIZE, 0) for other in self._others))
+            self.value = self._parse(text, *(os.pread(other, _SIZE, 0) for other in self._others))
             self._text = text
-        return self._last
+        return self.value
+
+    def read(self) -> _Value:
+        """What they mean now."""
+        return self.take(os.pread(self.descriptor, _SIZE, 0))
+
+
+def _behind(name: bytes, text: bytes) -> int:
+    start = text.index(name) + len(name)
+    return int(text[start : text.index(b"\n", start)])
 
 
 def _counted(size: bytes, operations: bytes) -> tuple[BlockUse, ...] | None:

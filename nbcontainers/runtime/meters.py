@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -43,8 +42,8 @@ class _TreeMeter(ProcessTreeMeter):
 
     def sample(self) -> Usage:
         """One sample, with the limits."""
-        return dataclasses.replace(
-            super().sample(),
+        usage = super().sample()
+        return usage._replace(
             cpu_limit=self._limits.get("cpus"),
             memory_limit=self._limits.get("memory"),
             processes_limit=self._limits.get("pids"),
