@@ -50,6 +50,8 @@ _LIMITS = {
     "cpuset": "choice of processors",
     "io": "block io limit",
 }
+_ANY = "\0"  # stands for a group's name, and is in none
+_MOST_PLANS = 64
 SWAP = {"memory.memsw.limit_in_bytes", "memory.swap.max"}
 
 
@@ -79,6 +81,19 @@ class Plan:
     unenforced: tuple[str, ...] = ()
     devices: tuple[str, bytes] | None = None
 
+    def called(self, name: str) -> Plan:
+        """The plan of a group called so, where this one's is called ``_ANY``."""
+        return Plan(
+            directories=tuple([path.replace(_ANY, name) for path in self.directories]),
+            places=tuple([path.replace(_ANY, name) for path in self.places]),
+            writes=tuple([(path.replace(_ANY, name), text) for path, text in self.writes]),
+            procs=tuple([path.replace(_ANY, name) for path in self.procs]),
+            into=self.into.replace(_ANY, name),
+            oom_file=self.oom_file.replace(_ANY, name),
+            unenforced=self.unenforced,
+            devices=(self.devices[0].replace(_ANY, name), self.devices[1]) if self.devices else None,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Hierarchy:
@@ -107,8 +122,24 @@ class Hierarchy:
         """
         if not name or "/" in name:
             raise NBContainersError(f"a cgroup's name is one path component, got {name!r}")
+        known = self._plans.get((limits, devices))
+        if known is not None:
+            return known.called(name)
         rules.check(limits)
         asked = rules.asked(limits) - {"devices"} | ({"devices"} if devices else frozenset())
+        if asked & {"cpuset", "io"}:  # which ask what the group above has, and the disks
+            return self._plan(name, limits, asked)
+        if len(self._plans) >= _MOST_PLANS:
+            self._plans.clear()
+        made = self._plans[limits, devices] = self._plan(_ANY, limits, asked)
+        return made.called(name)
+
+    @functools.cached_property
+    def _plans(self) -> dict[tuple[Resources, bool], Plan]:
+        """Those made so far, for a group called ``_ANY``: many containers are limited alike."""
+        return {}
+
+    def _plan(self, name: str, limits: Resources, asked: frozenset[str]) -> Plan:
         directories: dict[str, None] = {}
         writes: list[tuple[str, str]] = []
         for controller in self._needed(asked):

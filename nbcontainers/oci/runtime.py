@@ -221,10 +221,9 @@ class RuntimeSpec:
         if self.seccomp is None:
             return json.dumps(self.to_json())
         written = self.to_json()
-        kernel = written.pop("linux")
+        written["linux"] = kernel = written.pop("linux")  # to the end, where the policy's text goes
         del kernel["seccomp"]
-        linux = json.dumps(kernel)
-        return f'{json.dumps(written)[:-1]}, "linux": {linux[:-1]}, "seccomp": {_policy_text(self.seccomp)}}}}}'
+        return f'{json.dumps(written)[:-2]}, "seccomp": {_policy_text(self.seccomp)}}}}}'
 
     @classmethod
     def from_json(cls, data: Json) -> RuntimeSpec:

@@ -130,8 +130,9 @@ def compile(  # noqa: A001 - it is what this does
     early = pattern.joinable(plan, into, joined, late)
     first = pattern.leading(mounts, has_groups=bool(early["directories"])) if is_common else []
     tops = pattern.tops(first)
-    masked, readonly = (pattern.covered(paths, tops) for paths in (spec.masked_paths, spec.readonly_paths))
-    mountplan.check_propagation(mounts, userns=spec.namespace("user") is not None)
+    masked, readonly = (pattern.covered(paths, tuple(tops)) for paths in (spec.masked_paths, spec.readonly_paths))
+    is_apart = spec.namespace("user") is not None
+    mountplan.check_propagation(mounts, userns=is_apart)
     root, maps_root = mountplan.root(rootfs), mountplan.IDMAP in rootfs[0].options
     if not owner and (maps_root or any((mountplan.IDMAP, "") in entry[5] for entry in mounts)):
         raise LaunchError(
@@ -175,7 +176,7 @@ def compile(  # noqa: A001 - it is what this does
             helped_maps=helped_maps,
             groups=early,
             loopback=private_network and not networked,
-            bind_devices=spec.namespace("user") is not None,
+            bind_devices=is_apart,
             mounts=first,
             tops=tops,
             sysctl=sysctl if first else [],
@@ -338,7 +339,7 @@ def _ways_in(plan: cgroups.Plan, hierarchy: cgroups.Hierarchy) -> tuple[str, lis
     cgroup_procs_write_start in kernel/cgroup/cgroup.c.
     """
     unified = hierarchy.parents.get(cgroups.UNIFIED)
-    into = next((path for path in plan.directories if unified and posixpath.dirname(path) == unified), "")
+    into = next((path for path in plan.directories if path.rpartition("/")[0] == unified), "")
     return into, [f"{path}/tasks" for path in plan.directories if path != into]
 
 

@@ -42,6 +42,7 @@ _PROPAGATIONS = {
     "shared": syscalls.MS_SHARED,
     "unbindable": syscalls.MS_UNBINDABLE,
 }
+_SHARING = syscalls.MS_SHARED | syscalls.MS_SLAVE
 IDMAP = "idmap"
 """An option of a bind or of the root: its files have the ids of the container's user namespace, and on the disk the host's."""
 PROCESS = "nbcontainers.process"
@@ -137,10 +138,11 @@ def _mount(entry: Mount) -> PlannedMount:
 
 def check_propagation(planned: Sequence[PlannedMount], *, userns: bool) -> None:
     """LaunchError where a bind asks to share mounts with a source that does not: it would get none, and nobody would know."""
-    for destination, kind, source, _, _, _, _, _, propagation in planned:
-        wanted = propagation & ~syscalls.MS_REC
-        if kind != "bind" or wanted not in (syscalls.MS_SHARED, syscalls.MS_SLAVE):
+    for entry in planned:
+        if not entry[8] & _SHARING or entry[1] != "bind":
             continue
+        destination, _, source = entry[:3]
+        wanted = entry[8] & _SHARING
         stage = f"mount {destination}"
         if wanted == syscalls.MS_SHARED and userns:
             raise LaunchError(
@@ -173,7 +175,7 @@ def _cgroup_view(plan: cgroups.Plan) -> tuple[str, list[tuple[str, str]]]:
     """What of the cgroup tree a container can be shown: that of the hierarchies in which it has a group of its own."""
     if plan.into:  # a host without v1
         return "cgroup2", []
-    own = _v1_view(tuple(map(posixpath.dirname, plan.directories)))
+    own = _v1_view(tuple([path.rpartition("/")[0] for path in plan.directories]))
     return ("cgroup", own) if own else ("", [])
 
 

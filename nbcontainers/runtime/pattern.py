@@ -102,7 +102,8 @@ def tops(mounts: Sequence[PlannedMount]) -> list[str]:
     return [path for path in paths if not path.startswith(points)]
 
 
-def covered(paths: Sequence[str], tops: Sequence[str]) -> list[str]:
+@functools.lru_cache(maxsize=16)
+def covered(paths: tuple[str, ...], tops: tuple[str, ...]) -> list[str]:
     """The paths that lie on one of the mounts that are at ``tops``."""
     points = tuple(f"{path}/" for path in tops)
     return [path for path in paths if path.startswith(points)] if points else []

@@ -74,6 +74,18 @@ def test_a_delegated_scope_limits_everything(write_tree) -> None:
     assert not [name for name in os.listdir(tree / "sys" / OWN) if name.startswith(cgroups.PREFIX)]
 
 
+@pytest.mark.parametrize("devices", [False, True])
+def test_who_is_limited_alike_has_a_group_of_his_own(write_tree, devices: bool) -> None:
+    """The plan of the second is that of the first by another name; who is limited otherwise has another plan."""
+    hierarchy = found(write_tree(v2_files(OWN)))
+    asked = Resources(memory=64 * MIB, pids=8)
+    first, second = (hierarchy.plan(name, asked, devices=devices) for name in ("one", "two"))
+    assert repr(first).replace("nbcontainers-one", "nbcontainers-two") == repr(second)
+    assert "nbcontainers-one" not in repr(second)
+    other = hierarchy.plan("two", Resources(memory=64 * MIB, pids=9), devices=devices)
+    assert dict(other.writes)[f"{second.into}/pids.max"] == "9"
+
+
 def test_controllers_are_switched_on_for_the_groups_below(write_tree, monkeypatch) -> None:
     """What the host has and did not pass on is asked for, one by one, so that one refusal does not take the others along."""
     tree = write_tree(v2_files(OWN, cgroup__subtree_control="pids\n"))
