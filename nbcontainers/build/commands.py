@@ -110,8 +110,9 @@ def hostname(step: Run) -> str:
 def mounts(folder: Path, step: Run) -> tuple[Mount, ...]:
     """What a command sees of this host: its name servers, names, and the script of a heredoc."""
     network: Literal["none", "host"] = "none" if step.network == "none" else "host"
-    written = namefiles.write(folder, hostname(step), network, read_only=True)
-    found = [mount for mount in written if mount.destination != "/etc/hostname"]  # BuildKit shows none
+    namefiles.write(folder, hostname(step), network)
+    shown = namefiles.mounts(folder, read_only=True)
+    found = [mount for mount in shown if mount.destination != "/etc/hostname"]  # BuildKit shows none
     # Names that this host alone knows are none of a step's, whatever its network is: it is to be the same elsewhere.
     known = (f"127.0.0.1\tlocalhost {hostname(step)}", "::1\tlocalhost ip6-localhost ip6-loopback", *step.hosts)
     smallfiles.write(f"{folder}/hosts", "".join(f"{line}\n" for line in known).encode())

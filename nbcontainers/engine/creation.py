@@ -11,7 +11,7 @@ from functools import partial
 from ..errors import NBContainersError, NotFound
 from ..oci.descriptor import Digest
 from ..oci.image import ContainerConfig, Image
-from ..oci.runtime import RuntimeSpec
+from ..oci.runtime import Mount, RuntimeSpec
 from ..results import ContainerState
 from ..runtime import defaults, launch, log, namefiles, record
 from ..runtime.host import Host
@@ -100,7 +100,13 @@ def making(
     else:
         hostname = sharing.hostname(asked_name, identifier, of_host=connection.mode == "host")
     variables = _with_defaults(env, unset, hostname, tty=options.get("tty", False))
-    spec = specification(source, command, variables, hostname, options, identifier, host, modes, connection, points)
+    # Like Docker's: they lie on a disk of the host, and a root that cannot be written to has none of that.
+    files = namefiles.mounts(names.folder(connection.other or identifier), read_only=options.get("read_only", False))
+    if modes.userns.is_own:
+        files = userns.mapped(files)
+    spec = specification(
+        source, command, variables, hostname, options, identifier, host, modes, connection, points, files
+    )
     missing = (
         *security.missing(options, host, modes.userns.identity(host)),
         *profiles.missing(options, host, store.root),
@@ -131,25 +137,15 @@ def making(
             name = names.claim(identifier, name)
             if connection != networking.NONE:
                 connection.save(folder)
-            # Docker too: these lie on a disk of the host, and a root that cannot be written to has none of that.
-            is_fixed = spec.readonly_root
-            if connection.other:
-                own = namefiles.mounts(names.folder(connection.other), read_only=is_fixed)
-            else:
+            if not connection.other:
                 known = connection.mode == "host" and not asked_name  # its hosts file is the host's
-                own_name = "" if known else hostname
-                own = namefiles.write(folder, own_name, connection.kind, read_only=is_fixed, names=connection.names)
-            given = {mount.destination for mount in spec.mounts} | {point.destination for point in points}
-            own = tuple(mount for mount in own if mount.destination not in given)
-            with store.volumes.shared() if points else contextlib.nullcontext():
-                users = volumes.provide(store, points, rootfs, is_mapped=modes.userns.is_own)
-                container.asked = asked
-                if points:  # by this others know that it has them
-                    asked.save(folder)
-            if modes.userns.is_own:
-                own = userns.mapped(own)
-            outer_first = sorted((*own, *users), key=lambda mount: mount.destination.count("/"))
-            container.spec = replace(spec, mounts=(*spec.mounts, *outer_first))
+                namefiles.write(folder, "" if known else hostname, connection.kind, connection.names)
+            if points:
+                with store.volumes.shared():
+                    users = volumes.provide(store, points, rootfs, is_mapped=modes.userns.is_own)
+                    asked.save(folder)  # by this others know that it has them
+                spec = replace(spec, mounts=_with_users(spec.mounts, files, users))
+            container.asked, container.spec = asked, spec
             container.last_state = stated(name=name)
             yield container, connection, source.chain_ids
     except BaseException:  # all of it, or nothing
@@ -171,9 +167,10 @@ def specification(
     host: Host,
     modes: sharing.Modes,
     connection: networking.Networking,
-    points: Sequence[MountPoint] = (),
+    points: Sequence[MountPoint],
+    files: Sequence[Mount],
 ) -> RuntimeSpec:
-    """What the kernel is to be asked for, but for the mounts that the user wants."""
+    """What the kernel is to be asked for, but for the mounts that the user wants (``points``): ``files`` show its names, the last."""
     config = source.config.config
     # Like Docker not where process 1 is another container's or the host's: it could not be it, and no orphan would come to it.
     init = (policies.init(),) if options.get("init", False) and not modes.pid else ()
@@ -182,6 +179,8 @@ def specification(
     resources = limits.resources(options)
     secured = security.read(options.get("security_opt", ()))
     covered = {point.destination for point in points}
+    added = (*(mount for mount in init if mount.destination not in covered), *given.binds)
+    taken = covered.union(mount.destination for mount in added)
     annotations = words.pairs(options.get("annotation", ()), "annotation") | limits.bounds(options)
     stop_signal = options.get("stop_signal") or config.stop_signal
     if stop_signal:
@@ -197,7 +196,7 @@ def specification(
         network=connection.kind,
         capabilities=security.held(options),
         resources=replace(resources, devices=given.rules) if given.rules else resources,
-        mounts=(*(mount for mount in init if mount.destination not in covered), *given.binds),
+        mounts=(*added, *(mount for mount in files if mount.destination not in taken)),
         covered=covered,
         devices=given.devices,
         readonly_root=options.get("read_only", False),
@@ -212,6 +211,12 @@ def specification(
         apparmor_profile=secured.apparmor,
     )
     return profiles.apply(security.apply(sharing.apply(spec, modes), secured, options), options, host)
+
+
+def _with_users(mounts: Sequence[Mount], files: Sequence[Mount], users: Sequence[Mount]) -> tuple[Mount, ...]:
+    """The mounts, with those that the user wants among ``files``: outer ones first."""
+    outer_first = sorted((*filter(files.__contains__, mounts), *users), key=lambda mount: mount.destination.count("/"))
+    return (*(mount for mount in mounts if mount not in files), *outer_first)
 
 
 def _environment(config: ContainerConfig, options: words.RunOptions) -> tuple[list[str], list[str], set[str]]:

@@ -97,13 +97,14 @@ def mounts(entries: Sequence[Mount], plan: cgroups.Plan) -> list[PlannedMount]:
     return planned
 
 
-@functools.lru_cache(maxsize=256)
-def _mount(entry: Mount) -> PlannedMount:
+@functools.lru_cache(maxsize=64)
+def _read(words: tuple[str, ...]) -> tuple[int, int, int, int, bool | None, list[tuple[str, str]]]:
+    """(attributes set, cleared, set on all below, propagation, whether a bind is recursive, options) of the words of a mount."""
     set_ = cleared = everywhere = 0
     propagation = syscalls.MS_PRIVATE | syscalls.MS_REC
     bind: bool | None = None
     options = []
-    for word in entry.options:
+    for word in words:
         if word in _ATTRIBUTES:
             on, off = _ATTRIBUTES[word]
             set_, cleared = (set_ & ~off) | on, (cleared & ~on) | off
@@ -118,6 +119,12 @@ def _mount(entry: Mount) -> PlannedMount:
         else:
             key, _, value = word.partition("=")
             options.append((key, value))
+    return set_, cleared, everywhere, propagation, bind, options
+
+
+@functools.lru_cache(maxsize=256)
+def _mount(entry: Mount) -> PlannedMount:
+    set_, cleared, everywhere, propagation, bind, options = _read(entry.options)
     destination = absolute(entry.destination)
     if destination == "/":
         raise LaunchError("nothing can be mounted on /", stage="mount /")

@@ -28,10 +28,8 @@ class Names:
     options: tuple[str, ...] = ()
 
 
-def write(
-    folder: Path, hostname: str, network: NetworkKind, *, read_only: bool = False, names: Names | None = None
-) -> tuple[Mount, ...]:
-    """Write a container's files into its folder and return the mounts that show them.
+def write(folder: Path, hostname: str, network: NetworkKind, names: Names | None = None) -> None:
+    """Write a container's files into its folder; see ``mounts``.
 
     With the host's network the container asks the host's name servers and knows the host's names; without one it knows itself; on
     networks of ours it asks their holder.
@@ -40,7 +38,6 @@ def write(
     smallfiles.write(f"{folder}/hosts", _hosts(hostname, network, ("127.0.0.1",), names).encode())
     smallfiles.write(f"{folder}/hostname", f"{hostname or os.uname().nodename}\n".encode())
     smallfiles.write(f"{folder}/resolv.conf", _resolv(network, names).encode())
-    return mounts(folder, read_only=read_only)
 
 
 def mounts(folder: Path, *, read_only: bool = False) -> tuple[Mount, ...]:
