@@ -100,7 +100,7 @@ def making(
     else:
         hostname = sharing.hostname(asked_name, identifier, of_host=connection.mode == "host")
     variables = _with_defaults(env, unset, hostname, tty=options.get("tty", False))
-    # Like Docker's: they lie on a disk of the host, and a root that cannot be written to has none of that.
+    # They lie on a disk of the host: who cannot write to his root cannot write to them, as in Docker.
     files = namefiles.mounts(names.folder(connection.other or identifier), read_only=options.get("read_only", False))
     if modes.userns.is_own:
         files = userns.mapped(files)
@@ -170,7 +170,9 @@ def specification(
     points: Sequence[MountPoint],
     files: Sequence[Mount],
 ) -> RuntimeSpec:
-    """What the kernel is to be asked for, but for the mounts that the user wants (``points``): ``files`` show its names, the last."""
+    """What the kernel is to be asked for, but for the mounts that the user wants, at ``points``; the last are ``files``, if those
+    do not take their places.
+    """
     config = source.config.config
     # Like Docker not where process 1 is another container's or the host's: it could not be it, and no orphan would come to it.
     init = (policies.init(),) if options.get("init", False) and not modes.pid else ()
