@@ -200,23 +200,24 @@ class TestTurns:
             with turns.one():
                 begun = time.monotonic()
                 with contextlib.ExitStack() as stack:
-                    for _ in range(20):
+                    for _ in range(40):  # each would wait a tenth of a second
                         stack.enter_context(turns.one())
-                    assert time.monotonic() - begun < 0.1
+                    assert time.monotonic() - begun < 2
             begun = time.monotonic()
             with turns.one():
                 assert time.monotonic() - begun >= 0.1
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-    def test_it_is_given_back(self, error: type[BaseException]) -> None:
+    def test_it_is_given_back(self, error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
         """However it ends."""
+        monkeypatch.setattr("nbcontainers.runtime.turns._STUCK_S", PATIENCE_S)
         turns = Turns(1)
+        begun = time.monotonic()
         for _ in range(3):
             with pytest.raises(error), turns.one():
                 raise error
-        begun = time.monotonic()
         with turns.one():
-            assert time.monotonic() - begun < 0.1
+            assert time.monotonic() - begun < PATIENCE_S
 
 
 def test_a_link_is_not_the_next_ones(box: Box) -> None:
