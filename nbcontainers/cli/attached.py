@@ -90,8 +90,13 @@ def follow(
 ) -> int:
     """Show a container's output until it ends, and say why if it did not end by itself. 0 once it was let go of."""
     terminal = container.spec.process.terminal
-    with proxied(container, console) if proxy and not terminal else contextlib.nullcontext():
-        code = converse(container, console, stdin=stdin, terminal=terminal, detach_keys=detach_keys, streams=streams)
+    try:
+        with proxied(container, console) if proxy and not terminal else contextlib.nullcontext():
+            code = converse(
+                container, console, stdin=stdin, terminal=terminal, detach_keys=detach_keys, streams=streams
+            )
+    except Detached:
+        return 0
     ended = container.last_state
     if ended is not None and ended.out_of_memory:
         limit = container.spec.resources.memory
@@ -113,7 +118,7 @@ def converse(
     detach_keys: str = "",
     streams: frozenset[str] = frozenset(("stdout", "stderr")),
 ) -> int:
-    """Pass on what is typed and what is written until the program ends: its exit code, or 0 once it was let go of."""
+    """Pass on what is typed and what is written until the program ends: its exit code. Detached once it was let go of."""
     source = sys.stdin.buffer if stdin else None
     keys = (detach_keys or DETACH_KEYS) if stdin and terminal else ""
 
@@ -122,10 +127,7 @@ def converse(
             console.write(event)
 
     with window(program, raw=stdin) if terminal else contextlib.nullcontext():
-        try:
-            return program.attach(write, stdin=source, detach_keys=keys)
-        except Detached:
-            return 0
+        return program.attach(write, stdin=source, detach_keys=keys)
 
 
 @contextlib.contextmanager

@@ -6,14 +6,14 @@ from argparse import Namespace
 
 from ..engine import Engine
 from ..engine.policies import merged
-from ..errors import Conflict, NBContainersError
+from ..errors import Conflict, Detached, NBContainersError
 from . import attached
 from .console import Console
 from .flags import CONTAINER, Command, Flag, Operand
 
 
 def execute(engine: Engine, values: Namespace, console: Console) -> int:
-    """Run a command in a container: its exit code, 126 or 127 if it could not start."""
+    """Run a command in a container: its exit code, 126 or 127 if it could not start, and as in Docker 1 once it was let go of."""
     attached.require_terminal(values)
     container = engine.container(values.container)
     execution = container.exec(
@@ -29,9 +29,13 @@ def execute(engine: Engine, values: Namespace, console: Console) -> int:
     if values.detach:
         return 0
     with execution:
-        code = attached.converse(
-            execution, console, stdin=values.interactive, terminal=values.tty, detach_keys=values.detach_keys or ""
-        )
+        try:
+            code = attached.converse(
+                execution, console, stdin=values.interactive, terminal=values.tty, detach_keys=values.detach_keys or ""
+            )
+        except Detached as left:
+            console.note(left.message, style="yellow")
+            return 1
     if execution.out_of_memory:
         console.note(f"the command ran out of {container.name}'s memory", style="red")
     return code
