@@ -14,8 +14,11 @@ _STUCK_S = 0.1
 class Turns:
     """How many threads of an engine start containers beside each other."""
 
-    def __init__(self, most: int = 0) -> None:
-        """``most`` at once; 0 stands for what suits the processors that this process may use."""
+    def __init__(self, most: int = 0, *, stuck_s: float = _STUCK_S) -> None:
+        """``most`` at once; 0 stands for what suits the processors that this process may use. Where none of them ends for ``stuck_s``
+        seconds, others are not kept waiting.
+        """
+        self._stuck_s = stuck_s
         self._free = threading.Semaphore(most or at_once())
         self._next = threading.Lock()
         self._ended = 0
@@ -29,7 +32,7 @@ class Turns:
             has_one = self._free.acquire(blocking=False)
             while not has_one and self._stuck != self._ended:
                 ended = self._ended
-                has_one = self._free.acquire(timeout=_STUCK_S)
+                has_one = self._free.acquire(timeout=self._stuck_s)
                 if not has_one and ended == self._ended:
                     self._stuck = ended
         try:

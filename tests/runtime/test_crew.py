@@ -15,7 +15,7 @@ from nbcontainers.linux import rights
 from nbcontainers.runtime import crew, processes
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.turns import Turns
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import HICCUP_S, PATIENCE_S, until
 
 from .conftest import Box
 
@@ -195,29 +195,31 @@ class TestTurns:
 
     def test_many_do_not_wait_for_a_stuck_one_in_turn(self) -> None:
         """Who finds that a turn was waited for in vain, and nothing has ended since, does not wait again."""
-        turns = Turns(1)
+        turns = Turns(1, stuck_s=HICCUP_S)  # as long as a machine may stand still: not one of them has waited
         with turns.one():
             with turns.one():
                 begun = time.monotonic()
                 with contextlib.ExitStack() as stack:
-                    for _ in range(40):  # each would wait a tenth of a second
+                    for _ in range(20):
                         stack.enter_context(turns.one())
-                    assert time.monotonic() - begun < 2
+                    assert time.monotonic() - begun < HICCUP_S
             begun = time.monotonic()
             with turns.one():
-                assert time.monotonic() - begun >= 0.1
+                assert time.monotonic() - begun >= HICCUP_S
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-    def test_it_is_given_back(self, error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
-        """However it ends."""
-        monkeypatch.setattr("nbcontainers.runtime.turns._STUCK_S", PATIENCE_S)
-        turns = Turns(1)
+    def test_it_is_given_back(self, error: type[BaseException]) -> None:
+        """However it ends: the next one has it at once, and who then wants another waits."""
+        turns = Turns(1, stuck_s=HICCUP_S)
         begun = time.monotonic()
         for _ in range(3):
             with pytest.raises(error), turns.one():
                 raise error
         with turns.one():
-            assert time.monotonic() - begun < PATIENCE_S
+            assert time.monotonic() - begun < HICCUP_S
+            begun = time.monotonic()
+            with turns.one():
+                assert time.monotonic() - begun >= HICCUP_S
 
 
 def test_a_link_is_not_the_next_ones(box: Box) -> None:
