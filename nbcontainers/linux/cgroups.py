@@ -55,6 +55,11 @@ _MOST_PLANS = 64
 SWAP = {"memory.memsw.limit_in_bytes", "memory.swap.max"}
 
 
+def renamed(paths: Iterable[str], name: str, other: str) -> list[str]:
+    """Paths of a group and its files where the group is called otherwise; what is above it may have its name in it, too."""
+    return [other.join(path.rsplit(name, 1)) for path in paths]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What has to be done, in this order, before a container's first process may run; all paths are absolute.
@@ -83,15 +88,16 @@ class Plan:
 
     def called(self, name: str) -> Plan:
         """The plan of a group called so, where this one's is called ``_ANY``."""
+        files, texts = zip(*self.writes, strict=True) if self.writes else ((), ())
         return Plan(
-            directories=tuple([path.replace(_ANY, name) for path in self.directories]),
-            places=tuple([path.replace(_ANY, name) for path in self.places]),
-            writes=tuple([(path.replace(_ANY, name), text) for path, text in self.writes]),
-            procs=tuple([path.replace(_ANY, name) for path in self.procs]),
-            into=self.into.replace(_ANY, name),
-            oom_file=self.oom_file.replace(_ANY, name),
+            directories=tuple(renamed(self.directories, _ANY, name)),
+            places=tuple(renamed(self.places, _ANY, name)),
+            writes=tuple(zip(renamed(files, _ANY, name), texts, strict=True)),
+            procs=tuple(renamed(self.procs, _ANY, name)),
+            into=renamed([self.into], _ANY, name)[0],
+            oom_file=renamed([self.oom_file], _ANY, name)[0],
             unenforced=self.unenforced,
-            devices=(self.devices[0].replace(_ANY, name), self.devices[1]) if self.devices else None,
+            devices=(renamed(self.devices[:1], _ANY, name)[0], self.devices[1]) if self.devices else None,
         )
 
 

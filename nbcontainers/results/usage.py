@@ -49,7 +49,7 @@ class Usage(NamedTuple):
     ``process tree`` (where no cgroup could be made, so the limits are watched, not enforced by the kernel). Of ``periods`` in which
     it wanted processor time it was ``throttled_periods`` times held back; ``network`` is None where it shares the host's.
 
-    A tuple, for a thousand of them are made in a second: a frozen dataclass takes ten times as long to make.
+    A tuple, for a meter makes a thousand of them in a second: a frozen dataclass takes three to four times as long to make.
     """
 
     time: float

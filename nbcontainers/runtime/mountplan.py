@@ -145,11 +145,10 @@ def _mount(entry: Mount) -> PlannedMount:
 
 def check_propagation(planned: Sequence[PlannedMount], *, userns: bool) -> None:
     """LaunchError where a bind asks to share mounts with a source that does not: it would get none, and nobody would know."""
-    for entry in planned:
-        if not entry[8] & _SHARING or entry[1] != "bind":
+    for destination, kind, source, *_, propagation in planned:
+        wanted = propagation & _SHARING
+        if not wanted or kind != "bind":
             continue
-        destination, _, source = entry[:3]
-        wanted = entry[8] & _SHARING
         stage = f"mount {destination}"
         if wanted == syscalls.MS_SHARED and userns:
             raise LaunchError(

@@ -56,15 +56,10 @@ def joinable(plan: cgroups.Plan, into: str, join: list[str], late_flags: int) ->
 
 def called(wanted: Groups, name: str, other: str) -> Groups:
     """The same of a container with another name."""
-
-    def rename(path: str) -> str:
-        head, found, tail = path.rpartition(name)
-        return head + other + tail if found else path
-
     return Groups(
-        directories=[rename(path) for path in wanted["directories"]],
-        into=rename(wanted["into"]),
-        join=[rename(path) for path in wanted["join"]],
+        directories=cgroups.renamed(wanted["directories"], name, other),
+        into=cgroups.renamed([wanted["into"]], name, other)[0],
+        join=cgroups.renamed(wanted["join"], name, other),
         late_flags=wanted["late_flags"],
     )
 

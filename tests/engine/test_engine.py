@@ -386,9 +386,7 @@ def test_what_goes_with_its_end_is_not_brought_to_the_disk(engine: Engine, tmp_p
     kept = engine.run("toolbox", "sh", "-c", script, detach=True)
     passing = engine.run("toolbox", "sh", "-c", script, detach=True, rm=True)
     until(lambda: b"var\n" in said(kept) and b"var\n" in said(passing))
-    is_overlay = (
-        engine.store.snapshots.name == "overlay"
-    )  # a copy has nothing that would be brought to the disk at its end
+    is_overlay = engine.store.snapshots.name == "overlay"  # a copy's end brings nothing to the disk
     assert (b"volatile" in said(kept), b"volatile" in said(passing)) == (False, is_overlay)
     kept.remove(force=True)
     passing.kill()
