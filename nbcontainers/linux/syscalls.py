@@ -117,6 +117,8 @@ _SYS_MOUNT_SETATTR = 442
 _CLOEXEC = os.O_CLOEXEC
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # as os.fsencode has them
 _SIGCHLD = 17
+_SAME_FLAGS = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC  # as attributes and for mount(2)
+_TIME_FLAGS = {0: 0, MOUNT_ATTR_NOATIME: MS_NOATIME, MOUNT_ATTR_STRICTATIME: MS_STRICTATIME}
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _SECCOMP_SET_MODE_FILTER = 1
 
@@ -125,6 +127,7 @@ _Statfs = ctypes.c_long * 32  # it begins with f_type and is shorter than this
 # flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup
 _clone_args = Struct("=10Qq")
 _open_how = Struct("=3Q")  # flags, mode, resolve
+_OPEN_HOW = _open_how.size
 _mount_attr = Struct("=4Q")  # attr_set, attr_clr, propagation, userns_fd
 
 
@@ -188,6 +191,19 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
     _check(_mount(os.fsencode(source) or None, os.fsencode(target), kind.encode() or None, flags, options), target)
 
 
+def mount_on(place: int, name: str, source: str, kind: str, attributes: int, data: str) -> None:
+    """Mount a file system on what a descriptor leads to, or on a folder in there, in one call; see mount(2).
+
+    ``attributes`` are those of fsmount(2); but a new file system that is mounted read-only is so wherever else it is mounted, too.
+    Nobody else may be able to change what is in that folder.
+    """
+    target = f"/proc/self/fd/{place}/{name}" if name else f"/proc/self/fd/{place}"
+    options = data.encode(_ENCODING, _ERRORS) or None
+    flags = attributes & _SAME_FLAGS | _TIME_FLAGS[attributes & MOUNT_ATTR_ATIME]
+    if _mount(source.encode(_ENCODING, _ERRORS), target.encode(), kind.encode(), flags, options) < 0:
+        raise _error(kind)
+
+
 def umount(target: str, flags: int = 0) -> None:
     """Take a mount away; see umount2(2)."""
     _check(_umount2(os.fsencode(target), flags), target)
@@ -214,10 +230,11 @@ def openat2(
     how = _open_how.pack(flags | _CLOEXEC, mode, resolve)
     until = 0.0
     answer: int
-    while (answer := _syscall(_SYS_OPENAT2, directory, name, how, _open_how.size)) < 0:
-        number, now = ctypes.get_errno(), time.monotonic()
+    while (answer := _syscall(_SYS_OPENAT2, directory, name, how, _OPEN_HOW)) < 0:
+        number = ctypes.get_errno()
         if missing_ok and number in (errno.ENOENT, errno.ENOTDIR):
             return -1
+        now = time.monotonic()
         until = until or now + _PATIENCE_S
         if number != errno.EAGAIN or now > until:
             raise _error(path)

@@ -13,9 +13,8 @@ from typing import TypedDict
 
 from ..linux import cgroups, syscalls
 from .mountplan import PlannedMount
+from .rootfs import KERNELS
 
-_KERNELS = frozenset({"proc", "sysfs", "devpts", "mqueue"})
-_CGROUPS = frozenset({"cgroup"})
 _HIDDEN = ("/proc/", "/sys/")  # where masks lie, which nothing that is mounted later is to uncover
 
 
@@ -70,7 +69,7 @@ def leading(mounts: Sequence[PlannedMount], *, has_groups: bool) -> list[Planned
     None where a later one would uncover masks, or sees mounts of the host as they come and go, or all that is mounted on its root:
     there these lie until they are wanted.
     """
-    kernels = _KERNELS | _CGROUPS if has_groups else _KERNELS
+    kernels = (*KERNELS, "cgroup") if has_groups else KERNELS
     found: list[PlannedMount] = []
     rest: list[PlannedMount] = []
     has_waited = False

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 
+KERNELS = ("proc", "sysfs", "devpts", "mqueue")
+"""File systems of the kernel's own, of which a container has new ones."""
 DEVICES = (
     ("null", 1, 3),
     ("zero", 1, 5),
@@ -253,6 +255,12 @@ def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool, below_
     if kind == "cgroup":
         _mount_cgroups(target, source, options, attributes)
         return -1
+    # Who is in the same network namespace has the same sysfs: only this mount of it is to be read-only.
+    if kind in KERNELS and not attributes & MOUNT_ATTR_RDONLY:
+        words = ",".join([f"{key}={value}" if value else key for key, value in options if key != "source"])
+        syscalls.mount_on(target, "", source or kind, kind, attributes, words)
+        os.close(target)
+        return -1
     is_dev = destination == "/dev" and kind == "tmpfs"
     mount = syscalls.fsmount(kind, options, attributes)
     if is_dev:
@@ -298,9 +306,10 @@ def _mount_cgroups(target: int, source: str, controllers: list[tuple[str, str]],
     """
     if source == "cgroup2":
         try:
-            shown.attach(syscalls.fsmount("cgroup2", [], attributes), target)
+            syscalls.mount_on(target, "", "cgroup", "cgroup2", attributes, "")
         except PermissionError:
-            os.close(target)
+            pass
+        os.close(target)
         return
     shelf = syscalls.fsmount("tmpfs", [("mode", "755"), ("size", "64k")], attributes & ~MOUNT_ATTR_RDONLY)
     for folder, _ in controllers:
@@ -309,12 +318,10 @@ def _mount_cgroups(target: int, source: str, controllers: list[tuple[str, str]],
     os.close(target)
     for folder, words in controllers:
         try:
-            tree = syscalls.fsmount("cgroup", [_pair(word) for word in words.split(",")], attributes)
+            syscalls.mount_on(shelf, folder, "cgroup", "cgroup", attributes, words)
         except OSError as error:
             if error.errno not in {errno.EPERM, errno.EBUSY, errno.EACCES}:
                 raise
-            continue
-        shown.attach(tree, syscalls.openat2(shelf, folder, FOLDER, resolve=STRICT))
     syscalls.mount_setattr(shelf, "", AT_EMPTY_PATH, set_=attributes)
     os.close(shelf)
 
@@ -351,11 +358,6 @@ def make_devices(root: int, devices: list[tuple[str, int, int, int, int, int]]) 
             os.close(held)
         finally:
             os.close(parent)
-
-
-def _pair(word: str) -> tuple[str, str]:
-    key, _, value = word.partition("=")
-    return key, value
 
 
 def _check_device(descriptor: int, major: int, minor: int) -> None:
