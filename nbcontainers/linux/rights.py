@@ -23,6 +23,17 @@ def along(*descriptors: int) -> list[tuple[int, int, bytes]]:
     return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if rights else []
 
 
+def pack(*descriptors: int) -> tuple[bytes, list[tuple[int, int, bytes]]]:
+    """What to send of descriptors, -1 being none, for ``unpack``: a byte for each that says whether there is one, and what comes along."""
+    return bytes(one >= 0 for one in descriptors), along(*(one for one in descriptors if one >= 0))
+
+
+def unpack(words: bytes, descriptors: Iterable[int]) -> list[int]:
+    """The descriptors that were packed, as they are called here."""
+    given = iter(descriptors)
+    return [next(given) if is_one else -1 for is_one in words]
+
+
 def received(ancillary: Iterable[tuple[int, int, bytes]]) -> list[int]:
     """The descriptors of what ``recvmsg`` gave."""
     found: list[int] = []

@@ -75,7 +75,7 @@ class Spare:
     def announce(self, plan: int) -> None:
         """Let it read the plan, which ``plan`` is a descriptor of, while its shim does."""
         try:
-            self._send([plan], b"p")
+            self._send(b"p", rights.along(plan))
             os.eventfd_write(self._bell, 1)
         except OSError:
             pass  # it was killed, as ``suits`` finds
@@ -96,8 +96,7 @@ class Spare:
 
     def connect(self, pipes: Pipes, channel: int) -> None:
         """Give it what leads to its shim, which it waits for by and by: see ``init.run``. OSError if it is gone."""
-        wanted = (*pipes.stdio, pipes.report_end, pipes.go_end, channel)
-        self._send([number for number in wanted if number >= 0], bytes(number >= 0 for number in wanted))
+        self._send(*rights.pack(*pipes.ends, channel))
         self._let_go()
 
     def end(self) -> None:
@@ -111,8 +110,8 @@ class Spare:
         self._groups.remove()
         self._let_go()
 
-    def _send(self, descriptors: list[int], words: bytes) -> None:
-        self._near.sendmsg([words], rights.along(*descriptors), _socket.MSG_NOSIGNAL)
+    def _send(self, words: bytes, along: list[tuple[int, int, bytes]]) -> None:
+        self._near.sendmsg([words], along, _socket.MSG_NOSIGNAL)
 
     def _let_go(self) -> None:
         self._near.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from ..linux import mapping, syscalls
-from . import beforehand, groups, init, remapped, rootfs, shown
+from . import beforehand, groups, init, mother, remapped, rootfs, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def bear(
     spare = beforehand.take(pipes, channel)
     begun()
     try:
-        groups.make(plan, plan["pattern"]["groups"]["directories"] if spare else ())
+        if groups.make(plan, plan["pattern"]["groups"]["directories"] if spare else ()):
+            mother.expect(-1)  # what she would read is not what there is to do any more
     except OSError as error:
         if spare is not None:
             spare.end()
@@ -73,7 +74,7 @@ def _clone(plan: Plan, pipes: Pipes, channel: int, plug: Plug) -> tuple[int, int
         if plan["into_cgroup"]:
             group = os.open(plan["into_cgroup"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             flags |= syscalls.CLONE_INTO_CGROUP
-        pid, pidfd = syscalls.clone3(flags, cgroup=group)
+        pid, pidfd = mother.bear(flags, group, (*pipes.ends, channel)) or syscalls.clone3(flags, cgroup=group)
     except OSError as error:
         raise Failed("namespaces", error.errno, error.strerror, 125) from error
     if pid == 0:

@@ -28,12 +28,17 @@ def keep_only(stdio: tuple[int, int, int], *kept: int) -> list[int]:
     for number, descriptor in enumerate(stdio):
         if descriptor >= 0:
             os.dup2(descriptor, number)
+    close_others([number for number in high if number >= 0])
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and exec would keep so
+        signal.signal(number, signal.SIG_DFL)
+    return high
+
+
+def close_others(kept: list[int]) -> None:
+    """Close every descriptor but the standard streams and these."""
     first = 3
-    for descriptor in sorted(number for number in high if number >= 0):
+    for descriptor in sorted(kept):
         if first < descriptor:
             syscalls.close_range(first, descriptor - 1)
         first = descriptor + 1
     syscalls.close_range(first)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and exec would keep so
-        signal.signal(number, signal.SIG_DFL)
-    return high

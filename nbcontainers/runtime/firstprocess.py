@@ -11,7 +11,7 @@ import select
 import time
 
 from ..linux import rights
-from . import becoming, birth, init, terminal
+from . import becoming, birth, init, mother, terminal
 from .pipes import Pipes
 from .poller import happens
 
@@ -186,6 +186,8 @@ class FirstProcess:
                 self.begun = True
                 if self._lender is not None:  # if this process ends before that, so does the lender
                     self._poller.after(_LENT_S, self.pay_back)
+                if mother.pid():
+                    self._poller.after(mother.PATIENCE_S, mother.retire)
                 self._executes()
 
     def _open_terminal(self, descriptor: int) -> None:

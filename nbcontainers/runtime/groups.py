@@ -47,10 +47,11 @@ def take_changes(plan: Plan) -> bytes:
     return changes
 
 
-def make(plan: Plan, made: Sequence[str] = ()) -> None:
+def make(plan: Plan, made: Sequence[str] = ()) -> bool:
     """Make the groups, but for those that are ``made``, and write their limits; OSError says which value was refused where.
 
-    Limits that somebody changes meanwhile, before there is a group for him to write to, are written as well.
+    Limits that somebody changes meanwhile, before there is a group for him to write to, are written as well. Returns whether there
+    were such.
     """
     ready, changes = set(made), None
     while changes != (changes := take_changes(plan)):
@@ -63,6 +64,7 @@ def make(plan: Plan, made: Sequence[str] = ()) -> None:
         from ..linux import devicefilter  # on hosts without v1 only
 
         devicefilter.attach(*plan["cgroup_devices"])
+    return bool(changes)
 
 
 def _make_directory(directory: str) -> None:

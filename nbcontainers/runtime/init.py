@@ -210,8 +210,7 @@ def wait(pattern: Pattern, end: int, bell: int) -> NoReturn:
         data, descriptors = rights.receive(end)
         if not data:
             os._exit(125)
-        given = iter(descriptors)
-        stdin, out, err, report, go, channel = (next(given) if is_given else -1 for is_given in data)
+        stdin, out, err, report, go, channel = rights.unpack(data, descriptors)
         return (stdin, out, err), report, go, channel
 
     try:

@@ -35,6 +35,11 @@ class Pipes:
             self.stdio, self.outputs = (in_end, out_end, err_end), (out, err)
         self.go_end, self.go = os.pipe()
 
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """What init has: stdio, report, go; -1 for what there is not."""
+        return (*self.stdio, self.report_end, self.go_end)
+
     def tell(self) -> None:
         """Let init go on. One that is gone has said why in its report, which is read next."""
         try:
@@ -44,7 +49,7 @@ class Pipes:
 
     def close_far(self) -> None:
         """Let go of what init has."""
-        for descriptor in (self.report_end, self.go_end, *self.stdio):
+        for descriptor in self.ends:
             if descriptor >= 0:
                 os.close(descriptor)
 

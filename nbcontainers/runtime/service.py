@@ -12,8 +12,9 @@ import os
 import select
 
 from ..linux import pages, rights, slices, syscalls
-from . import beforehand, collapse
+from . import beforehand, collapse, mother, processes
 from .crew import FREE, WORK
+from .descriptors import close_others
 from .plug import Plug
 from .poller import happens
 from .shim import Over, Shim
@@ -53,8 +54,7 @@ def serve(requests: _socket.socket, link: _socket.socket, pattern: bytes, zygote
         if not _serve_one(descriptors[0], descriptors[1], descriptors[2:], link) or not left:
             break
         gc.collect()  # before numbers of descriptors stand for others: what is forgotten closes its own
-        syscalls.close_range(3, link.fileno() - 1)
-        syscalls.close_range(link.fileno() + 1)
+        close_others([link.fileno(), *mother.descriptors()])
         try:
             link.send(FREE, _socket.MSG_NOSIGNAL)
             word, descriptors = rights.receive(link.fileno())
@@ -65,6 +65,8 @@ def serve(requests: _socket.socket, link: _socket.socket, pattern: bytes, zygote
         requests = _socket.socket(fileno=descriptors[0])
         _tie_to(zygote)
         slices.take_short()
+        mother.engage()
+    mother.dismiss()
     os._exit(0)
 
 
@@ -81,11 +83,12 @@ def _serve_one(plan: int, control: int, more: list[int], link: _socket.socket) -
     shim = None
     try:
         work: Plan = marshal.loads(os.pread(plan, os.fstat(plan).st_size, 0))  # noqa: S302 - written by our own engine, in memory
+        mother.expect(plan if work["pattern"]["mounts"] else -1)
         stdio = -1 if work["detach"] else more.pop(0)
         shim = Shim(work, control, Plug(work, more), link)
         shim.run(stdio)
-    except Over:
-        return not _has_children()
+    except Over as over:
+        return over.is_free and not _has_children()
     except BaseException as error:
         # A fault of ours, with which the container ends.
         try:
@@ -118,6 +121,8 @@ def _make_ready(requests: _socket.socket, pattern: bytes, zygote: int) -> None:
 
 
 def _has_children() -> bool:
+    if mother.pid():
+        return processes.children(os.getpid()) != [mother.pid()]
     try:
         os.waitpid(-1, os.WNOHANG)
         return True

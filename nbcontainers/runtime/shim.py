@@ -19,7 +19,7 @@ import select
 import time
 
 from ..linux import slices
-from . import beforehand, collapse, groups, happenings, overruns, processes, record
+from . import beforehand, collapse, groups, happenings, mother, overruns, processes, record
 from .birth import Failed
 from .door import Caller, Door
 from .firstprocess import FirstProcess
@@ -45,7 +45,11 @@ _PATIENCE_S = 10.0  # how long the shim of the last run may take to tidy up: its
 
 
 class Over(BaseException):
-    """The container is gone, and this process is as it was before."""
+    """The container is gone; ``is_free`` says that this process is as it was before."""
+
+    def __init__(self, is_free: bool) -> None:
+        super().__init__()
+        self.is_free = is_free
 
 
 class Shim:
@@ -79,7 +83,7 @@ class Shim:
         self.extra: dict[str, Any] = {}
 
     def run(self, stdio: int) -> NoReturn:
-        """Start, serve, finish. Over when it is done and this process is as it was before; else that ends."""
+        """Start, serve, finish. Over when it is done."""
         if not self.streams.own(0):
             self._tell_zygote()  # others need not wait for the shim of the last run
             if not self.streams.own(_PATIENCE_S):
@@ -258,7 +262,7 @@ class Shim:
     def _watch_memory(self) -> None:
         limit = self.plan["watched_memory"]
         # Commands that were entered count, too: they are our children.
-        ours = [child for child in processes.children(os.getpid()) if child != self.supervisor.pid]
+        ours = [one for one in processes.children(os.getpid()) if one not in {self.supervisor.pid, mother.pid()}]
         if not self.out_of_memory and processes.memory(ours, limit) > limit:
             self.out_of_memory = True
             self.first.kill()
@@ -333,9 +337,7 @@ class Shim:
                 self.first.unmount()
             self._say(message)
         self._tidy()
-        if is_free:
-            raise Over
-        os._exit(0)
+        raise Over(is_free)
 
     def _fail(self, stage: str, number: int, message: str, code: int) -> NoReturn:
         """Leave nothing of a run that did not come to be, and say why."""
@@ -357,7 +359,7 @@ class Shim:
             pass  # what is on disk is older, not false; the engine hears it below
         self._say(("failed", stage, number, message, code))
         self._tidy()
-        os._exit(0)
+        raise Over(False)
 
     def collapse(self, why: str) -> bool:
         """End what runs, record why and say it; false where it had not come to a run."""

@@ -325,7 +325,9 @@ def test_a_network_is_shared_with_another_container(engine: Engine, servers: tup
 @needs_root
 def test_a_read_only_sys_is_that_of_one_container(engine: Engine, servers: tuple[int, int]) -> None:
     """Whoever shares its network has a mount of his own of the same file system, and may write to it where he is ``privileged``."""
-    code = "print(*(line.split()[9].split(',')[0] for line in open('/proc/self/mountinfo') if line.split()[4] == '/sys'))"
+    code = (
+        "print(*(line.split()[9].split(',')[0] for line in open('/proc/self/mountinfo') if line.split()[4] == '/sys'))"
+    )
     assert python(engine, code.replace("9", "5"), network="container:one") == "ro"
     assert python(engine, code, network="container:one", privileged=True) == "rw"
 
