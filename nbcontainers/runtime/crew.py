@@ -19,7 +19,7 @@ FREE, WORK = b"f", b"w"
 """What a shim says that is done with a container, and what it hears if it is to take a message; it ends if its link is closed."""
 _GIVE_WAY_S = 0.008
 _REST_S = 0.05  # how long a rush can pause
-_PATIENCE_S = 0.02
+_PATIENCE_S = 0.05  # less than after which an engine has further starts begin
 _CHUNK = 1 << 16
 
 

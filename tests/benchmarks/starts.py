@@ -73,7 +73,7 @@ def tables(session: Session) -> Iterator[Table]:
         targets=(Target(peer="runc", limit=3, at_least=True),),
     ).in_turn(
         [replace(contender, before=at_rest_again) for contender in many],
-        session.rounds(full=7),
+        session.rounds(),
         convert=lambda seconds: parallel / seconds,
     )
     memory = Table(title="resident memory of the zygote", unit="MB", scale=1e-6, targets=(Target(limit=15),))
