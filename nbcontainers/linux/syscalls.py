@@ -117,8 +117,6 @@ _SYS_MOUNT_SETATTR = 442
 _CLOEXEC = os.O_CLOEXEC
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # as os.fsencode has them
 _SIGCHLD = 17
-_SAME_FLAGS = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC  # as attributes and for mount(2)
-_TIME_FLAGS = {0: 0, MOUNT_ATTR_NOATIME: MS_NOATIME, MOUNT_ATTR_STRICTATIME: MS_STRICTATIME}
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _SECCOMP_SET_MODE_FILTER = 1
 
@@ -189,19 +187,6 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
     """Mount a file system or change a mount; see mount(2)."""
     options = os.fsencode(data) or None
     _check(_mount(os.fsencode(source) or None, os.fsencode(target), kind.encode() or None, flags, options), target)
-
-
-def mount_on(place: int, name: str, source: str, kind: str, attributes: int, data: str) -> None:
-    """Mount a file system on what a descriptor leads to, or on a folder in there, in one call; see mount(2).
-
-    ``attributes`` are those of fsmount(2); but a new file system that is mounted read-only is so wherever else it is mounted, too.
-    Nobody else may be able to change what is in that folder.
-    """
-    target = f"/proc/self/fd/{place}/{name}" if name else f"/proc/self/fd/{place}"
-    options = data.encode(_ENCODING, _ERRORS) or None
-    flags = attributes & _SAME_FLAGS | _TIME_FLAGS[attributes & MOUNT_ATTR_ATIME]
-    if _mount(source.encode(_ENCODING, _ERRORS), target.encode(), kind.encode(), flags, options) < 0:
-        raise _error(kind)
 
 
 def umount(target: str, flags: int = 0) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import _socket
 import errno
 import gc
-import marshal
 import os
 import select
 
@@ -24,8 +23,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from typing import NoReturn
-
-    from .plan import Plan
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
@@ -174,7 +171,6 @@ def _bear(data: bytes, received: list[int]) -> int:
     except OSError as error:
         return -(error.errno or errno.EINVAL)
     if pid == 0:
-        plan: Plan = marshal.loads(os.pread(text, os.fstat(text).st_size, 0))  # noqa: S302 - from our own engine, in memory
-        init.run(plan, lambda: ((stdin, out, err), report, go, channel))
+        init.run(init.read(text), lambda: ((stdin, out, err), report, go, channel))
     os.close(pidfd)
     return pid

@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 
 KERNELS = ("proc", "sysfs", "devpts", "mqueue")
 """File systems of the kernel's own, of which a container has new ones."""
+_SAME_FLAGS = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC  # as attributes, too
+_TIME_FLAGS = {
+    0: 0,
+    syscalls.MOUNT_ATTR_NOATIME: syscalls.MS_NOATIME,
+    syscalls.MOUNT_ATTR_STRICTATIME: syscalls.MS_STRICTATIME,
+}
 DEVICES = (
     ("null", 1, 3),
     ("zero", 1, 5),
@@ -258,7 +264,7 @@ def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool, below_
     # Who is in the same network namespace has the same sysfs: only this mount of it is to be read-only.
     if kind in KERNELS and not attributes & MOUNT_ATTR_RDONLY:
         words = ",".join([f"{key}={value}" if value else key for key, value in options if key != "source"])
-        syscalls.mount_on(target, "", source or kind, kind, attributes, words)
+        _mount_on(target, "", source or kind, kind, attributes, words)
         os.close(target)
         return -1
     is_dev = destination == "/dev" and kind == "tmpfs"
@@ -306,7 +312,7 @@ def _mount_cgroups(target: int, source: str, controllers: list[tuple[str, str]],
     """
     if source == "cgroup2":
         try:
-            syscalls.mount_on(target, "", "cgroup", "cgroup2", attributes, "")
+            _mount_on(target, "", "cgroup", "cgroup2", attributes, "")
         except PermissionError:
             pass
         os.close(target)
@@ -318,12 +324,26 @@ def _mount_cgroups(target: int, source: str, controllers: list[tuple[str, str]],
     os.close(target)
     for folder, words in controllers:
         try:
-            syscalls.mount_on(shelf, folder, "cgroup", "cgroup", attributes, words)
+            _mount_on(shelf, folder, "cgroup", "cgroup", attributes, words)
         except OSError as error:
             if error.errno not in {errno.EPERM, errno.EBUSY, errno.EACCES}:
                 raise
     syscalls.mount_setattr(shelf, "", AT_EMPTY_PATH, set_=attributes)
     os.close(shelf)
+
+
+def _mount_on(place: int, name: str, source: str, kind: str, attributes: int, data: str) -> None:
+    """Mount a file system on what a descriptor leads to, or on a folder in there, in one call.
+
+    ``attributes`` are those of fsmount(2); but a new file system that is mounted read-only is so wherever else it is mounted, too.
+    Nobody else may be able to change what is in that folder.
+    """
+    flags = attributes & _SAME_FLAGS | _TIME_FLAGS[attributes & syscalls.MOUNT_ATTR_ATIME]
+    target = f"/proc/self/fd/{place}/{name}" if name else f"/proc/self/fd/{place}"
+    try:
+        syscalls.mount(source, target, kind, flags, data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, kind) from error
 
 
 def _mode_of(root: int, path: str) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import os
 import select
 
 from ..linux import pages, rights, slices, syscalls
-from . import beforehand, collapse, mother, processes
+from . import beforehand, collapse, init, mother, processes
 from .crew import FREE, WORK
 from .descriptors import close_others
 from .plug import Plug
@@ -23,8 +23,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from typing import NoReturn
-
-    from .plan import Plan
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
@@ -82,7 +80,7 @@ def _serve_one(plan: int, control: int, more: list[int], link: _socket.socket) -
     """
     shim = None
     try:
-        work: Plan = marshal.loads(os.pread(plan, os.fstat(plan).st_size, 0))  # noqa: S302 - written by our own engine, in memory
+        work = init.read(plan)
         mother.expect(plan if work["pattern"]["mounts"] else -1)
         stdio = -1 if work["detach"] else more.pop(0)
         shim = Shim(work, control, Plug(work, more), link)
