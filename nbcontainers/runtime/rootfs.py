@@ -21,6 +21,8 @@ from ..linux.syscalls import (
     MOUNT_ATTR_RDONLY,
     MS_PRIVATE,
     MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
     OPEN_TREE_CLONE,
     RESOLVE_NO_XDEV,
 )
@@ -247,13 +249,21 @@ def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool, below_
     if tree >= 0:
         is_directory = stat.S_ISDIR(os.stat(tree).st_mode)
         deep = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-        if everywhere and not propagation & MS_REC:
-            syscalls.mount_setattr(tree, "", deep, set_=everywhere)
+        if not propagation & MS_REC:
+            # What is mounted below shares with the host what its source does: only who asks for that lets mounts out.
+            below = 0 if propagation & MS_SHARED else MS_SLAVE
+            syscalls.mount_setattr(tree, "", deep, set_=everywhere, propagation=below)
         depth = deep if propagation & MS_REC else AT_EMPTY_PATH
         syscalls.mount_setattr(tree, "", depth, set_=everywhere, propagation=propagation & ~MS_REC)
         if attributes or cleared:
             syscalls.mount_setattr(tree, "", AT_EMPTY_PATH, set_=attributes, clear=cleared)
-        shown.attach(tree, inside.mount_point(root, destination, is_directory))
+        try:
+            shown.attach(tree, inside.mount_point(root, destination, is_directory))
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # all that the kernel says where the image has the other of them there
+                what = "a folder" if is_directory else "a file"
+                raise NotADirectoryError(errno.ENOTDIR, f"{what} can only be mounted on {what}", destination) from error
+            raise
         return -1
     if kind == "tmpfs" and destination != "/dev" and not any(key == "mode" for key, _ in options):
         options = [*options, *_mode_of(root, destination)]

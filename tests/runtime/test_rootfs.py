@@ -226,6 +226,32 @@ class TestVolumes:
         finally:
             syscalls.umount(str(tmp_path), syscalls.MNT_DETACH)
 
+    @pytest.mark.parametrize("word", ["slave", "private"])
+    def test_what_is_mounted_below_a_slave_lets_nothing_out(self, box: Box, tmp_path: Path, word: str) -> None:
+        """Those below are slaves too, or private: the host sees nothing of what the container mounts there."""
+        if os.geteuid():
+            pytest.skip("only root mounts on the host")
+        syscalls.mount("tmpfs", str(tmp_path), "tmpfs")
+        try:
+            syscalls.mount("", str(tmp_path), "", syscalls.MS_SHARED)
+            (tmp_path / "below").mkdir()
+            syscalls.mount("tmpfs", str(tmp_path / "below"), "tmpfs")
+            volume = Mount(destination="/data", type="bind", source=str(tmp_path), options=("rbind", word))
+            rows = box.shell("cat /proc/self/mountinfo", mounts=[volume]).splitlines()
+            tags = {row.split()[4]: row.partition(" - ")[0].split()[6:] for row in rows}
+            for point in ("/data", "/data/below"):
+                assert [tag.partition(":")[0] for tag in tags[point]] == (["master"] if word == "slave" else [])
+        finally:
+            syscalls.umount(str(tmp_path), syscalls.MNT_DETACH)
+
+    def test_a_folder_and_a_file_do_not_cover_each_other(self, box: Box, tmp_path: Path) -> None:
+        """The error says so: the kernel's is "invalid argument"."""
+        (tmp_path / "file").write_text("")
+        for source, destination, what in ((tmp_path / "file", "/etc", "a file"), (tmp_path, "/etc/passwd", "a folder")):
+            volume = Mount(destination=destination, type="bind", source=str(source), options=("bind",))
+            with pytest.raises(LaunchError, match=f"mount {destination}: {what} can only be mounted on {what}"):
+                box.start("true", mounts=[volume])
+
 
 class TestLinksDoNotLeadOut:
     """Images and volumes whose links point where a careless engine would mount on the host (classes 3 and 4 of the policy)."""
