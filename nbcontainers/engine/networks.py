@@ -263,7 +263,10 @@ def check_address(network: Network, text: str, family: int) -> str:
     for subnet in network.subnets:
         range_ = ipaddress.ip_network(subnet.network)
         if address in range_:
-            if address in (range_.network_address, ipaddress.ip_address(subnet.gateway)):
+            own = {range_.network_address, ipaddress.ip_address(subnet.gateway)}
+            if family == 4 and range_.prefixlen < 31:  # a network of two addresses has none for all
+                own.add(range_.broadcast_address)
+            if address in own:
                 raise NBContainersError(f"{text} is the network's own address", hint=f"another of {subnet.network}")
             for name, kept in subnet.reserved:
                 if kept == str(address):

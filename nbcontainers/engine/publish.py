@@ -108,6 +108,9 @@ class Sockets:
                     if error.errno != errno.EADDRINUSE:
                         break
             if last is not None:
+                if any(one.first <= number <= one.last and kind == one.protocol for _, number, _, kind in self.ports):
+                    hint = "leave one of them out, or publish each on a port of its own"
+                    raise Conflict(f"port {_place(one)} is published twice", hint=hint) from last
                 raise _refusal(one, last, others) from last
 
     def _bind(self, one: Publication, number: int) -> None:
@@ -163,8 +166,13 @@ def _listen(address: str, number: int, protocol: str) -> socket.socket:
     return made
 
 
+def _place(one: Publication) -> str:
+    ports = f"{one.first}-{one.last}" if one.last > one.first else f"{one.first}"
+    return f"{one.address or '*'}:{ports}/{one.protocol}"
+
+
 def _refusal(one: Publication, error: OSError, others: Sequence[ContainerState]) -> NBContainersError:
-    place = f"{one.address or '*'}:{one.first}" + (f"-{one.last}" if one.last > one.first else "") + f"/{one.protocol}"
+    place = _place(one)
     match error.errno:
         case errno.EADDRINUSE:
             return Conflict(
@@ -183,6 +191,8 @@ def _refusal(one: Publication, error: OSError, others: Sequence[ContainerState])
 
 def _holder(one: Publication, others: Sequence[ContainerState]) -> str:
     """Who has a port, in words."""
+    from ..runtime import forwarding
+
     for state in others:
         for _, number, _, protocol in state.ports:
             if one.first <= number <= one.last and protocol == one.protocol:
@@ -198,7 +208,9 @@ def _holder(one: Publication, others: Sequence[ContainerState]) -> str:
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             if inodes & set(_links(f"/proc/{pid}/fd")):
-                return f"another program: {Path(f'/proc/{pid}/comm').read_text().strip()} (process {pid})"
+                name = Path(f"/proc/{pid}/comm").read_text().strip()
+                what = "a container of another store" if name == forwarding.NAME else f"another program: {name}"
+                return f"{what} (process {pid})"
     return "another program"
 
 

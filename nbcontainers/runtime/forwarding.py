@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
+NAME = "nbc-ports"
 _CHUNK = 1 << 18
 _F_SETPIPE_SZ = 1031
 _SPLICE_F_MOVE_NONBLOCK = 3
@@ -54,7 +55,7 @@ def begin(
     if os.fork() == 0:
         try:
             syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-            syscalls.set_name("nbc-ports")
+            syscalls.set_name(NAME)
             for number in map(int, os.listdir("/proc/self/fd")):
                 if number > 2 and number not in {lifeline, *listening}:
                     _close(number)

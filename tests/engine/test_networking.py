@@ -149,6 +149,10 @@ def test_a_taken_port_says_who_has_it(engine: Engine, servers: tuple[int, int]) 
         before.close()  # whoever lists our descriptors gets one with a lower number than the socket's
         with pytest.raises(Conflict, match=rf"another program: \S+ \(process {os.getpid()}\)"):
             engine.run("toolbox", "true", publish=[f"127.0.0.1:{port}:80"])
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(Conflict, match=f"port 127.0.0.1:{port}/tcp is published twice"):
+        engine.run("toolbox", "true", publish=[f"127.0.0.1:{port}:80", f"127.0.0.1:{port}:81"])
 
 
 def test_a_range_of_the_host_gives_its_first_free_port(engine: Engine, servers: tuple[int, int]) -> None:
@@ -283,6 +287,9 @@ def test_addresses_names_and_mac_can_be_fixed(engine: Engine, network: str, serv
         engine.run("toolbox", "true", network=network, ip="172.30.0.2")
     with pytest.raises(NBContainersError, match="is not on network net"):
         engine.run("toolbox", "true", network=network, ip="10.1.1.1")
+    for own in ("172.30.0.0", "172.30.0.255"):
+        with pytest.raises(NBContainersError, match="is the network's own address"):
+            engine.run("toolbox", "true", network=network, ip=own)
 
 
 def test_a_running_container_changes_its_networks(engine: Engine, servers: tuple[int, int]) -> None:
