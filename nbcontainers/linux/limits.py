@@ -72,7 +72,7 @@ def check(limits: Resources) -> None:
         raise _refused(f"a cpu period of {period} µs", "it is from 1000 to 1000000 (a second)")
     if 0 < (limits.cpu_quota or 0) < 1_000:
         raise _refused(f"a cpu quota of {limits.cpu_quota} µs", "the least is 1000 (0.01 of a processor)")
-    if (limits.cpu_shares or 0) < 0 or limits.cpu_shares == 1:
+    if limits.cpu_shares and not 2 <= limits.cpu_shares <= 262144:  # the kernel would take less, and say nothing
         raise _refused(f"cpu shares of {limits.cpu_shares}", "they are from 2 to 262144, and 1024 is what others have")
     if not 0 <= (limits.memory_swappiness or 0) <= 100:
         raise _refused(f"a memory swappiness of {limits.memory_swappiness}", "it is from 0 to 100")
@@ -182,7 +182,8 @@ def v1(controller: str, limits: Resources) -> Iterator[Write]:
         case "io":
             if limits.blkio_weight:
                 yield "blkio.bfq.weight", str(limits.blkio_weight)
-            for share in limits.blkio_weight_devices:
+            # Without that scheduler the kernel refuses them (and takes the other one all the same).
+            for share in limits.blkio_weight_devices if weights_count() else ():
                 yield "blkio.bfq.weight_device", f"{share.major}:{share.minor} {share.weight}"
             for bound in limits.throttles:
                 yield _V1_THROTTLE[bound.kind], f"{bound.major}:{bound.minor} {bound.rate}"

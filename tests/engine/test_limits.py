@@ -103,6 +103,7 @@ def test_limits_that_nothing_could_run_in_are_refused(words: RunOptions, message
         ({"cpu_quota": 500}, "cpu quota of 500"),
         ({"cpu_period": 50}, "cpu period of 50"),
         ({"cpu_shares": -5}, "cpu shares of -5"),
+        ({"cpu_shares": 262145}, "cpu shares of 262145"),
         ({"memory": "64m", "memory_reservation": "128m"}, "more than the limit"),
         ({"cpu_rt_runtime": 1000, "cpu_rt_period": 500}, "more than its period"),
     ],

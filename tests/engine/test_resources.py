@@ -14,6 +14,7 @@ from nbcontainers.engine import Engine
 from nbcontainers.engine.options import RunOptions
 from nbcontainers.errors import HostError, NBContainersError
 from nbcontainers.events import Output
+from nbcontainers.linux.limits import weights_count
 from tests.waiting import until
 
 from .test_limits import disk
@@ -179,6 +180,12 @@ def test_weights_and_real_time_reach_the_kernel(engine: Engine) -> None:
         assert read(engine, *wanted) == wanted
     finally:
         container.remove(force=True)
+    if not weights_count():  # told, as that of all disks is
+        container = engine.create("toolbox", "true", blkio_weight_device=[f"{path}:300"])
+        container.start()
+        assert container.wait() == 0
+        assert [line for line in container.state.not_enforced if line.startswith("block io weight")]
+        container.remove()
     with pytest.raises(NBContainersError, match="70000"):
         engine.run("toolbox", "true", blkio_weight_device=[f"{path}:70000"])
     with pytest.raises(NBContainersError, match="not a whole number"):
