@@ -95,7 +95,11 @@ def bind(word: str) -> MountPoint:
         made = MountPoint(kind="bind", source=os.path.normpath(path), destination=destination, create=True)
     else:
         made = MountPoint(kind="volume", source=source, destination=destination)
-    for option in parts[2].split(",") if len(parts) == 3 else ():
+    options = parts[2].split(",") if len(parts) == 3 else []
+    for kind in (("ro", "rw"), PROPAGATIONS, ("z", "Z"), _CONSISTENCY):
+        if len(named := [option for option in options if option in kind]) > 1:
+            raise NBContainersError(f"invalid mode {','.join(named)!r} of the volume {word!r}", hint="only one of them")
+    for option in options:
         made = _option(made, option, word)
     return made
 

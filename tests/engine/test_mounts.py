@@ -45,7 +45,11 @@ def test_paths_are_those_of_this_process(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    "word", ["/tmp:x", "/tmp:/", "/tmp:/x:rx", ":/x", "/tmp:/a:/b:c", "x", "data:/d:rslave", "a::b"]
+    "word",
+    [
+        *("/tmp:x", "/tmp:/", "/tmp:/x:rx", ":/x", "/tmp:/a:/b:c", "x", "data:/d:rslave", "a::b"),
+        *("/a:/d:ro,rw", "/a:/d:shared,slave", "data:/d:z,Z", "/a:/d:cached,delegated"),
+    ],
 )
 def test_volumes_that_mean_nothing_are_refused(word: str) -> None:
     """Each error has a hint that says what to write."""
