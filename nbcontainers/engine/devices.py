@@ -15,6 +15,8 @@ from .mounts import inside
 
 _HINT = "write /dev/HOST[:/dev/INSIDE][:rwm]"
 _NOT_DEVICES = frozenset("pts shm fd mqueue stdin stdout stderr core ptmx console".split())
+# What each container has of its own, and keeps: a link, or what its terminal is mounted on.
+_OWN = frozenset(f"/dev/{name}" for name in "stdin stdout stderr ptmx console".split())
 _RULE = re.compile(r"([acb]) (\d+|\*):(\d+|\*) ([rwm]{1,3})")
 
 
@@ -35,6 +37,8 @@ def give(words: Sequence[str], rules: Sequence[str], *, userns: bool) -> Given:
     found, allowed, binds = [], [], []
     for word in words:
         for source, target, access in _nodes(word):
+            if target in _OWN:
+                continue
             status = os.stat(source)
             kind = "b" if stat.S_ISBLK(status.st_mode) else "c"
             major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)

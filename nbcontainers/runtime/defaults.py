@@ -153,7 +153,7 @@ def _mounts(tier: str, has_tty: bool, has_userns: bool, private_network: bool, s
             destination="/dev/shm",
             type="tmpfs",
             source="shm",
-            options=(*_GUARDED, "mode=1777", f"size={shm_size // 1024}k"),
+            options=(*_GUARDED, "mode=1777", f"size={-(-shm_size // 1024)}k"),
         ),
     )
 

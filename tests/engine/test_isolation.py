@@ -42,9 +42,9 @@ def test_ipc_is_private_unless_it_is_asked_for(engine: Engine, shell: Shell) -> 
     assert shell("readlink /proc/self/ns/ipc").strip() != own
 
 
-@pytest.mark.parametrize(("size", "kilobytes"), [("1m", 1024), ("0", 65536), (0, 65536)])
+@pytest.mark.parametrize(("size", "kilobytes"), [("1m", 1024), ("0", 65536), (0, 65536), (1, 4), (5000, 8)])
 def test_shared_memory_has_a_size(shell: Shell, size: int | str, kilobytes: int) -> None:
-    """As large as it was asked for; 0 stands for Docker's 64 MiB, and never for no bound."""
+    """As large as it was asked for, in whole pages; 0 stands for Docker's 64 MiB, and nothing for no bound."""
     assert shell("df -k /dev/shm | tail -n 1", shm_size=size).split()[1] == str(kilobytes)
 
 
@@ -231,6 +231,12 @@ def test_a_device_is_there_with_the_access_that_was_given(shell: Shell) -> None:
     assert shell(own) == ""
     assert shell(own, device_cgroup_rule=["c 10:* r"]) == "read\n"
     assert "/dev/deep/x" in shell("ls /dev/deep/x", device=["/dev/loop-control:/dev/deep/x"])
+
+
+def test_what_a_container_has_of_its_own_it_keeps(shell: Shell) -> None:
+    """``--device /dev/ptmx`` and the standard streams, as in Docker: those of the host would be of no use there."""
+    words = ["/dev/ptmx", "/dev/console"] if Path("/dev/console").exists() else ["/dev/ptmx"]
+    assert shell("readlink /dev/ptmx", device=words) == "pts/ptmx\n"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root makes the node")
