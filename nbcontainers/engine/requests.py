@@ -20,7 +20,7 @@ from .sharing import Modes
 def host_config(options: RunOptions, modes: Modes) -> dict[str, Any]:
     """What a container's specification does not say, by Docker's keys. Source: Docker Engine API 1.50, HostConfig."""
     return {
-        "Binds": list(options.get("volumes", ())) or None,
+        "Binds": [word for word in options.get("volumes", ()) if ":" in word] or None,  # others are Config.Volumes
         "VolumesFrom": list(options.get("volumes_from", ())) or None,
         "CapAdd": list(map(_capability, options.get("cap_add", ()))) or None,
         "CapDrop": list(map(_capability, options.get("cap_drop", ()))) or None,

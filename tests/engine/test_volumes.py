@@ -88,6 +88,10 @@ def test_an_images_volume_is_made_without_a_name_and_goes_with_its_container(
     """``--rm`` and ``rm -v`` take it along; plain ``rm`` leaves it to ``prune``; a named one stays."""
     assert shell("cat /srv/data/file; echo y > /srv/data/file", volumes=["named:/other"]) == "one\n"
     assert [volume.name for volume in engine.volumes()] == ["named"]
+    asked = engine.create("toolbox", "true", volumes=["/asked"])
+    found = asked.inspect()
+    assert (found["HostConfig"]["Binds"], found["Config"]["Volumes"]) == (None, {"/asked": {}})  # as Docker has it
+    asked.remove(volumes=True)
     kept = engine.create(image, "true")
     (made,) = (volume for volume in engine.volumes() if volume.anonymous)
     assert made.users == (kept.id,)
