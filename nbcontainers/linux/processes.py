@@ -43,33 +43,51 @@ def descendants(pid: int, *, proc: str = "/proc") -> tuple[int, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def memory(pids: Iterable[int], *, proc: str = "/proc") -> int:
-    """Bytes that the processes hold, each shared page divided among those that share it.
+def memory(pids: Iterable[int], held: int = 0, *, proc: str = "/proc") -> int:
+    """Bytes that the processes use, each shared page divided among those that share it. ``held`` are those that they hold together by
+    descriptors, files and segments: what of these they have mapped counts once.
 
     Where the kernel does not let us see that (another user's, or a process that is not dumpable), all its resident pages.
     """
-    return sum(_proportional(pid, proc) for pid in pids)
+    own, shared = 0, 0
+    for pid in pids:
+        more = _parts(pid, proc)
+        own, shared = own + more[0], shared + more[1]
+    return own + max(shared, held)
 
 
-def _proportional(pid: int, proc: str) -> int:
+def _parts(pid: int, proc: str) -> tuple[int, int]:
+    """(bytes of its own and of files, bytes that can be shared and lie in memory only); all second where they are not told apart."""
     with contextlib.suppress(OSError):
-        for line in _read(f"{proc}/{pid}/smaps_rollup").splitlines():
-            if line.startswith(b"Pss:"):
-                return int(line.split()[1]) * 1024
+        words = [line.split() for line in _read(f"{proc}/{pid}/smaps_rollup").splitlines()]
+        counts = {words[0]: int(words[1]) * 1024 for words in words if words[0] in {b"Pss:", b"Pss_Shmem:"}}
+        if counts:
+            shared = counts.get(b"Pss_Shmem:", counts[b"Pss:"])
+            return counts[b"Pss:"] - shared, shared
     with contextlib.suppress(OSError, IndexError):
-        return int(_read(f"{proc}/{pid}/statm").split()[1]) * _PAGE
-    return 0
+        _, resident, shared, *_ = map(int, _read(f"{proc}/{pid}/statm").split())
+        return (resident - shared) * _PAGE, shared * _PAGE
+    return 0, 0
 
 
 class ProcessTreeMeter:
     """Measures a process and its descendants; what ended is counted as far as its parent waited for it.
 
     ``others`` tells which further processes count, with their descendants; what is over of them is counted as it was last seen.
+    ``held`` tells the bytes that all of them hold otherwise than by mapping them.
     """
 
-    def __init__(self, pid: int, *, others: Callable[[], Iterable[int]] = tuple, proc: str = "/proc") -> None:
+    def __init__(
+        self,
+        pid: int,
+        *,
+        others: Callable[[], Iterable[int]] = tuple,
+        held: Callable[[], int] = int,
+        proc: str = "/proc",
+    ) -> None:
         self._pid = pid
         self._others = others
+        self._held = held
         self._proc = proc
         self._ticks: dict[tuple[int, bytes], int] = {}  # of each root, by its pid and when it began
         self._peak = 0
@@ -92,12 +110,12 @@ class ProcessTreeMeter:
             # A child whose parent ignores SIGCHLD takes its times with it, and processor time does not run backwards.
             self._ticks[root, began] = max(self._ticks.get((root, began), 0), ticks)
             pids += tree
-        held = memory(pids, proc=self._proc)
-        self._peak = max(self._peak, held)
+        used = memory(pids, self._held(), proc=self._proc)
+        self._peak = max(self._peak, used)
         return Usage(
             time=time.time(),
             cpu_seconds=sum(self._ticks.values()) / _TICKS,
-            memory=held,
+            memory=used,
             processes=threads,
             source="process tree",
             memory_peak=self._peak,

@@ -33,10 +33,10 @@ class NotYet(Conflict):
     """Nobody is there to be asked, or nothing runs there: not yet, or not any more. The container's state will tell which."""
 
 
-def ask(path: str, wish: Mapping[str, Any]) -> tuple[Any, ...]:
+def ask(path: str, wish: Mapping[str, Any], patience: float = _PATIENCE_S) -> tuple[Any, ...]:
     """Have the shim behind a socket do something short, and return its answer; OSError where nobody answers."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
-        caller.settimeout(_PATIENCE_S)
+        caller.settimeout(patience)
         caller.connect(path)
         caller.sendall(frames.frame(door.CONTROL, marshal.dumps(dict(wish))))
         reader = frames.Reader()

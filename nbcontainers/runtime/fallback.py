@@ -11,29 +11,31 @@ from .host import Host
 
 def limits(
     spec: RuntimeSpec, host: Host, *, beside: int = 0
-) -> tuple[list[tuple[int, int, int]], tuple[str, ...], int]:
-    """What stands in for limits that no cgroup holds: (rlimits, what to tell the user, bytes of memory to watch).
+) -> tuple[list[tuple[int, int, int]], tuple[str, ...], int, int]:
+    """What stands in for limits that no cgroup holds: (rlimits, what to tell the user, bytes of memory to watch, processes to watch).
 
     ``beside`` processes of our own live in the container's user namespace, where RLIMIT_NPROC counts them.
     """
     rlimits: list[tuple[int, int, int]] = []
-    watched = 0
+    memory = processes = 0
     asked = spec.resources
     notes = [*host.hierarchy.unsupported(asked)]
     for controller in sorted(rules.asked(asked) - host.hierarchy.controllers - {"devices"}):
         if controller != "memory" or (asked.memory or 0) > 0:
             notes.append(host.without(controller))
         if controller == "memory":
-            watched = asked.memory or 0
+            memory = asked.memory or 0
             notes += [
                 f"{called}: nothing here keeps it ({host.why_without(controller)})"
                 for called in rules.beside_memory(asked)
             ]
         elif controller == "pids" and asked.pids and asked.pids > 0:
             rlimits.append((resource.RLIMIT_NPROC, asked.pids + beside, asked.pids + beside))
+            # It counts the processes of one id of the host, and not those of root; see getrlimit(2).
+            processes = 0 if host.has_single_id else asked.pids
     if spec.cgroups_path and not host.hierarchy.parents:
         notes.append("cgroup parent: no cgroup can be made here")
-    return rlimits, tuple(notes), max(0, watched)
+    return rlimits, tuple(notes), max(0, memory), processes
 
 
 def processors(spec: RuntimeSpec, host: Host) -> list[int]:

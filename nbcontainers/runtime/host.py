@@ -103,7 +103,8 @@ class Host:
 
     def without(self, controller: str) -> str:
         """What becomes here of a limit whose cgroup controller cannot be used, and why it cannot."""
-        return f"{_INSTEAD[controller]} ({self.why_without(controller)})"
+        counted = _COUNTED if controller == "pids" and not self.has_single_id else ""
+        return f"{_INSTEAD[controller]}{counted} ({self.why_without(controller)})"
 
     def why_without(self, controller: str) -> str:
         """Why a cgroup controller cannot be used here."""
@@ -148,8 +149,10 @@ def _lacks_admin() -> bool:
 _LESS_THAN_ROOT = "root has no CAP_SYS_ADMIN here"
 _NO_ROOT = "root is that of a user namespace here, and may make no device"
 _KINDS = ("network", "ipc", "uts", "cgroup", "time")
+_COUNTED = ", which counts those of each user apart, the host's root's not at all: every 100 ms a container that has more in all is ended"
 _INSTEAD: Mapping[str, str] = {
-    "memory": "memory is watched, not enforced by the kernel: every 100 ms a container whose processes use more is ended",
+    "memory": "memory is watched, not enforced by the kernel: every 100 ms a container that holds more is ended; "
+    "memfds, files in memory and System V segments count, but not what only a message on its way or a mapping without pages keeps",
     "pids": "processes are limited by RLIMIT_NPROC, not by a cgroup",
     "cpu": "cpu is not limited",
     "cpuset": "processors are chosen by sched_setaffinity, not by a cgroup, so a program can choose others for itself; memory "

@@ -104,7 +104,7 @@ def compile(  # noqa: A001 - it is what this does
     plan, into, joined, shelves = _grouping(spec, cgroup, host)
     rlimits = _rlimits(spec)
     answered = _identity(spec, rootfs, host, rlimits)
-    limits, notes, watched = fallback.limits(spec, host, beside=answered is not None)
+    limits, notes, watched_memory, watched_processes = fallback.limits(spec, host, beside=answered is not None)
     late = syscalls.CLONE_NEWCGROUP if "cgroup" in kinds and joined else 0
     flags = functools.reduce(lambda mask, kind: mask | _FLAGS[kind], kinds, 0) & ~late
     private_network = "network" in kinds
@@ -166,7 +166,8 @@ def compile(  # noqa: A001 - it is what this does
         into_cgroup=into,
         oom_file=plan.oom_file,
         limits=_shown(spec),
-        watched_memory=watched,
+        watched_memory=watched_memory,
+        watched_processes=watched_processes,
         time_limit=float(spec.annotations.get(TIME_LIMIT, 0)),
         output_limit=int(spec.annotations.get(OUTPUT_LIMIT, 0)),
         pattern=Pattern(

@@ -12,6 +12,9 @@ from ..linux.cgroups import Hierarchy
 from ..linux.processes import ProcessTreeMeter
 from ..results import NetworkUse, Usage
 from . import processes
+from .execution import ask
+
+_PATIENCE_S = 1.0
 
 
 class Meter(Protocol):
@@ -29,16 +32,17 @@ def meter(pid: int, extra: Mapping[str, Any], hierarchy: Hierarchy) -> Meter:
     own = pid if _has_own_network(pid) else 0
     if extra.get("cgroup_directories"):
         return hierarchy.meter(extra["cgroup"], directories=extra["cgroup_places"], pid=own)
-    return _TreeMeter(pid, extra.get("shim", 0), extra.get("limits") or {}, network=own)
+    return _TreeMeter(pid, extra, network=own)
 
 
 class _TreeMeter(ProcessTreeMeter):
     """Counts over the container's processes, commands that were entered among them; knows the limits that no kernel holds it to."""
 
-    def __init__(self, pid: int, shim: int, limits: Mapping[str, Any], *, network: int) -> None:
-        super().__init__(pid, others=lambda: _entered(pid, shim))
-        self._limits = limits
+    def __init__(self, pid: int, extra: Mapping[str, Any], *, network: int) -> None:
+        super().__init__(pid, others=lambda: _entered(pid, extra.get("shim", 0)), held=self._tell)
+        self._limits = extra.get("limits") or {}
         self._network = network
+        self._socket = extra.get("socket", "")
 
     def sample(self) -> Usage:
         """One sample, with the limits."""
@@ -49,6 +53,14 @@ class _TreeMeter(ProcessTreeMeter):
             processes_limit=self._limits.get("pids"),
             network=self._interfaces(),
         )
+
+    def _tell(self) -> int:
+        """What its shim counts, which alone can look at it; one that does not answer is not asked again."""
+        try:
+            return int(ask(self._socket, {"do": "memory"}, _PATIENCE_S)[1]) if self._socket else 0
+        except OSError:
+            self._socket = ""
+            return 0
 
     def _interfaces(self) -> tuple[NetworkUse, ...] | None:
         if not self._network:
@@ -64,19 +76,8 @@ class _TreeMeter(ProcessTreeMeter):
 
 def _entered(pid: int, shim: int) -> list[int]:
     """The commands that were entered beside a container's first process: those children of its shim that live as deep as it."""
-    depth = _depth(pid)
-    return [child for child in processes.children(shim) if child != pid and _depth(child) == depth]
-
-
-def _depth(pid: int) -> int:
-    """In how many pid namespaces a process has a number; other than where they are, anybody may read that."""
-    try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            return next((len(line.split()) - 1 for line in file if line.startswith(b"NSpid:")), 0)
-    except OSError as error:
-        if error.errno in smallfiles.NO_ROOM:
-            raise
-        return 0
+    depth = processes.depth(pid)
+    return [child for child in processes.children(shim) if child != pid and processes.depth(child) == depth]
 
 
 def _has_own_network(pid: int) -> bool:

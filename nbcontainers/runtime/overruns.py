@@ -11,6 +11,11 @@ def of_time(seconds: float) -> str:
     return f"{BEGUN}ran longer than its limit of {seconds:g} second{'s' * (seconds != 1)}"
 
 
+def of_processes(count: int) -> str:
+    """It had more processes at once than these, threads among them, as the kernel counts."""
+    return f"{BEGUN}had more processes and threads than its limit of {count}"
+
+
 def of_output(count: int) -> str:
     """It wrote more bytes than these, told in the largest unit of which they are whole ones."""
     size, unit = next((pair for pair in _UNITS if count and count % pair[0] == 0), (1, "bytes"))

@@ -35,6 +35,7 @@ class Plan(TypedDict):
     oom_file: str
     limits: dict[str, Any]
     watched_memory: int
+    watched_processes: int  # with their threads; these two are 0 where they are not the shim's to watch
     time_limit: float
     output_limit: int
     # namespaces

@@ -11,7 +11,7 @@ from ..linux import smallfiles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -47,25 +47,68 @@ def tree(pid: int) -> Iterator[int]:
         yield from tree(child)
 
 
+def family(roots: Iterable[int]) -> tuple[set[int], set[int]]:
+    """(processes, threads) of trees of processes; the second are what the kernel counts for limits on processes."""
+    pids, threads, waiting = set[int](), set[int](), [*roots]
+    while waiting:  # no recursion: they may lie one below another as deep as they like
+        pid = waiting.pop()
+        if pid in pids:
+            continue
+        try:
+            found = os.listdir(f"/proc/{pid}/task")
+        except OSError:
+            continue
+        pids.add(pid)
+        for thread in found:
+            threads.add(int(thread))
+            waiting += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
+    return pids, threads
+
+
 def resident(pid: int) -> int:
     """Bytes of memory that a process has in store, pages that it shares with others counted in full."""
     fields = _read(f"/proc/{pid}/statm").split()
     return int(fields[1]) * _PAGE if fields else 0
 
 
-def proportional(pid: int) -> int:
-    """The same with each shared page divided by those who share it: these add up. Dearer; where refused, ``resident``."""
+def parts(pid: int) -> tuple[int, int]:
+    """The same with each shared page divided by those who share it, so that they add up: (bytes of its own and of files, bytes that lie
+    in memory only and can be shared). Dearer. Where refused pages are not divided, and where the kernel does not tell the two apart all
+    is the second, as what may be meant by ``memory``'s ``held``.
+    """
+    counts = {}
     for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
-        if line.startswith(b"Pss:"):
-            return int(line.split()[1]) * 1024
-    return resident(pid)
+        if line.startswith((b"Pss:", b"Pss_Shmem:")):
+            name, count, *_ = line.split()
+            counts[name] = int(count) * 1024
+    if counts:
+        shared = counts.get(b"Pss_Shmem:", counts[b"Pss:"])
+        return counts[b"Pss:"] - shared, shared
+    fields = _read(f"/proc/{pid}/statm").split()
+    return ((int(fields[1]) - int(fields[2])) * _PAGE, int(fields[2]) * _PAGE) if fields else (0, 0)
 
 
-def memory(roots: list[int], limit: int = 0) -> int:
-    """Bytes that trees of processes use; counted dearly only if a cheap count, which is never less, exceeds the limit."""
-    pids = [pid for root in roots for pid in tree(root)]
-    cheap = sum(map(resident, pids))
-    return cheap if cheap <= limit else sum(map(proportional, pids))
+def memory(pids: Iterable[int], held: int) -> int:
+    """Bytes that processes use, who together hold some by descriptors, files and segments: what of these they have mapped counts once."""
+    own = shared = 0
+    for pid in pids:
+        more = parts(pid)
+        own, shared = own + more[0], shared + more[1]
+    return own + max(shared, held)
+
+
+def depth(pid: int) -> int:
+    """In how many pid namespaces a process has a number, 0 where it is gone; other than where they are, anybody may read that.
+
+    OSError where this process has no descriptor left to ask with.
+    """
+    try:
+        lines = smallfiles.read(f"/proc/{pid}/status").splitlines()
+    except OSError as error:
+        if error.errno in smallfiles.NO_ROOM:
+            raise
+        return 0
+    return next((len(line.split()) - 1 for line in lines if line.startswith(b"NSpid:")), 0)
 
 
 def _fields(text: bytes) -> list[bytes]:

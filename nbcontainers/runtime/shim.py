@@ -19,7 +19,7 @@ import select
 import time
 
 from ..linux import slices
-from . import beforehand, collapse, groups, happenings, mother, overruns, processes, record
+from . import beforehand, collapse, groups, happenings, overruns, processes, record
 from .birth import Failed
 from .door import Caller, Door
 from .firstprocess import FirstProcess
@@ -30,6 +30,7 @@ from .poller import Poller
 from .restarts import Restarts
 from .session import Session
 from .streams import Streams
+from .watch import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 TAKEN = b"t"
 LEAVES, CALLS_OFF, GO_ON = b"d", b"k", b"w"
 """What an engine says on the control socket: it has no more to do with the container; it is not to be; its files are there."""
-_WATCH_S = 0.1
 _PATIENCE_S = 10.0  # how long the shim of the last run may take to tidy up: its cgroups alone half of that
 
 
@@ -71,7 +71,6 @@ class Shim:
         self.is_owner = False  # no other shim has this container: its state may be written
         self.out_of_memory = False
         self.ended_by = ""
-        self.watch: object = None  # the timer of the next look at its memory
         self.limit: object = None  # the timer of the end of its time
         self.waiting: object = None  # the timer of the next start, between two
         self.last: tuple[int, bool, float] = (0, False, 0.0)  # how the last run ended: exit code, out of memory, when
@@ -80,6 +79,7 @@ class Shim:
         self.door: Door | None = None
         self.health: Health | None = None
         self.supervisor = Supervisor(self._unanswered)
+        self.watch = Watch(self.poller, plan, self.supervisor, self._exceeds)
         self.extra: dict[str, Any] = {}
 
     def run(self, stdio: int) -> NoReturn:
@@ -105,7 +105,7 @@ class Shim:
     def _start(self) -> None:
         """One run, the first or a further one."""
         self.waiting = None
-        self.out_of_memory = False
+        self.out_of_memory, self.ended_by = False, ""
         try:
             self._launch()
         except Failed as failure:
@@ -203,6 +203,8 @@ class Shim:
                 if self.waiting is not None:
                     self._finish(*self.last)
                 caller.answer(("done",))
+            case "memory":  # how much it holds that is in no process
+                caller.answer(("memory", self.watch.held()))
             case "restart":  # what the policy is to be from now on
                 self.restarts.change(wish["policy"])
                 caller.answer(("done",))
@@ -217,8 +219,7 @@ class Shim:
         if self.plan["time_limit"]:
             why = overruns.of_time(self.plan["time_limit"])
             self.limit = self.poller.after(self.plan["time_limit"], lambda: self._end_for(why))
-        if self.plan["watched_memory"]:
-            self.watch = self.poller.after(_WATCH_S, self._watch_memory)
+        self.watch.begin(self.first.pid, self.first.pidfd)
 
     def _inside(self) -> tuple[int, int, int]:
         """What it takes to enter the container."""
@@ -259,14 +260,13 @@ class Shim:
             self.ended_by = why
             self.first.kill()
 
-    def _watch_memory(self) -> None:
-        limit = self.plan["watched_memory"]
-        # Commands that were entered count, too: they are our children.
-        ours = [one for one in processes.children(os.getpid()) if one not in {self.supervisor.pid, mother.pid()}]
-        if not self.out_of_memory and processes.memory(ours, limit) > limit:
+    def _exceeds(self, why: str) -> None:
+        """It has more than it may, of memory where no words say of what."""
+        if why:
+            self._end_for(why)
+        else:
             self.out_of_memory = True
             self.first.kill()
-        self.watch = self.poller.after(_WATCH_S, self._watch_memory)
 
     def _ended(self) -> None:
         """The run is over: record it, and either say it and tidy up, or wait for the next one."""
@@ -275,7 +275,7 @@ class Shim:
         code = self.first.wait()
         self.supervisor.end()
         self.first.hear_out()
-        self.poller.cancel(self.watch)
+        self.watch.end()
         if self.health is not None:
             self.health.close()
             self.health = None

@@ -115,6 +115,15 @@ def test_memory_that_may_not_be_divided_is_counted_whole(tmp_path: Path) -> None
     assert processes.memory([7, 8], proc=str(tmp_path)) == 100 * os.sysconf("SC_PAGE_SIZE")
 
 
+def test_what_is_held_and_mapped_counts_once(tmp_path: Path) -> None:
+    """Of what is held only what exceeds the mapped shared pages comes on top; who does not tell these apart is not counted twice."""
+    for pid, text in ((7, "Pss: 100 kB\nPss_Anon: 30 kB\nPss_File: 10 kB\nPss_Shmem: 60 kB\n"), (8, "Pss: 100 kB\n")):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / f"{pid}/smaps_rollup").write_text(text)
+    for pid, held, used in ((7, 0, 100), (7, 50, 100), (7, 200, 240), (8, 50, 100), (8, 200, 200)):
+        assert processes.memory([pid], held << 10, proc=str(tmp_path)) == used << 10
+
+
 def test_a_command_with_blanks_and_parentheses_does_not_mislead(tmp_path: Path) -> None:
     """The fields are counted from the last parenthesis of /proc/PID/stat."""
     code = (

@@ -128,10 +128,21 @@ def test_without_groups_others_watch() -> None:
     assert plan(alone, on)["rlimits"] == [(resource.RLIMIT_NPROC, 7, 7)]
     assert made["processors"] == [0, 1, 3]
     assert made["watched_memory"] == 1 << 26
+    assert made["watched_processes"] == 0  # all are one id's
     assert made["limits"] == {"memory": 1 << 26, "pids": 7, "cpus": 0.5}
     named = " ".join(made["state"]["not_enforced"])
     assert all(words in named for words in ("watched", "RLIMIT_NPROC", "cpu is not limited", "sched_setaffinity"))
     assert "other identities" in " ".join(made["state"]["lacks"])
+
+
+def test_processes_of_several_ids_are_watched() -> None:
+    """An rlimit counts those of each id apart, which is named; without a limit nobody watches."""
+    several = (IdMapping(container=0, host=1000, size=1), IdMapping(container=1, host=100000, size=65535))
+    on = host("T1", identity=Identity(userns=True, uid_mappings=several, gid_mappings=several))
+    made = plan(docker_spec(args=["true"], host=on, resources=Resources(pids=7)), on)
+    assert made["watched_processes"] == 7
+    assert "counts those of each user apart" in " ".join(made["state"]["not_enforced"])
+    assert plan(docker_spec(args=["true"], host=on, resources=Resources(pids=-1)), on)["watched_processes"] == 0
 
 
 @pytest.mark.parametrize(

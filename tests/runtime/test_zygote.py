@@ -92,7 +92,7 @@ def test_it_imports_little() -> None:
         "zygote",
     }
     files = {"descriptors", "mounttable", "remapped", "rootfs", "shown"}
-    runtime = {*streams, *life, *files, "enter", "entered", "init", "lender", "mother", "plug", "user"}
+    runtime = {*streams, *life, *files, "enter", "entered", "init", "lender", "mother", "plug", "user", "watch"}
     kernel = {
         "idmapped",
         "inside",

@@ -1,0 +1,127 @@
+"""Limits on memory and processes hold for all that a container has, whether a cgroup keeps them or a shim watches."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbcontainers.engine import Container, Engine
+from nbcontainers.results import ENDED_FOR
+from nbcontainers.runtime import host as hosts
+from tests.waiting import until
+
+PATIENCE_S = 60.0
+BEGIN = """
+import ctypes, mmap, os, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.shmat.restype, libc.shmat.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+libc.shmdt.argtypes = (ctypes.c_void_p,)
+block = b"x" * (1 << 20)
+def memfd(count):
+    descriptor = os.memfd_create("held")
+    for _ in range(count):
+        os.write(descriptor, block)
+    return descriptor
+def segments(count):
+    for _ in range(count):
+        address = libc.shmat(libc.shmget(0, len(block), 0o1600), None, 0)
+        ctypes.memset(address, 1, len(block))
+        libc.shmdt(address)
+def deleted(count):
+    descriptor = os.open("/dev/shm/held", os.O_RDWR | os.O_CREAT)
+    os.unlink("/dev/shm/held")
+    for _ in range(count):
+        os.write(descriptor, block)
+def stay():
+    print("stays", flush=True)
+    time.sleep(600)
+"""
+
+
+def hold(engine: Engine, code: str, **words: object) -> Container:
+    """A container in which that runs, with 64 MiB."""
+    program = ("python3", "-c", BEGIN + code)
+    return engine.run("toolbox", *program, network="none", memory_swap="64m", memory="64m", detach=True, **words)  # type: ignore[arg-type]
+
+
+def is_ready(container: Container) -> bool:
+    """Whether it says that it stays."""
+    return any(b"stays" in line.data for line in container.logs())
+
+
+@pytest.mark.parametrize("profile", ["docker", "sandbox"])
+@pytest.mark.parametrize("how", ["memfd(200)", "segments(200)", "deleted(200)"])
+def test_memory_that_no_process_has_mapped_counts(engine: Engine, how: str, profile: str) -> None:
+    """In a memfd, in segments that nobody has attached, in a file without a name that is open: memory runs out, and that is told."""
+    container = hold(engine, f"{how}; stay()", profile=profile, shm_size="300m")
+    assert container.wait(PATIENCE_S) == 137
+    assert container.state.out_of_memory
+
+
+def test_memory_counts_once(engine: Engine) -> None:
+    """A memfd that two processes have mapped is no more than it is: the container lives, and its usage tells so."""
+    code = "held = mmap.mmap(memfd(36), 36 << 20); os.fork(); assert held.find(b'y') < 0; stay()"
+    container = hold(engine, code)
+    until(lambda: is_ready(container))
+    for _ in range(10):
+        assert 36 << 20 < container.usage().memory < 64 << 20
+    assert container.state.status == "running"
+    container.remove(force=True)
+
+
+def test_usage_tells_what_is_held(engine: Engine) -> None:
+    """All three ways, and each is given back where it came from."""
+    container = hold(engine, "memfd(14); segments(13); deleted(12); stay()")
+    until(lambda: is_ready(container))
+    assert 39 << 20 < container.usage().memory < 64 << 20
+    container.remove(force=True)
+
+
+def test_processes_of_all_ids_count(engine: Engine) -> None:
+    """RLIMIT_NPROC counts those of each id apart: who has several is ended where no cgroup counts, and why is told."""
+    host = hosts.probe()
+    if host.has_single_id or "pids" in host.hierarchy.controllers:
+        pytest.skip("one id, or a cgroup: forks fail")
+    code = """
+for uid in range(1, 6):
+    if not os.fork():
+        os.setuid(uid)
+        for _ in range(9):
+            if not os.fork():
+                time.sleep(600)
+        time.sleep(600)
+stay()
+"""
+    container = hold(engine, code, pids_limit=20)
+    assert container.wait(PATIENCE_S) == 137
+    assert container.state.error == f"{ENDED_FOR}had more processes and threads than its limit of 20"
+    assert not container.state.out_of_memory
+    assert any("counts those of each user apart" in note for note in container.state.not_enforced)
+
+
+def test_as_many_processes_as_are_allowed_live(engine: Engine) -> None:
+    """The limit itself is allowed, threads among them; a container at it whose processes come and go is not ended."""
+    code = """
+import threading
+for _ in range(4):
+    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+if not os.fork():
+    time.sleep(600)
+end = time.monotonic() + 1.5
+while time.monotonic() < end:
+    if not (child := os.fork()):
+        os._exit(0)
+    os.waitpid(child, 0)
+stay()
+"""
+    container = engine.run("toolbox", "python3", "-c", BEGIN + code, network="none", pids_limit=7, detach=True)
+    until(lambda: is_ready(container) or container.state.status == "exited")
+    assert container.state.status == "running", (container.state, list(container.logs()))
+    container.remove(force=True)
+
+
+def test_each_run_is_held_to_its_limits(engine: Engine) -> None:
+    """One that is started again after it was ended for a limit is ended for it again."""
+    container = engine.run("toolbox", "sleep", "600", network="none", detach=True, restart="on-failure:1", timeout=0.3)
+    assert container.wait(PATIENCE_S) == 137
+    assert container.state.restarts == 1
+    assert container.state.error.startswith(ENDED_FOR)
