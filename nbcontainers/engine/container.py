@@ -140,7 +140,7 @@ class Container(Life):
         try:
             with worker as opened:
                 mounts = self._store.snapshots.mounts(self.id, footed=True, volatile=state.auto_remove)
-                binds = tuple(mount for mount in self.spec.mounts if mount.type == "bind")
+                binds = tuple(mount for mount in self.spec.mounts if mount.type in ("bind", "overlay"))
                 yield carriage.Tree(opened, mounts, state, binds)
         except HostError as error:  # an overlay of what is not there any more
             if self._is_gone:

@@ -69,7 +69,14 @@ class Containers(Images):
         source = self._source(image, options.get("pull") or "missing", options.get("platform"), on_event)
         called = image if isinstance(image, str) else source.name
         return creation.making(
-            source, called, command, options, store=self.store, names=self._names, runtime=self._runtime
+            source,
+            called,
+            command,
+            options,
+            store=self.store,
+            names=self._names,
+            runtime=self._runtime,
+            find=self.image,
         )
 
     def containers(self, *filters: str, all: bool = False) -> tuple[Container, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -21,6 +21,7 @@ from ..store.stock import Kind
 from ..store.store import Store
 from . import (
     devices,
+    imagemounts,
     limits,
     mounts,
     networking,
@@ -64,8 +65,10 @@ def making(
     store: Store,
     names: ContainerNames,
     runtime: Runtime,
+    find: Callable[[str], Image],
 ) -> Iterator[Making]:
-    """Make a container of an image, all but what ``Container.write`` writes; ``called`` is the image as the user named it.
+    """Make a container of an image, all but what ``Container.write`` writes; ``called`` is the image as the user named it, and ``find``
+    gives another that is to be mounted.
 
     Whoever makes it writes that, and then others know of it. An exception undoes all of it. What it is given with the container is
     written already.
@@ -83,9 +86,12 @@ def making(
     connection = networkwords.read(
         options, config.config.exposed_ports, files=NetworkFiles(store.root), names=names, host=host
     )
-    points = volumes.combined(
-        mounts.asked(options, config.config.volumes),
-        volumes.inherited(options.get("volumes_from", ()), lambda word: names.folder(names.find(word))),
+    points, images = imagemounts.found(
+        volumes.combined(
+            mounts.asked(options, config.config.volumes),
+            volumes.inherited(options.get("volumes_from", ()), lambda word: names.folder(names.find(word))),
+        ),
+        find,
     )
     userns.check(points, modes.userns, host)
     env, own_env, unset = _environment(config.config, options)
@@ -124,15 +130,17 @@ def making(
             Container(store, names, runtime, names.find(name)).remove(force=True)
     folder = names.folder(identifier)
     try:
-        # The image is not collected while its container is made, nor what there is of that.
-        with store.lease(source.descriptor.digest, identifier, *source.chain_ids), saying_when_full(folder):
+        # The image is not collected while its container is made, nor one that it mounts, nor what there is of that.
+        held = (source.descriptor.digest, identifier, *source.chain_ids, *imagemounts.needed(images))
+        with store.lease(*held), saying_when_full(folder):
             if connection.other:  # whose files of names it has
                 folder.mkdir(mode=0o700)
             else:
                 store.stock.take(_FOLDER, str(folder))
             if modes.userns.is_own:
                 spec = userns.claim(spec, modes.userns, store.root, identifier, names)
-            store.snapshots.unpack(source)
+            for image in (source, *images):
+                store.snapshots.unpack(image)
             rootfs = store.snapshots.prepare(identifier, source.chain_ids)
             name = names.claim(identifier, name)
             if connection != networking.NONE:
@@ -142,7 +150,7 @@ def making(
                 namefiles.write(folder, "" if known else hostname, connection.kind, connection.names)
             if points:
                 with store.volumes.shared():
-                    users = volumes.provide(store, points, rootfs, is_mapped=modes.userns.is_own)
+                    users = volumes.provide(store, identifier, points, rootfs, is_mapped=modes.userns.is_own)
                     asked.save(folder)  # by this others know that it has them
                 spec = replace(spec, mounts=_with_users(spec.mounts, files, users))
             container.asked, container.spec = asked, spec

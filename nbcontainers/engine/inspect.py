@@ -154,6 +154,10 @@ def _mount(entry: MountPoint, spec: RuntimeSpec) -> dict[str, Any]:
     shown: dict[str, Any] = {"Type": entry.kind}
     if entry.kind == "volume":
         shown |= {"Name": entry.source, "Source": source, "Destination": entry.destination, "Driver": "local"}
+    elif entry.kind == "image":
+        # Docker's source is where it mounts an image on the host; here it is mounted in the container alone.
+        shown |= {"Name": entry.source, "Source": entry.image, "Destination": entry.destination}
+        return {**shown, "Mode": "", "RW": False, "Propagation": ""}
     else:
         shown |= {"Source": source if entry.kind == "bind" else "", "Destination": entry.destination}
     mode = ",".join(entry.options) if entry.kind == "tmpfs" else "ro" if entry.readonly else ""

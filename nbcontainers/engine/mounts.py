@@ -14,8 +14,8 @@ from typing import Any, Literal
 from ..errors import NBContainersError
 from .options import RunOptions, size
 
-Kind = Literal["bind", "volume", "tmpfs"]
-_KINDS = ("bind", "volume", "tmpfs")
+Kind = Literal["bind", "volume", "tmpfs", "image"]
+_KINDS = ("bind", "volume", "tmpfs", "image")
 PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 _CONSISTENCY = ("consistent", "cached", "delegated", "default")  # of Docker Desktop; Linux knows one only
 _TRUE, _FALSE = ("1", "t", "true"), ("0", "f", "false")
@@ -26,11 +26,12 @@ _TMPFS = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountPoint:
-    """One mount that was asked for. ``source`` is a path of the host, or a volume's name: empty for one without.
+    """One mount that was asked for. ``source`` is a path of the host, a volume's name (empty for one without), or an image's.
 
     ``recursion``: whether what is mounted below a bind's source comes along (``enabled``, ``disabled``), and then is read-only with
     it (``enabled`` where the kernel can, ``readonly``) or not (``writable``). ``create`` makes a missing folder of the host.
-    ``idmap``: the ids of the container's own range stand for those on the disk, as they do in its volumes.
+    ``idmap``: the ids of the container's own range stand for those on the disk, as they do in its volumes. ``image`` is the ID that an
+    image's name stood for when the container was made, ``layers`` its chain IDs from the base up: whatever its name is since.
     """
 
     kind: Kind
@@ -46,6 +47,8 @@ class MountPoint:
     labels: tuple[tuple[str, str], ...] = ()
     anonymous: bool = False
     idmap: bool = False
+    image: str = ""
+    layers: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Only what differs from the defaults."""
@@ -55,7 +58,7 @@ class MountPoint:
     def from_json(cls, data: Mapping[str, Any]) -> MountPoint:
         """Read what ``to_json`` wrote."""
         words = dict(data)
-        for name in ("options", "labels"):
+        for name in ("options", "labels", "layers"):
             words[name] = tuple(tuple(item) if isinstance(item, list) else item for item in data.get(name, ()))
         return cls(**words)
 
@@ -171,9 +174,9 @@ class _Fields:
 
     def read(self, word: str) -> MountPoint:
         if self.kind not in _KINDS:
-            hint = "bind, volume or tmpfs"
-            if self.kind in ("image", "npipe", "cluster"):
-                hint = "bind, volume or tmpfs: the others are not there on this engine"
+            hint = "bind, volume, tmpfs or image"
+            if self.kind in ("npipe", "cluster"):
+                hint = "bind, volume, tmpfs or image: the others are not there on this engine"
             raise _invalid(word, f"unknown mount type {self.kind!r}", hint)
         for other in _KINDS:
             if other != self.kind and other in self.used:
@@ -193,6 +196,10 @@ class _Fields:
                 raise _invalid(word, "bind-recursive=readonly needs readonly", "add readonly, or leave it out")
             if self.words.get("recursion") == "readonly" and self.words.get("propagation", "rprivate") != "rprivate":
                 raise _invalid(word, "bind-recursive=readonly needs bind-propagation=rprivate", "leave the other away")
+        if self.kind == "image" and not source:
+            raise _invalid(
+                word, "source is required for an image", "the name or ID of one that is here: source=toolbox"
+            )
         if self.kind == "tmpfs":
             if source:
                 raise _invalid(word, "a tmpfs has no source", "leave the source out")
@@ -270,10 +277,13 @@ def _set_nocopy(found: _Fields, key: str, value: str, word: str) -> None:
     found.words["nocopy"] = _boolean(key, value, word)
 
 
-def _set_subpath(found: _Fields, _key: str, value: str, word: str) -> None:
-    found.used.add("volume")
+def _set_subpath(found: _Fields, key: str, value: str, word: str) -> None:
+    whole = key.partition("-")[0]
+    found.used.add(whole)
     if value.startswith("/") or ".." in value.split("/"):
-        raise _invalid(word, f"the subpath {value!r} leads out of the volume", "a path relative to the volume's root")
+        raise _invalid(
+            word, f"the subpath {value!r} leads out of the {whole}", f"a path relative to the {whole}'s root"
+        )
     found.words["subpath"] = posixpath.normpath(value) if value else ""
 
 
@@ -325,6 +335,7 @@ _KEYS = {
     "volume-label": _set_label,
     "volume-driver": _set_driver,
     "volume-opt": _refuse_driver_option,
+    "image-subpath": _set_subpath,
     "tmpfs-size": _set_size,
     "tmpfs-mode": _set_mode,
 }

@@ -54,6 +54,7 @@ def host_config(options: RunOptions, modes: Modes) -> dict[str, Any]:
 def _mount(entry: MountPoint) -> dict[str, Any]:
     """What ``--mount`` asked for. Source: Docker Engine API 1.50, Mount."""
     said = dict(option.split("=", 1) for option in entry.options if "=" in option)
+    below = {"volume": "", "image": "", entry.kind: entry.subpath}
     asked: dict[str, Any] = {"Type": entry.kind, "Source": entry.source, "Target": entry.destination}
     asked |= {
         "ReadOnly": entry.readonly or "ro" in entry.options,
@@ -64,7 +65,8 @@ def _mount(entry: MountPoint) -> dict[str, Any]:
             "ReadOnlyNonRecursive": entry.recursion == "writable",
             "ReadOnlyForceRecursive": entry.recursion == "readonly",
         },
-        "VolumeOptions": {"NoCopy": entry.nocopy, "Labels": dict(entry.labels), "Subpath": entry.subpath},
+        "VolumeOptions": {"NoCopy": entry.nocopy, "Labels": dict(entry.labels), "Subpath": below["volume"]},
+        "ImageOptions": {"Subpath": below["image"]},
         "TmpfsOptions": {"SizeBytes": int(said.get("size", 0)), "Mode": int(said.get("mode", "0"), 8)},
     }
     return {

@@ -25,6 +25,7 @@ from ..store import repair as repairing
 from ..store.garbage import Needed
 from ..store.store import Store
 from . import buildcache, inspect, userns
+from .asked import NAME as ASKED
 from .kinds import several
 from .names import holder_of
 from .selection import PRUNING, Selection, moment
@@ -47,6 +48,9 @@ def held(root: Path) -> Needed:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             images.add(str(json.loads((container / "state.json").read_bytes())["image_id"]))
         layers.update(parents(root, container.name))
+        for image, chains in mounted(container):
+            images.add(image)
+            layers.update(chains)
     return Needed(images, layers)
 
 
@@ -62,13 +66,28 @@ def parents(root: Path, key: str) -> tuple[str, ...]:
         return ()
 
 
+def mounted(container: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(its ID, its layers) of each image that is mounted in the container of that folder; none where that cannot be read."""
+    try:
+        entries = json.loads((container / ASKED).read_bytes())["mounts"]
+        return tuple((str(one["image"]), tuple(one.get("layers", ()))) for one in entries if one["kind"] == "image")
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def _below(root: Path, key: str) -> tuple[str, ...]:
+    """The layers that a container's files are made of: those of its own image, and of those that are mounted in it."""
+    others = (chain for _, chains in mounted(root / "containers" / key) for chain in chains)
+    return tuple(dict.fromkeys((*parents(root, key), *others)))
+
+
 def _standing(store: Store, containers: Iterable[Container]) -> dict[Digest, bool]:
     """The layers below containers; true where one of these runs."""
     found: dict[Digest, bool] = {}
     for container in containers:
         with contextlib.suppress(NotFound):
             runs = container.state.status in LIVE
-            for chain in parents(store.root, container.id):
+            for chain in _below(store.root, container.id):
                 found[Digest(chain)] = found.get(Digest(chain), False) or runs
     return found
 
@@ -322,6 +341,6 @@ def _problems(store: Store, container: Container) -> Iterator[str]:
     except NBContainersError:
         yield f"has no tree of files any more: {way_out(state.name)}"
         return
-    for chain in parents(store.root, container.id):
+    for chain in _below(store.root, container.id):
         if not unpacked.usable(store.root / "layers" / Digest(chain).hex):
             yield f"stands on the layer {Digest(chain).short}, which is not there"

@@ -17,7 +17,7 @@ from ..results import VolumeState
 from ..runtime import record
 from ..runtime.mountplan import IDMAP
 from ..store.store import Store
-from . import inspect
+from . import imagemounts, inspect
 from .asked import Asked
 from .mounts import MountPoint
 from .names import ContainerNames
@@ -25,7 +25,7 @@ from .selection import Selection
 
 
 def inherited(words: Sequence[str], find: Callable[[str], Path]) -> tuple[MountPoint, ...]:
-    """The mounts of ``--volumes-from NAME[:ro|rw]``: binds and volumes of other containers; ``find`` gives a container's folder."""
+    """The mounts of ``--volumes-from NAME[:ro|rw]``: binds, volumes and images of other containers; ``find`` gives a container's folder."""
     found: dict[str, MountPoint] = {}
     for word in words:
         name, colon, mode = word.partition(":")
@@ -56,14 +56,20 @@ def combined(own: Sequence[MountPoint], others: Sequence[MountPoint]) -> tuple[M
 
 
 def provide(
-    store: Store, points: Iterable[MountPoint], rootfs: Sequence[Mount], *, is_mapped: bool = False
+    store: Store, key: str, points: Iterable[MountPoint], rootfs: Sequence[Mount], *, is_mapped: bool = False
 ) -> tuple[Mount, ...]:
-    """Make what the mounts need and return them for the specification: folders of the host, and volumes filled from the image.
+    """Make what the mounts of the container ``key`` need and return them for the specification: folders of the host, volumes filled
+    from the image, other images.
 
     As in Docker a volume that is empty gets what the image has at its place, with owner and mode, unless ``nocopy``. With
     ``is_mapped`` the container has ids of its own: in volumes, and in binds with ``idmap``, they stand for those on the disk.
     """
-    return tuple(_provide(store, point, rootfs, is_mapped) for point in points)
+    return tuple(
+        imagemounts.mount(store, key, f"image-{number}", point, is_mapped=is_mapped)
+        if point.kind == "image"
+        else _provide(store, point, rootfs, is_mapped)
+        for number, point in enumerate(points)
+    )
 
 
 def _provide(store: Store, point: MountPoint, rootfs: Sequence[Mount], is_mapped: bool) -> Mount:

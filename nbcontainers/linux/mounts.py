@@ -116,14 +116,17 @@ def attach(mount: Mount, target: str, *, guarded: bool = False) -> None:
 
 
 def cover(root: int, bind: Mount) -> None:
-    """Show a bind at its place in a tree, which is made where it is missing; nothing where its source is not there any more.
+    """Show a bind, or an overlay that is only read, at its place in a tree, which is made where it is missing; nothing where its source
+    is not there any more.
 
     ``root`` is a descriptor of a mount's root that hangs in this mount namespace: the bind goes when that is unmounted.
     """
     words = dict(word.partition("=")[::2] for word in bind.options)
     flags = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE
     try:
-        if SUBPATH in words:
+        if bind.type == "overlay":
+            tree = _taken(bind, words.get(SUBPATH, "."))
+        elif SUBPATH in words:
             tree = inside.copy_below(bind.source, words[SUBPATH], flags)
         else:
             tree = syscalls.open_tree(syscalls.AT_FDCWD, bind.source, flags)
@@ -140,6 +143,16 @@ def cover(root: int, bind: Mount) -> None:
             os.close(place)
     finally:
         os.close(tree)
+
+
+def _taken(mount: Mount, below: str) -> int:
+    """A copy of an overlay, or of a path below it; it hangs over its lowest folder for an instant, in this mount namespace."""
+    place = parse(mount).lower[-1]
+    attach(mount, place, guarded=True)
+    try:
+        return inside.copy_below(place, below, syscalls.OPEN_TREE_CLONE)
+    finally:
+        syscalls.umount(place, syscalls.MNT_DETACH)
 
 
 @contextlib.contextmanager

@@ -103,7 +103,8 @@ def compile(  # noqa: A001 - it is what this does
     nested = any(one & syscalls.CLONE_NEWUSER for one in entered)
     plan, into, joined, shelves = _grouping(spec, cgroup, host)
     rlimits = _rlimits(spec)
-    answered = _identity(spec, rootfs, host, rlimits)
+    mounts = mountplan.mounts((*rootfs[1:], *spec.mounts), plan)
+    answered = _identity(spec, rootfs, mounts, host, rlimits)
     limits, notes, watched_memory, watched_processes = fallback.limits(spec, host, beside=answered is not None)
     late = syscalls.CLONE_NEWCGROUP if "cgroup" in kinds and joined else 0
     flags = functools.reduce(lambda mask, kind: mask | _FLAGS[kind], kinds, 0) & ~late
@@ -125,7 +126,6 @@ def compile(  # noqa: A001 - it is what this does
             stage="user",
             hint="leave out --group-add",
         )
-    mounts = mountplan.mounts((*rootfs[1:], *spec.mounts), plan)
     is_common = not (owner or entered or joined_kinds or spec.cgroups_path) and "pid" in kinds
     early = pattern.joinable(plan, into, joined, late)
     first = pattern.leading(mounts, has_groups=bool(early["directories"])) if is_common else []
@@ -270,7 +270,11 @@ def _namespaces(spec: RuntimeSpec, host: Host) -> list[str]:
 
 
 def _identity(
-    spec: RuntimeSpec, rootfs: tuple[Mount, ...], host: Host, rlimits: Sequence[tuple[int, int, int]]
+    spec: RuntimeSpec,
+    rootfs: tuple[Mount, ...],
+    mounts: Sequence[mountplan.PlannedMount],
+    host: Host,
+    rlimits: Sequence[tuple[int, int, int]],
 ) -> IdentityPlan | None:
     """The supervisor's part, where there is but one id; the annotation ``policy.IDENTITY`` can say that none is wanted."""
     if not host.has_single_id or spec.annotations.get(policy.IDENTITY) == "off":
@@ -278,8 +282,9 @@ def _identity(
     kind, source, lowers, options = mountplan.root(rootfs)
     upper = next((word.partition("=")[2] for word in options if word.startswith("upperdir=")), "")
     others = {mount.destination for mount in spec.mounts if mount.type in ("bind", "overlay", "none")}
+    images = [path for entry in mounts if entry[1] == "overlay" for key, path in entry[5] if key == "lowerdir"]
     return policy.plan(
-        [source] if kind == "bind" else [upper or lowers[0], *lowers],
+        [*([source] if kind == "bind" else [upper or lowers[0], *lowers]), *images],
         is_alone=others <= policy.OWN,
         capabilities=_mask(spec.process.capabilities),
         no_new_privs=spec.process.no_new_privileges,

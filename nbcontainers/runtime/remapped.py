@@ -15,7 +15,7 @@ from ..linux.syscalls import AT_FDCWD, AT_RECURSIVE, OPEN_TREE_CLONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from .mountplan import PlannedMount
     from .plan import Plan
@@ -31,7 +31,7 @@ class Refused(Exception):
 
 
 def take(plan: Plan, bind: Callable[[PlannedMount], int]) -> tuple[list[int], list[int]]:
-    """Descriptors of copies of the root's folders, and of what each mount binds (-1 for those that bind nothing).
+    """Descriptors of copies of the folders of the root and of overlays, in their order, and of what each mount binds (else -1).
 
     Both are empty for a container that is none of root's in a user namespace. ``bind`` makes the copy for a mount. Raises Refused;
     what was opened until then ends with this process.
@@ -43,25 +43,29 @@ def take(plan: Plan, bind: Callable[[PlannedMount], int]) -> tuple[list[int], li
     stage = "id-mapped mounts"
     try:
         userns = idmapped.namespace(plan["uid_map"], plan["gid_map"])
-        _take_root(plan, userns, root)
+        below = AT_RECURSIVE if plan["root"][0] == "bind" else 0
+        _take_folders(_folders(plan["root"]), below, userns if plan["maps_root"] else -1, root)
         for entry in plan["mounts"]:
             stage = f"mount {entry[0]}"
             mounts.append(bind(entry) if entry[1] == "bind" else -1)
             if mounts[-1] >= 0 and ("idmap", "") in entry[5]:
                 _remap(mounts[-1], userns, entry[2])
+            if entry[1] == "overlay":
+                lowers = [path for key, path in entry[5] if key == "lowerdir"]
+                _take_folders(lowers, 0, userns if ("idmap", "") in entry[5] else -1, root)
         os.close(userns)
     except OSError as error:
         raise Refused(stage, error.errno, error.strerror) from error
     return root, mounts
 
 
-def _take_root(plan: Plan, userns: int, root: list[int]) -> None:
-    below = AT_RECURSIVE if plan["root"][0] == "bind" else 0
-    for path in _folders(plan["root"]):
+def _take_folders(paths: list[str], below: int, userns: int, taken: list[int]) -> None:
+    """Copies of mounts of folders, with the ids of a user namespace where that is not -1."""
+    for path in paths:
         tree = syscalls.open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | below)
-        if plan["maps_root"]:
+        if userns >= 0:
             _remap(tree, userns, path)
-        root.append(tree)
+        taken.append(tree)
 
 
 def _remap(tree: int, userns: int, path: str) -> None:
@@ -106,6 +110,16 @@ def stage(root: Root, trees: list[int]) -> tuple[str, Root]:
         for key, _, path in [word.partition("=")]
     ]
     return f"{here}/root", (kind, source, staged, words)
+
+
+def restage(folder: str, root: Root, overlays: Iterable[list[tuple[str, str]]]) -> Iterator[list[tuple[str, str]]]:
+    """The options of overlays with other names of their lower folders, which ``stage`` has mounted behind those of the root."""
+    here, number = os.path.dirname(folder), len(_folders(root))
+    for options in overlays:
+        lowers = sum(key == "lowerdir" for key, _ in options)
+        rest = [pair for pair in options if pair[0] != "lowerdir"]
+        yield [*(("lowerdir", f"{here}/{number + place}") for place in range(lowers)), *rest]
+        number += lowers
 
 
 def shelve() -> int:

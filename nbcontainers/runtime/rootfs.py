@@ -99,12 +99,17 @@ def begin(
     if not is_alone:
         at("mount namespace")
         syscalls.mount("", "/", "", MS_REC | MS_PRIVATE)
-    for number, entry in enumerate(plan["mounts"]):
-        if entry[1] == "overlay":  # only now: it is mounted for a moment, which no peer is to see
-            at(f"mount {entry[0]}")
-            taken[number] = shown.take_overlay(plan["folder"], entry[5])
     at("root file system")
     folder, whole = remapped.stage(plan["root"], trees) if trees else (plan["folder"], plan["root"])
+    # Only now: they are mounted for a moment, which no peer is to see.
+    overlays = [number for number, entry in enumerate(plan["mounts"]) if entry[1] == "overlay"]
+    words = [plan["mounts"][number][5] for number in overlays]
+    for number, options in zip(
+        overlays, remapped.restage(folder, plan["root"], words) if trees else words, strict=True
+    ):
+        at(f"mount {plan['mounts'][number][0]}")
+        taken[number] = shown.take_overlay(folder, options)
+        at("root file system")
     shown.mount_root(folder, whole)
     root = os.open(folder, FOLDER)
     if plan["root_attributes"]:

@@ -66,7 +66,9 @@ def take_overlay(folder: str, options: list[tuple[str, str]]) -> int:
     lowers = [value for key, value in options if key == "lowerdir"]
     below = next((value for key, value in options if key == "nbcontainers.subpath"), ".")
     rest = [
-        f"{key}={value}" if value else key for key, value in options if key not in {"lowerdir", "nbcontainers.subpath"}
+        f"{key}={value}" if value else key
+        for key, value in options
+        if key not in {"lowerdir", "nbcontainers.subpath", "idmap"}
     ]
     _mount_overlay(folder, lowers, rest)
     try:

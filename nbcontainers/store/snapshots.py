@@ -62,6 +62,17 @@ class Snapshotter(Protocol):
         see ``prepare``.
         """
 
+    def beside(self, key: str, name: str, layers: Sequence[Digest]) -> Mount:
+        """The mount, as a root, of unpacked layers (chain IDs from the base up; none: an empty tree) that are only to be read.
+
+        What it needs lies beside the snapshot of that key, and is gone with it; ``name`` tells it from others there.
+
+        Raises:
+            NotFound: a layer is not unpacked.
+            HostError: the disk is full.
+
+        """
+
     def changes(self, key: str) -> tuple[Change, ...]:
         """What was changed in a snapshot, in the order of the paths."""
 
@@ -115,9 +126,7 @@ class _Snapshots:
     def prepare(self, key: str, parents: Sequence[Digest], *, volatile: bool = False) -> tuple[Mount, ...]:
         """See ``Snapshotter.prepare``."""
         self._content.leases.protect(key, *parents)
-        for chain in parents:
-            if not unpacked.usable(f"{self._layers}/{chain.hex}"):
-                raise NotFound(f"layer {chain.short} is not unpacked", hint="unpack the image first")
+        self._require(parents)
         snapshot = self._folder(key)
         with saying_when_full(snapshot):
             try:
@@ -135,7 +144,23 @@ class _Snapshots:
                 raise
         return self._mounts(snapshot, parents, volatile=volatile)
 
+    def _require(self, layers: Sequence[Digest]) -> None:
+        for chain in layers:
+            if not unpacked.usable(f"{self._layers}/{chain.hex}"):
+                raise NotFound(f"layer {chain.short} is not unpacked", hint="unpack the image first")
+
     def _begin(self, key: str, parents: Sequence[Digest]) -> None:
+        raise NotImplementedError
+
+    def beside(self, key: str, name: str, layers: Sequence[Digest]) -> Mount:
+        """See ``Snapshotter.beside``."""
+        self._require(layers)
+        folder = f"{self._folder(key)}/{name}"
+        with saying_when_full(folder):
+            os.makedirs(f"{folder}/upper")
+            return self._beside(f"{key}/{name}", f"{folder}/upper", layers)
+
+    def _beside(self, key: str, folder: str, layers: Sequence[Digest]) -> Mount:
         raise NotImplementedError
 
     def mounts(
@@ -269,6 +294,15 @@ class OverlaySnapshots(_Snapshots):
         lower = [*(self._tree(chain) for chain in reversed(parents)), *below]
         return (mounts.overlay(lower, f"{snapshot}/upper", f"{snapshot}/work", volatile=volatile),)
 
+    def _beside(self, key: str, folder: str, layers: Sequence[Digest]) -> Mount:
+        """An overlay of lower folders alone wants two at least, so an empty one lies lowest: nobody can write to it, not even who can
+        mount it again, as root could write to a layer that is bound.
+        """
+        os.chmod(folder, 0o755)
+        if not layers:
+            return mounts.bind(folder)
+        return mounts.overlay([*(self._tree(chain) for chain in reversed(layers)), folder])
+
 
 class CopySnapshots(_Snapshots):
     """Snapshots as whole copies, for hosts and disks that can have no overlay. Blocks are shared where the file system can."""
@@ -278,6 +312,10 @@ class CopySnapshots(_Snapshots):
 
     def _begin(self, key: str, parents: Sequence[Digest]) -> None:
         self._worker.fill(key, parents)
+
+    def _beside(self, key: str, folder: str, layers: Sequence[Digest]) -> Mount:
+        self._worker.fill(key, layers)
+        return mounts.bind(folder)
 
     def _mounts(self, snapshot: str, parents: Sequence[Digest], *, volatile: bool = False) -> tuple[Mount, ...]:
         return (mounts.bind(f"{snapshot}/upper"),)

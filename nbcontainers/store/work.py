@@ -86,6 +86,8 @@ class Work:
                 tree = self._held.enter_context(self._written_aside(tree)) if binds else tree.readable()
             root = self._held.enter_context(self.mounted(tree))
         for bind in sorted(binds, key=lambda bind: bind.destination.count("/")):
+            for folder in mounts.parse(bind).lower if bind.type == "overlay" else ():
+                attributes.learn(os.path.dirname(folder))
             mounts.cover(root, bind)
         return root
 

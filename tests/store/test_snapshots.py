@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from nbcontainers.events import Event, Warned
 from nbcontainers.linux import recorded
 from nbcontainers.oci.descriptor import Digest
 from nbcontainers.oci.image import Image
+from nbcontainers.oci.runtime import Mount
 from nbcontainers.store import compression, filling, garbage, snapshots, unpacked
 from nbcontainers.store.entries import OPAQUE
 from nbcontainers.store.snapshots import CopySnapshots, OverlaySnapshots, Snapshotter
@@ -76,8 +77,13 @@ def image(opened: tuple[Store, Worker], shots: Snapshotter) -> Image:
 
 def tree(worker: Worker, shots: Snapshotter, key: str) -> dict[str, tarfile.TarInfo]:
     """A snapshot's tree as it is seen, by name."""
+    return mounted(worker, shots.mounts(key))
+
+
+def mounted(worker: Worker, mounts: Sequence[Mount]) -> dict[str, tarfile.TarInfo]:
+    """The tree that mounts show, by name."""
     with io.BytesIO() as out, open(os.memfd_create("tree"), "w+b") as file:
-        worker.export(shots.mounts(key), file.fileno())
+        worker.export(mounts, file.fileno())
         file.seek(0)
         out.write(file.read())
         out.seek(0)
@@ -107,6 +113,25 @@ def test_layers_are_seen_as_one_tree(opened: tuple[Store, Worker], shots: Snapsh
     assert found["bin"].linkname == "usr/bin"
     shots.remove("one")
     assert not (opened[0].root / "snapshots" / "one").exists()
+
+
+def test_layers_that_are_only_read_lie_beside_a_snapshot(
+    opened: tuple[Store, Worker], shots: Snapshotter, image: Image
+) -> None:
+    """All of them, the lowest, or none: each is a tree of its own, which goes with the snapshot; with a layer too few it is refused."""
+    store, worker = opened
+    shots.prepare("one", image.chain_ids)
+    for name, layers in (("all", image.chain_ids), ("lowest", image.chain_ids[:1]), ("none", ())):
+        found = mounted(worker, [shots.beside("one", name, layers)])
+        assert bool(found) == bool(layers)
+        assert ("etc/passwd" in found) == bool(layers)
+        assert ("var/cache/three" in found) == (name == "all")
+        assert ("etc/motd" in found) == (name == "lowest")
+    with pytest.raises(NotFound, match="not unpacked"):
+        shots.beside("one", "missing", [Digest("sha256:" + "0" * 64)])
+    assert sorted(os.listdir(store.root / "snapshots")) == ["one"]
+    shots.remove("one")
+    assert os.listdir(store.root / "snapshots") == []
 
 
 def test_a_snapshot_without_parents_is_an_empty_tree(opened: tuple[Store, Worker], shots: Snapshotter) -> None:

@@ -59,7 +59,7 @@ def plan(
     """The supervisor's part of a container's plan.
 
     Args:
-        trees: the folders that the root is made of, the writable one first.
+        trees: the folders that the root is made of, the writable one first, and those of other images that are mounted.
         is_alone: whether no other container's files are mounted in this one, in which something may be recorded.
         capabilities: what root may in the container, as a mask.
         no_new_privs: whether set-id bits are passed over.
