@@ -360,6 +360,8 @@ def _hint(stage: str, number: int) -> str:
         return "too many processes or namespaces: see ulimit -u and /proc/sys/user"
     if stage.startswith("mount ") and number == errno.ENOENT:
         return "what is mounted must be there"
+    if stage.startswith("mount ") and number == errno.EROFS:
+        return "its place is missing in what is mounted around it, which is read-only: name a folder that is there"
     if stage == "cgroup" and number == errno.EINVAL and os.sched_getscheduler(0) in {os.SCHED_FIFO, os.SCHED_RR}:
         return "this process is scheduled in real time, for which no group has a share: start it with 'chrt --other 0'"
     if stage == "sysctl" and number == errno.ENOENT:

@@ -175,8 +175,9 @@ def test_what_is_mounted_below_it(engine: Engine, shell: Shell) -> None:
     engine.build(DOCKERFILES["many"], tag="mounted-many")
     volume = "type=volume,source=below,target=/m"
     assert shell("touch /m/vol/x; ls /m/vol", mount=[*words("many"), f"{volume}/vol"]) == "x\n"
-    with pytest.raises(LaunchError, match="mount /m/missing: Read-only file system"):
+    with pytest.raises(LaunchError, match="mount /m/missing: Read-only file system") as caught:
         engine.run("toolbox", "true", mount=[*words("many"), f"{volume}/missing"])
+    assert "a folder that is there" in caught.value.hint
     assert engine.containers(all=True) == ()
     engine.remove_volume("below")
 
