@@ -262,13 +262,7 @@ def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool, below_
         syscalls.mount_setattr(tree, "", depth, set_=everywhere, propagation=propagation & ~MS_REC)
         if attributes or cleared:
             syscalls.mount_setattr(tree, "", AT_EMPTY_PATH, set_=attributes, clear=cleared)
-        try:
-            shown.attach(tree, inside.mount_point(root, destination, is_directory))
-        except OSError as error:
-            if error.errno == errno.EINVAL:  # all that the kernel says where the image has the other of them there
-                what = "a folder" if is_directory else "a file"
-                raise NotADirectoryError(errno.ENOTDIR, f"{what} can only be mounted on {what}", destination) from error
-            raise
+        shown.cover(tree, inside.mount_point(root, destination, is_directory), destination, is_directory)
         return -1
     if kind == "tmpfs" and destination != "/dev" and not any(key == "mode" for key, _ in options):
         options = [*options, *_mode_of(root, destination)]

@@ -94,3 +94,14 @@ def attach(mount: int, target: int) -> None:
     syscalls.move_mount(mount, target)
     os.close(mount)
     os.close(target)
+
+
+def cover(tree: int, target: int, destination: str, is_directory: bool) -> None:
+    """Hang what a bind shows on the descriptor of its place and close both; the error says so where that is no folder, or no file."""
+    try:
+        attach(tree, target)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        what = "a folder" if is_directory else "a file"  # the kernel's word for it is that an argument is invalid
+        raise NotADirectoryError(errno.ENOTDIR, f"{what} can only be mounted on {what}", destination) from error
