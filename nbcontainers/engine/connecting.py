@@ -74,13 +74,15 @@ def rename(holder: Networks, state: ContainerState, name: str) -> None:
 
 def remove(network: Network, store: Path, runtime: Runtime) -> None:
     """Remove a network: Conflict while a container is on it."""
-    here = [place["names"][0] for place in runtime.networks(store).places() if place["network_id"] == network.id]
+    holder = runtime.networks(store)
+    here = [place["names"][0] for place in holder.places() if place["network_id"] == network.id]
     if here:
         raise Conflict(
             f"network {network.name} has active endpoints: {', '.join(sorted(here))}",
             hint="stop them, or take them off with 'nbcontainers network disconnect'",
         )
     NetworkFiles(store).remove(network)
+    holder.forget(network.id)
 
 
 def prune(store: Path, runtime: Runtime, chosen: Selection) -> tuple[str, ...]:
@@ -91,6 +93,7 @@ def prune(store: Path, runtime: Runtime, chosen: Selection) -> tuple[str, ...]:
     gone = [one for one in gone if chosen.is_before(one.created) and chosen.has_labels(dict(one.labels))]
     for network in gone:
         files.remove(network)
+        holder.forget(network.id)
     holder.hurry()
     return tuple(network.name for network in gone)
 

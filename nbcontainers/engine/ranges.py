@@ -13,6 +13,7 @@ from ..results import Network, Subnet
 
 # Docker's own pools, in its order (moby, libnetwork/ipamutils).
 _POOLS = (*(f"172.{number}.0.0/16" for number in range(17, 32)), *(f"192.168.{n}.0/20" for n in range(0, 256, 16)))
+_OURS = "nbc-"  # how interfaces that lead to the networks of a store begin
 _MOST_GIVEN_6 = 1 << 16  # addresses of an IPv6 range that are given unasked
 
 Net = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -76,23 +77,31 @@ def _within(range_: Net, whole: Net) -> bool:
 
 
 def _free(taken: Sequence[Net]) -> Net:
-    """The first pool that neither another network nor a route of this host uses."""
-    used = [*taken, *_routes()]
-    for pool in _POOLS:
-        network = ipaddress.ip_network(pool)
-        if not any(other.version == 4 and network.overlaps(other) for other in used):
-            return network
+    """The first pool that neither another network nor a route of this host uses.
+
+    If all are used, one to which only a network of another store has a route: nothing but the host's way to its own is missing there.
+    """
+    routes = _routes()
+    for used in (routes, [one for one in routes if not one[1].startswith(_OURS)]):
+        for pool in _POOLS:
+            network = ipaddress.ip_network(pool)
+            if not any(other.version == 4 and network.overlaps(other) for other in (*taken, *(one for one, _ in used))):
+                return network
     raise Conflict("every range of addresses for networks is in use", hint="name one with --subnet")
 
 
-def _routes() -> list[Net]:
-    """Where this host's routes lead, but for the default one; see proc_net(5), route."""
+def _routes() -> list[tuple[Net, str]]:
+    """Where this host's routes lead and by which interface, but for the default one; see proc_net(5), route."""
     try:
         rows = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
     except OSError:
         return []
-    pairs = [(bytes.fromhex(row[1])[::-1], bytes.fromhex(row[7])[::-1]) for row in rows]
-    return [ipaddress.IPv4Network((address, str(ipaddress.IPv4Address(mask)))) for address, mask in pairs if any(mask)]
+    found = [(bytes.fromhex(row[1])[::-1], bytes.fromhex(row[7])[::-1], row[0]) for row in rows]
+    return [
+        (ipaddress.IPv4Network((address, str(ipaddress.IPv4Address(mask)))), interface)
+        for address, mask, interface in found
+        if any(mask)
+    ]
 
 
 def _range(text: str, what: str) -> Net:

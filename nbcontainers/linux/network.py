@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 # include/uapi/linux/rtnetlink.h, if_link.h, if_addr.h, veth.h
-_NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _NEWROUTE, _GETROUTE, _NEWRULE = 16, 17, 18, 20, 24, 26, 32
+_NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _NEWROUTE, _DELROUTE, _GETROUTE, _NEWRULE = 16, 17, 18, 20, 24, 25, 26, 32
 _ADDRESS, _IFNAME, _MTU, _MASTER, _LINKINFO, _NET_NS_FD = 1, 3, 4, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 8, 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
+_FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: answer with the route that was found, not with what it means for one address
 _RTA_TABLE, _FRA_FWMARK, _FRA_TABLE, _TO_TABLE = 15, 10, 15, 1
 _SCOPE_HOST, _LOCAL = 254, 2
 _TABLE_MAIN, _PROTOCOL_STATIC, _SCOPE_UNIVERSE, _UNICAST = 254, 4, 0, 1
+_SCOPE_NOWHERE = 255  # whichever scope it has
 _IFF_UP = 1
 _LINK = struct.Struct("=BxHiII")
 _ADDR = struct.Struct("=BBBBI")
@@ -110,6 +112,26 @@ class Links:
         ) + attribute(_RTA_GATEWAY, packed)
         body += attribute(_RTA_DST, pack(destination)[0]) if destination else b""
         self._netlink.ask(_NEWROUTE, body + attribute(_RTA_OIF, _u32(index)), CREATE | EXCL)
+
+    def remove_route(self, index: int, destination: str, prefix: int) -> None:
+        """Take a route to a network by an interface away, if it is there."""
+        packed, family = pack(destination)
+        body = _ROUTE.pack(family, prefix, 0, 0, _TABLE_MAIN, 0, _SCOPE_NOWHERE, 0, 0) + attribute(_RTA_DST, packed)
+        try:
+            self._netlink.ask(_DELROUTE, body + attribute(_RTA_OIF, _u32(index)))
+        except OSError as error:
+            if error.errno != errno.ESRCH:
+                raise
+
+    def has_route(self, address: str) -> bool:
+        """Whether what goes to an address is routed by more than a default route: whatever table a rule finds that in."""
+        packed, family = pack(address)
+        body = _ROUTE.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, _FIB_MATCH) + attribute(_RTA_DST, packed)
+        try:
+            answer = self._netlink.ask(_GETROUTE, body)
+        except OSError as error:
+            return error.errno != errno.ENETUNREACH  # else a route says that it is not to be reached
+        return bool(_ROUTE.unpack_from(answer)[1])
 
     def deliver_marked(self, mark: int, table: int, family: int) -> None:
         """Have packets with a mark taken in here, whatever address they are for: a rule, and a routing table of one route."""

@@ -31,6 +31,7 @@ _PRIORITIES = {
 _MARK, _IIFNAME, _OIFNAME, _NFPROTO, _L4PROTO = 3, 6, 7, 15, 16
 _REGISTER = 1
 _IPV4, _IPV6 = 2, 10
+_KNOWN = 2 | 4  # NF_CT_STATE_BIT of IP_CT_ESTABLISHED and of IP_CT_RELATED, in either direction
 TCP, UDP = 6, 17
 
 Expression = bytes
@@ -114,9 +115,20 @@ def mark(number: int) -> list[Expression]:
     return [_load(_REGISTER, struct.pack("=I", number)), _expression("meta", _field(2, _MARK), _field(3, _REGISTER))]
 
 
+def continues(*, is_it: bool = True) -> list[Expression]:
+    """Packets of a connection that was let through before, or errors about one; the others begin one, or belong to none."""
+    load = _expression("ct", _field(1, _REGISTER), _field(2, 0))  # NFT_CT_STATE
+    return [load, _masked(struct.pack("=I", _KNOWN)), _compare(bytes(4), not is_it)]
+
+
 def drop() -> Expression:
     """Not let through."""
-    return _expression("immediate", attribute(1, _be32(0)), nested(2, nested(2, attribute(1, _be32(0)))))
+    return _verdict(0)
+
+
+def accept() -> Expression:
+    """Let through, whatever the rules behind this one say."""
+    return _verdict(1)
 
 
 def masquerade() -> Expression:
@@ -148,13 +160,7 @@ def _compare_address(network: str, prefix: int, offset: int) -> list[Expression]
         *_meta(_NFPROTO),
         _compare(bytes([family])),
         _expression("payload", attribute(1, _be32(_REGISTER)), _field(2, 1), _field(3, offset), _field(4, size)),
-        _expression(
-            "bitwise",
-            *(attribute(kind, _be32(_REGISTER)) for kind in (1, 2)),
-            _field(3, size),
-            nested(4, attribute(1, mask)),
-            nested(5, attribute(1, bytes(size))),
-        ),
+        _masked(mask),
         _compare(bytes(a & b for a, b in zip(packed, mask, strict=True))),
     ]
 
@@ -167,6 +173,16 @@ def _compare(data: bytes, is_it: bool = True) -> Expression:
     return _expression(
         "cmp", attribute(1, _be32(_REGISTER)), _field(2, 0 if is_it else 1), nested(3, attribute(1, data))
     )
+
+
+def _masked(mask: bytes) -> Expression:
+    registers = (attribute(kind, _be32(_REGISTER)) for kind in (1, 2))
+    nothing = nested(5, attribute(1, bytes(len(mask))))
+    return _expression("bitwise", *registers, _field(3, len(mask)), nested(4, attribute(1, mask)), nothing)
+
+
+def _verdict(code: int) -> Expression:
+    return _expression("immediate", attribute(1, _be32(0)), nested(2, nested(2, attribute(1, _be32(code)))))
 
 
 def _load(register: int, data: bytes) -> Expression:

@@ -9,11 +9,14 @@ import _socket
 
 from ..linux import nftables
 from ..linux.network import Links, pack
+from .uplink import INTERFACE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TypedDict
+
+    from .uplink import Uplink
 
     class Subnet(TypedDict):
         """One range of addresses: its network, its gateway, the first and last address given unasked, and those never given."""
@@ -78,8 +81,8 @@ class Endpoint:
 class Bridge:
     """One network of the holder, with those who are on it."""
 
-    def __init__(self, definition: Definition, links: Links, table: nftables.Table | None, host: str) -> None:
-        """``table`` has chains that packets between networks go through, None where they do not; ``host`` answers for the gateway."""
+    def __init__(self, definition: Definition, links: Links, table: nftables.Table | None, uplink: Uplink) -> None:
+        """``table`` has chains that packets between networks go through, None where they do not; the host answers for the gateway."""
         self.definition = definition
         self.subnets = {6 if ":" in subnet["network"] else 4: subnet for subnet in definition["subnets"]}
         self.interface = f"n{definition['id'][:12]}"
@@ -89,15 +92,32 @@ class Bridge:
         for subnet in definition["subnets"]:
             links.add_address(self.index, subnet["gateway"], subnet["prefix"])
         if table is not None:
-            self._separate(table, host)
+            self._separate(table, uplink)
+        # Last, so that nobody comes before the rules are there.
+        ranges = [(subnet["network"], subnet["prefix"]) for subnet in definition["subnets"]]
+        self._led_to = [range_ for range_ in ranges if uplink.lead_to(*range_)]
 
-    def _separate(self, table: nftables.Table, host: str) -> None:
-        """Let no packet through from or to another network, and with an internal one from or to the world."""
-        name = self.interface
+    def remove(self, links: Links, uplink: Uplink) -> None:
+        """Take the bridge away, and the host's routes to those who were on it."""
+        for range_ in self._led_to:
+            uplink.lead_no_more_to(*range_)
+        links.remove(self.interface)
+
+    def _separate(self, table: nftables.Table, uplink: Uplink) -> None:
+        """Let no packet through from or to another network, and with an internal one from or to the world.
+
+        The host is not the world: it may begin something with an internal network, which answers, and begins nothing itself.
+        """
+        name, host = self.interface, uplink.host
         elsewhere = [] if self.definition["internal"] else nftables.goes_to("n*")
         rules = [[*nftables.comes_from(name), *nftables.goes_to(name, is_it=False), *elsewhere, nftables.drop()]]
         if self.definition["internal"]:
             rules.append([*nftables.goes_to(name), *nftables.comes_from(name, is_it=False), nftables.drop()])
+            for family, (near, _) in uplink.pairs.items():
+                width = 128 if family == 6 else 32
+                asks = [*nftables.comes_from(INTERFACE), *nftables.goes_to(name), *nftables.source(near, width)]
+                answers = [*nftables.comes_from(name), *nftables.goes_to(INTERFACE), *nftables.destination(near, width)]
+                rules[:0] = [[*asks, nftables.accept()], [*answers, *nftables.continues(), nftables.accept()]]
         table.add("forward", *rules)
         if host and 4 in self.subnets and not self.definition["internal"]:
             gateway = nftables.destination(self.subnets[4]["gateway"], 32)

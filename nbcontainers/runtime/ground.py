@@ -11,7 +11,7 @@ import os
 
 from ..linux import network, nftables, syscalls
 from ..linux.network import Links
-from .uplink import Helper, HostSide, Uplink
+from .uplink import INTERFACE, Helper, HostSide, Uplink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,12 +70,29 @@ class Ground:
             else:
                 side.connect(self.links, self.uplink)
             if self.uplink.how:
-                self.table.add("postrouting", [*nftables.goes_to("up0"), nftables.masquerade()])
+                self.table.add(
+                    "postrouting", [*nftables.goes_to(INTERFACE), nftables.masquerade()], *self._as_gateway()
+                )
                 network.set_parameter("ipv4/ip_forward", "1")
                 if os.path.exists("/proc/sys/net/ipv6"):
                     network.set_parameter("ipv6/conf/all/forwarding", "1")
         except OSError as error:
             self.uplink.how, self.uplink.why_not = "", f"no way out could be made: {error}"
+
+    def _as_gateway(self) -> list[list[nftables.Expression]]:
+        """The host comes to a container from its network's gateway, as in Docker: an internal network knows no way to another address.
+
+        By the interface it is told from who comes to a published port (``sources``), whose packets are made here.
+        """
+        return [
+            [
+                *nftables.comes_from(INTERFACE),
+                *nftables.source(host, 128 if family == 6 else 32),
+                *nftables.goes_to("n*"),
+                nftables.masquerade(),
+            ]
+            for family, (host, _) in self.uplink.pairs.items()
+        ]
 
     def _stop_forwarding(self) -> None:
         """Without a way out nothing is to be passed on, which a new namespace may do because the host does (devconf_inherit_init_net)."""

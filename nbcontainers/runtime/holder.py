@@ -273,6 +273,13 @@ class Holder:
         """Every place that a container has."""
         return [e.describe() for container in self.containers.values() for e in container.endpoints]
 
+    def _do_forget(self, descriptor: int, received: list[int], network_id: str) -> None:
+        """Take a network's bridge away, if it is there and nobody is on it."""
+        bridge = self.bridges.get(network_id)
+        if bridge is not None and not bridge.endpoints:
+            bridge.remove(self.ground.links, self.ground.uplink)
+            del self.bridges[network_id]
+
     def _do_hurry(self, descriptor: int, received: list[int]) -> None:
         """End as soon as nobody is here."""
         self.hurries = True
@@ -284,10 +291,9 @@ class Holder:
         known = self.bridges.get(definition["id"])
         if known is None:
             for other in [one for one in self.bridges.values() if not one.endpoints]:  # of networks that may be no more
-                self.ground.links.remove(other.interface)
-                del self.bridges[other.definition["id"]]
+                self._do_forget(-1, [], other.definition["id"])
             known = self.bridges[definition["id"]] = Bridge(
-                definition, self.ground.links, self.ground.table, self.ground.uplink.host
+                definition, self.ground.links, self.ground.table, self.ground.uplink
             )
         return known
 

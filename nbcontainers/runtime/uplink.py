@@ -32,12 +32,21 @@ class Uplink:
         self.how = ""
         self.why_not = ""
         self.host = ""
-        self.host6 = ""
-        self._kept: list[object] = []  # sockets whose closing takes the host's side away
+        self.pairs: dict[int, tuple[str, str]] = {}
+        """By family (4, 6): the address of a host that reaches containers at theirs, and ours, by which it does."""
+        self.side: HostSide | None = None  # with sockets whose closing takes the host's side away
 
-    def keep(self, *what: object) -> None:
-        """Hold these for as long as there is a way out."""
-        self._kept += what
+    def lead_to(self, network: str, prefix: int) -> bool:
+        """Have the host reach those on a network at their addresses, and return whether that is so (see ``HostSide.lead_to``)."""
+        family = 6 if ":" in network else 4
+        if not self.how or self.side is None or family not in self.pairs:
+            return False
+        return self.side.lead_to(network, prefix, self.pairs[family][1])
+
+    def lead_no_more_to(self, network: str, prefix: int) -> None:
+        """Take that back."""
+        if self.side is not None:
+            self.side.lead_no_more_to(network, prefix)
 
 
 class HostSide:
@@ -45,6 +54,7 @@ class HostSide:
 
     def __init__(self, tag: str) -> None:
         self.name = f"nbc-{tag}"
+        self._index = 0
         self._dropper = firewall.drops_forwarded()
         self._links = Links()
         self._forwards6 = _parameter("ipv6/conf/all/forwarding") == "1"
@@ -60,12 +70,26 @@ class HostSide:
         except BaseException:
             self._table.close()
             raise
+        self._guards = self._guard()
+
+    def _guard(self) -> bool:
+        """Let only the host itself begin something with containers: that it has a route to them is nothing for whom it routes for.
+
+        Those are the containers of other stores, and its neighbours, who need but send it what is for a container.
+        """
+        try:
+            self._table.add(
+                "forward", [*nftables.goes_to(self.name), *nftables.continues(is_it=False), nftables.drop()]
+            )
+        except OSError:  # the kernel does not tell (CONFIG_NFT_CT)
+            return False
+        return True
 
     def connect(self, links: Links, own: int, uplink: Uplink, host: int) -> None:
         """Join the holder's namespace ``own``, in which ``links`` are, with the host's, ``host``."""
         self._links.remove(self.name)
         self._links.add_veth(self.name, INTERFACE, own)
-        index = self._links.index(self.name)
+        index = self._index = self._links.index(self.name)
         base = _FIRST + 4 * (index % _PIECES)
         outside, inside = (".".join(str(base + offset >> shift & 255) for shift in (24, 16, 8, 0)) for offset in (1, 2))
         self._links.add_address(index, outside, 30)
@@ -75,6 +99,8 @@ class HostSide:
         links.set_up(near)
         links.add_route(near, outside)
         uplink.how, uplink.host = "address translation by this host's kernel", outside
+        if self._guards:
+            uplink.pairs[4] = outside, inside
         if self._dropper:
             uplink.why_not = dropped(self._dropper)
         if self._forwards6:
@@ -82,8 +108,28 @@ class HostSide:
             self._links.add_address(index, f"{piece}::1", 64)
             links.add_address(near, f"{piece}::2", 64)
             links.add_route(near, f"{piece}::1")
-            uplink.host6 = f"{piece}::1"
-        uplink.keep(self)
+            if self._guards:
+                uplink.pairs[6] = f"{piece}::1", f"{piece}::2"
+        uplink.side = self
+
+    def lead_to(self, network: str, prefix: int, gateway: str) -> bool:
+        """Have the host send what is for a network by ``gateway``, our end of the pair; whether it does.
+
+        Not where it sends that elsewhere already, by any route but a default one: what was reached there is to stay so, be it somebody's
+        network or, for its range may be the same, that of another store, which was here first. The one that comes second is without
+        a route until its bridge is made anew; all else works on it. A route to a part of the range goes before ours without our doing.
+        """
+        if self._links.has_route(network):
+            return False
+        try:
+            self._links.add_route(self._index, gateway, network, prefix)
+        except OSError:  # somebody was quicker
+            return False
+        return True
+
+    def lead_no_more_to(self, network: str, prefix: int) -> None:
+        """Take the host's route to a network away."""
+        self._links.remove_route(self._index, network, prefix)
 
     def _forward(self) -> None:
         """Let the host pass packets on, where it does not yet: only between us and where its default routes lead."""
@@ -111,7 +157,7 @@ def _table(name: str) -> nftables.Table:
     deadline = time.monotonic() + 1
     while True:
         try:
-            return nftables.Table(name, [("postrouting", "nat")])
+            return nftables.Table(name, [("postrouting", "nat"), ("forward", "filter")])
         except FileExistsError:
             if time.monotonic() > deadline:
                 raise

@@ -52,14 +52,22 @@ for network in (files.find("bridge"), first, second):
     if subprocess.run([*apart, "ip link set lo up"], capture_output=True, check=False).returncode:
         pytest.skip("needs a network namespace of one's own: 'unshare --map-root-user --user --net ip link set lo up'")
     route = 'ip link set lo up && ip route add 172.17.128.0/24 dev lo && exec "$@"'
-    done = subprocess.run(
-        [*apart, route, "sh", sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    bridge, first, second = done.stdout.splitlines() or [done.stderr] * 3
-    assert (bridge, first) == ("172.18.0.0/16", "172.19.0.0/16")
-    four, six = second.split()
-    assert four == "172.20.0.0/16"
-    assert ipaddress.ip_network(six).is_private
+    # What leads to another store's networks is left to it, too, but is no reason to have none.
+    many = " && ".join(f"ip route add {range_} dev nbc-0" for range_ in ("172.16.0.0/12", "192.168.0.0/16"))
+    others = "ip link add nbc-0 type veth peer name far && ip link set nbc-0 up && ip link set far up"
+    one = "ip route add 172.18.0.0/16 dev nbc-0"
+    for folder, more, wanted in (
+        ("alone", "true", ["172.18.0.0/16", "172.19.0.0/16", "172.20.0.0/16"]),
+        ("beside", f"{others} && {one}", ["172.19.0.0/16", "172.20.0.0/16", "172.21.0.0/16"]),
+        ("crowded", f"{others} && {many}", ["172.18.0.0/16", "172.19.0.0/16", "172.20.0.0/16"]),
+    ):
+        (tmp_path / folder).mkdir()
+        words = [*apart, route.replace("&& exec", f"&& {more} && exec"), "sh", sys.executable, "-c", code]
+        done = subprocess.run([*words, str(tmp_path / folder)], capture_output=True, text=True, check=False)
+        bridge, first, second = done.stdout.splitlines() or [done.stderr] * 3
+        four, six = second.split()
+        assert [bridge, first, four] == wanted
+        assert ipaddress.ip_network(six).is_private
 
 
 def test_of_many_who_make_one_network_one_does(files: NetworkFiles) -> None:
