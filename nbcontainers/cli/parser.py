@@ -103,7 +103,22 @@ def parse_verb(
     parser = _build(verb, extra, called or f"{PROGRAM} {verb.name}")
     parser.helped = helped or f"{parser.prog} --help"
     _spell_out(parser, (*verb.flags, *extra), words)
-    return parser.parse_args(list(words))
+    values = parser.parse_args(list(words))
+    if verb.operands and verb.operands[-1].count == "rest":
+        key = verb.operands[-1].name.lower()
+        setattr(values, key, _own_words(getattr(values, key), words, is_alone=len(verb.operands) == 1))
+    return values
+
+
+def _own_words(rest: list[str], words: Sequence[str], *, is_alone: bool) -> list[str]:
+    """A command's own words: a ``--`` between the operand before them and them is one of them, and no end of the flags.
+
+    argparse drops the first ``--`` of a line wherever it stands among operands, though not from a REMAINDER.
+    """
+    if is_alone:
+        return rest[1:] if rest[:1] == ["--"] else rest  # nothing is before them: it ends the flags
+    before = len(words) - len(rest) - 1
+    return ["--", *rest] if words[before] == "--" else rest
 
 
 def overview() -> str:

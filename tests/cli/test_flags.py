@@ -19,6 +19,27 @@ def test_flags_behind_the_image_belong_to_the_command() -> None:
     assert values.command == ["ls", "--all", "-m", "1"]
 
 
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        ("run image -- echo hi", "-- echo hi"),
+        ("run --rm image --", "--"),
+        ("run --rm -- image true", "true"),
+        ("run -- image -- true", "-- true"),
+        ("run -- image", ""),
+        ("run image -- -- x", "-- -- x"),
+        ("run image echo -- x", "echo -- x"),
+        ("create --name x image -- echo", "-- echo"),
+        ("exec -i c -- echo x", "-- echo x"),
+        ("exec -i -- c echo x", "echo x"),
+    ],
+)
+def test_two_dashes_end_the_flags_only_before_the_image(words: str, command: str) -> None:
+    """Behind the image or the container they are the command's own, as in docker."""
+    _, values = parser.parse(words.split())
+    assert values.command == command.split()
+
+
 def test_short_switches_can_be_joined() -> None:
     """``-di`` is ``-d -i``, and ``-eA=b`` is ``-e A=b``."""
     _, values = parser.parse(["run", "-di", "-eA=b", "toolbox"])
