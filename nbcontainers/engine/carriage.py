@@ -74,6 +74,11 @@ class Tree:
         with self._root() as root, _reached(path):
             return self._seen(path, lambda mounts: self._worker.kind(mounts, path, follow=follow, root=root))
 
+    def real(self, path: str) -> str:
+        """The path that one in it leads to by links, which need not lead to anything there; see ``lookups.real``."""
+        with self._root() as root, _reached(path):
+            return self._seen(path, lambda mounts: self._worker.real(mounts, path, root=root))
+
     def out(self, path: str, name: str, descriptor: int, *, follow: bool) -> None:
         """Write a path of it to a descriptor, as an archive whose first entry is ``name``."""
         with self._root() as root, _reached(path):
@@ -129,6 +134,10 @@ def fetch(tree: Tree, path: str, target: str | os.PathLike[str] | IO[bytes], *, 
             tree.out(path, "" if base in ("/", "") or path.endswith("/.") else base, out, follow=follow)
         return
     target = os.fspath(target)
+    if os.path.islink(target) and not os.path.isdir(target):
+        target = os.path.realpath(target)  # what it leads to is written, or made
+        if os.path.islink(target):
+            raise Conflict(f"links lead in a circle: {target}", hint="remove them, or name another target")
     there = "folder" if os.path.isdir(target) else "file" if os.path.lexists(target) else ""
     folder, name = arranged(path, found, target, there, os.path.dirname(os.path.abspath(target)))
     try:
@@ -163,6 +172,8 @@ def bring(tree: Tree, source: str | os.PathLike[str] | IO[bytes], path: str, *, 
         Conflict: a folder is to take the place of a file.
     """
     there = tree.kind(path, follow=True)
+    if there != "folder" and tree.kind(path, follow=False) == "link":
+        path = tree.real(path)  # what it leads to is written, or made
     if not isinstance(source, str | os.PathLike):
         if there != "folder":
             raise NotFound(f"no such folder in the container: {path}", hint="an archive is unpacked into a folder")

@@ -124,6 +124,7 @@ _ALL: dict[str, Callable[..., Any]] = {
     "lookup": treetasks.lookup,
     "export": treetasks.export,
     "kind": treetasks.kind,
+    "real": treetasks.real,
     "carry_out": treetasks.carry_out,
     "carry_in": treetasks.carry_in,
     "verify": layertasks.verify,

@@ -154,6 +154,11 @@ def kind(work: Work, rootfs: list[dict[str, Any]], path: str, follow: bool, *roo
     return carrying.kind(_tree(work, rootfs, root), path, follow=follow)
 
 
+def real(work: Work, rootfs: list[dict[str, Any]], path: str, *root: int) -> str:
+    """See ``Worker.real``."""
+    return "/" + os.fsdecode(lookups.real(_tree(work, rootfs, root), os.fsencode(path))).lstrip("/")
+
+
 def carry_out(
     work: Work, rootfs: list[dict[str, Any]], path: str, name: str, follow: bool, out: int, *root: int
 ) -> None:

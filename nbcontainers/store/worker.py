@@ -176,6 +176,10 @@ class Worker:
         """What a path of a tree is (see ``carrying.kind``); with ``root``, that of the container that runs on the tree."""
         return str(self._call("kind", plain(mounts), path, follow, descriptors=_given(root))[0])
 
+    def real(self, mounts: Sequence[Mount], path: str, *, root: int | None) -> str:
+        """A path of a tree with every link in it followed there (see ``lookups.real``), the last one too; ``root`` as in ``kind``."""
+        return str(self._call("real", plain(mounts), path, descriptors=_given(root))[0])
+
     def carry_out(
         self, mounts: Sequence[Mount], path: str, name: str, out: int, *, follow: bool, root: int | None
     ) -> None:

@@ -122,6 +122,67 @@ def test_into_the_container(container: Container, tmp_path: Path) -> None:
         container.bring(str(tmp_path / "tree"), "/no/such/place")
 
 
+def _seen(container: Container, path: str, folder: Path) -> tarfile.TarInfo:
+    """What a path of a container is, link or not."""
+    with (folder / "seen.tar").open("w+b") as archive:
+        container.fetch(path, archive)
+        archive.seek(0)
+        with tarfile.open(fileobj=archive) as opened:
+            return opened.getmembers()[0]
+
+
+@pytest.mark.parametrize(
+    ("target", "real"),
+    [
+        ("/data/one", "/data/one"),  # by an absolute link
+        ("one", "/data/one"),
+        ("first/../one", "/data/one"),
+        ("sub/missing", "/data/sub/missing"),
+        ("/data/missing", "/data/missing"),
+        ("/../../../../../tmp/missing", "/tmp/missing"),
+        ("link", "/data/one"),  # a link to a link
+    ],
+)
+def test_a_link_is_written_through(container: Container, tmp_path: Path, target: str, real: str) -> None:
+    """The file behind a link where a file is to lie is written or made, inside the container; the link stays."""
+    (tmp_path / "file").write_text("new")
+    (tmp_path / "tree/first").mkdir(parents=True)
+    (tmp_path / "tree/there").symlink_to(target)
+    container.bring(f"{tmp_path}/tree/.", "/data")
+    container.bring(tmp_path / "file", "/data/there")
+    assert _seen(container, "/data/there", tmp_path).linkname == target
+    assert _seen(container, real, tmp_path).isfile()
+    container.fetch(real, tmp_path / "got")
+    assert (tmp_path / "got").read_text() == "new"
+    assert not Path("/tmp/missing").exists()
+
+
+def test_links_that_cannot_be_written_through(container: Container, tmp_path: Path) -> None:
+    """A circle, and a link into a folder that is not there, are told; nothing takes their place."""
+    (tmp_path / "file").write_text("new")
+    (tmp_path / "tree").mkdir()
+    for name, target in (("circle", "back"), ("back", "circle"), ("nowhere", "/no/such/folder/file")):
+        (tmp_path / "tree" / name).symlink_to(target)
+    container.bring(f"{tmp_path}/tree/.", "/data")
+    for name in ("circle", "nowhere"):
+        with pytest.raises((Conflict, NotFound)):
+            container.bring(tmp_path / "file", f"/data/{name}")
+        assert _seen(container, f"/data/{name}", tmp_path).issym()
+    with pytest.raises(Conflict, match="circle"):
+        container.fetch("/data/one", tmp_path / "tree/circle")
+
+
+def test_a_link_of_this_host_is_written_through(container: Container, tmp_path: Path) -> None:
+    """As with cp(1), whether there is something behind it or not."""
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "link").symlink_to("old")
+    (tmp_path / "dangling").symlink_to(tmp_path / "made")
+    for name, real in (("link", "old"), ("dangling", "made")):
+        container.fetch("/data/one", tmp_path / name)
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / real).read_text() == "one\n"
+
+
 def test_archives(container: Container, tmp_path: Path) -> None:
     """An archive that tar reads comes out, one that tar wrote goes in, and none gets out of its folder."""
     with open(tmp_path / "out.tar", "wb") as file:
