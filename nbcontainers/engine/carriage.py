@@ -126,6 +126,8 @@ def fetch(tree: Tree, path: str, target: str | os.PathLike[str] | IO[bytes], *, 
         Conflict: a folder is to take the place of a file.
     """
     found = tree.kind(path, follow=follow)
+    if not found and tree.kind(_bare(path), follow=True):
+        raise _no_folder(f"{path} of the container")
     if not found:
         raise NotFound(f"no such file or folder in the container: {path}")
     base = posixpath.basename(posixpath.normpath(path))
@@ -181,10 +183,13 @@ def bring(tree: Tree, source: str | os.PathLike[str] | IO[bytes], path: str, *, 
             tree.into(path, archive, owners=owners)
         return
     source = os.fspath(source)
-    whole = os.path.abspath(source)
+    # A slash at the end follows a link to a folder, in the kernel as in docker, and what is no folder cannot have one.
+    whole = os.path.abspath(source) + "/" * source.endswith(("/", "/."))
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         found = carrying.kind(root, whole, follow=follow)
+        if not found and carrying.kind(root, _bare(whole), follow=True):
+            raise _no_folder(source)
         if not found:
             raise NotFound(f"no such file or folder: {source}")
         folder, name = arranged(
@@ -203,6 +208,15 @@ def bring(tree: Tree, source: str | os.PathLike[str] | IO[bytes], path: str, *, 
             tree.into(folder, stream.fileno(), owners=owners)
     finally:
         os.close(root)
+
+
+def _bare(path: str) -> str:
+    """A path without a slash, or a slash and a dot, at its end."""
+    return path.removesuffix("/.").rstrip("/") or "/"
+
+
+def _no_folder(path: str) -> Conflict:
+    return Conflict(f"not a directory: {path}", hint="only a folder's name can end with a slash")
 
 
 def arranged(source: str, found: str, target: str, there: str, above: str) -> tuple[str, str]:

@@ -183,6 +183,34 @@ def test_a_link_of_this_host_is_written_through(container: Container, tmp_path: 
         assert (tmp_path / real).read_text() == "one\n"
 
 
+def test_a_slash_at_the_end_is_of_a_folder(container: Container, tmp_path: Path) -> None:
+    """A link to a folder that is copied with one gives what it leads to; what is no folder cannot have one."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/file").write_text("content")
+    (tmp_path / "folder").symlink_to("real")
+    (tmp_path / "file").symlink_to("real/file")
+    container.bring(tmp_path / "folder", "/data/plain")
+    assert _seen(container, "/data/plain", tmp_path).linkname == "real"
+    for number, source in enumerate((f"{tmp_path}/folder/", f"{tmp_path}/folder/.")):
+        container.bring(source, f"/data/whole{number}")
+        assert _seen(container, f"/data/whole{number}/file", tmp_path).size == len("content")
+    container.bring(f"{tmp_path}/folder/", "/data/sub")
+    assert _seen(container, "/data/sub/folder", tmp_path).isdir()
+    container.bring(f"{tmp_path}/folder/.", "/data/sub")
+    assert _seen(container, "/data/sub/file", tmp_path).isfile()
+    container.bring(tmp_path / "real", "/data")
+    for number, source in enumerate(("/data/plain/", "/data/plain/.")):
+        container.fetch(source, tmp_path / f"got{number}")
+        assert (tmp_path / f"got{number}/file").read_text() == "content"
+    for source in (f"{tmp_path}/real/file/", f"{tmp_path}/real/file/.", f"{tmp_path}/file/"):
+        with pytest.raises(Conflict, match="not a directory"):
+            container.bring(source, "/data/new")
+    for source in ("/data/one/", "/data/one/.", "/data/link/"):
+        with pytest.raises(Conflict, match="not a directory"):
+            container.fetch(source, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_archives(container: Container, tmp_path: Path) -> None:
     """An archive that tar reads comes out, one that tar wrote goes in, and none gets out of its folder."""
     with open(tmp_path / "out.tar", "wb") as file:
