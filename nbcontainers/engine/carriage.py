@@ -133,7 +133,7 @@ def fetch(tree: Tree, path: str, target: str | os.PathLike[str] | IO[bytes], *, 
     base = posixpath.basename(posixpath.normpath(path))
     if not isinstance(target, str | os.PathLike):
         with ends.writable(target) as out:
-            tree.out(path, "" if base in ("/", "") or path.endswith("/.") else base, out, follow=follow)
+            tree.out(path, _first(tree, path, base, follow=follow), out, follow=follow)
         return
     target = os.fspath(target)
     if os.path.islink(target) and not os.path.isdir(target):
@@ -151,6 +151,15 @@ def fetch(tree: Tree, path: str, target: str | os.PathLike[str] | IO[bytes], *, 
             carrying.place(root, ".", stream, owners=owners)
     finally:
         os.close(root)
+
+
+def _first(tree: Tree, path: str, base: str, *, follow: bool) -> str:
+    """The first name of an archive of a path, as docker's client gets it: of a link that is followed, the name that it leads to."""
+    if path.endswith("/."):
+        return "."
+    if follow and tree.kind(path, follow=False) == "link":
+        base = posixpath.basename(tree.real(path))
+    return base or "/"
 
 
 @contextlib.contextmanager

@@ -24,6 +24,8 @@ _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _STRICT = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FORMATS = {tar.REGULAR: stat.S_IFREG, tar.DIRECTORY: stat.S_IFDIR, tar.SYMLINK: stat.S_IFLNK, tar.FIFO: stat.S_IFIFO}
+# include/uapi/linux/magic.h: proc, sysfs, cgroup, cgroup2, devpts, mqueue. What they show is the kernel's, and has no end.
+_OF_THE_KERNEL = frozenset((0x9FA0, 0x62656572, 0x27E0EB, 0x63677270, 0x1CD1, 0x19800202))
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
 
 
@@ -50,8 +52,9 @@ def pack(
 ) -> None:
     """Write what a path inside a root is, and all that is in it, as an archive whose first entry is ``name``.
 
-    With an empty name of a folder its content alone. Sockets have no type in tar and are left out. In a container's tree ``look``
-    says who owns an open file or folder in truth (see ``attributes``).
+    An empty name is ``.``, for the content of a folder and what the folder itself is; with ``/`` all names begin with it. Sockets
+    have no type in tar and are left out. In a container's tree ``look`` says who owns an open file or folder in truth (see
+    ``attributes``), and folders of the kernel's own file systems are empty.
 
     Raises:
         NotFound: there is nothing of that path.
@@ -62,7 +65,7 @@ def pack(
         raise NotFound(f"no such file or folder: {path}") from None
     try:
         writer = tar.Writer(emit)
-        _add(writer, top, os.fsencode(name), {}, look)
+        _add(writer, top, os.fsencode(name or "."), {}, look)
         writer.close()
     finally:
         os.close(top)
@@ -70,6 +73,8 @@ def pack(
 
 def place(root: int, folder: str, stream: BinaryIO, *, owners: bool, keeper: Owners | None = None) -> None:
     """Unpack an archive into a folder inside a root; what is in the way of an entry is replaced, but for folders.
+
+    The folder itself stays as it is, whatever the archive says of ``.``: Docker's cp has it so.
 
     Args:
         root: a descriptor.
@@ -144,12 +149,15 @@ def _add(
         case stat.S_IFDIR:
             folder = os.open(f"/proc/self/fd/{found}", _FOLDER)
             try:
-                if name:
-                    writer.add(replace(_owned(known, folder, look), type=tar.DIRECTORY))
+                bare = name.rstrip(b"/")  # none of /, to which tar puts the slash of every folder
+                if look is not None and syscalls.filesystem_type(folder) in _OF_THE_KERNEL:
+                    writer.add(replace(known, name=bare, type=tar.DIRECTORY))
+                    return
+                writer.add(replace(_owned(known, folder, look), name=bare, type=tar.DIRECTORY))
                 for entry in sorted(os.listdir(folder)):
                     below = os.open(entry, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
                     try:
-                        _add(writer, below, name + (b"/" if name else b"") + os.fsencode(entry), linked, look)
+                        _add(writer, below, bare + b"/" + os.fsencode(entry), linked, look)
                     finally:
                         os.close(below)
             finally:
@@ -219,7 +227,7 @@ def _make(into: int, here: int, base: bytes, header: Header, body: tar.Body) -> 
             os.symlink(header.link, base, dir_fd=here)
         case tar.HARDLINK:
             try:
-                target = syscalls.openat2(into, header.link, os.O_PATH | os.O_NOFOLLOW, resolve=_STRICT)
+                target = syscalls.openat2(into, header.link.lstrip(b"/"), os.O_PATH | os.O_NOFOLLOW, resolve=_STRICT)
             except OSError as error:
                 words = f"cannot write {shown!r}, a hard link to {os.fsdecode(header.link)!r}: {error.strerror}"
                 raise NBContainersError(words, hint="an archive has the file before its links") from error
