@@ -16,7 +16,7 @@ from ..errors import HostError, IntegrityError, NBContainersError, NotFound, rea
 from ..events import Observer, Warned, ignore
 from ..oci import platforms
 from ..oci.descriptor import Platform
-from ..oci.image import ContainerConfig, History, Image, ImageConfig
+from ..oci.image import ContainerConfig, Healthcheck, History, Image, ImageConfig
 from ..oci.reference import Reference
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
@@ -70,10 +70,12 @@ def commit(
 
 def _config(image: ContainerConfig, state: ContainerState, spec: RuntimeSpec, asked: Asked) -> ContainerConfig:
     """What the container was made with, over what its image says."""
+    check = asked.config.get("Healthcheck")
     args, command = spec.process.args, state.command
     entry = args[: len(args) - len(command)] if command and args[len(args) - len(command) :] == command else args
     return replace(
         image,
+        healthcheck=Healthcheck.from_json(check) if check else image.healthcheck,
         user=state.user,
         env=tuple(asked.config.get("Env", image.env)),
         entrypoint=image.entrypoint if entry == (image.entrypoint or ()) else entry,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import HostError, NBContainersError
-from ..oci.image import ContainerConfig
+from ..oci.image import ContainerConfig, Healthcheck
 from ..oci.runtime import Mount
 from ..results import HealthCheck
 from . import options as words
@@ -85,6 +85,31 @@ def health(config: ContainerConfig, options: words.RunOptions) -> HealthCheck | 
         ),
         retries=_count(given["retries"]) or (image.retries if image else 0) or defaults.retries,
     )
+
+
+def healthcheck(config: ContainerConfig, options: words.RunOptions) -> Healthcheck | None:
+    """What a container's configuration says of its check, and so that of an image made of it; None where nobody says anything.
+
+    Where it was taken away it says so (``NONE``), or such an image would have the check of the one below. Source: moby,
+    daemon/commit.go (merge).
+    """
+    image = config.healthcheck or Healthcheck()
+    test: tuple[str, ...] = ("NONE",) if options.get("no_healthcheck", False) else ()
+    if line := options.get("health_cmd"):
+        test = ("CMD-SHELL", line)
+    made = Healthcheck(
+        test=test or image.test,
+        interval=_nanoseconds(options.get("health_interval")) or image.interval,
+        timeout=_nanoseconds(options.get("health_timeout")) or image.timeout,
+        start_period=_nanoseconds(options.get("health_start_period")) or image.start_period,
+        start_interval=_nanoseconds(options.get("health_start_interval")) or image.start_interval,
+        retries=_count(options.get("health_retries")) or image.retries,
+    )
+    return made if made != Healthcheck() else None
+
+
+def _nanoseconds(word: str | float | None) -> int:
+    return round(seconds(word) * 1e9) if word else 0
 
 
 def _time(name: str, given: object, image_ns: int, default: float) -> float:

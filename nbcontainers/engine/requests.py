@@ -9,7 +9,7 @@ from ..linux import capabilities
 from ..oci.descriptor import Platform
 from ..oci.image import ContainerConfig
 from ..oci.runtime import Rlimit, RuntimeSpec
-from . import devices, mounts, publish
+from . import devices, mounts, policies, publish
 from . import options as words
 from .limits import UNLIMITED, WHOLE, rlimits
 from .mounts import MountPoint
@@ -86,14 +86,16 @@ def _ulimit(entry: Rlimit) -> dict[str, Any]:
 
 
 def config(options: RunOptions, image: ContainerConfig) -> dict[str, Any]:
-    """The ports and volumes of the image and of the words together, by Docker's keys; None where there are none.
+    """The check, the ports and the volumes of the image and of the words together, by Docker's keys; None where there are none.
 
     Source: Docker Engine API 1.50, ContainerConfig.
     """
     ports = [one for word in (*image.exposed_ports, *options.get("expose", ())) for one in publish.exposed(word)]
     ports += [one for word in options.get("publish", ()) for one in publish.parse(word)]
     volumes = {*image.volumes, *(word for word in options.get("volumes", ()) if ":" not in word)}
+    check = policies.healthcheck(image, options)
     return {
+        **({"Healthcheck": check.to_json()} if check else {}),
         "ExposedPorts": {f"{one.port}/{one.protocol}": {} for one in ports} or None,
         "Volumes": {path: {} for path in sorted(volumes)} or None,
     }

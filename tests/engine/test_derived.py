@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -111,6 +112,35 @@ def test_a_changed_command_is_not_called_escaped(engine: Engine) -> None:
     made = engine.import_(io.BytesIO(random_layer(1)), "escaped", changes=["CMD x"])
     assert (made.config.config.cmd, made.config.config.args_escaped) == (("/bin/sh", "-c", "x"), False)
     engine.remove_image(made)
+
+
+@pytest.mark.parametrize(
+    ("image", "words", "expected"),
+    [
+        ("checked", {"no_healthcheck": True}, {"Test": ["NONE"], "Interval": 7_000_000_000}),
+        ("toolbox", {"no_healthcheck": True}, {"Test": ["NONE"]}),
+        ("checked", {}, {"Test": ["CMD-SHELL", "true"], "Interval": 7_000_000_000}),
+        ("checked", {"health_cmd": "false"}, {"Test": ["CMD-SHELL", "false"], "Interval": 7_000_000_000}),
+        ("checked", {"health_interval": "9s"}, {"Test": ["CMD-SHELL", "true"], "Interval": 9_000_000_000}),
+        ("unchecked", {}, {"Test": ["NONE"]}),
+        ("unchecked", {"health_cmd": "false", "health_retries": 4}, {"Test": ["CMD-SHELL", "false"], "Retries": 4}),
+        ("toolbox", {}, None),
+    ],
+)
+def test_an_image_has_the_check_of_the_container(
+    engine: Engine, image: str, words: dict[str, Any], expected: dict[str, Any] | None
+) -> None:
+    """What was taken away does not come back with the image below; of the container too it is said that it was. As Docker 20.10."""
+    engine.build("FROM toolbox\nHEALTHCHECK --interval=7s CMD true\n", tag="checked")
+    engine.build("FROM checked\nHEALTHCHECK NONE\n", tag="unchecked")
+    container = engine.create(image, "true", **words)
+    check = engine.commit(container).config.config.healthcheck
+    assert (check and check.to_json()) == expected
+    shown = container.inspect()["Config"].get("Healthcheck")
+    if expected is None or expected["Test"] == ["NONE"]:
+        assert shown == expected
+    else:
+        assert shown["Test"] == expected["Test"]
 
 
 def test_an_image_is_removed_by_itself(engine: Engine) -> None:
