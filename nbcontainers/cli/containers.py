@@ -189,6 +189,8 @@ def inspected(engine: Engine, word: str, kind: str | None, *, size: bool) -> dic
             if kind:
                 raise
     try:
+        if word.startswith("/") and not kind:  # as a container's name may, and an image's does not
+            raise NotFound(word)
         return engine.inspect_image(word)
     except NotFound:
         if kind:

@@ -276,10 +276,10 @@ class Life(Kept):
         """Call it otherwise: Conflict if another container has the name."""
         from ..runtime import state as states
 
-        before = self.state.name
+        before, name = self.state.name, checked(name)
         if name == before:
             raise Conflict(f"container {before} is called that already", hint="choose another name")
-        self._names.claim(self.id, checked(name))
+        self._names.claim(self.id, name)
         connecting.rename(self._runtime.networks(self._store.root), self.state, name)
         self.last_state = states.change(self._folder, name=name)
         self._names.release(self.id, before)

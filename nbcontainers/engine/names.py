@@ -85,12 +85,13 @@ class ContainerNames:
         return ""
 
     def find(self, word: str) -> str:
-        """The ID of the container that a name, an ID or the beginning of an ID stands for.
+        """The ID of the container that a name, an ID or the beginning of an ID stands for; one slash may be before it.
 
         Raises:
             NotFound: there is none; the hint names the nearest.
             Conflict: the beginning is that of several.
         """
+        asked, word = word, word.removeprefix("/")  # as inspect shows names
         named = {}
         for name in os.listdir(self._names):
             with contextlib.suppress(FileNotFoundError):  # released meanwhile
@@ -107,7 +108,7 @@ class ContainerNames:
             return matching[0]
         near = difflib.get_close_matches(word, named, n=1)
         raise NotFound(
-            f"no such container: {word!r}",
+            f"no such container: {asked!r}",
             hint=f"did you mean {near[0]!r}?" if near else "'nbcontainers ps -a' lists them",
         )
 

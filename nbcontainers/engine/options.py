@@ -194,11 +194,11 @@ def command(config: ContainerConfig, words: Sequence[str], entrypoint: str | Non
 
 
 def name(word: str) -> str:
-    """A container's name, checked: letters, digits, ``_``, ``.`` and ``-``."""
-    if not NAME.fullmatch(word):
+    """A container's name, checked: letters, digits, ``_``, ``.`` and ``-``. A slash before it, as inspect has it, is none of it."""
+    if not NAME.fullmatch(bare := word.removeprefix("/")):
         hint = "two or more letters, digits, '_', '.' or '-', the first a letter or digit"
         raise NBContainersError(f"invalid container name {word!r}", hint=hint)
-    return word
+    return bare
 
 
 def workdir(word: str) -> str:

@@ -146,6 +146,10 @@ def test_filters_of_containers(engine: Engine) -> None:
 
     assert names("name=fir") == ["first"]
     assert names("name=first", "name=second") == ["first", "second"]
+    assert names("name=^/first$") == names("name=^first$") == names("name=/first") == ["first"]
+    assert names("name=^/") == ["first", "second"]
+    assert names("name=(") == []
+    assert engine.container("/first").inspect()["Name"] == "/first"
     assert names("label=n=1") == ["first"]
     assert names("exited=4") == ["second"]
     assert [container.name for container in engine.containers("status=exited")] == ["second"]

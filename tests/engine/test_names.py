@@ -25,6 +25,16 @@ def test_a_name_an_id_and_its_beginning_find_a_container(names: ContainerNames) 
     assert {names.find(word) for word in ("web", "abc", "abc1" * 16)} == {"abc1" * 16}
 
 
+def test_one_slash_may_be_before_a_name(names: ContainerNames) -> None:
+    """For inspect shows names so, and docker takes what it shows; a second one is part of no name."""
+    assert names.claim("abc1" * 16, "/web") == "web"
+    assert {names.find(word) for word in ("/web", "/abc", f"/{'abc1' * 16}")} == {"abc1" * 16}
+    with pytest.raises(NotFound, match="'//web'"):
+        names.find("//web")
+    with pytest.raises(NBContainersError, match="invalid"):
+        names.claim("abd2" * 16, "//web2")
+
+
 def test_a_beginning_of_two_ids_is_refused(names: ContainerNames) -> None:
     """The error asks for more of the ID."""
     with pytest.raises(Conflict, match="2 containers"):
