@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import functools
 import os
+import re
 import shlex
 import time
 from argparse import Namespace
@@ -46,7 +47,8 @@ STATS_COLUMNS = (
 )
 
 
-_UNKNOWN = {"Mounts": "", "LocalVolumes": 0, "Networks": ""}  # of one whose files cannot be read
+_UNKNOWN = {"Mounts": "", "LocalVolumes": "0", "Networks": ""}  # of one whose files cannot be read
+_WHOLE_ROW = re.compile(r"\bjson\s+\.[\s}|)]")  # all of it, and so the size
 
 
 def ps(engine: Engine, values: Namespace, console: Console) -> int:
@@ -83,9 +85,10 @@ def ps_columns(values: Namespace) -> tuple[tuple[str, str], ...]:
 def ps_rows(containers: Sequence[Container], values: Namespace) -> tuple[list[dict[str, Any]], list[IntegrityError]]:
     """A line of ``ps`` for each container, and what is wrong with those whose files cannot be read."""
     items, damaged = list[dict[str, Any]](), list[IntegrityError]()
-    is_sized = values.size or ".Size" in (values.format or "")
+    is_sized = values.size or ".Size" in (values.format or "") or _WHOLE_ROW.search(values.format or "") is not None
+    unknown = {**_UNKNOWN, "Size": "" if is_sized else "0B"}  # which is what Docker has where it did not look
     for container in containers:
-        row = ps_row(container.state, truncate=not values.no_trunc) | _UNKNOWN | ({"Size": ""} if is_sized else {})
+        row = ps_row(container.state, truncate=not values.no_trunc) | unknown
         try:
             if values.format not in (None, "", "table"):
                 row |= _attached(container, truncate=not values.no_trunc)
@@ -103,7 +106,7 @@ def _attached(container: Container, *, truncate: bool) -> dict[str, Any]:
     names = [entry.source for entry in mounts]
     return {
         "Mounts": printable(",".join(f"{name[:14]}…" if truncate and len(name) > 15 else name for name in names)),
-        "LocalVolumes": sum(entry.kind == "volume" for entry in mounts),
+        "LocalVolumes": str(sum(entry.kind == "volume" for entry in mounts)),
         "Networks": ",".join(container.networks),
     }
 
@@ -284,7 +287,7 @@ VERBS = (
                 names=("-f", "--filter"),
                 metavar="KEY=VALUE",
                 many=True,
-                help="only some: name, id, status, exited, label, ancestor, before, since, volume, network, health",
+                help="only some: name, id, status, exited, label, ancestor, before, since, volume, network, health, publish, expose",
             ),
             Flag(names=("-l", "--latest"), help="the one that was made last"),
             Flag(names=("-n", "--last"), metavar="N", convert=whole, help="the last N that were made"),

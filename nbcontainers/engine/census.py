@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -17,12 +17,15 @@ FILTERS = (
     "ancestor",
     "before",
     "exited",
+    "expose",
     "health",
     "id",
+    "is-task",
     "label",
     "label!",
     "name",
     "network",
+    "publish",
     "restarting",
     "since",
     "status",
@@ -38,6 +41,8 @@ class Census:
     before: tuple[float, ...]
     since: tuple[float, ...]
     ancestors: tuple[str, ...]
+    published: frozenset[str]
+    exposed: frozenset[str]
 
     @classmethod
     def parse(
@@ -50,7 +55,14 @@ class Census:
             NotFound: it names what is not there.
         """
         words = Selection.parse(filters, FILTERS)
-        for key, known in (("status", get_args(Status)), ("health", ("starting", "healthy", "unhealthy", "none"))):
+        for key, known in (
+            (
+                "status",
+                (*get_args(Status), "removing"),
+            ),  # which is none here: what is being removed is not seen any more
+            ("health", ("starting", "healthy", "unhealthy", "none")),
+            ("is-task", ("true", "false")),
+        ):
             for word in words.get(key):
                 if word not in known:
                     raise NBContainersError(f"no such {key}: {word!r}", hint=f"one of {', '.join(known)}")
@@ -61,6 +73,8 @@ class Census:
             before=tuple(container(word).state.created for word in words.get("before")),
             since=tuple(container(word).state.created for word in words.get("since")),
             ancestors=tuple(_id(image, word) for word in words.get("ancestor")),
+            published=frozenset(port for word in words.get("publish") for port in _ports("publish", word)),
+            exposed=frozenset(port for word in words.get("expose") for port in _ports("expose", word)),
         )
 
     @property
@@ -80,12 +94,33 @@ class Census:
             and _any(get("health"), lambda word: word == (state.health.status if state.health else "none"))
             and _any(get("volume"), lambda word: _has_volume(container, word))
             and _any(get("network"), lambda word: word == _network(container))
+            and "true" not in get("is-task")  # of a swarm, which there is none of
+            and (not (self.published or self.exposed) or self._has_port(container, state))
             and (not self.ancestors or state.image_id in self.ancestors)
             and all(state.created < instant for instant in self.before)
             and all(state.created > instant for instant in self.since)
             and (restarting is None or restarting == (state.status == "restarting"))
             and self.words.has_labels(dict(state.labels))
         )
+
+    def _has_port(self, container: Container, state: ContainerState) -> bool:
+        """True if it runs with a port that is asked for: either of the keys widens the choice of the other, as in Docker."""
+        if any(f"{number}/{protocol}" in self.published for _, number, _, protocol in container.ports()):
+            return True
+        is_apart = bool(state.pid) and container.networks not in ((), ("none",), ("host",))
+        return is_apart and not self.exposed.isdisjoint(container.asked.config.get("ExposedPorts") or ())
+
+
+def _ports(key: str, word: str) -> Iterator[str]:
+    """The ports that ``80``, ``80-90`` or either with ``/udp`` stands for, each with its protocol."""
+    numbers, _, protocol = word.partition("/")
+    first, dash, last = numbers.partition("-")
+    low, high = (int(text) if re.fullmatch(r"[0-9]{1,5}", text) else -1 for text in (first, last if dash else first))
+    if not 0 <= low <= high <= 65535:
+        raise NBContainersError(
+            f"not a port or range of ports: {key}={word}", hint=f"such as {key}=80, {key}=8000-8010 or {key}=53/udp"
+        )
+    return (f"{number}/{protocol.lower() or 'tcp'}" for number in range(low, high + 1))
 
 
 def _id(image: Callable[[str], Image], word: str) -> str:

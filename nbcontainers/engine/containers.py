@@ -83,7 +83,7 @@ class Containers(Images):
         """The running containers, or with ``all`` every one, newest first; those that only waited for their removal are removed.
 
         ``filters`` are docker's ``KEY=VALUE`` words: id, name, label, exited, status, ancestor, before, since, volume, health,
-        restarting. One that asks for a status looks among all.
+        restarting, network, publish, expose, is-task. One that asks for a status looks among all.
         """
         from . import census
 

@@ -47,6 +47,22 @@ def test_ps_tells_what_a_container_is_attached_to(store: Path, tmp_path: Path) -
     nbc(store, "rm", "tied", code=0)
 
 
+def test_ps_has_dockers_keys_as_json(store: Path) -> None:
+    """All of them, each a word, and the size too: of ``{{json .}}`` it is looked for, of ``json`` only with ``-s``, as in docker."""
+    nbc(
+        store, "create", "--name", "shown", "-v", "kept:/v", "--network", "none", "-l", "a=b", "toolbox", "true", code=0
+    )
+    keys = "Command CreatedAt ID Image Labels LocalVolumes Mounts Names Networks Ports RunningFor Size State Status".split()
+    for form, flags, size in (("{{json .}}", (), "virtual"), ("json", ("-s",), "virtual"), ("json", (), "")):
+        words = ("ps", "-a", "--filter", "name=^/shown$", "--format", form, *flags)
+        row = json.loads(nbc(store, *words, code=0).stdout)
+        assert sorted(row.keys() - {"Tier"}) == keys
+        assert {type(value) for value in row.values()} == {str}
+        assert (row["LocalVolumes"], row["Labels"][:3], row["Names"]) == ("1", "a=b", "shown")
+        assert (size in row["Size"]) if size else row["Size"] == "0B"
+    nbc(store, "rm", "/shown", code=0)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "out", "said"),
     [

@@ -158,6 +158,11 @@ def test_filters_of_containers(engine: Engine) -> None:
     assert names(f"id={first.id[:6]}") == ["first"]
     assert names("health=none", "restarting=false", "name=first") == ["first"]
     assert names("volume=/nowhere") == []
+    assert names("is-task=false") == ["first", "second"]
+    assert names("is-task=true") == names("status=removing") == names("publish=80") == names("expose=80-90/udp") == []
+    for word in ("publish=x", "publish=", "publish=/tcp", "expose=3-2", "expose=70000", "is-task=yes"):
+        with pytest.raises(NBContainersError):
+            engine.containers(word)
     for word in ("status=well", "exited=x", "name", "colour=blue"):
         with pytest.raises(NBContainersError):
             engine.containers(word)

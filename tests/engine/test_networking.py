@@ -138,6 +138,27 @@ def test_two_servers_on_one_port_are_published_on_two(engine: Engine, servers: t
     assert settings(engine.container("two"))["Ports"] == {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(second)}]}
 
 
+def test_containers_are_found_by_their_ports(engine: Engine, servers: tuple[int, int]) -> None:
+    """``publish=`` by ports of this host, ``expose=`` by those of the container: one, or a range, of TCP unless it says otherwise."""
+    first, second = servers
+    one, two = engine.container("one"), engine.container("two")
+    port = next(number for _, number, _, protocol in one.ports() if protocol == "udp")
+
+    def names(*filters: str) -> set[str]:
+        return {container.name for container in engine.containers(*filters, all=True)} & {"one", "two", "told"}
+
+    told = engine.create("toolbox", "true", name="told", network="none", expose=["80"])
+    assert names(f"publish={first}") == names(f"publish={first}/tcp") == {"one"}
+    assert names(f"publish={second}-{second}") == {"two"}
+    assert names(f"publish={first}", f"publish={second}") == {"one", "two"}
+    assert "one" in names(f"publish={port}/udp")
+    assert names("expose=80") == names("expose=70-80/tcp") == {"one", "two"}
+    assert names("expose=80/udp") == {"one"}
+    assert names("expose=81-90") == set()
+    assert names("expose=80/udp", f"publish={second}") == {one.name, two.name}
+    told.remove()
+
+
 def test_a_taken_port_says_who_has_it(engine: Engine, servers: tuple[int, int]) -> None:
     """A container of ours by its name, another program by its name and process; nothing is left of the one that was refused."""
     with pytest.raises(Conflict, match="is taken by container one"):
