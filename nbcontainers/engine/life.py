@@ -196,8 +196,12 @@ class Life(Kept):
         """Ask it to end with its stop signal, kill it after ``timeout`` seconds, and return its exit code.
 
         Without them the container's own are taken: ``stop_timeout`` and ``stop_signal``, else ten seconds and TERM. However its
-        restart policy is, it stays stopped.
+        restart policy is, it stays stopped. One that was never started stays as it is, and its code is 0, as in Docker.
         """
+        if self.state.status == "created":
+            kinds.check({"timeout": timeout}, of=_Stop)
+            signal_number(signal or self.stop_signal)
+            return 0
         code = self._stop(timeout, signal)
         self._end()
         return code

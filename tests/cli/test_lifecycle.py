@@ -74,6 +74,27 @@ def test_a_life(store: Path, tmp_path: Path) -> None:
     nbc(store, "rm", "two", code=0)
 
 
+def test_what_does_not_run_is_stopped_already(store: Path) -> None:
+    """One that was never started or has ended is named, as in docker, and stays as it is; restart starts it."""
+
+    def shown(name: str) -> str:
+        return nbc(store, "inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", name, code=0).stdout.strip()
+
+    nbc(store, "create", "--name", "idle", "--rm", "toolbox", "sleep", "600", code=0)
+    assert nbc(store, "stop", "idle", code=0).stdout == "idle\n"
+    assert shown("idle") == "created 0"
+    assert nbc(store, "stop", "-s", "NONE", "idle", code=1).stderr
+    nbc(store, "restart", "-t", "0", "idle", code=0)
+    assert shown("idle").startswith("running")
+    nbc(store, "rm", "-f", "idle", code=0)
+    nbc(store, "run", "--name", "over", "toolbox", "sh", "-c", "exit 5", code=5)
+    assert nbc(store, "stop", "over", code=0).stdout == "over\n"
+    assert shown("over") == "exited 5"
+    nbc(store, "restart", "over", code=0)
+    until(lambda: shown("over") == "exited 5")
+    nbc(store, "rm", "over", code=0)
+
+
 def test_restart_and_health_are_shown(store: Path) -> None:
     """In ps and inspect."""
     nbc(store, "run", "-d", "--name", "flaky", "--restart", "on-failure:1", "toolbox", "sh", "-c", "exit 4", code=0)
