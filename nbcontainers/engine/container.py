@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, Unpack
 
 from ..errors import Conflict, HostError, NotFound
-from ..events import Output
+from ..events import Observer, Output, ignore
 from ..oci.image import Image
 from ..oci.reference import Reference
 from ..results import Change, Network, ProcessList, Usage
@@ -20,6 +20,7 @@ from .publish import Port
 
 if TYPE_CHECKING:
     from ..runtime.meters import Meter
+    from ..store.compression import Compression
     from . import carriage
 
 
@@ -155,11 +156,36 @@ class Container(Life):
         with ends.writable(stream) as out:
             self._store.worker.export(self._store.snapshots.mounts(self.id, footed=True), out)
 
-    def commit(self, reference: Reference | None = None, **options: Any) -> Image:
-        """See ``Engine.commit``."""
+    def commit(
+        self,
+        reference: Reference | str | None = None,
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+        compression: Compression = "gzip",
+        on_event: Observer = ignore,
+    ) -> Image:
+        """Make an image of it; ``reference`` is what to call that, and the other words are those of ``Engine.commit``."""
         from . import derived
 
-        return derived.commit(self._store, self._runtime, self._folder, self.state, self.spec, reference, **options)
+        if isinstance(reference, str):
+            reference = Reference.parse(reference) if reference else None
+        return derived.commit(
+            self._store,
+            self._runtime,
+            self._folder,
+            self.state,
+            self.spec,
+            reference,
+            author=author,
+            message=message,
+            changes=changes,
+            pause=pause,
+            compression=compression,
+            on_event=on_event,
+        )
 
     def inspect(self, *, size: bool = False) -> dict[str, Any]:
         """All that is known of it, by Docker's keys; with ``size`` also the bytes that it wrote, and that its files have in all."""

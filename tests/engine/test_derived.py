@@ -17,6 +17,7 @@ import zstandard
 from nbcontainers import DockerfileError, Engine, HostError, IntegrityError, NBContainersError, NotFound
 from nbcontainers.events import Event, Warned
 from nbcontainers.oci.descriptor import LAYER_GZIP, LAYER_ZSTD
+from nbcontainers.oci.reference import Reference
 from tests.store.random_images import random_layer
 from tests.store.validate import validate
 from tests.waiting import until
@@ -55,6 +56,16 @@ def test_a_container_becomes_an_image(engine: Engine) -> None:
     again.remove()
     container.remove()
     assert engine.check().faults == ()
+
+
+def test_a_container_commits_itself(engine: Engine) -> None:
+    """As the engine does it: a name is enough, and nothing need be said."""
+    container = engine.create("toolbox", "true")
+    assert container.commit("own:1").id == engine.image("own:1").id
+    assert container.commit(Reference.parse("own:2"), author="me").config.author == "me"
+    assert container.commit().reference is None
+    told = container.commit("own:3", message="why", changes=["ENV A=1"]).config
+    assert (told.history[-1].comment, "A=1" in told.config.env) == ("why", True)
 
 
 def test_a_path_that_nobody_gave_is_not_committed(engine: Engine, tmp_path: Path) -> None:
