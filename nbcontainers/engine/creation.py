@@ -118,7 +118,12 @@ def making(
         *profiles.missing(options, host, store.root),
     )
     if options.get("strict"):
-        found = (*missing, *launch.not_enforced(spec, host), *networking.not_enforced(connection))
+        found = (
+            *missing,
+            *launch.not_enforced(spec, host),
+            *networking.not_enforced(connection),
+            *networkwords.lacking(options, connection, host),
+        )
         if found:
             raise launch.refusal(found, host)
         spec = replace(spec, annotations={**spec.annotations, launch.STRICT: "true"})
@@ -272,6 +277,7 @@ def _state(
         created=time.time(),
         tier=host.tier,
         not_enforced=missing,
+        lacks=host.notes(),
         user=options.get("user") or config.user,
         interactive=options.get("interactive", False),
         auto_remove=options.get("rm", False),

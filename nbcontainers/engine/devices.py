@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..errors import NBContainersError, NotFound
+from ..linux.idmap import Identity
 from ..oci.resources import DeviceRule
 from ..oci.runtime import Device, Mount
 from .mounts import inside
@@ -17,6 +18,7 @@ _HINT = "write /dev/HOST[:/dev/INSIDE][:rwm]"
 _NOT_DEVICES = frozenset("pts shm fd mqueue stdin stdout stderr core ptmx console".split())
 # What each container has of its own, and keeps: a link, or what its terminal is mounted on.
 _OWN = frozenset(f"/dev/{name}" for name in "stdin stdout stderr ptmx console".split())
+_VERBS = {"r": "reading", "w": "writing"}
 _RULE = re.compile(r"([acb]) (\d+|\*):(\d+|\*) ([rwm]{1,3})")
 
 
@@ -63,6 +65,44 @@ def give(words: Sequence[str], rules: Sequence[str], *, userns: bool) -> Given:
             )
             allowed.append(DeviceRule(allow=True, type=kind, major=major, minor=minor, access=access))
     return Given(devices=tuple(found), rules=(*allowed, *map(rule, rules)), binds=tuple(binds))
+
+
+def closed(words: Sequence[str], callers: Identity | None) -> Iterator[str]:
+    """Which of the devices of ``--device``, bound into a user namespace, root of that cannot open as it is asked for, in plain words.
+
+    ``callers`` are the ids of a namespace whose root is the caller; in any other its root is nobody to the host's nodes.
+    """
+    found: dict[str, list[str]] = {}
+    for word in words:
+        for source, target, access in _nodes(word):
+            if target in _OWN:
+                continue
+            lost = [verb for letter, verb in _VERBS.items() if letter in access and not _opens(source, letter, callers)]
+            if lost:
+                found.setdefault(" and ".join(lost), []).append(source)
+    why = "this user may not" if callers else "their owners do not exist in its user namespace"
+    for how, nodes in found.items():
+        yield f"devices that cannot be opened inside for {how}: {', '.join(nodes)} ({why})"
+
+
+def _opens(path: str, letter: str, callers: Identity | None) -> bool:
+    """Whether root of a user namespace may open a node of the host's; the kernel asks as for anybody who has no capability."""
+    status = os.stat(path)
+    bits = {"r": stat.S_IROTH, "w": stat.S_IWOTH}[letter]
+    if callers is None or status.st_mode & bits:
+        return bool(status.st_mode & bits)
+    # With a range of ids init leaves this user's further groups behind: setgroups(2) is allowed there.
+    is_theirs = status.st_uid != os.geteuid() and status.st_gid != os.getegid() and status.st_gid in os.getgroups()
+    if is_theirs and not callers.is_single and "system.posix_acl_access" not in _attributes(path):
+        return False
+    return os.access(path, {"r": os.R_OK, "w": os.W_OK}[letter], effective_ids=True)
+
+
+def _attributes(path: str) -> Sequence[str]:
+    try:
+        return os.listxattr(path)
+    except OSError:
+        return ()
 
 
 def rule(word: str) -> DeviceRule:

@@ -60,6 +60,8 @@ class Networking:
     places: tuple[Place, ...] = ()
     publications: tuple[Publication, ...] = ()
     names: Names = field(default_factory=Names)
+    needs_way_out: bool = False
+    """Whether somebody asked for a network that leads to the world, or for nothing to be missing."""
 
     @property
     def kind(self) -> NetworkKind:
@@ -104,6 +106,7 @@ def load(folder: Path) -> Networking:
             places=tuple(Place(**{**place, "aliases": tuple(place["aliases"])}) for place in data["places"]),
             publications=tuple(Publication(**one) for one in data["publications"]),
             names=Names(hosts=hosts, **{key: tuple(value) for key, value in names.items()}),
+            needs_way_out=data.get("needs_way_out", False),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise torn(folder / FILE, error) from error
@@ -143,6 +146,11 @@ def not_enforced(networking: Networking) -> tuple[str, ...]:
     if networking.other or networking.mode == "bridge" or not networking.publications:
         return ()
     return ("published ports: the container has this host's network, and its programs the ports they open",)
+
+
+def no_way_out(why: str) -> tuple[str, ...]:
+    """What is lacking of networks that do not lead to the world, in plain words; nothing where there is no reason why not."""
+    return (f"a way out of its networks to the world: {why}",) if why else ()
 
 
 @contextlib.contextmanager
@@ -190,12 +198,13 @@ def connected(
         addresses = [address for place in places for address, _, _ in place["addresses"]]
         known = _with_gateway(networking.names, places, connection.about)
         namefiles.update_hosts(folder, hostname, addresses, known)
-        why = connection.about["why_not"]
+        lacks = no_way_out(connection.about["why_not"])
         yield Connected(
             entered=_enter(around, tuple(connection.entered())),
             network=connection.fileno(),
             ports=tuple(sockets.ports),
-            lacks=(f"a way out of its networks to the world: {why}",) if why else (),
+            not_enforced=lacks if networking.needs_way_out else (),
+            lacks=lacks,
         )
 
 

@@ -13,7 +13,7 @@ from ..errors import NBContainersError
 from ..runtime.namefiles import Names
 from . import networks as definitions
 from . import publish
-from .networking import HOST_GATEWAY, Networking, Place
+from .networking import HOST_GATEWAY, Networking, Place, no_way_out
 from .networks import DEFAULT, NetworkFiles
 from .options import RunOptions
 from .publish import Publication
@@ -73,7 +73,24 @@ def read(
     checked = tuple(check(place, files) for place in (first, *places[1:]))
     if len({place.network for place in checked}) < len(checked):
         raise NBContainersError("one network twice", hint="name each network once")
-    return Networking(mode="bridge", places=checked, publications=tuple(publications), names=known)
+    is_meant = bool(options.get("network") or options.get("strict"))  # else it is whatever this host gives
+    return Networking(
+        mode="bridge",
+        places=checked,
+        publications=tuple(publications),
+        names=known,
+        needs_way_out=is_meant and not all(files.find(place.network).internal for place in checked),
+    )
+
+
+def lacking(options: RunOptions, connection: Networking, host: Host) -> tuple[str, ...]:
+    """What this host cannot give of a connection, known before it is there, in plain words."""
+    if connection.mode == "none" and not options.get("network"):
+        why = next(check.detail for check in host.checks if check.name == "container networks")
+        return (f"networks between containers: none can be had here ({why})",)
+    if connection.needs_way_out and not (check := host.way_out()).holds:
+        return no_way_out(check.detail)
+    return ()
 
 
 def check(place: Place, files: NetworkFiles) -> Place:

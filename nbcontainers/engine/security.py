@@ -135,9 +135,25 @@ def missing(options: RunOptions, host: Host, identity: Identity) -> tuple[str, .
             "privileged: what it may do ends at its user namespace, so it has no devices of the host, "
             "and cannot mount disks or load modules"
         )
-    elif options.get("device_cgroup_rule") and "devices" not in host.hierarchy.controllers:
+    elif identity.userns and (idle := sorted(_asked(options) & capabilities.OF_INITIAL)):
+        notes.append(
+            f"capabilities that allow little or nothing in a user namespace, for the kernel asks for them in the host's: {', '.join(idle)}"
+        )
+    if options.get("device_cgroup_rule") and "devices" not in host.hierarchy.controllers:
         notes.append("device rules: none can be set here")
+    words = [word for word in options.get("security_opt", ()) if word.startswith("writable-cgroups")]
+    if read(words).writable_cgroups and not host.shows_groups:
+        notes.append(f"writable-cgroups: there are none that could be written to here ({host.why_without_groups()})")
+    elif read(words).writable_cgroups and identity != host.identity:
+        notes.append("writable-cgroups: they belong to the host's root, who does not exist in its user namespace")
+    if identity.userns:
+        notes += devices.closed(options.get("device", ()), host.identity if identity == host.identity else None)
     return tuple(notes)
+
+
+def _asked(options: RunOptions) -> frozenset[str]:
+    """The capabilities that were asked for by name, or with all."""
+    return capabilities.adjust((), options.get("cap_add", ()), options.get("cap_drop", ()))
 
 
 def _unlocked(mount: Mount) -> Mount:

@@ -27,6 +27,18 @@ ALL: frozenset[str] = frozenset(NAMES.values())
 DOCKER: frozenset[str] = frozenset(f"CAP_{word}" for word in _DOCKER.split())
 """What Docker gives a container that asks for nothing: the mask 0xa80425fb."""
 
+OF_INITIAL: frozenset[str] = frozenset(
+    f"CAP_{word}"
+    for word in (
+        "SYS_MODULE SYS_RAWIO SYS_TIME SYS_TTY_CONFIG SYS_PACCT SYS_NICE SYS_RESOURCE SYSLOG MKNOD LEASE LINUX_IMMUTABLE IPC_LOCK "
+        "AUDIT_WRITE AUDIT_CONTROL AUDIT_READ MAC_OVERRIDE MAC_ADMIN WAKE_ALARM BLOCK_SUSPEND PERFMON BPF"
+    ).split()
+)
+"""Those that the kernel wants in the initial user namespace for all or nearly all that they allow (capable(), not ns_capable()).
+
+CAP_SYS_BOOT is none of them: what reboot(2) does to a pid namespace it does in a user namespace, too.
+"""
+
 _NUMBERS = {name: number for number, name in NAMES.items()}
 
 

@@ -118,10 +118,29 @@ def become(plan: Plan, uid: int, gid: int, groups: list[int]) -> None:
         os.setresuid(uid, uid, uid)
     except OSError as error:
         if error.errno == errno.EINVAL and plan["uid_map"]:
-            words = f"user {uid}:{gid} cannot be taken on: the user namespace of this host's tier maps root only"
-            raise Refused(words, 125) from error
+            raise Refused(f"user {uid}:{gid} cannot be taken on: {_mapped(plan)}", 125) from error
         raise
     syscalls.capset(held, held, 0)
+
+
+def _mapped(plan: Plan) -> str:
+    """Which ids there are, in words: those of the maps of the container's user namespace."""
+    users, groups = _ranges(plan["uid_map"]), _ranges(plan["gid_map"])
+    if users == groups == "0":
+        return "the user namespace of this host's tier maps root only"
+    also = "" if groups == users else f", and the groups {groups}"
+    return f"its user namespace maps the ids {users}{also}; take one of these"
+
+
+def _ranges(text: str) -> str:
+    """``0 to 65535`` for a map that says so, in however many lines; see user_namespaces(7)."""
+    found: list[list[int]] = []
+    for first, _, size in sorted([int(word) for word in line.split()] for line in text.splitlines()):
+        if found and found[-1][1] + 1 == first:
+            found[-1][1] += size
+        else:
+            found.append([first, first + size - 1])
+    return ", ".join(f"{first} to {last}" if last > first else str(first) for first, last in found)
 
 
 def confine(profile: str) -> None:

@@ -77,8 +77,13 @@ class Host:
         """Whether containers cannot open devices that they make or bring along: by rules, or because their root is no root."""
         return self.identity.userns or "devices" in self.hierarchy.controllers
 
+    @property
+    def shows_groups(self) -> bool:
+        """Whether containers can be shown groups of their own: the v2 tree where there is no other, or those of v1 controllers."""
+        return any(name != cgroups.UNIFIED or self.hierarchy.version == "v2" for name in self.hierarchy.parents)
+
     def notes(self) -> tuple[str, ...]:
-        """What no container of this host can do or is protected by, whatever its limits, in plain words."""
+        """What no container of this host can do, have or be protected by, in plain words."""
         notes = []
         if self.tier not in ("T0", "T4") and os.geteuid() == 0:
             why = _LESS_THAN_ROOT if _lacks_admin() else _NO_ROOT
@@ -99,7 +104,16 @@ class Host:
         if not self.guards_devices():
             notes.append("device rules: none can be set here, so device nodes of images cannot be opened")
         notes += [f"{kind} namespace: shared with the host" for kind in _KINDS if kind not in self.namespaces]
+        notes += [self.without(name) for name in _INSTEAD if name not in self.hierarchy.controllers]
+        if not self.shows_groups:
+            # At T3 /sys is the host's, with all that is mounted in it, and so it is in a network that is not a container's own.
+            seen = "this host's" if self.tier == "T3" else "an empty folder, or this host's in a network not their own"
+            notes.append(f"cgroup file system: none, so /sys/fs/cgroup is {seen} ({self.why_without_groups()})")
         return tuple(notes)
+
+    def why_without_groups(self) -> str:
+        """Why containers can be shown no groups of their own."""
+        return next(iter(self.hierarchy.refusals.values()), "no group can be made here")
 
     def without(self, controller: str) -> str:
         """What becomes here of a limit whose cgroup controller cannot be used, and why it cannot."""
@@ -110,7 +124,7 @@ class Host:
         """Why a cgroup controller cannot be used here."""
         return self.hierarchy.refusals.get(controller) or "this host gives us no such controller"
 
-    def _way_out(self) -> Check:
+    def way_out(self) -> Check:
         """Whether containers on networks reach the world, and by what."""
         from ..linux import firewall
         from . import uplink
@@ -127,16 +141,12 @@ class Host:
 
     def report(self) -> HostReport:
         """Everything for the eyes of the user."""
-        missing = [name for name in _INSTEAD if name not in self.hierarchy.controllers]
         controllers = ", ".join(sorted(self.hierarchy.controllers)) or "no controllers"
         return HostReport(
             tier=self.tier,
             summary=SUMMARIES[self.tier],
-            checks=(*self.checks, self._way_out()),
-            not_enforced=(
-                *self.notes(),
-                *(self.without(name) for name in missing),
-            ),
+            checks=(*self.checks, self.way_out()),
+            not_enforced=self.notes(),
             kernel=platform.release(),
             cgroups=f"{self.hierarchy.version} ({controllers})",
         )

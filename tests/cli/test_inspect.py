@@ -236,7 +236,9 @@ def document() -> str:
         "elsewhere, and these mean something else; all others are there and mean the same. The tests write this page, and hold it to",
         "what dockerd says.",
         "",
-        "`NBContainers` is ours: the isolation `Tier`, what is `NotEnforced`, what the host `Lacks`, and the `Capabilities`.",
+        "`NBContainers` is ours: the isolation `Tier`; `NotEnforced`, what was asked for this container and does not hold; `Lacks`, what",
+        "no container of this host has or is protected by, asked for or not (the sentences that `doctor` prints as not enforced, and why",
+        "its networks do not lead to the world, if so); and the `Capabilities`.",
     ]
     for kind in KINDS:
         theirs = {peer: set(DATA[peer][kind]) for peer in PEERS}

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from nbcontainers.runtime import host as hosts
+
 from .test_attached import nbc
 
 
@@ -144,9 +146,14 @@ def test_strict_makes_an_error_of_a_warning(store: Path) -> None:
         assert "published ports: the container has this host's network" in re.sub(r"\s+", " ", done.stderr)
     assert nbc(store, "ps", "-aq", code=0).stdout == before
     assert "warning: published ports" in nbc(store, "run", "--rm", *words, code=0).stderr
-    assert nbc(store, "run", "--rm", "--strict", "toolbox", "echo", "runs", code=0).stdout == "runs\n"
+    network: tuple[str, ...] = ()  # the usual one, if it is whole
+    if not hosts.probe().way_out().holds:
+        done = nbc(store, "run", "--rm", "--strict", "toolbox", "true", code=125)
+        assert "a way out of its networks to the world" in re.sub(r"\s+", " ", done.stderr)
+        network = ("--network", "none")
+    assert nbc(store, "run", "--rm", "--strict", *network, "toolbox", "echo", "runs", code=0).stdout == "runs\n"
     # What the host has lost since it was made counts too.
-    nbc(store, "create", "--strict", "--name", "later", "toolbox", "true", code=0)
+    nbc(store, "create", "--strict", *network, "--name", "later", "toolbox", "true", code=0)
     nbc(store, "start", "-a", "later", code=0)
     nbc(store, "rm", "later", code=0)
 
