@@ -39,8 +39,6 @@ def give(words: Sequence[str], rules: Sequence[str], *, userns: bool) -> Given:
     found, allowed, binds = [], [], []
     for word in words:
         for source, target, access in _nodes(word):
-            if target in _OWN:
-                continue
             status = os.stat(source)
             kind = "b" if stat.S_ISBLK(status.st_mode) else "c"
             major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
@@ -74,9 +72,7 @@ def closed(words: Sequence[str], callers: Identity | None) -> Iterator[str]:
     """
     found: dict[str, list[str]] = {}
     for word in words:
-        for source, target, access in _nodes(word):
-            if target in _OWN:
-                continue
+        for source, _, access in _nodes(word):
             lost = [verb for letter, verb in _VERBS.items() if letter in access and not _opens(source, letter, callers)]
             if lost:
                 found.setdefault(" and ".join(lost), []).append(source)
@@ -159,6 +155,8 @@ def _nodes(word: str) -> Iterator[tuple[str, str, str]]:
         status = os.stat(source)
     except OSError as error:
         raise NotFound(f"device {source}: {(error.strerror or '').lower()}", hint="ls /dev lists them") from error
+    if target in _OWN:
+        return
     if stat.S_ISDIR(status.st_mode):
         nodes = tuple(_walk(source))
         if not nodes:
