@@ -113,8 +113,8 @@ class Engine(Builds, Containers):
         from . import upkeep
 
         pruned = upkeep.prune(self.store, self._every(), kinds=kinds, all=all, filters=filters)
-        if "containers" in kinds:
-            self._host.hierarchy.sweep(())  # the groups of those whose shims were killed while they tidied up
+        if "containers" in kinds or "cache" in kinds:
+            self._runtime.sweep()  # after all whose states tell what they have left
         if "networks" in kinds:
             pruned = replace(pruned, networks=self.prune_networks(filters))
         if "volumes" not in kinds:

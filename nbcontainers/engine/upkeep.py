@@ -115,6 +115,7 @@ def prune(
             moment(word)  # or raises, before anything is gone
     named = all or chosen.truth("dangling") is False  # as in Docker: those that dangle are taken in any case
     gone, size = _containers(store, containers, chosen) if "containers" in kinds else ((), 0)
+    _end_commands(store)
     _tidy(store)
     used = _image_ids(store)
 
@@ -175,6 +176,18 @@ def _containers(store: Store, containers: Sequence[Container], chosen: Selection
             gone.append(container.id)
             size += bytes_
     return tuple(gone), size
+
+
+def _end_commands(store: Store) -> None:
+    """Have the commands of builds that were killed with their shims leave nothing: no process, cgroup or socket.
+
+    Their states tell of these, and go with the snapshots of those builds.
+    """
+    from ..runtime.state import load_state
+
+    for folder in (store.root / "snapshots").glob("build-*/build-*-run"):
+        with contextlib.suppress(NBContainersError, OSError):  # it is being made, or removed
+            load_state(folder)
 
 
 def _tidy(store: Store) -> None:

@@ -299,22 +299,20 @@ class Hierarchy:
                 time.sleep(pause)
                 pause = min(pause * 2, 0.1)
 
-    def sweep(self, alive: Collection[str], *, older_than: float = 10.0) -> tuple[str, ...]:
+    def sweep(self, alive: Collection[str], *, older_than: float = 10.0, waits: bool = False) -> tuple[str, ...]:
         """Remove the empty groups of ours whose names are not in ``alive``, and return those names.
 
-        A group younger than ``older_than`` seconds may belong to a container that another engine is about to start.
+        A group younger than ``older_than`` seconds may belong to a container that another engine is about to start; one that
+        ``waits`` leaves none of those that are there now, unless somebody is in it by then.
         """
-        swept: set[str] = set()
-        for parent in dict.fromkeys(self.parents.values()):
-            for entry in os.listdir(parent):
-                path, name = f"{parent}/{entry}", entry.removeprefix(PREFIX)
-                if name == entry or name in alive:
-                    continue
-                with contextlib.suppress(OSError):
-                    young = time.time() - os.stat(path).st_ctime < older_than
-                    if not young and not groups.processes([path]) and groups.remove(path):
-                        swept.add(name)
-        return tuple(sorted(swept))
+        found = [
+            f"{parent}/{entry}"
+            for parent in dict.fromkeys(self.parents.values())
+            for entry in os.listdir(parent)
+            if entry.startswith(PREFIX) and entry.removeprefix(PREFIX) not in alive
+        ]
+        swept = groups.sweep(found, older_than=older_than, waits=waits)
+        return tuple(sorted({os.path.basename(path).removeprefix(PREFIX) for path in swept}))
 
     def _needed(self, asked: Collection[str]) -> Iterator[str]:
         if UNIFIED in self.parents:

@@ -10,9 +10,11 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ..errors import Conflict, HostError, NotFound
+
+_LOOK_AGAIN_S = 0.02
 
 
 def processes(directories: Sequence[str]) -> tuple[int, ...]:
@@ -118,6 +120,27 @@ def remove(directory: str) -> bool:
                 return False
             raise
     return True
+
+
+def sweep(directories: Iterable[str], *, older_than: float, waits: bool) -> tuple[str, ...]:
+    """Remove the groups in which nobody is and which are old enough (seconds), and return those; with ``waits`` also those that get
+    so old without anybody in them, for which is waited.
+    """
+    swept, young = [], list(directories)
+    deadline = time.monotonic() + older_than  # by then they are, unless somebody has set the clock that dates them
+    while young:
+        looked, young = young, []
+        for directory in looked:
+            with contextlib.suppress(OSError):
+                if time.time() - os.stat(directory).st_ctime < older_than:
+                    young += [] if processes([directory]) else [directory]
+                elif not processes([directory]) and remove(directory):
+                    swept.append(directory)
+        if not waits or time.monotonic() > deadline:
+            break
+        if young:
+            time.sleep(_LOOK_AGAIN_S)
+    return tuple(swept)
 
 
 def fill_cpuset(directory: str) -> None:

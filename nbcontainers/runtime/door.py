@@ -8,6 +8,7 @@ opened by this user. Imports only what keeps the zygote small.
 from __future__ import annotations
 
 import _socket
+import errno
 import marshal
 import os
 import select
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 CONTROL = 6
 ANSWER = 7
+OPEN, NEW = ".sock", ".new"
+"""How the name of a socket ends at which somebody listens, and that of one which is being made: so the kernel refuses a caller at the
+former (ECONNREFUSED) only if nobody will ever listen there again.
+"""
 
 
 class Caller:
@@ -107,12 +112,13 @@ class Door:
         self._listener: _socket.socket | None = None
         listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
         before = os.umask(0o177)
-        _remove(path)  # left by a shim that was killed
+        new = path.removesuffix(OPEN) + NEW
         try:
-            listener.bind(path)
+            _bind(listener, new)
             listener.listen(
                 128
             )  # a busy machine comes to them late, and who may not wait (``execution.ask``) would be refused
+            os.rename(new, path)  # over what a shim that was killed has left
         except OSError:
             listener.close()
             return
@@ -153,6 +159,16 @@ class Door:
             Caller(self._poller, guest, self._obey)
         else:
             self._attach(guest)
+
+
+def _bind(listener: _socket.socket, path: str) -> None:
+    try:
+        listener.bind(path)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        _remove(path)  # left by a shim that was killed just then
+        listener.bind(path)
 
 
 def _remove(path: str) -> None:

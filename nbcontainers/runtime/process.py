@@ -174,7 +174,18 @@ class Runtime:
 
     def doors(self, container: str) -> tuple[str, ...]:
         """Where the shim of a container may listen: whoever started it had folders of his own."""
-        return tuple(rundir.socket_path(path, container) for path in dict.fromkeys((self._run_dir, *rundir.known())))
+        return tuple(rundir.socket_path(path, container) for path in self._folders())
+
+    def _folders(self) -> tuple[Path, ...]:
+        return tuple(dict.fromkeys((self._run_dir, *rundir.known())))
+
+    def sweep(self) -> None:
+        """Remove the sockets and cgroups that killed shims have left, and of which no state tells (any more), of whichever store.
+
+        A group that has just been made may be one of a container that is being started: it is waited for until it shows.
+        """
+        rundir.sweep(self._folders())
+        self.host.hierarchy.sweep((), waits=True)
 
     def door(self, container: str) -> str:
         """Where the shim of a container listens."""

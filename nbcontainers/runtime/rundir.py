@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import secrets
+import socket
 import stat
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import HostError
+from .door import NEW, OPEN
 
 LONGEST_SOCKET = 107  # sizeof(sun_path) - 1; see unix(7)
 PLACES = ("/tmp", "/dev/shm", "/var/tmp")  # that everybody may write to
 _NAME = 32  # of a container's id
+HOLDERS = "net-"  # how the names of holders' sockets begin (see ``networks``)
+_OLD_S = 10.0  # much longer than a shim takes to make its socket
 
 
 def choose(environ: Mapping[str, str], places: Sequence[str] = PLACES) -> Path:
@@ -70,4 +78,45 @@ def make(path: Path) -> Path:
 
 def socket_path(folder: Path, container: str) -> str:
     """Where a container's shim listens."""
-    return f"{folder}/{container[:_NAME]}.sock"
+    return f"{folder}/{container[:_NAME]}{OPEN}"
+
+
+def sweep(folders: Iterable[Path]) -> tuple[str, ...]:
+    """Remove the sockets at which shims listened that are gone, of whichever store, and return their names.
+
+    That of a shim which lives stays, also of one that is about to listen where another one did. Those of holders are for ``networks``.
+    """
+    swept = []
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError):
+            for name in sorted(os.listdir(folder)):
+                path = f"{folder}/{name}"
+                with contextlib.suppress(OSError):  # its shim, or somebody who sweeps too, was faster
+                    if not name.startswith(HOLDERS) and stat.S_ISSOCK(os.lstat(path).st_mode) and _sweep(path):
+                        swept.append(name)
+    return tuple(swept)
+
+
+def _sweep(path: str) -> bool:
+    """Remove a socket if it is a dead shim's; whether it was."""
+    if path.endswith(NEW) and time.time() - os.lstat(path).st_mtime > _OLD_S:
+        os.unlink(path)
+        return True
+    if not path.endswith(OPEN) or not _is_dead(path):
+        return False
+    # Between that answer and its removal a new shim of the container may put its own there: what is looked at again is not in its way.
+    aside = f"{os.path.dirname(path)}/{secrets.token_hex(_NAME // 2)}{OPEN}"
+    os.rename(path, aside)
+    is_dead = _is_dead(aside)
+    if not is_dead:
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)
+    os.unlink(aside)
+    return is_dead
+
+
+def _is_dead(path: str) -> bool:
+    """Whether nobody will ever listen at a socket again; see ``door.OPEN``."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.setblocking(False)  # one that is stopped, with too many callers already, lives
+        return caller.connect_ex(path) == errno.ECONNREFUSED

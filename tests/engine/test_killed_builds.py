@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from nbcontainers.runtime import host, processes
 from tests.build.test_interrupts import left_running
 from tests.waiting import PATIENCE_S, until
 
+PREFIX = "nbcontainers-"
 FOLDERS = ("ingest", "trash", "leases", "snapshots", "containers")
 
 pytestmark = pytest.mark.skipif(host.probe().tier not in ("T0", "T1", "T2"), reason="no containers on this host")
@@ -96,3 +100,70 @@ def test_a_build_outlives_its_worker_and_tells_of_its_shim(tmp_path: Path, kind:
     until(lambda: not left_running(mark))
     assert [path for name in FOLDERS for path in (root / name).iterdir()] == []
     assert str(root) not in Path("/proc/self/mountinfo").read_text()
+
+
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    """A short folder for the sockets of one test alone."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="nbc-b") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder)
+
+
+def cgroups_of(pid: int) -> set[str]:
+    """The names of the groups of ours that a process is in."""
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    return {name for line in lines if (name := line.rpartition("/")[2]).startswith(PREFIX)}
+
+
+@pytest.mark.parametrize("has_state", [True, False], ids=["", "whose snapshot somebody has removed"])
+def test_one_prune_removes_all_that_a_killed_build_left(tmp_path: Path, sockets: Path, has_state: bool) -> None:
+    """Its engine and its shim are killed at once, and the prune comes at once: no process, socket, cgroup, mount or file is left.
+
+    Another store of this user, whose containers use the same folder for sockets, notices nothing.
+    """
+    root = tmp_path / "store"
+    with Engine(tmp_path / "other") as other, Engine(root) as engine:
+        other.run("toolbox", "true", network="none", rm=True).wait()  # so that a process waits for the next one
+        bystander = other.run("toolbox", "sleep", "600", network="none", detach=True)
+        engine.toolbox()
+        with subprocess.Popen(
+            [sys.executable, "-m", "nbcontainers", "build", "-"],
+            env={**os.environ, "NBCONTAINERS_ROOT": str(root)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as builder:
+            assert builder.stdin is not None
+            builder.stdin.write(b"FROM toolbox\nRUN exec sleep 600\n")
+            builder.stdin.close()
+            (shim,) = until(lambda: sleepers(builder.pid))
+            command = next(child for child in processes.children(shim) if said(child)[0] == "sleep")
+            groups = cgroups_of(command)
+            assert len(list(sockets.rglob("build-*.sock"))) == 1
+            family = [*processes.tree(builder.pid)]
+            for pid in (builder.pid, shim):
+                os.kill(pid, signal.SIGKILL)
+        until(lambda: not any(processes.start_time(pid) for pid in (builder.pid, shim)))
+        if not has_state:
+            for path in (root / "snapshots").iterdir():
+                until(lambda path=path: not processes.start_time(command) and (shutil.rmtree(path) or True))
+        engine.prune()
+        assert list(sockets.rglob("build-*")) == []
+        assert not {name for _, names, _ in os.walk("/sys/fs/cgroup") for name in names} & groups
+        assert [path for name in FOLDERS for path in (root / name).iterdir()] == []
+        assert str(root / "snapshots") not in Path("/proc/self/mountinfo").read_text()
+        until(lambda: not any(processes.start_time(pid) for pid in family))
+        assert bystander.exec("true").wait(PATIENCE_S) == 0
+        assert other.run("toolbox", "true", network="none", rm=True).wait(PATIENCE_S) == 0
+        bystander.remove(force=True)
+    assert list(sockets.rglob("*.sock")) == []
+
+
+def sleepers(builder: int) -> list[int]:
+    """The shims of a build whose commands have become ``sleep``."""
+    return [
+        pid
+        for pid in processes.tree(builder)
+        if said(pid)[0] == "nbc-shim" and any(said(child)[0] == "sleep" for child in processes.children(pid))
+    ]

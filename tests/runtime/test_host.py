@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import socket
 import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +18,9 @@ from nbcontainers.errors import HostError
 from nbcontainers.linux import capabilities
 from nbcontainers.runtime import host as hosts
 from nbcontainers.runtime import rundir
+from nbcontainers.runtime.door import Door
 from nbcontainers.runtime.host import Host
+from nbcontainers.runtime.poller import Poller
 from tests.machine import mounts
 from tests.waiting import until
 
@@ -83,6 +90,65 @@ def test_sockets_lie_elsewhere_where_nothing_can_be_written_to_tmp(short: Path) 
     with pytest.raises(HostError) as caught:
         rundir.choose({}, (str(short / "file"),))
     assert "XDG_RUNTIME_DIR" in caught.value.hint
+
+
+def listening(path: Path, callers: int = 8) -> socket.socket:
+    """A socket at which somebody listens, who hears nobody out."""
+    made = socket.socket(socket.AF_UNIX)
+    made.bind(str(path))
+    made.listen(callers)
+    return made
+
+
+def test_sockets_of_the_dead_are_swept_and_no_others(short: Path) -> None:
+    """One at which somebody listens stays, though he is too busy to answer; so do a holder's, one that is being made, and other files."""
+    with contextlib.ExitStack() as open_:
+        open_.enter_context(listening(short / "alive.sock"))
+        open_.enter_context(listening(short / "busy.sock", 0))
+        callers = [open_.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(8)]
+        for caller in callers:
+            caller.setblocking(False)
+            caller.connect_ex(str(short / "busy.sock"))
+        for name in ("dead.sock", "net-dead.sock", "young.new", "old.new", "other"):
+            listening(short / name).close()
+        os.utime(short / "old.new", (0, 0))
+        (short / "file.sock").touch()
+        stay = {"alive.sock", "busy.sock", "net-dead.sock", "young.new", "other", "file.sock"}
+        assert rundir.sweep([short, short / "missing"]) == ("dead.sock", "old.new")
+        assert {path.name for path in short.iterdir()} == stay
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(str(short / "alive.sock"))
+
+
+def test_a_sweep_takes_nobodys_socket_who_comes_meanwhile(short: Path) -> None:
+    """A door that is made where a dead one was stays, however often somebody sweeps in just that moment."""
+    is_over = threading.Event()
+
+    def sweep() -> int:
+        swept = 0
+        while not is_over.is_set():
+            swept += len(rundir.sweep([short]))
+        return swept
+
+    def nothing(*_: object) -> None:
+        raise AssertionError
+
+    path, poller = short / "door.sock", Poller()
+    with ThreadPoolExecutor(2) as pool:
+        sweeping = [pool.submit(sweep) for _ in range(2)]
+        try:
+            for _ in range(300):
+                door = Door(poller, str(path), attach=nothing, obey=nothing)
+                until(path.exists)  # it may be looked at, for an instant, elsewhere
+                with socket.socket(socket.AF_UNIX) as caller:
+                    caller.setblocking(False)  # those who sweep are callers, too, and nobody lets any of them in
+                    until(lambda caller=caller: caller.connect_ex(str(path)) in {0, errno.EAGAIN})
+                assert door._listener is not None
+                poller.forget(door._listener.fileno())
+                door._listener.close()  # as one that is killed does
+        finally:
+            is_over.set()
+        assert sum(one.result() for one in sweeping)
 
 
 def test_a_folder_of_somebody_else_is_refused(short: Path) -> None:
