@@ -8,6 +8,7 @@ exec happened. Imports only what keeps the zygote small, and nothing once the ro
 from __future__ import annotations
 
 import _socket
+import errno
 import fcntl
 import marshal
 import os
@@ -39,6 +40,7 @@ else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
 READY = b"r"
+_KILLED = 128 + 9  # by SIGKILL
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # include/uapi/linux/sockios.h, if.h
 
 
@@ -255,7 +257,10 @@ def tell(report: int, stage: str, error: BaseException) -> None:
 
 
 def cause(report: bytes, ended_by: str, code: int, out_of_memory: bool) -> tuple[str, int, str, int]:
-    """Why a report says that there was no exec: (stage, errno, message, exit code). What ended the process is its shim's to know."""
+    """Why a report says that there was no exec: (stage, errno, message, exit code). What ended the process is its shim's to know.
+
+    The errno is ESRCH where somebody killed it.
+    """
     told = report.removeprefix(becoming.EXECUTES)
     if told:
         found: tuple[str, int, str, int] = marshal.loads(told)  # noqa: S302 - written by our own init
@@ -263,7 +268,8 @@ def cause(report: bytes, ended_by: str, code: int, out_of_memory: bool) -> tuple
     if ended_by:
         return "start", 0, ended_by, 125
     why = ": its memory limit leaves no room to start in" if out_of_memory else ""
-    return "start", 0, f"the first process was ended (status {code}) before its command ran{why}", 125
+    number = errno.ESRCH if code == _KILLED and not out_of_memory else 0
+    return "start", number, f"the first process was ended (status {code}) before its command ran{why}", 125
 
 
 def open_terminal(root: int, size: list[int], report: int, *, console: bool) -> None:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from ..errors import HostError, LaunchError
 from ..linux import idmap, mapping, syscalls
-from . import spawn
+from . import hints, rundir, spawn
 from .host import Host
 
 _PATIENCE_S = 15.0
@@ -53,7 +53,9 @@ class Connection:
             data = self._hear(lambda: self._stream.recv(_ROOM))
         except ConnectionError:
             data = b""
-        verdict, what = marshal.loads(data) if data else ("refused", "the holder of networks is gone")  # noqa: S302
+        if not data:
+            raise LaunchError("the holder of networks is gone", stage="network", hint=hints.AGAIN)
+        verdict, what = marshal.loads(data)  # noqa: S302 - from our own holder, over a private socket
         if verdict != "done":
             raise LaunchError(str(what), stage="another start" if verdict == "started" else "network")
         return what
@@ -98,7 +100,7 @@ class Networks:
     def __init__(self, run_dir: Path, store: Path, host: Host) -> None:
         self.host = host
         self._tag = hashlib.sha256(os.fsencode(store)).hexdigest()[:8]
-        self._own = f"{run_dir}/net-{self._tag}.sock"  # where one listens that is started from here
+        self._own = f"{run_dir}/{rundir.HOLDERS}{self._tag}.sock"  # where one listens that is started from here
         self._lock = f"{store}/{_FILE}"
 
     def connect(self) -> Connection:
@@ -204,6 +206,8 @@ class Networks:
                     self._map(what)
                     near.send(b"mapped")
                     word, what = self._hear(near)
+            except ConnectionError:
+                word, what = "failed", "the process that was to hold them was killed"
             except OSError as error:
                 word, what = "failed", str(error)
             if word != "ready":

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .plan import Plan
 
+GONE = "the process that holds the networks is gone"
 _PATIENCE_MS = 10_000
 _PARTING_MS = 1_000
 
@@ -49,6 +50,8 @@ class Plug:
         namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._holder.sendmsg([marshal.dumps(("attach",))], rights.along(namespace), _socket.MSG_NOSIGNAL)
+        except ConnectionError:
+            pass  # it is gone, as ``settle`` finds
         finally:
             os.close(namespace)
 
@@ -60,9 +63,12 @@ class Plug:
         poll.register(self._holder.fileno(), select.POLLIN)
         if not poll.poll(_PATIENCE_MS):
             return f"the process that holds the networks has said nothing for {_PATIENCE_MS // 1000} seconds"
-        data = self._holder.recv(1 << 16)
+        try:
+            data = self._holder.recv(1 << 16)
+        except ConnectionError:
+            data = b""
         if not data:
-            return "the process that holds the networks is gone"
+            return GONE
         word, what = marshal.loads(data)  # noqa: S302 - from our own holder
         return "" if word == "done" else str(what)
 

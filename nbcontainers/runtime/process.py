@@ -21,7 +21,7 @@ from ..errors import LaunchError, NBContainersError, NotFound
 from ..linux import smallfiles
 from ..oci.runtime import Mount, RuntimeSpec
 from ..results import ContainerState
-from . import launch, rundir, shim
+from . import hints, launch, rundir, shim
 from . import state as states
 from .attach import Attachment
 from .host import Host
@@ -133,7 +133,7 @@ class Runtime:
             meanwhile()
             try:
                 begin = _await_exec(control, plan)
-            except _Unheard:
+            except ShimKilled:
                 if not self._was_lost(folder, state):
                     raise
                 control.close()
@@ -143,7 +143,7 @@ class Runtime:
                 begin = _await_exec(control, plan)
         except BaseException as error:
             _abandon(control)
-            if isinstance(error, _Cramped):
+            if isinstance(error, Cramped):
                 self._end_zygote()
             if stdio is not None:
                 stdio.close()
@@ -264,9 +264,12 @@ class Runtime:
                 try:
                     self._zygote.send(descriptors)
                     return
-                except OSError:  # the zygote was killed: no container depends on it, so another takes its place
+                except OSError as error:  # it was killed: no container depends on it, so another takes its place
                     self._zygote.close()
                     self._zygote = None
+                    if is_last and isinstance(error, ConnectionError):
+                        words = "the process that was to start it (its zygote) was killed, and another one too"
+                        raise LaunchError(words, stage="zygote", hint=hints.AGAIN) from error
                     if is_last:
                         raise
 
@@ -318,12 +321,12 @@ class Runtime:
             self._zygote = None
 
 
-class _Cramped(LaunchError):
+class Cramped(LaunchError):
     """What the zygote forks can open as few files as this process could when it made that."""
 
 
-class _Unheard(LaunchError):
-    """Nothing was ever heard of the shim."""
+class ShimKilled(LaunchError):
+    """Nothing was ever heard of the process that was to start the container."""
 
 
 def _fresh_id() -> str:
@@ -353,33 +356,20 @@ def _await_exec(control: socket.socket, plan: Plan) -> int:
     control.settimeout(None)
     if not data:
         states.forget({"socket": plan["socket"], "cgroup_places": plan["cgroup_places"]})
-        raise _Unheard("its shim was killed while it started", stage="shim")
+        raise ShimKilled("the process that was to start it (its shim) was killed", stage="shim", hint=hints.AGAIN)
     message: tuple[Any, ...] = marshal.loads(data)  # noqa: S302 - from our own shim, over a private socket
     if message[0] == "started":
         return int(message[2])
     _, stage, number, words, code = message
     if stage in {"shim", "record"} and number in {errno.ENOSPC, errno.EDQUOT}:
         raise OSError(number, os.strerror(number), plan["folder"])
-    kind = _Cramped if number in smallfiles.NO_ROOM else LaunchError
+    kind = Cramped if number in smallfiles.NO_ROOM else LaunchError
     raise kind(
-        words if stage == "exec" else f"{stage}: {words}", stage=stage, exit_code=code, hint=_hint(stage, number)
+        words if stage == "exec" else f"{stage}: {words}",
+        stage=stage,
+        exit_code=code,
+        hint=hints.of_start(stage, number, words),
     )
-
-
-def _hint(stage: str, number: int) -> str:
-    if stage in {"namespaces", "fork"} and number in {errno.ENOSPC, errno.EAGAIN, errno.ENOMEM, errno.EUSERS}:
-        return "too many processes or namespaces: see ulimit -u and /proc/sys/user"
-    if stage.startswith("mount ") and number == errno.ENOENT:
-        return "what is mounted must be there"
-    if stage.startswith("mount ") and number == errno.EROFS:
-        return "its place is missing in what is mounted around it, which is read-only: name a folder that is there"
-    if stage == "cgroup" and number == errno.EINVAL and os.sched_getscheduler(0) in {os.SCHED_FIFO, os.SCHED_RR}:
-        return "this process is scheduled in real time, for which no group has a share: start it with 'chrt --other 0'"
-    if stage == "sysctl" and number == errno.ENOENT:
-        return "'ls -R /proc/sys/net' in a container shows those that there are"
-    if stage == "sysctl":
-        return "see which values the kernel takes for it"
-    return ""
 
 
 def _abandon(control: socket.socket) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -14,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.errors import Conflict, LaunchError
-from nbcontainers.runtime import processes
+from nbcontainers.runtime import process as starting
+from nbcontainers.runtime import processes, zygotes
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.process import Runtime
 from tests.waiting import PATIENCE_S, until
@@ -228,6 +231,98 @@ def test_a_shim_that_waits_may_be_killed(box: Box, run_dir: Path) -> None:
         until(lambda: waiting() not in ([], [spare]))
         again, mounts = box.prepare()
         assert runtime.start(again, box.spec("true"), mounts, state=box.state(again, ("true",))).wait(PATIENCE_S) == 0
+
+
+def killed_meanwhile(box: Box, is_meant: Callable[[int], bool]) -> LaunchError:
+    """What comes of a start where some of its zygote's descendants are killed before the command may run; it never ran."""
+    box.run("true")
+    zygote = box.runtime.zygote_pid()
+    assert zygote is not None
+
+    def shims() -> set[int]:
+        return {pid for pid in processes.children(zygote) if comm(pid) == "nbc-shim"}
+
+    until(shims)
+    before = shims()
+    folder, rootfs = box.prepare()
+
+    def meanwhile() -> None:
+        until(lambda: shims() - before)  # one has taken the container, and another its place
+        for pid in until(lambda: list(filter(is_meant, processes.tree(zygote)))):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    spec, state = box.spec("touch", "/tmp/ran"), box.state(folder, ("touch",))
+    with pytest.raises(LaunchError) as caught:
+        box.runtime.start(folder, spec, rootfs, state=state, meanwhile=meanwhile)
+    assert not (folder / "upper/tmp/ran").exists()
+    assert not Path(box.runtime.door(folder.name)).exists()
+    assert box.run("true")[0] == 0
+    return caught.value
+
+
+def test_a_start_whose_shim_is_killed_says_so(box: Box) -> None:
+    """In one sentence, with what can be done, as an error with a name that can be caught."""
+    error = killed_meanwhile(box, lambda pid: comm(pid) == "nbc-shim")
+    assert error.message == "the process that was to start it (its shim) was killed"
+    assert "start it again" in error.hint
+    assert not type(error).__name__.startswith("_")
+
+
+def test_a_start_whose_first_process_is_killed_says_so(box: Box) -> None:
+    """The same where it is the process that was to become the command."""
+
+    def is_inside(pid: int) -> bool:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return any(line.startswith("NSpid:") and len(line.split()) > 2 + in_namespace for line in lines)
+
+    own = Path("/proc/self/status").read_text().partition("NSpid:")[2].partition("\n")[0]
+    in_namespace = len(own.split()) - 1
+    error = killed_meanwhile(box, is_inside)
+    assert error.message == "start: the first process was ended (status 137) before its command ran"
+    assert "start it again" in error.hint
+
+
+def test_a_start_whose_networks_end_says_so(box: Box) -> None:
+    """It does not tell of a pipe, at whichever moment the process that holds them is killed."""
+    for ends_first in (True, False):
+        folder, rootfs = box.prepare()
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if ends_first:
+            far.close()
+        with near, far, pytest.raises(LaunchError) as caught:
+            box.runtime.start(
+                folder,
+                box.spec("true"),
+                rootfs,
+                state=box.state(folder, ("true",)),
+                network=near.fileno(),
+                meanwhile=far.close,
+            )
+        assert caught.value.message == "network: the process that holds the networks is gone"
+        assert "start it again" in caught.value.hint
+
+
+def test_a_start_whose_zygotes_are_killed_says_so(box: Box, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is killed is replaced; if the next one is killed as well, that is an error."""
+
+    class Doomed(zygotes.Zygote):
+        def send(self, descriptors: list[int]) -> None:
+            os.kill(self.pid, signal.SIGKILL)
+            until(lambda: not processes.start_time(self.pid))
+            for pid in processes.children(self.pid):
+                until(lambda pid=pid: not processes.start_time(pid))
+            super().send(descriptors)
+            raise BrokenPipeError  # the shim in reserve held the other end for an instant
+
+    monkeypatch.setattr(starting, "Zygote", Doomed)
+    folder, rootfs = box.prepare()
+    with (
+        Runtime(run_dir, box.host) as runtime,
+        pytest.raises(LaunchError, match=r"\(its zygote\) was killed") as caught,
+    ):
+        runtime.start(folder, box.spec("true"), rootfs, state=box.state(folder, ("true",)))
+    assert "start it again" in caught.value.hint
 
 
 def test_a_container_whose_shim_was_killed_can_be_started_again(box: Box) -> None:

@@ -1,0 +1,29 @@
+"""What can be done about a container that could not be started."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from . import plug
+
+AGAIN = "start it again: it was not the container's own doing"
+
+
+def of_start(stage: str, number: int, words: str) -> str:
+    """A hint for what a shim said of a start that failed: at which stage, with which errno, in which words; empty if there is none."""
+    if words == plug.GONE or (stage == "start" and number == errno.ESRCH):  # see ``init.cause``
+        return AGAIN
+    if stage in {"namespaces", "fork"} and number in {errno.ENOSPC, errno.EAGAIN, errno.ENOMEM, errno.EUSERS}:
+        return "too many processes or namespaces: see ulimit -u and /proc/sys/user"
+    if stage.startswith("mount ") and number == errno.ENOENT:
+        return "what is mounted must be there"
+    if stage.startswith("mount ") and number == errno.EROFS:
+        return "its place is missing in what is mounted around it, which is read-only: name a folder that is there"
+    if stage == "cgroup" and number == errno.EINVAL and os.sched_getscheduler(0) in {os.SCHED_FIFO, os.SCHED_RR}:
+        return "this process is scheduled in real time, for which no group has a share: start it with 'chrt --other 0'"
+    if stage == "sysctl" and number == errno.ENOENT:
+        return "'ls -R /proc/sys/net' in a container shows those that there are"
+    if stage == "sysctl":
+        return "see which values the kernel takes for it"
+    return ""
