@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -146,8 +145,9 @@ def test_one_prune_removes_all_that_a_killed_build_left(tmp_path: Path, sockets:
                 os.kill(pid, signal.SIGKILL)
         until(lambda: not any(processes.start_time(pid) for pid in (builder.pid, shim)))
         if not has_state:
+            until(lambda: not processes.start_time(command))
             for path in (root / "snapshots").iterdir():
-                until(lambda path=path: not processes.start_time(command) and (shutil.rmtree(path) or True))
+                path.rename(root / "trash" / path.name)  # as whoever collects in this store does
         engine.prune()
         assert list(sockets.rglob("build-*")) == []
         assert not {name for _, names, _ in os.walk("/sys/fs/cgroup") for name in names} & groups
