@@ -15,14 +15,14 @@ from ..oci.descriptor import Digest
 from ..oci.resources import Resources
 from ..results import ContainerState
 from ..store import durable
-from . import connecting, entering, kinds, networking, policies, sharing, userns
+from . import entering, inturn, kinds, networking, policies, sharing, userns
 from . import volumes as volumes_
-from .kept import CONFIG, Kept
+from .asides import Asides
+from .kept import CONFIG
 from .mounts import MountPoint
 from .networking import Networking
 from .networks import NetworkFiles
 from .options import RunOptions, signal_number
-from .options import name as checked
 
 if TYPE_CHECKING:
     from ..runtime.execution import Execution
@@ -36,7 +36,7 @@ class _Stop(TypedDict, total=False):
     timeout: float | None
 
 
-class Life(Kept):
+class Life(Asides):
     """A container, as far as its life is concerned."""
 
     def start(self, *, detach: bool = False) -> None:
@@ -47,7 +47,11 @@ class Life(Kept):
             LaunchError: it could not be started.
             IntegrityError: its state cannot be read.
         """
-        from ..runtime.groups import CHANGES
+        with inturn.alone(self._folder, waiting=self._startable):
+            self._start_again(self._startable(), detach=detach)
+
+    def _startable(self) -> ContainerState:
+        """Its state, with which it can be started: Conflict where it runs, IntegrityError where that cannot be read."""
         from ..runtime.state import way_out
 
         state = self.state
@@ -56,6 +60,11 @@ class Life(Kept):
         if state.status in LIVE:
             hint = f"'nbcontainers logs -f {state.name}' shows what it does"
             raise Conflict(f"container {state.name} is already running", hint=hint)
+        return state
+
+    def _start_again(self, state: ContainerState, *, detach: bool) -> None:
+        from ..runtime.groups import CHANGES
+
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self._folder}/{CHANGES}")  # of an earlier run
         with self._runtime.turns.one():
@@ -198,11 +207,12 @@ class Life(Kept):
         Without them the container's own are taken: ``stop_timeout`` and ``stop_signal``, else ten seconds and TERM. However its
         restart policy is, it stays stopped. One that was never started stays as it is, and its code is 0, as in Docker.
         """
-        if self.state.status == "created":
-            kinds.check({"timeout": timeout}, of=_Stop)
-            signal_number(signal or self.stop_signal)
-            return 0
-        code = self._stop(timeout, signal)
+        with inturn.beside(self._folder):
+            if self.state.status == "created":
+                kinds.check({"timeout": timeout}, of=_Stop)
+                signal_number(signal or self.stop_signal)
+                return 0
+            code = self._stop(timeout, signal)
         self._end()
         return code
 
@@ -250,44 +260,20 @@ class Life(Kept):
         self._happen("kill", signal=str(number))
 
     def restart(self, timeout: float | None = None) -> None:
-        """Stop it if it runs (see ``stop``), and start it again, detached: it goes on without this process."""
-        if self.state.status in LIVE:
-            self._stop(timeout)
-        self._let_go()
-        self.start(detach=True)
-        self._happen("restart")
+        """Stop it if it runs (see ``stop``), and start it again, detached: it goes on without this process.
 
-    def pause(self) -> str:
-        """Stop every process of it where it stands; what is returned says if that is less than a freezer does, else it is empty.
-
-        Raises:
-            Conflict: it does not run, or is paused already.
+        Where somebody else has started it again since it was stopped here, that is the start: several restarts at once are one.
         """
-        from ..runtime import pausing
-
-        how = pausing.pause(self._folder)
-        self._happen("pause")
-        return how
-
-    def unpause(self) -> None:
-        """Let it go on: Conflict if it is not paused."""
-        from ..runtime import pausing
-
-        pausing.unpause(self._folder)
-        self._happen("unpause")
-
-    def rename(self, name: str) -> None:
-        """Call it otherwise: Conflict if another container has the name."""
-        from ..runtime import state as states
-
-        before, name = self.state.name, checked(name)
-        if name == before:
-            raise Conflict(f"container {before} is called that already", hint="choose another name")
-        self._names.claim(self.id, name)
-        connecting.rename(self._runtime.networks(self._store.root), self.state, name)
-        self.last_state = states.change(self._folder, name=name)
-        self._names.release(self.id, before)
-        self._happen("rename", oldName=before)
+        before = self._started
+        with inturn.beside(self._folder):
+            if self.state.status in LIVE:
+                self._stop(timeout)
+        with inturn.alone(self._folder):
+            if self._started is before:  # else it is of a start since
+                self._let_go()
+            if self.state.status not in LIVE:
+                self._start_again(self._startable(), detach=True)
+        self._happen("restart")
 
     def update(self, **options: Unpack[RunOptions]) -> None:
         """Change its limits and its restart policy, by docker update's words: at once if it runs, and for each later start.
@@ -371,9 +357,9 @@ class Life(Kept):
 
     def _let_go(self) -> None:
         """Have no more to do with the run that was started here."""
-        if self._started is not None:
-            self._started.close()
-            self._started = None
+        started, self._started = self._started, None
+        if started is not None:
+            started.close()
 
     @property
     def _state_told(self) -> ContainerState:
