@@ -26,6 +26,7 @@ from .options import RunOptions, signal_number
 
 if TYPE_CHECKING:
     from ..runtime.execution import Execution
+    from ..runtime.running import Running
 
 INTERRUPT_GRACE = 0.5  # seconds that an interrupted container has to end by itself: a cell should stop within one
 STOP_TIMEOUT = 10.0  # seconds, as Docker has it
@@ -125,7 +126,8 @@ class Life(Asides):
         """Tell the observer what it writes until it ends, and return its exit code.
 
         Whoever started it gets everything from the first byte on, others what comes from now on. An interrupt, or any other
-        exception of the observer, ends a container that was started here: first asked, and killed after half a second.
+        exception of the observer, ends a container that was started here: first asked, and killed after its ``stop_timeout``, by a
+        second interrupt, or, where it was given none, after half a second.
 
         Raises:
             Detached: ``detach_keys`` (``ctrl-p,ctrl-q``) were read from ``stdin``: it goes on by itself, whoever started it.
@@ -142,12 +144,20 @@ class Life(Asides):
             raise
         except BaseException:
             if self._started is not None:
-                with contextlib.suppress(NBContainersError):
-                    running.stop(INTERRUPT_GRACE)
+                self._break_off(running)
                 self._end()
             raise
         self._end()
         return code
+
+    def _break_off(self, running: Running) -> None:
+        """End what was started here, as it wants to be asked; at once where somebody cannot wait for that."""
+        with contextlib.suppress(NBContainersError):
+            wait = self.state.stop_timeout
+            try:
+                running.stop(INTERRUPT_GRACE if wait is None else wait, signal_number(self.stop_signal))
+            except (KeyboardInterrupt, SystemExit):
+                running.stop(0)
 
     def exec(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -82,6 +83,34 @@ def test_an_interrupt_ends_what_was_started_here(engine: Engine) -> None:
         container.attach(interrupt)
     assert clock() - begun < 1 + HICCUP_S
     assert (container.state.status, container.state.stopped) == ("exited", True)
+    container.remove()
+
+
+def test_an_interrupted_container_has_the_time_that_it_was_given(engine: Engine) -> None:
+    """It is asked with its own signal, and may take as long as its ``stop_timeout`` says; a second interrupt ends it at once."""
+    script = "trap 'sleep 1; exit 7' USR1; trap '' TERM; echo up; while :; do sleep 0.05; done"
+    container = engine.run("toolbox", "sh", "-c", script, stop_timeout=60, stop_signal="USR1")
+
+    def interrupt(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        container.attach(interrupt)
+    assert container.state.exit_code == 7
+    container.remove()
+    container = engine.run("toolbox", "sh", "-c", "trap '' TERM; echo up; sleep 600", stop_timeout=600)
+    timer = threading.Timer(1, signal.raise_signal, (signal.SIGINT,))
+
+    def interrupt_twice(event: Event) -> None:
+        timer.start()
+        raise KeyboardInterrupt
+
+    begun = clock()
+    with pytest.raises(KeyboardInterrupt):
+        container.attach(interrupt_twice)
+    timer.join()
+    assert clock() - begun < 2 + HICCUP_S
+    assert container.state.exit_code == 137
     container.remove()
 
 

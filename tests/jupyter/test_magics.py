@@ -176,6 +176,16 @@ def test_the_interrupt_button_stops_a_container_within_a_second(kernel) -> None:
     assert again.error is None
 
 
+def test_an_interrupted_cell_gives_its_container_the_time_that_it_was_given(kernel) -> None:
+    """By --stop-timeout: it ends by itself then."""
+    script = "trap 'sleep 1; echo tidied; exit 0' TERM; echo begun; while :; do sleep 0.05; done"
+    kernel.run(
+        f'%run_container --name tidy --network none --stop-timeout 60 hello sh -c "{script}"', interrupt_after="begun"
+    )
+    assert "tidied" in kernel.run("!nbcontainers logs tidy").stdout
+    kernel.run("!nbcontainers rm -f tidy")
+
+
 def test_the_interrupt_button_stops_whatever_waits(kernel) -> None:
     """A command in a container, its log, its usage; a registry that says nothing, whoever asks it. Each is told in one line."""
     word = f"2718.{os.getpid()}"
