@@ -38,6 +38,11 @@ STREAMS = Flag(
     names=("-a", "--attach"), metavar="STREAM", many=True, help="only stdin, stdout or stderr (else all that there are)"
 )
 _PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_DEADLY = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+)  # the last two alone where there is a terminal, which has keys for it
 _PATIENCE = 3  # signals that ask for an end: after so many the container is ended, as docker gives up
 
 
@@ -91,7 +96,7 @@ def follow(
     """Show a container's output until it ends, and say why if it did not end by itself. 0 once it was let go of."""
     terminal = container.spec.process.terminal
     try:
-        with proxied(container, console) if proxy and not terminal else contextlib.nullcontext():
+        with proxied(container, console) if proxy and not terminal else leaving(console, _DEADLY[proxy:]):
             code = converse(
                 container, console, stdin=stdin, terminal=terminal, detach_keys=detach_keys, streams=streams
             )
@@ -188,3 +193,34 @@ def proxied(container: Container, console: Console) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def leaving(console: Console, numbers: Sequence[signal.Signals]) -> Iterator[None]:
+    """While it lasts, these signals end this program alone: what it shows goes on by itself, as after the keys that let go of it.
+
+    Those that whoever started this program had it ignore, as nohup does, stay so.
+    """
+    if not console.is_whole_program or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    got = 0
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        nonlocal got
+        got = number
+        for one in before:
+            signal.signal(one, signal.SIG_IGN)  # nothing comes between this one and the leave
+        raise Detached("the container goes on by itself")
+
+    before = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
+    try:
+        for number in before:
+            signal.signal(number, leave)
+        yield
+    finally:  # a terminal that is closed may have made an error of it
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if got:
+            signal.signal(got, signal.SIG_DFL)
+            signal.raise_signal(got)

@@ -204,3 +204,37 @@ def test_the_end_of_one_input_leaves_that_of_a_detached_container_open(store: Pa
             attached.kill()
     assert nbc(store, "inspect", "-f", "{{.State.Running}} {{.Config.StdinOnce}}", "reads").stdout == "true false\n"
     assert nbc(store, "run", "-i", "--rm", "--network", "none", "toolbox", "cat", stdin="x", code=0).stdout == "x"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_without_sig_proxy_a_signal_ends_the_client_alone(store: Path, number: signal.Signals) -> None:
+    """It dies by the signal, as docker's does, and the container goes on."""
+    name = f"proxied{number}"
+    words = ["run", "--sig-proxy=false", "--name", name, "--network", "none", "toolbox"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "nbcontainers", *words, "sh", "-c", "echo up; exec sleep 600"],
+        env=environment(store),
+        stdout=subprocess.PIPE,
+    ) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == b"up\n"
+        client.send_signal(number)
+        assert client.wait(PATIENCE_S) == -number
+    time.sleep(0.3)  # it would be ended by now
+    assert nbc(store, "inspect", "-f", "{{.State.Running}}", name).stdout == "true\n"
+
+
+def test_a_terminal_that_is_closed_leaves_its_container_to_itself(store: Path) -> None:
+    """As docker's does."""
+    words = ["run", "-it", "--name", "hung-up", "--network", "none", "toolbox", "sh", "-c", "echo up; exec sleep 600"]
+    child, terminal = pty.fork()
+    if not child:
+        os.execve(sys.executable, [sys.executable, "-m", "nbcontainers", *words], environment(store))
+    said = b""
+    while b"up" not in said:
+        said += os.read(terminal, 1 << 10)
+    os.close(terminal)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGHUP
+    time.sleep(0.3)
+    assert nbc(store, "inspect", "-f", "{{.State.Running}}", "hung-up").stdout == "true\n"
