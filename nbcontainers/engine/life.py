@@ -68,8 +68,20 @@ class Life(Asides):
 
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self._folder}/{CHANGES}")  # of an earlier run
-        with self._runtime.turns.one():
-            self._start(state, networking.load(self._folder), detach=detach)
+        try:
+            with self._runtime.turns.one():
+                self._start(state, networking.load(self._folder), detach=detach)
+        except NBContainersError as error:
+            self._note_failure(error, state)
+            raise
+
+    def _note_failure(self, error: NBContainersError, before: ContainerState) -> None:
+        """Have its state say why it was not started, where no shim came to do so; the code is the last run's if that failed."""
+        from ..runtime import state as states
+
+        with contextlib.suppress(NBContainersError, OSError):
+            if (now := self.state).status not in LIVE and now.error == before.error:
+                self.last_state = states.change(self._folder, error=error.message, exit_code=now.exit_code or 128)
 
     def start_made(self, connection: Networking, parents: Sequence[Digest], *, detach: bool) -> None:
         """Write and start it, which is being made with that connection on top of those layers."""
@@ -86,7 +98,7 @@ class Life(Asides):
             if not detach:  # whoever starts it in the foreground is attached before there is anything to miss
                 self._happen("attach")
 
-        # What goes with its end need not be on the disk: else each end would wait for all that anybody has written there.
+        # What goes with its end need not be on the disk: else each end waits for all that anybody has written there.
         rootfs = self._store.snapshots.mounts(self.id, footed=True, parents=parents, volatile=state.auto_remove)
         if userns.is_mapped(self.spec, self._runtime.host):
             rootfs = userns.mapped(rootfs)
@@ -367,8 +379,8 @@ class Life(Asides):
 
     def _let_go(self) -> None:
         """Have no more to do with the run that was started here."""
-        started, self._started = self._started, None
-        if started is not None:
+        if (started := self._started) is not None:
+            self._started = None
             started.close()
 
     @property

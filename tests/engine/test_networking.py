@@ -176,6 +176,16 @@ def test_a_taken_port_says_who_has_it(engine: Engine, servers: tuple[int, int]) 
         engine.run("toolbox", "true", publish=[f"127.0.0.1:{port}:80", f"127.0.0.1:{port}:81"])
 
 
+def test_a_start_that_fails_for_a_port_says_so_in_the_state(engine: Engine, servers: tuple[int, int]) -> None:
+    """As docker's does."""
+    container = engine.create("toolbox", "true", publish=[f"{servers[0]}:80"])
+    with pytest.raises(Conflict, match="is taken by"):
+        container.start(detach=True)
+    assert (container.state.status, container.state.exit_code) == ("created", 128)
+    assert "is taken by" in container.state.error
+    container.remove()
+
+
 def test_a_range_of_the_host_gives_its_first_free_port(engine: Engine, servers: tuple[int, int]) -> None:
     """``8000-8010:80`` takes the first that is free, and all taken is a conflict."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
