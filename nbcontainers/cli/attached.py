@@ -38,11 +38,7 @@ STREAMS = Flag(
     names=("-a", "--attach"), metavar="STREAM", many=True, help="only stdin, stdout or stderr (else all that there are)"
 )
 _PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-_DEADLY = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-)  # the last two alone where there is a terminal, which has keys for it
+_DEADLY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # of a program without a terminal: that has keys for the first
 _PATIENCE = 3  # signals that ask for an end: after so many the container is ended, as docker gives up
 
 

@@ -8,7 +8,7 @@ import time
 from argparse import Namespace
 
 from ..engine import Container, Engine
-from ..engine.life import LIVE
+from ..engine.kept import LIVE
 from ..engine.updating import WORDS
 from ..errors import Conflict, LaunchError, NBContainersError, NotFound
 from ..events import Observer, ignore

@@ -1,10 +1,15 @@
-"""The methods of a container that leave it where it is in its life: a pause, another name."""
+"""The methods of a container that leave it where it is in its life: a pause, another name, other limits."""
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from ..errors import Conflict
-from . import connecting
-from .kept import Kept
+from ..oci.resources import Resources
+from ..store import durable
+from . import connecting, kinds, policies
+from .kept import CONFIG, LIVE, Kept
+from .options import RunOptions
 from .options import name as checked
 
 
@@ -42,3 +47,29 @@ class Asides(Kept):
         self.last_state = states.change(self._folder, name=name)
         self._names.release(self.id, before)
         self._happen("rename", oldName=before)
+
+    def update(self, **options: Unpack[RunOptions]) -> None:
+        """Change its limits and its restart policy, by docker update's words: at once if it runs, and for each later start.
+
+        Raises:
+            HostError: it runs, and nothing here can hold it to them; nothing was changed then.
+        """
+        from ..runtime import state as states
+        from . import updating
+
+        kinds.check(options)
+        state, host = self.state, self._runtime.host
+        word = options.pop("restart", "")
+        policy = policies.restart(word) if word else None
+        if policy and policy[0] != "no" and state.auto_remove:
+            raise Conflict(f"container {state.name} is removed at its end, so it cannot be started again")
+        if options:
+            spec, now = updating.changed(self.spec, options)
+            if state.status in LIVE and now != Resources():
+                updating.apply(self._folder, host, state, spec, now)
+            self.spec = spec
+            durable.replace(self._folder / CONFIG, spec.to_text().encode(), temporary=self._folder, mode=0o644)
+        if policy:
+            states.change(self._folder, restart=policy)
+            self._running.change_restart(policy)
+        self._happen("update")

@@ -15,7 +15,7 @@ from . import exhaustion, kinds
 from . import options as words
 from .container import Container
 from .images import Images
-from .life import LIVE
+from .kept import LIVE
 
 if TYPE_CHECKING:
     from ..store.compression import Compression

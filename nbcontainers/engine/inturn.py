@@ -16,9 +16,8 @@ from pathlib import Path
 
 from . import asked, kept
 
-_PATIENCE_S = (
-    15.0  # who keeps a turn for longer was stopped in it, by ctrl-z say: then the shims alone keep two runs apart
-)
+# Who keeps a turn for longer was stopped in it, by ctrl-z say: then the shims alone keep two runs apart.
+_PATIENCE_S = 15.0
 _SOON_S, _LATER_S = 0.001, 0.016
 
 
@@ -67,7 +66,5 @@ def _locked(path: str, kind: int, deadline: float, waiting: Callable[[], object]
             waiting()
             time.sleep(pause)
             pause = min(2 * pause, _LATER_S)
-        held.callback(
-            fcntl.flock, file, fcntl.LOCK_UN
-        )  # by name: a child that was forked meanwhile has the file open, too
+        held.callback(fcntl.flock, file, fcntl.LOCK_UN)  # a child that was forked meanwhile has the file open, too
         yield held

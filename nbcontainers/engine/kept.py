@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..store.store import Store
 
 CONFIG = "config.json"
+LIVE = ("running", "paused", "restarting")
 
 
 class Kept(Telling):

@@ -7,22 +7,21 @@ import os
 import secrets
 import signal as signals
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, BinaryIO, TypedDict, Unpack
+from typing import TYPE_CHECKING, BinaryIO, TypedDict
 
 from ..errors import Conflict, Detached, IntegrityError, NBContainersError, NotFound
 from ..events import Observer, ignore
 from ..oci.descriptor import Digest
-from ..oci.resources import Resources
 from ..results import ContainerState
 from ..store import durable
-from . import entering, inturn, kinds, networking, policies, sharing, userns
+from . import entering, inturn, kinds, networking, sharing, userns
 from . import volumes as volumes_
 from .asides import Asides
-from .kept import CONFIG
+from .kept import LIVE
 from .mounts import MountPoint
 from .networking import Networking
 from .networks import NetworkFiles
-from .options import RunOptions, signal_number
+from .options import signal_number
 
 if TYPE_CHECKING:
     from ..runtime.execution import Execution
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 INTERRUPT_GRACE = 0.5  # seconds that an interrupted container has to end by itself: a cell should stop within one
 STOP_TIMEOUT = 10.0  # seconds, as Docker has it
-LIVE = ("running", "paused", "restarting")
 
 
 class _Stop(TypedDict, total=False):
@@ -98,7 +96,7 @@ class Life(Asides):
             if not detach:  # whoever starts it in the foreground is attached before there is anything to miss
                 self._happen("attach")
 
-        # What goes with its end need not be on the disk: else each end waits for all that anybody has written there.
+        # What goes with its end need not be on the disk: else each end would wait for all that anybody has written there.
         rootfs = self._store.snapshots.mounts(self.id, footed=True, parents=parents, volatile=state.auto_remove)
         if userns.is_mapped(self.spec, self._runtime.host):
             rootfs = userns.mapped(rootfs)
@@ -296,32 +294,6 @@ class Life(Asides):
             if self.state.status not in LIVE:
                 self._start_again(self._startable(), detach=True)
         self._happen("restart")
-
-    def update(self, **options: Unpack[RunOptions]) -> None:
-        """Change its limits and its restart policy, by docker update's words: at once if it runs, and for each later start.
-
-        Raises:
-            HostError: it runs, and nothing here can hold it to them; nothing was changed then.
-        """
-        from ..runtime import state as states
-        from . import updating
-
-        kinds.check(options)
-        state, host = self.state, self._runtime.host
-        word = options.pop("restart", "")
-        policy = policies.restart(word) if word else None
-        if policy and policy[0] != "no" and state.auto_remove:
-            raise Conflict(f"container {state.name} is removed at its end, so it cannot be started again")
-        if options:
-            spec, now = updating.changed(self.spec, options)
-            if state.status in LIVE and now != Resources():
-                updating.apply(self._folder, host, state, spec, now)
-            self.spec = spec
-            durable.replace(self._folder / CONFIG, spec.to_text().encode(), temporary=self._folder, mode=0o644)
-        if policy:
-            states.change(self._folder, restart=policy)
-            self._running.change_restart(policy)
-        self._happen("update")
 
     def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it with all that it changed; with ``force`` also if it runs, else Conflict.
