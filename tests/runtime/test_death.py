@@ -234,7 +234,19 @@ def test_a_shim_that_waits_may_be_killed(box: Box, run_dir: Path) -> None:
 
 
 def killed_meanwhile(box: Box, is_meant: Callable[[int], bool]) -> LaunchError:
-    """What comes of a start where some of its zygote's descendants are killed before the command may run; it never ran."""
+    """What comes of a start where some of its zygote's descendants are killed before the command may run; it never ran.
+
+    Where they are killed before one of them has the container, another one takes it, and all is well: then it is tried again.
+    """
+    for _ in range(20):
+        error = _killed_once(box, is_meant)
+        assert box.run("true")[0] == 0
+        if error is not None:
+            return error
+    raise AssertionError("every start succeeded")
+
+
+def _killed_once(box: Box, is_meant: Callable[[int], bool]) -> LaunchError | None:
     box.run("true")
     zygote = box.runtime.zygote_pid()
     assert zygote is not None
@@ -253,12 +265,15 @@ def killed_meanwhile(box: Box, is_meant: Callable[[int], bool]) -> LaunchError:
                 os.kill(pid, signal.SIGKILL)
 
     spec, state = box.spec("touch", "/tmp/ran"), box.state(folder, ("touch",))
-    with pytest.raises(LaunchError) as caught:
-        box.runtime.start(folder, spec, rootfs, state=state, meanwhile=meanwhile)
+    try:
+        assert box.runtime.start(folder, spec, rootfs, state=state, meanwhile=meanwhile).wait(PATIENCE_S) == 0
+    except LaunchError as error:
+        caught = error
+    else:
+        return None
     assert not (folder / "upper/tmp/ran").exists()
-    assert not Path(box.runtime.door(folder.name)).exists()
-    assert box.run("true")[0] == 0
-    return caught.value
+    until(lambda: not Path(box.runtime.door(folder.name)).exists())  # it is told of first, and tidied up then
+    return caught
 
 
 def test_a_start_whose_shim_is_killed_says_so(box: Box) -> None:
