@@ -6,13 +6,13 @@ import contextlib
 import os
 import time
 from argparse import Namespace
+from collections.abc import Iterable
 
 from ..engine import Container, Engine
 from ..engine.kept import LIVE
 from ..engine.updating import WORDS
 from ..errors import Conflict, LaunchError, NBContainersError, NotFound
 from ..events import Observer, ignore
-from ..results import ContainerState
 from . import attached, lifecycle
 from .console import Console, each
 from .creating import CREATE, LIMITS, REFUSED, complete, run_options
@@ -48,7 +48,7 @@ def run(engine: Engine, values: Namespace, console: Console) -> int:
         with contextlib.suppress(NotFound):
             container.remove(force=True)
         raise
-    warn(container.state, console)
+    warn(container.state.not_enforced, console)
     if values.detach:
         console.print(container.id)
         return 0
@@ -79,15 +79,17 @@ def made(engine: Engine, values: Namespace, console: Console) -> Container:
     return container
 
 
-def warn(state: ContainerState, console: Console) -> None:
+def warn(sentences: Iterable[str], console: Console) -> None:
     """Say what was asked for a container and is not enforced here."""
-    for sentence in state.not_enforced:
+    for sentence in sentences:
         console.note(f"warning: {sentence}", style="yellow")
 
 
 def create(engine: Engine, values: Namespace, console: Console) -> int:
     """Make a container and print its ID."""
-    console.print(made(engine, values, console).id)
+    container = made(engine, values, console)
+    warn(container.foreseen(), console)
+    console.print(container.id)
     return 0
 
 
@@ -98,20 +100,22 @@ def start(engine: Engine, values: Namespace, console: Console) -> int:
             flag = "--attach" if values.attach else "--interactive"
             raise NBContainersError(f"more than one container with {flag}", hint="start one at a time")
         container = engine.container(values.container[0])
-        _begin(container, detach=False)
+        _begin(container, console, detach=False)
         return attached.follow(
             container,
             console,
             stdin=values.interactive and container.state.interactive,
             detach_keys=values.detach_keys or "",
         )
-    return each(values.container, console, lambda word: _begin(engine.container(word), detach=True))
+    return each(values.container, console, lambda word: _begin(engine.container(word), console, detach=True))
 
 
-def _begin(container: Container, *, detach: bool) -> None:
+def _begin(container: Container, console: Console, *, detach: bool) -> None:
     """Start it, if it does not run: as with Docker it may be said again, and by several at once."""
     try:
         container.start(detach=detach)
+        with contextlib.suppress(NotFound):  # it has ended, and is removed
+            warn(container.state.not_enforced, console)
     except Conflict:
         if container.state.status not in LIVE:
             raise

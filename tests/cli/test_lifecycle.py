@@ -18,7 +18,7 @@ import pytest
 from nbcontainers.runtime import host as hosts
 from tests.waiting import PATIENCE_S, clock, until
 
-from .test_attached import nbc
+from .test_attached import environment, nbc
 
 
 @pytest.fixture(scope="module")
@@ -195,12 +195,14 @@ def test_a_line_that_came_in_pieces_is_one(store: Path) -> None:
 def test_who_follows_one_that_is_removed_is_told_nothing_of_it(store: Path) -> None:
     """Its log ends there."""
     nbc(store, "run", "-d", "--name", "short", "toolbox", "sh", "-c", "echo here; exec sleep 600", code=0)
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(nbc, store, "logs", "-f", "short")
-        until(lambda: nbc(store, "logs", "short").stdout)
+    words = [sys.executable, "-m", "nbcontainers", "logs", "-f", "short"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, env=environment(store), text=True, **pipes) as following:
+        assert following.stdout is not None
+        assert following.stdout.readline() == "here\n"
         nbc(store, "rm", "-f", "short", code=0)
-        done = following.result(PATIENCE_S)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "here\n", "")
+        assert following.communicate(timeout=PATIENCE_S) == ("", "")
+    assert following.returncode == 0
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

@@ -146,6 +146,9 @@ def test_strict_makes_an_error_of_a_warning(store: Path) -> None:
         assert "published ports: the container has this host's network" in re.sub(r"\s+", " ", done.stderr)
     assert nbc(store, "ps", "-aq", code=0).stdout == before
     assert "warning: published ports" in nbc(store, "run", "--rm", *words, code=0).stderr
+    assert "warning: published ports" in nbc(store, "create", "--name", "told", *words, code=0).stderr
+    assert "warning: published ports" in nbc(store, "start", "told", code=0).stderr
+    nbc(store, "rm", "-f", "told", code=0)
     network: tuple[str, ...] = ()  # the usual one, if it is whole
     if not hosts.probe().way_out().holds:
         done = nbc(store, "run", "--rm", "--strict", "toolbox", "true", code=125)
