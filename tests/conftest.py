@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from nbcontainers.runtime import host
-from nbcontainers.store.garbage import discard
-from nbcontainers.store.worker import Worker
+from tests.machine import remove
 
 # On a busy machine an example may take long: that says nothing about the code. Nothing is kept from one run for the next: who
 # runs the tests may not be the one who may write here.
@@ -38,18 +36,7 @@ def _cleared(folder: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     yield folder
     if request.session.testsfailed == failed:
         for path in folder.iterdir():
-            _discard(path)
-
-
-def _discard(path: Path) -> None:
-    try:
-        discard(path)
-    except PermissionError:  # folders of containers' identities, which an ordinary user has by a range
-        worker = Worker(path.parent, host.probe().identity)
-        try:
-            worker.remove(path)
-        finally:
-            worker.close()
+            remove(path)
 
 
 @pytest.fixture

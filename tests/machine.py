@@ -1,4 +1,4 @@
-"""What tests share with all that runs on this machine: its ports, its mounts."""
+"""What tests share with all that runs on this machine: its ports, its mounts, its disk."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import contextlib
 import random
 import socket
 from pathlib import Path
+
+from nbcontainers.runtime import host
+from nbcontainers.store.garbage import discard
+from nbcontainers.store.worker import Worker
 
 
 def free_port() -> int:
@@ -19,3 +23,15 @@ def free_port() -> int:
 def mounts() -> set[str]:
     """What is mounted where this process sees it. Others come and go: a test waits until there is nothing but what there was."""
     return set(Path("/proc/self/mounts").read_text().splitlines())
+
+
+def remove(tree: Path) -> None:
+    """Remove a tree in which containers have written, whoever owns what is in it: an ordinary user may have a range of identities."""
+    try:
+        discard(tree)
+    except PermissionError:
+        worker = Worker(tree.parent, host.probe().identity)
+        try:
+            worker.remove(tree)
+        finally:
+            worker.close()

@@ -26,6 +26,7 @@ from nbcontainers.runtime.defaults import docker_spec
 from nbcontainers.runtime.host import Host
 from nbcontainers.runtime.process import Runtime
 from nbcontainers.runtime.running import Running
+from tests.machine import remove
 from tests.waiting import PATIENCE_S
 
 BUSYBOX = "/bin/busybox"
@@ -172,17 +173,6 @@ def box(host: Host, lower: Path, runtime: Runtime) -> Iterator[Box]:
             running.wait(PATIENCE_S)
         running.close()
     remove(root)
-
-
-def remove(root: Path) -> None:
-    """Remove a tree that holds an overlay's work folder, which nobody may enter."""
-    for folder, names, _ in os.walk(root):
-        for name in names:
-            path = os.path.join(folder, name)
-            if not os.path.islink(path):
-                with contextlib.suppress(PermissionError):  # it is another user's of the container, and empty
-                    os.chmod(path, 0o700)
-    shutil.rmtree(root)
 
 
 def is_char(mode: int) -> bool:
