@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -38,7 +39,7 @@ STREAMS = Flag(
     names=("-a", "--attach"), metavar="STREAM", many=True, help="only stdin, stdout or stderr (else all that there are)"
 )
 _PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-_DEADLY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # of a program without a terminal: that has keys for the first
+_PARTING = (signal.SIGTERM, signal.SIGHUP)  # what ends a client alone; without sig-proxy an interrupt does, too
 _PATIENCE = 3  # signals that ask for an end: after so many the container is ended, as docker gives up
 
 
@@ -92,7 +93,8 @@ def follow(
     """Show a container's output until it ends, and say why if it did not end by itself. 0 once it was let go of."""
     terminal = container.spec.process.terminal
     try:
-        with proxied(container, console) if proxy and not terminal else leaving(console, _DEADLY[proxy:]):
+        parting = _PARTING if proxy else (signal.SIGINT, *_PARTING)
+        with proxied(container, console) if proxy and not terminal else leaving(container, console, parting):
             code = converse(
                 container, console, stdin=stdin, terminal=terminal, detach_keys=detach_keys, streams=streams
             )
@@ -124,8 +126,15 @@ def converse(
     keys = (detach_keys or DETACH_KEYS) if stdin and terminal else ""
 
     def write(event: Event) -> None:
-        if not isinstance(event, Output) or event.stream in streams:
+        if isinstance(event, Output) and event.stream not in streams:
+            return
+        try:
             console.write(event)
+        except OSError as error:
+            # Its terminal was closed. A signal that says so comes later, or never where a shell does not pass it on.
+            if terminal and error.errno == errno.EIO:
+                raise Detached("the container goes on by itself") from error
+            raise
 
     with window(program, raw=stdin) if terminal else contextlib.nullcontext():
         return program.attach(write, stdin=source, detach_keys=keys)
@@ -139,9 +148,13 @@ def window(program: Program, *, raw: bool) -> Iterator[None]:
     saved = termios.tcgetattr(number) if raw and is_mine else None
 
     def resize(*_: object) -> None:
-        with contextlib.suppress(OSError, NBContainersError):
+        try:
             size = os.get_terminal_size(number)
             program.resize(size.lines, size.columns)
+        except Detached:  # a signal came meanwhile
+            raise
+        except (OSError, NBContainersError):
+            pass
 
     before: Any = None
     watches = is_mine and threading.current_thread() is threading.main_thread()
@@ -192,8 +205,8 @@ def proxied(container: Container, console: Console) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def leaving(console: Console, numbers: Sequence[signal.Signals]) -> Iterator[None]:
-    """While it lasts, these signals end this program alone: what it shows goes on by itself, as after the keys that let go of it.
+def leaving(container: Container, console: Console, numbers: Sequence[signal.Signals]) -> Iterator[None]:
+    """While it lasts, these signals end this program alone: the container goes on by itself, as after the keys that let go of it.
 
     Those that whoever started this program had it ignore, as nohup does, stay so.
     """
@@ -214,6 +227,9 @@ def leaving(console: Console, numbers: Sequence[signal.Signals]) -> Iterator[Non
         for number in before:
             signal.signal(number, leave)
         yield
+    except Detached:
+        container.leave()  # who attaches to it has done so, if it came to that
+        raise
     finally:  # a terminal that is closed may have made an error of it
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -150,7 +150,7 @@ class Life(Asides):
         try:
             code = running.attach(on_event, stdin, detach_keys=typed)
         except Detached:
-            self._started = None
+            self.leave()
             raise
         except BaseException:
             if self._started is not None:
@@ -159,6 +159,12 @@ class Life(Asides):
             raise
         self._end()
         return code
+
+    def leave(self) -> None:
+        """Let it go on by itself, as one that was started detached, where it was started here to end with this process."""
+        if (started := self._started) is not None:
+            self._started = None
+            started.leave()
 
     def _break_off(self, running: Running) -> None:
         """End what was started here, as it wants to be asked; at once where somebody cannot wait for that."""

@@ -14,7 +14,8 @@ from typing import Any, Generic, TypeVar
 
 from ..errors import NotFound
 from ..results import BlockUse, Usage
-from . import counters, groups, processes
+from . import counters, groups
+from .memory import used as memory_of
 
 _UNLIMITED = 1 << 62  # v1 has no word for it: its largest number of pages, in bytes
 _SIZE = 8192  # more than the longest of these files, memory.stat, has
@@ -93,7 +94,7 @@ class Meter:
     def _told(self) -> Usage:
         """What the texts mean that were taken last."""
         used = self._cpu.value if self._cpu else 0
-        held = self._memory.value if self._memory else processes.memory(groups.processes(self._directories))
+        held = self._memory.value if self._memory else memory_of(groups.processes(self._directories))
         # Who did not run, and holds as much, has the same counts. They are read after what they are known by, so that what
         # happens meanwhile is seen by the next sample.
         if (used, held) != self._seen or not (self._cpu and self._memory):

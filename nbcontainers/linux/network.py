@@ -28,6 +28,7 @@ _RTA_TABLE, _FRA_FWMARK, _FRA_TABLE, _TO_TABLE = 15, 10, 15, 1
 _SCOPE_HOST, _LOCAL = 254, 2
 _TABLE_MAIN, _PROTOCOL_STATIC, _SCOPE_UNIVERSE, _UNICAST = 254, 4, 0, 1
 _SCOPE_NOWHERE = 255  # whichever scope it has
+_LEAST_PREFIX = 8  # of a network that somebody has for himself, as 10.0.0.0/8
 _IFF_UP = 1
 _LINK = struct.Struct("=BxHiII")
 _ADDR = struct.Struct("=BBBBI")
@@ -124,14 +125,17 @@ class Links:
                 raise
 
     def has_route(self, address: str) -> bool:
-        """Whether what goes to an address is routed by more than a default route: whatever table a rule finds that in."""
+        """Whether what goes to an address is routed by more than a default route, whatever table a rule finds that in.
+
+        Those of a VPN that takes over the default route in two halves, or a few more pieces, are default routes too.
+        """
         packed, family = pack(address)
         body = _ROUTE.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, _FIB_MATCH) + attribute(_RTA_DST, packed)
         try:
             answer = self._netlink.ask(_GETROUTE, body)
         except OSError as error:
             return error.errno != errno.ENETUNREACH  # else a route says that it is not to be reached
-        return bool(_ROUTE.unpack_from(answer)[1])
+        return int(_ROUTE.unpack_from(answer)[1]) >= _LEAST_PREFIX
 
     def deliver_marked(self, mark: int, table: int, family: int) -> None:
         """Have packets with a mark taken in here, whatever address they are for: a rule, and a routing table of one route."""

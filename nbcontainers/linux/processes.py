@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import NotFound
 from ..results import Usage
+from . import memory
 from .smallfiles import NO_ROOM
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 # Fields of /proc/PID/stat, counted from the one after the command's closing parenthesis.
 _PARENT, _TIMES, _THREADS, _START = 1, slice(11, 15), 17, 19
@@ -41,33 +41,6 @@ def descendants(pid: int, *, proc: str = "/proc") -> tuple[int, ...]:
         found.append(one)
         waiting += children.get(one, ())
     return tuple(dict.fromkeys(found))
-
-
-def memory(pids: Iterable[int], held: int = 0, *, proc: str = "/proc") -> int:
-    """Bytes that the processes use, each shared page divided among those that share it. ``held`` are those that they hold together by
-    descriptors, files and segments: what of these they have mapped counts once.
-
-    Where the kernel does not let us see that (another user's, or a process that is not dumpable), all its resident pages.
-    """
-    own, shared = 0, 0
-    for pid in pids:
-        more = _parts(pid, proc)
-        own, shared = own + more[0], shared + more[1]
-    return own + max(shared, held)
-
-
-def _parts(pid: int, proc: str) -> tuple[int, int]:
-    """(bytes of its own and of files, bytes that can be shared and lie in memory only); all second where they are not told apart."""
-    with contextlib.suppress(OSError):
-        words = [line.split() for line in _read(f"{proc}/{pid}/smaps_rollup").splitlines()]
-        counts = {words[0]: int(words[1]) * 1024 for words in words if words[0] in {b"Pss:", b"Pss_Shmem:"}}
-        if counts:
-            shared = counts.get(b"Pss_Shmem:", counts[b"Pss:"])
-            return counts[b"Pss:"] - shared, shared
-    with contextlib.suppress(OSError, IndexError):
-        _, resident, shared, *_ = map(int, _read(f"{proc}/{pid}/statm").split())
-        return (resident - shared) * _PAGE, shared * _PAGE
-    return 0, 0
 
 
 class ProcessTreeMeter:
@@ -110,7 +83,7 @@ class ProcessTreeMeter:
             # A child whose parent ignores SIGCHLD takes its times with it, and processor time does not run backwards.
             self._ticks[root, began] = max(self._ticks.get((root, began), 0), ticks)
             pids += tree
-        used = memory(pids, self._held(), proc=self._proc)
+        used = memory.used(pids, self._held(), proc=self._proc)
         self._peak = max(self._peak, used)
         return Usage(
             time=time.time(),

@@ -176,7 +176,7 @@ def execute(plan: Plan, home: str, report: int) -> NoReturn:
         os.execve(path, args, env)
     except OSError as error:
         missing = error.errno in {errno.ENOENT, errno.ENOTDIR}
-        words = f'exec: "{os.fsdecode(args[0])}": {(error.strerror or "").lower()}'
+        words = f'"{os.fsdecode(args[0])}": {(error.strerror or "").lower()}'
         raise Refused(words, 127 if missing else 126) from error
 
 
@@ -189,4 +189,4 @@ def _along_path(name: bytes, path: bytes) -> bytes:
             continue
         if stat.S_ISREG(found.st_mode) and os.access(candidate, os.X_OK):
             return candidate
-    raise Refused(f'exec: "{os.fsdecode(name)}": executable file not found in $PATH', 127)
+    raise Refused(f'"{os.fsdecode(name)}": executable file not found in $PATH', 127)

@@ -258,7 +258,7 @@ class Execution:
             code = (
                 127 if stage == "working directory" and number == errno.ENOENT else code if code in {126, 127} else 126
             )
-            raise LaunchError(words if stage == "exec" else f"{stage}: {words}", stage=stage, exit_code=code, hint=hint)
+            raise LaunchError(f"{stage}: {words}", stage=stage, exit_code=code, hint=hint)
         raise Conflict("the container ended meanwhile")
 
     def _hear(self) -> None:

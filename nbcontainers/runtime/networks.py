@@ -135,11 +135,15 @@ class Networks:
             return list(connection.ask("list"))
 
     def forget(self, network_id: str) -> None:
-        """Have the bridge of a network that is no more taken away, with the host's route to it."""
-        connection = self.look()
-        if connection is not None:
-            with connection, contextlib.suppress(LaunchError):  # it has ended meanwhile: so has the bridge
-                connection.ask("forget", network_id)
+        """Have the bridge of a network that is no more taken away, with the host's route to it.
+
+        A holder that has just ended has no bridge any more, and one that stands still takes it away when it makes its next.
+        """
+        with contextlib.suppress(LaunchError, HostError):
+            connection = self.look()
+            if connection is not None:
+                with connection:
+                    connection.ask("forget", network_id)
 
     def hurry(self) -> None:
         """Have a holder that nobody needs end now, not in a few seconds."""

@@ -365,7 +365,7 @@ def _await_exec(control: socket.socket, plan: Plan) -> int:
         raise OSError(number, os.strerror(number), plan["folder"])
     kind = Cramped if number in smallfiles.NO_ROOM else LaunchError
     raise kind(
-        words if stage == "exec" else f"{stage}: {words}",
+        f"{stage}: {words}",
         stage=stage,
         exit_code=code,
         hint=hints.of_start(stage, number, words),

@@ -1,4 +1,4 @@
-"""Processes by pid, as the shim needs them: which one it is, its descendants, and the memory they hold.
+"""Processes by pid, as the shim needs them: which one it is, and its descendants.
 
 linux/processes.py measures for the eyes of a user; this watches, ten times a second, and imports only what keeps the zygote small.
 """
@@ -12,8 +12,6 @@ from ..linux import smallfiles
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def start_time(pid: int) -> int:
@@ -63,38 +61,6 @@ def family(roots: Iterable[int]) -> tuple[set[int], set[int]]:
             threads.add(int(thread))
             waiting += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
     return pids, threads
-
-
-def resident(pid: int) -> int:
-    """Bytes of memory that a process has in store, pages that it shares with others counted in full."""
-    fields = _read(f"/proc/{pid}/statm").split()
-    return int(fields[1]) * _PAGE if fields else 0
-
-
-def parts(pid: int) -> tuple[int, int]:
-    """The same with each shared page divided by those who share it, so that they add up: (bytes of its own and of files, bytes that lie
-    in memory only and can be shared). Dearer. Where refused pages are not divided, and where the kernel does not tell the two apart all
-    is the second, as what may be meant by ``memory``'s ``held``.
-    """
-    counts = {}
-    for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
-        if line.startswith((b"Pss:", b"Pss_Shmem:")):
-            name, count, *_ = line.split()
-            counts[name] = int(count) * 1024
-    if counts:
-        shared = counts.get(b"Pss_Shmem:", counts[b"Pss:"])
-        return counts[b"Pss:"] - shared, shared
-    fields = _read(f"/proc/{pid}/statm").split()
-    return ((int(fields[1]) - int(fields[2])) * _PAGE, int(fields[2]) * _PAGE) if fields else (0, 0)
-
-
-def memory(pids: Iterable[int], held: int) -> int:
-    """Bytes that processes use, who together hold some by descriptors, files and segments: what of these they have mapped counts once."""
-    own = shared = 0
-    for pid in pids:
-        more = parts(pid)
-        own, shared = own + more[0], shared + more[1]
-    return own + max(shared, held)
 
 
 def depth(pid: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from ..linux import inside, overlaynotes, syscalls
 from ..linux.inside import FOLDER
@@ -101,7 +102,7 @@ def cover(tree: int, target: int, destination: str, is_directory: bool) -> None:
     try:
         attach(tree, target)
     except OSError as error:
-        if error.errno != errno.EINVAL:
+        if error.errno != errno.EINVAL or stat.S_ISDIR(os.fstat(target).st_mode) == is_directory:
             raise
         what = "a folder" if is_directory else "a file"  # the kernel's word for it is that an argument is invalid
         raise NotADirectoryError(errno.ENOTDIR, f"{what} can only be mounted on {what}", destination) from error

@@ -33,10 +33,11 @@ REQUEST = 5  # from a client: "all" for what this run has written so far, else f
 class Streams:
     """The streams of one container and those who are attached to them."""
 
-    def __init__(self, poller: Poller, log_path: str, limits: tuple[int, int], *, once: bool = True) -> None:
+    def __init__(self, poller: Poller, log_path: str, limits: tuple[int, int], *, lasts: object = False) -> None:
         """To be owned first. ``limits`` are the bytes that a file of the log may have (0: any number), and how many files there are.
 
-        ``once``: where a client's input ends, the container's does; else another client may go on with it.
+        Where ``lasts`` is not true the container's input ends where a client's does; else another client may go on with it, as he
+        may at a terminal, which has a key for its end.
         """
         self._poller = poller
         self._path = log_path
@@ -50,7 +51,7 @@ class Streams:
         self._stdin = -1
         self._input = b""
         self._input_ends = False
-        self._once = once
+        self._lasts = bool(lasts)
         self.written = 0  # by the container, in bytes
         self._before = 0  # of these, before the run that is
         self.lost = ""  # why the log is not whole, if so
@@ -333,7 +334,7 @@ class Streams:
             )
         elif stream == log.STDIN:
             self._input += body
-            self._input_ends = self._input_ends or (self._once and not body)
+            self._input_ends = self._input_ends or (not self._lasts and not body)
             self._push_input()
 
     def _push_input(self) -> None:

@@ -7,23 +7,31 @@ System V segments, attached or not. Imports only what keeps the zygote small.
 from __future__ import annotations
 
 import _socket
+import errno
 import os
+import select
 import time
 
-from ..linux import inside, rights, smallfiles, syscalls
+from ..linux import inside, memory, rights, smallfiles, syscalls
 from . import enter, mother, overruns, processes
+from .poller import happens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable, Iterable
 
     from .identity.supervisor import Supervisor
     from .plan import Plan
     from .poller import Poller
+else:
+    import _signal as signal  # the other one imports enum and collections, which cost memory
 
 _EVERY_S = 0.1
 _SELDOM_S = 1.0  # the longest pause, however long a look takes
 _SHARE = 10  # of a processor's time a look takes at most one in so many, until pauses are the longest
+_PATIENCE_S = 1.0  # how long the container's file systems may take to be reached
+_TRIES = 3  # to reach them
 _NOBODY_KNOWS = 1 << 62
 _BLOCK = 512  # bytes of ``st_blocks``, whatever the file system's are; see stat(2)
 _RESIDENT = 14  # the field of /proc/sysvipc/shm; see ipc/shm.c, sysvipc_shm_proc_show
@@ -41,18 +49,21 @@ class Watch:
         self._exceeds = exceeds
         self._first = (0, -1)
         self._held: Held | None = None
+        self._tries = 0
         self._timer: object = None
 
     def begin(self, pid: int, pidfd: int) -> None:
         """The container's command runs: so its first process is called."""
         self._first = pid, pidfd
+        if self._plan["watched_memory"]:
+            self._reach()  # now, for it may move what a file system of its own is mounted on
         if self._plan["watched_memory"] or self._plan["watched_processes"]:
             self._timer = self._poller.after(_EVERY_S, self._look)
 
     def end(self) -> None:
         """It does not run any more. Nothing happens again."""
         self._poller.cancel(self._timer)
-        self._first = 0, -1
+        self._first, self._tries = (0, -1), 0
         if self._held is not None:
             self._held.close()
             self._held = None
@@ -61,12 +72,17 @@ class Watch:
         """Bytes that the container holds beside what its processes have mapped, some of which they may have mapped, too."""
         return self._count(processes.family(self._ours())[0]) if self._first[1] >= 0 else 0
 
+    def _reach(self) -> None:
+        if self._held is None and self._tries < _TRIES:
+            self._tries += 1
+            try:
+                self._held = Held(self._plan, *self._first)
+            except OSError:
+                pass  # there is no room for it just now, or it takes too long
+
     def _count(self, pids: Iterable[int]) -> int:
-        try:
-            self._held = self._held or Held(self._plan, *self._first)
-        except OSError:
-            return 0  # there is no room for it just now
-        return self._held.count(pids)
+        self._reach()
+        return self._held.count(pids) if self._held is not None else 0
 
     def _ours(self) -> list[int]:
         """Our children inside: the first process, and commands that were entered."""
@@ -75,10 +91,10 @@ class Watch:
     def _look(self) -> None:
         began = time.process_time()
         pids, threads = processes.family(self._ours())
-        memory, most = self._plan["watched_memory"], self._plan["watched_processes"]
+        limit, most = self._plan["watched_memory"], self._plan["watched_processes"]
         if most and len(threads) > most and self._has_more(threads, most):
             self._exceeds(overruns.of_processes(most))
-        elif memory and self._uses_more(pids, memory):
+        elif limit and self._uses_more(pids, limit):
             self._exceeds("")
         pause = min(_SHARE * (time.process_time() - began), _SELDOM_S)
         self._timer = self._poller.after(max(_EVERY_S, pause), self._look)
@@ -96,11 +112,11 @@ class Watch:
 
     def _uses_more(self, pids: Iterable[int], limit: int) -> bool:
         """Whether the container has more memory than that; counted dearly only if cheap counts, which are never less, exceed it."""
-        mapped = sum(map(processes.resident, pids))
+        mapped = sum(map(memory.resident, pids))
         if mapped + _shared_everywhere() <= limit:
             return False
         held = self._count(pids)
-        return mapped + held > limit and processes.memory(pids, held) > limit
+        return mapped + held > limit and memory.used(pids, held) > limit
 
 
 class Held:
@@ -108,11 +124,11 @@ class Held:
 
     def __init__(self, plan: Plan, pid: int, pidfd: int) -> None:
         """``pid`` and ``pidfd`` are those of its first process. What cannot be opened there is not counted; OSError where there is no
-        room to try.
+        room to try, or the container makes it last.
         """
         mounts = [*plan["pattern"]["mounts"], *plan["mounts"]]
         paths = [path for path, kind, *_ in mounts if kind == "tmpfs"][: rights.MOST - 1]
-        self._device = _kernels_own()
+        self._mount = _mount_of_memfds()
         self._segments, *self._folders = _fetch(pid, pidfd, bool(plan["flags"] & syscalls.CLONE_NEWIPC), paths)
 
     def count(self, pids: Iterable[int]) -> int:
@@ -135,16 +151,27 @@ class Held:
             except OSError:
                 continue  # it ended, or is not ours to look into
             for name in names:
-                path = f"/proc/{pid}/fd/{name}"
                 try:
-                    # Only who is called like one is asked for more: a file system that somebody serves might never answer.
-                    if os.readlink(path).startswith("/memfd:"):
-                        status = os.stat(path)
-                        if status.st_dev == self._device:
-                            found[status.st_ino] = status.st_blocks * _BLOCK
+                    if os.readlink(f"/proc/{pid}/fd/{name}").startswith("/memfd:"):
+                        found.update(self._memfd(f"/proc/{pid}/fd/{name}"))
                 except OSError:
                     continue
         return sum(found.values())
+
+    def _memfd(self, path: str) -> dict[int, int]:
+        """The bytes of the memfd that a link of /proc/PID/fd leads to, by its inode; nothing where it is only called like one.
+
+        A file of a file system that the container serves itself might never answer: it is held first (O_PATH asks nobody), and only
+        then, when it cannot be another one any more, looked at.
+        """
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            if _mount_of(descriptor) != self._mount:
+                return {}
+            status = os.fstat(descriptor)
+            return {status.st_ino: status.st_blocks * _BLOCK}
+        finally:
+            os.close(descriptor)
 
 
 def _fetch(pid: int, pidfd: int, is_apart: bool, paths: list[str]) -> list[int]:
@@ -154,22 +181,37 @@ def _fetch(pid: int, pidfd: int, is_apart: bool, paths: list[str]) -> list[int]:
     of this process goes there, and counts for RLIMIT_NPROC in there for as long as that takes. OSError where it cannot be made.
     """
     near, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    child, handle = syscalls.clone3(0)
+    if child == 0:
+        try:
+            words, along = rights.pack(*_find(pid, pidfd, is_apart, paths))
+            far.sendmsg([words], along)
+        finally:
+            os._exit(0)
+    far.close()
+    has_answered = False
     try:
-        child, handle = syscalls.clone3(0)
-        if child == 0:
-            try:
-                words, along = rights.pack(*_find(pid, pidfd, is_apart, paths))
-                far.sendmsg([words], along)
-            finally:
-                os._exit(0)
-        os.close(handle)
-        far.close()
+        # Folders of the container's may be served by itself, and then by nobody.
+        if not happens(near.fileno(), select.POLLIN, _PATIENCE_S):
+            raise TimeoutError("the container's file systems are not reached")
+        has_answered = True
         words, descriptors = rights.receive(near.fileno(), descriptors=rights.MOST)
-        os.waitpid(child, 0)
     finally:
         near.close()
-        far.close()
-    return rights.unpack(words or b"\0", descriptors)
+        _end(child, handle, has_ended=has_answered)
+    if sum(words) != len(descriptors) or not words:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    return rights.unpack(words, descriptors)
+
+
+def _end(child: int, handle: int, *, has_ended: bool) -> None:
+    """Wait for a child that has answered or died; another one may be where not even SIGKILL ends it at once: nobody waits for it."""
+    if not has_ended:
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    os.close(handle)
+    os.waitpid(child, 0 if has_ended else os.WNOHANG)
 
 
 def _find(pid: int, pidfd: int, is_apart: bool, paths: list[str]) -> list[int]:
@@ -192,13 +234,19 @@ def _find(pid: int, pidfd: int, is_apart: bool, paths: list[str]) -> list[int]:
     return found
 
 
-def _kernels_own() -> int:
-    """The device of memory that has no file system for others to see: that of memfds."""
+def _mount_of_memfds() -> int:
+    """The number of the mount that no path leads to, and all memfds lie on."""
     descriptor = os.memfd_create("")
     try:
-        return os.fstat(descriptor).st_dev
+        return _mount_of(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _mount_of(descriptor: int) -> int:
+    """The number of the mount that an open file lies on; see proc_pid_fdinfo(5)."""
+    lines = smallfiles.read(f"/proc/self/fdinfo/{descriptor}").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(b"mnt_id:"))
 
 
 def _segments(descriptor: int) -> int:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import select
+import shlex
 import signal
 import struct
 import subprocess
@@ -212,7 +213,17 @@ def test_without_sig_proxy_a_signal_ends_the_client_alone(store: Path, number: s
     name = f"proxied{number}"
     words = ["run", "--sig-proxy=false", "--name", name, "--network", "none", "toolbox"]
     with subprocess.Popen(
-        [sys.executable, "-m", "nbcontainers", *words, "sh", "-c", "echo up; exec sleep 600"],
+        [
+            "env",
+            "--default-signal=HUP",
+            sys.executable,
+            "-m",
+            "nbcontainers",
+            *words,
+            "sh",
+            "-c",
+            "echo up; exec sleep 600",
+        ],
         env=environment(store),
         stdout=subprocess.PIPE,
     ) as client:
@@ -229,6 +240,7 @@ def test_a_terminal_that_is_closed_leaves_its_container_to_itself(store: Path) -
     words = ["run", "-it", "--name", "hung-up", "--network", "none", "toolbox", "sh", "-c", "echo up; exec sleep 600"]
     child, terminal = pty.fork()
     if not child:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have it ignored
         os.execve(sys.executable, [sys.executable, "-m", "nbcontainers", *words], environment(store))
     said = b""
     while b"up" not in said:
@@ -238,3 +250,21 @@ def test_a_terminal_that_is_closed_leaves_its_container_to_itself(store: Path) -
     assert os.waitstatus_to_exitcode(status) == -signal.SIGHUP
     time.sleep(0.3)
     assert nbc(store, "inspect", "-f", "{{.State.Running}}", "hung-up").stdout == "true\n"
+
+
+def test_a_terminal_that_is_closed_while_it_is_written_to_leaves_its_container(store: Path) -> None:
+    """Whoever started the client may pass the signal on late, or not at all; and the next client types on where this one was."""
+    line = "cat & while sleep 0.01; do echo x; done"
+    words = ["run", "-it", "--name", "written", "--network", "none", "toolbox", "sh", "-c", line]
+    client = shlex.join([sys.executable, "-m", "nbcontainers", *words])
+    child, terminal = pty.fork()
+    if not child:  # a shell that lives on, and keeps the signal to itself
+        os.execve("/bin/sh", ["sh", "-c", f"trap '' HUP; {client}; sleep 600"], environment(store))
+    said = b""
+    while b"x" not in said:
+        said += os.read(terminal, 1 << 10)
+    os.close(terminal)
+    time.sleep(1)  # it would be ended by now
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert nbc(store, "inspect", "-f", "{{.State.Running}}", "written").stdout == "true\n"

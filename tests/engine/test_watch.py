@@ -31,6 +31,12 @@ def deleted(count):
     os.unlink("/dev/shm/held")
     for _ in range(count):
         os.write(descriptor, block)
+def moved(count):
+    os.rename("/a", "/c")
+    os.makedirs("/a/b")
+    with open("/c/b/held", "wb", buffering=0) as file:
+        for _ in range(count):
+            file.write(block)
 def stay():
     print("stays", flush=True)
     time.sleep(600)
@@ -48,11 +54,22 @@ def is_ready(container: Container) -> bool:
     return any(b"stays" in line.data for line in container.logs())
 
 
-@pytest.mark.parametrize("profile", ["docker", "sandbox"])
-@pytest.mark.parametrize("how", ["memfd(200)", "segments(200)", "deleted(200)"])
+@pytest.mark.parametrize(
+    ("how", "profile"),
+    [
+        *(
+            (how, profile)
+            for how in ("memfd(200)", "segments(200)", "deleted(200)")
+            for profile in ("docker", "sandbox")
+        ),
+        ("moved(200)", "docker"),  # the root of the other one can only be read
+    ],
+)
 def test_memory_that_no_process_has_mapped_counts(engine: Engine, how: str, profile: str) -> None:
-    """In a memfd, in segments that nobody has attached, in a file without a name that is open: memory runs out, and that is told."""
-    container = hold(engine, f"{how}; stay()", profile=profile, shm_size="300m")
+    """In a memfd, in segments that nobody has attached, in a file without a name that is open, on a file system in memory whose place
+    has another name by now: memory runs out, and that is told.
+    """
+    container = hold(engine, f"{how}; stay()", profile=profile, shm_size="300m", tmpfs=["/a/b"])
     assert container.wait(PATIENCE_S) == 137
     assert container.state.out_of_memory
 

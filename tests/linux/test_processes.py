@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.errors import NotFound
-from nbcontainers.linux import processes
+from nbcontainers.linux import memory, processes
 from nbcontainers.linux.processes import ProcessTreeMeter
 from tests.waiting import until
 
@@ -112,7 +112,7 @@ def test_memory_that_may_not_be_divided_is_counted_whole(tmp_path: Path) -> None
     """Without smaps_rollup (another user's process) all resident pages count; a process that is gone counts nothing."""
     (tmp_path / "7").mkdir()
     (tmp_path / "7/statm").write_text("500 100 20 1 0 80 0\n")
-    assert processes.memory([7, 8], proc=str(tmp_path)) == 100 * os.sysconf("SC_PAGE_SIZE")
+    assert memory.used([7, 8], proc=str(tmp_path)) == 100 * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_what_is_held_and_mapped_counts_once(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_what_is_held_and_mapped_counts_once(tmp_path: Path) -> None:
         (tmp_path / str(pid)).mkdir()
         (tmp_path / f"{pid}/smaps_rollup").write_text(text)
     for pid, held, used in ((7, 0, 100), (7, 50, 100), (7, 200, 240), (8, 50, 100), (8, 200, 200)):
-        assert processes.memory([pid], held << 10, proc=str(tmp_path)) == used << 10
+        assert memory.used([pid], held << 10, proc=str(tmp_path)) == used << 10
 
 
 def test_a_command_with_blanks_and_parentheses_does_not_mislead(tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_it_imports_little() -> None:
         "idmapped",
         "inside",
         "mapping",
+        "memory",
         "notify",
         "overlaynotes",
         "pages",
