@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_UNNAMED = b" /dev/zero (deleted)"  # what is mapped shared and anonymous; see mm/shmem.c, shmem_zero_setup
 
 
 def resident(pid: int) -> int:
@@ -30,8 +31,11 @@ def used(pids: Iterable[int], held: int = 0, *, proc: str = "/proc") -> int:
     """
     own = shared = 0
     for pid in pids:
-        more = _parts(pid, proc)
-        own, shared = own + more[0], shared + more[1]
+        alone, common = _parts(pid, proc)
+        if held and common:  # that nobody holds otherwise
+            unnamed = min(common, _unnamed(pid, proc))
+            alone, common = alone + unnamed, common - unnamed
+        own, shared = own + alone, shared + common
     return own + max(shared, held)
 
 
@@ -47,6 +51,17 @@ def _parts(pid: int, proc: str) -> tuple[int, int]:
         return counts[b"Pss:"] - shared, shared
     fields = _read(f"{proc}/{pid}/statm").split()
     return ((int(fields[1]) - int(fields[2])) * _PAGE, int(fields[2]) * _PAGE) if fields else (0, 0)
+
+
+def _unnamed(pid: int, proc: str) -> int:
+    """Bytes of what a process has mapped shared and anonymous, which no descriptor and no segment leads to."""
+    total, is_it = 0, False
+    for line in _read(f"{proc}/{pid}/smaps").splitlines():
+        if line.endswith(_UNNAMED):
+            is_it = True
+        elif is_it and line.startswith(b"Pss:"):
+            total, is_it = total + int(line.split()[1]) * 1024, False
+    return total
 
 
 def _read(path: str) -> bytes:

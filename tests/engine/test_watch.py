@@ -31,6 +31,10 @@ def deleted(count):
     os.unlink("/dev/shm/held")
     for _ in range(count):
         os.write(descriptor, block)
+def unnamed(count):
+    mapped = mmap.mmap(-1, count << 20)
+    mapped.write(bytes(1) * (count << 20))
+    return mapped
 def moved(count):
     os.rename("/a", "/c")
     os.makedirs("/a/b")
@@ -62,12 +66,13 @@ def is_ready(container: Container) -> bool:
             for how in ("memfd(200)", "segments(200)", "deleted(200)")
             for profile in ("docker", "sandbox")
         ),
+        ("kept = unnamed(40); memfd(40)", "sandbox"),
         ("moved(200)", "docker"),  # the root of the other one can only be read
     ],
 )
 def test_memory_that_no_process_has_mapped_counts(engine: Engine, how: str, profile: str) -> None:
-    """In a memfd, in segments that nobody has attached, in a file without a name that is open, on a file system in memory whose place
-    has another name by now: memory runs out, and that is told.
+    """In a memfd (also beside as much that is mapped), in segments that nobody has attached, in an open file without a name, on a tmpfs
+    whose place has another name by now: memory runs out, and that is told.
     """
     container = hold(engine, f"{how}; stay()", profile=profile, shm_size="300m", tmpfs=["/a/b"])
     assert container.wait(PATIENCE_S) == 137
