@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nbcontainers.engine import Engine
+from nbcontainers.engine import Container, Engine
 from nbcontainers.events import Output
 
 
@@ -32,3 +32,14 @@ def shell(engine: Engine) -> Callable[..., str]:
         return text
 
     return run
+
+
+@pytest.fixture(params=["running", "stopped"])
+def container(engine: Engine, request: pytest.FixtureRequest) -> Iterator[Container]:
+    """One that has done what the module's SCRIPT says, and said so; it runs, or was stopped then."""
+    made = engine.run("toolbox", "sh", "-c", request.module.SCRIPT, detach=True)
+    next(iter(made.logs(follow=True)))
+    if request.param == "stopped":
+        made.stop(0)
+    yield made
+    made.remove(force=True)

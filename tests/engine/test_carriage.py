@@ -9,7 +9,6 @@ import io
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -25,16 +24,6 @@ SCRIPT = (
     "mkdir -p /data/sub; echo one > /data/one; echo two > /data/sub/two; ln -s one /data/link; ln /data/one /data/hard; "
     "ln -s /etc/passwd /data/out; ln -s /../../../../etc /data/up; chmod 640 /data/one; echo ready; exec sleep 600"
 )
-
-
-@pytest.fixture(params=["running", "stopped"])
-def container(engine: Engine, request: pytest.FixtureRequest) -> Iterator[Container]:
-    made = engine.run("toolbox", "sh", "-c", SCRIPT, detach=True)
-    next(iter(made.logs(follow=True)))
-    if request.param == "stopped":
-        made.stop(0)
-    yield made
-    made.remove(force=True)
 
 
 def test_to_this_host(container: Container, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,16 +15,6 @@ SCRIPT = (
     "mkdir -p /data/sub; echo one > /data/one; echo two > /data/sub/two; ln -s one /data/link; ln /data/one /data/hard; "
     "echo ready; exec sleep 600"
 )
-
-
-@pytest.fixture(params=["running", "stopped"])
-def container(engine: Engine, request: pytest.FixtureRequest) -> Iterator[Container]:
-    made = engine.run("toolbox", "sh", "-c", SCRIPT, detach=True)
-    next(iter(made.logs(follow=True)))
-    if request.param == "stopped":
-        made.stop(0)
-    yield made
-    made.remove(force=True)
 
 
 def _seen(container: Container, path: str, folder: Path) -> tarfile.TarInfo:
