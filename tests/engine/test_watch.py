@@ -6,7 +6,6 @@ import pytest
 
 from nbcontainers.engine import Container, Engine
 from nbcontainers.results import ENDED_FOR
-from nbcontainers.runtime import host as hosts
 from tests.waiting import until
 
 PATIENCE_S = 60.0
@@ -96,28 +95,6 @@ def test_usage_tells_what_is_held(engine: Engine) -> None:
     until(lambda: is_ready(container))
     assert 39 << 20 < container.usage().memory < 64 << 20
     container.remove(force=True)
-
-
-def test_processes_of_all_ids_count(engine: Engine) -> None:
-    """RLIMIT_NPROC counts those of each id apart: who has several is ended where no cgroup counts, and why is told."""
-    host = hosts.probe()
-    if host.has_single_id or "pids" in host.hierarchy.controllers:
-        pytest.skip("one id, or a cgroup: forks fail")
-    code = """
-for uid in range(1, 6):
-    if not os.fork():
-        os.setuid(uid)
-        for _ in range(9):
-            if not os.fork():
-                time.sleep(600)
-        time.sleep(600)
-stay()
-"""
-    container = hold(engine, code, pids_limit=20)
-    assert container.wait(PATIENCE_S) == 137
-    assert container.state.error == f"{ENDED_FOR}had more processes and threads than its limit of 20"
-    assert not container.state.out_of_memory
-    assert any("counts those of each user apart" in note for note in container.state.not_enforced)
 
 
 def test_as_many_processes_as_are_allowed_live(engine: Engine) -> None:

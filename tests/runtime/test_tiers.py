@@ -12,11 +12,13 @@ import pytest
 from nbcontainers.engine import Engine
 from nbcontainers.errors import Conflict, HostError
 from nbcontainers.linux import idmap
+from nbcontainers.results import ENDED_FOR
 from nbcontainers.runtime import host as hosts
 from nbcontainers.runtime.host import TIER, Host
 from nbcontainers.runtime.process import Runtime
 from tests.engine.networked import fetch, host_of_our_own, python, serving
 from tests.runtime.conftest import Box
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,30 @@ def test_a_range_has_networks_and_shares_namespaces(host: Host, tmp_path: Path) 
         for container in (one, other):
             container.remove(force=True)
         engine.prune_networks()
+
+
+def test_processes_of_all_ids_count(host: Host, tmp_path: Path) -> None:
+    """RLIMIT_NPROC counts those of each id apart: who has more in all is ended where no cgroup counts, and why is told."""
+    if "pids" in host.hierarchy.controllers:
+        pytest.skip("needs an ordinary user without a cgroup: this one's forks fail")
+    code = """
+import os, time
+for uid in range(1, 6):
+    if not os.fork():
+        os.setuid(uid)
+        for _ in range(9):
+            if not os.fork():
+                time.sleep(600)
+        time.sleep(600)
+time.sleep(600)
+"""
+    with Engine(tmp_path / "store") as engine:
+        container = engine.run("toolbox", "python3", "-c", code, network="none", pids_limit=20, detach=True)
+        assert container.wait(PATIENCE_S) == 137
+        assert container.state.error == f"{ENDED_FOR}had more processes and threads than its limit of 20"
+        assert not container.state.out_of_memory
+        assert any("counts those of each user apart" in note for note in container.state.not_enforced)
+        container.remove()
 
 
 def test_the_tier_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
