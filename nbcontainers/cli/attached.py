@@ -172,6 +172,11 @@ def window(program: Program, *, raw: bool) -> Iterator[None]:
             signal.signal(signal.SIGWINCH, before)
 
 
+def _gets_signals(console: Console) -> bool:
+    """Whether signals to this process are meant for what it shows, and can be heard: not in a kernel, nor in a further thread."""
+    return console.is_whole_program and threading.current_thread() is threading.main_thread()
+
+
 @contextlib.contextmanager
 def proxied(container: Container, console: Console) -> Iterator[None]:
     """While it lasts, signals to this program go to the container's, if it handles them.
@@ -179,7 +184,7 @@ def proxied(container: Container, console: Console) -> Iterator[None]:
     One that it does not handle would be lost (the kernel keeps it from a first process): then an interrupt interrupts this
     program, which stops the container, and the others do what they always do.
     """
-    if not console.is_whole_program or threading.current_thread() is not threading.main_thread():
+    if not _gets_signals(console):
         yield
         return
     asked = 0
@@ -210,7 +215,7 @@ def leaving(container: Container, console: Console, numbers: Sequence[signal.Sig
 
     Those that whoever started this program had it ignore, as nohup does, stay so.
     """
-    if not console.is_whole_program or threading.current_thread() is not threading.main_thread():
+    if not _gets_signals(console):
         yield
         return
     got = 0

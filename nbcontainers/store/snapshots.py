@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -109,7 +110,7 @@ class Snapshotter(Protocol):
         """
 
 
-class _Snapshots:
+class _Snapshots(ABC):
     """What both ways have in common."""
 
     name: str
@@ -149,8 +150,9 @@ class _Snapshots:
             if not unpacked.usable(f"{self._layers}/{chain.hex}"):
                 raise NotFound(f"layer {chain.short} is not unpacked", hint="unpack the image first")
 
+    @abstractmethod
     def _begin(self, key: str, parents: Sequence[Digest]) -> None:
-        raise NotImplementedError
+        """Put below a new snapshot what it stands on."""
 
     def beside(self, key: str, name: str, layers: Sequence[Digest]) -> Mount:
         """See ``Snapshotter.beside``."""
@@ -160,8 +162,9 @@ class _Snapshots:
             os.makedirs(f"{folder}/upper")
             return self._beside(f"{key}/{name}", f"{folder}/upper", layers)
 
+    @abstractmethod
     def _beside(self, key: str, folder: str, layers: Sequence[Digest]) -> Mount:
-        raise NotImplementedError
+        """The mount that shows layers alone; ``folder`` is empty, and goes with the snapshot that it lies in."""
 
     def mounts(
         self, key: str, *, footed: bool = False, parents: Sequence[Digest] | None = None, volatile: bool = False
@@ -169,8 +172,9 @@ class _Snapshots:
         """See ``Snapshotter.mounts``."""
         return self._mounts(self._folder(key), self._parents(key) if parents is None else parents, volatile=volatile)
 
+    @abstractmethod
     def _mounts(self, snapshot: str, parents: Sequence[Digest], *, volatile: bool = False) -> tuple[Mount, ...]:
-        raise NotImplementedError
+        """The mounts by which a snapshot in a folder is seen."""
 
     def changes(self, key: str) -> tuple[Change, ...]:
         """See ``Snapshotter.changes``."""
