@@ -7,10 +7,12 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
 from nbcontainers.engine import Engine, devices, userns
+from nbcontainers.engine.options import RunOptions
 from nbcontainers.errors import HostError, LaunchError
 from nbcontainers.linux import capabilities
 from nbcontainers.linux.idmap import Identity
@@ -26,7 +28,7 @@ def host(engine: Engine) -> Host:
 
 
 @pytest.fixture
-def apart(engine: Engine, host: Host) -> dict[str, str]:
+def apart(engine: Engine, host: Host) -> RunOptions:
     """The words for a container in a user namespace: without privilege each is, with it those that have one of their own."""
     if host.identity.userns:
         return {}
@@ -35,10 +37,11 @@ def apart(engine: Engine, host: Host) -> dict[str, str]:
     return {"userns": "auto"}
 
 
-def refused(engine: Engine, **words: object) -> str:
+def refused(engine: Engine, **words: Unpack[RunOptions]) -> str:
     """What a strict container of these words is refused for; empty where it is made."""
+    options: RunOptions = {"network": "none", **words, "strict": True}
     try:
-        engine.create("toolbox", "true", strict=True, **{"network": "none", **words}).remove()  # type: ignore[arg-type]
+        engine.create("toolbox", "true", **options).remove()
     except HostError as error:
         return error.message
     return ""
@@ -52,7 +55,7 @@ def closed_node(host: Host) -> str:
             host.identity.userns and (os.access(node.path, os.R_OK) or os.access(node.path, os.W_OK))
         ):
             return node.path
-    pytest.skip("every device here is everybody's")
+    pytest.skip("needs a device that not everybody may open")
 
 
 def test_what_no_container_has_is_told_by_inspect_as_by_doctor(engine: Engine, host: Host) -> None:
@@ -72,7 +75,7 @@ def test_what_no_container_has_is_told_by_inspect_as_by_doctor(engine: Engine, h
 def test_groups_that_are_not_there_are_told(engine: Engine, host: Host, shell: Shell) -> None:
     """Where nothing is mounted on /sys/fs/cgroup, that is said, and asking to write to it is not passed over."""
     if host.tier == "T3":
-        pytest.skip("a container's /sys is the host's here")
+        pytest.skip("needs a tier above T3, where a container's /sys is the host's")
     found = shell("ls /sys/fs/cgroup", network="none").split()
     assert bool(found) == host.shows_groups
     assert any(line.startswith("cgroup file system: none") for line in host.notes()) == (not found)
@@ -80,18 +83,16 @@ def test_groups_that_are_not_there_are_told(engine: Engine, host: Host, shell: S
     assert refused(engine, security_opt=["writable-cgroups=false"]) == ""
 
 
-def test_groups_of_the_hosts_root_are_not_for_a_range_of_ids(engine: Engine, apart: dict[str, str]) -> None:
+def test_groups_of_the_hosts_root_are_not_for_a_range_of_ids(engine: Engine, apart: RunOptions) -> None:
     """In a user namespace that root gives, writable groups would be another's."""
     if not apart:
-        pytest.skip("only root gives ranges of ids")
+        pytest.skip("needs root, who gives ranges of ids")
     assert "writable-cgroups: they belong to the host's root" in refused(
         engine, security_opt=["writable-cgroups"], **apart
     )
 
 
-def test_devices_that_cannot_be_opened_are_told(
-    engine: Engine, host: Host, apart: dict[str, str], shell: Shell
-) -> None:
+def test_devices_that_cannot_be_opened_are_told(engine: Engine, host: Host, apart: RunOptions, shell: Shell) -> None:
     """Those that the container's root may not open, and no others."""
     node = closed_node(host)
     said = refused(engine, device=[node, "/dev/null:/dev/nothing"], **apart)
@@ -102,32 +103,36 @@ def test_devices_that_cannot_be_opened_are_told(
     assert shell(script, **words) == "so\n"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes device nodes")
-def test_a_device_of_a_group_that_is_left_behind_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who makes device nodes")
+def test_a_device_of_a_group_that_is_left_behind_is_told(tmp_path: Path) -> None:
     """With a range of ids setgroups(2) takes this user's further groups away; with a single id it is denied, and they stay."""
     node = tmp_path / "node"
     try:
         os.mknod(node, stat.S_IFCHR | 0o060, os.makedev(1, 3))
     except PermissionError:
-        pytest.skip("no device node can be made here")
+        pytest.skip("needs a host on which device nodes can be made")
     os.chmod(node, 0o060)
     os.chown(node, 5, 6)
-    monkeypatch.setattr(os, "getgroups", lambda: [6])
     word = f"{node}:/dev/given"
 
     def told(size: int) -> Iterator[str]:
         maps = (IdMapping(container=0, host=os.geteuid(), size=size),)
         return devices.closed([word], Identity(userns=True, uid_mappings=maps, gid_mappings=maps))
 
-    assert [line.partition(":")[0] for line in told(3)] == [
-        "devices that cannot be opened inside for reading and writing"
-    ]
-    assert list(told(1)) == []
-    node.chmod(0o064)
-    assert [line.partition(":")[0] for line in told(3)] == ["devices that cannot be opened inside for writing"]
+    before = os.getgroups()
+    os.setgroups([6])
+    try:
+        assert [line.partition(":")[0] for line in told(3)] == [
+            "devices that cannot be opened inside for reading and writing"
+        ]
+        assert list(told(1)) == []
+        node.chmod(0o064)
+        assert [line.partition(":")[0] for line in told(3)] == ["devices that cannot be opened inside for writing"]
+    finally:
+        os.setgroups(before)
 
 
-def test_capabilities_that_the_kernel_wants_elsewhere_are_told(engine: Engine, apart: dict[str, str]) -> None:
+def test_capabilities_that_the_kernel_wants_elsewhere_are_told(engine: Engine, apart: RunOptions) -> None:
     """Those that were asked for by name or with all, less those that were taken away; none of what Docker gives anyhow."""
     asked = refused(engine, cap_add=["SYS_TIME", "cap_sys_nice", "NET_ADMIN", "SYS_BOOT"], **apart)
     assert asked.endswith("for the kernel asks for them in the host's: CAP_SYS_NICE, CAP_SYS_TIME")
@@ -138,7 +143,7 @@ def test_capabilities_that_the_kernel_wants_elsewhere_are_told(engine: Engine, a
     assert refused(engine, **apart) == ""
 
 
-def test_those_capabilities_allow_nothing(apart: dict[str, str], shell: Shell) -> None:
+def test_those_capabilities_allow_nothing(apart: RunOptions, shell: Shell) -> None:
     """The kernel refuses what they are for: to be nicer than others, to set limits, to read its log, to wake the machine."""
     script = """
 import ctypes, os, resource
@@ -159,7 +164,7 @@ print(refused)
 def test_the_same_capabilities_count_outside_of_user_namespaces(engine: Engine, host: Host) -> None:
     """Root's containers are not told of it."""
     if host.identity.userns:
-        pytest.skip("every container is in a user namespace here")
+        pytest.skip("needs root without a user namespace")
     given = sorted(capabilities.OF_INITIAL & host.capabilities)
     assert refused(engine, cap_add=given) == ""
 
@@ -168,13 +173,14 @@ def test_a_network_without_a_way_out_is_told_to_who_asked_for_one(engine: Engine
     """By its name, or by asking for nothing to be missing; who asked for neither finds it in what the container lacks."""
     if not host.allows("container networks"):
         assert "networks between containers: none can be had here" in refused(engine, network=None)
-        pytest.skip("no networks between containers here")
+        pytest.skip("needs a host that allows networks between containers")
     engine.create_network("unkept-inner", internal=True)
     engine.create_network("unkept-outer")
     missing = "a way out of its networks to the world: "
     is_lacking = not host.way_out().holds
     for name, is_told in (("bridge", True), ("unkept-outer", True), ("unkept-inner", False), (None, False)):
-        container = engine.run("toolbox", "true", **({"network": name} if name else {}))  # type: ignore[arg-type]
+        options: RunOptions = {"network": name} if name else {}
+        container = engine.run("toolbox", "true", **options)
         container.wait()
         container.start()  # it is kept with the container who asked
         container.wait()
@@ -191,15 +197,17 @@ def test_a_network_without_a_way_out_is_told_to_who_asked_for_one(engine: Engine
 def test_a_user_that_is_not_mapped_is_told_what_is(engine: Engine, host: Host) -> None:
     """The ranges of ids that there are, or that there is root alone."""
     if not host.identity.userns and userns.refusal(engine.store.root):
-        pytest.skip("no user namespaces here")
-    words = (
-        {"security_opt": ["identity=off"]} if host.has_single_id else {} if host.identity.userns else {"userns": "auto"}
-    )
+        pytest.skip("needs user namespaces, or id-mapped mounts")
+    words: RunOptions = {"user": "4000000000", "network": "none"}
+    if host.has_single_id:
+        words["security_opt"] = ["identity=off"]
+    elif not host.identity.userns:
+        words["userns"] = "auto"
     wanted = "maps root only" if host.has_single_id else "its user namespace maps the ids 0 to 65535"
     if not host.has_single_id and not host.identity.holds(65535, 65535):
-        pytest.skip("fewer ids are mapped here")
+        pytest.skip("needs a range of 65536 ids")
     with pytest.raises(LaunchError, match=f"user 4000000000:0 cannot be taken on: .*{wanted}"):
-        engine.run("toolbox", "true", user="4000000000", network="none", **words)  # type: ignore[arg-type]
+        engine.run("toolbox", "true", **words)
     if not host.identity.userns:
         with pytest.raises(LaunchError, match="maps the ids 0 to 499; take one of these"):
             engine.run("toolbox", "true", user="5:500", network="none", userns="auto:size=500")

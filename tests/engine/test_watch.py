@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import pytest
 
 from nbcontainers.engine import Container, Engine
+from nbcontainers.engine.options import RunOptions
 from nbcontainers.results import ENDED_FOR
 from tests.waiting import until
 
@@ -46,10 +49,11 @@ def stay():
 """
 
 
-def hold(engine: Engine, code: str, **words: object) -> Container:
+def hold(engine: Engine, code: str, **words: Unpack[RunOptions]) -> Container:
     """A container in which that runs, with 64 MiB."""
     program = ("python3", "-c", BEGIN + code)
-    return engine.run("toolbox", *program, network="none", memory_swap="64m", memory="64m", detach=True, **words)  # type: ignore[arg-type]
+    options: RunOptions = {"network": "none", "memory_swap": "64m", "memory": "64m", **words}
+    return engine.run("toolbox", *program, detach=True, **options)
 
 
 def is_ready(container: Container) -> bool:
