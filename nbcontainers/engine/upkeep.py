@@ -185,9 +185,11 @@ def _end_commands(store: Store) -> None:
     """
     from ..runtime.state import load_state
 
-    for folder in (store.root / "snapshots").glob("build-*/build-*-run"):
-        with contextlib.suppress(NBContainersError, OSError):  # it is being made, or removed
-            load_state(folder)
+    for snapshot in (store.root / "snapshots").glob("build-*"):
+        with contextlib.suppress(
+            NBContainersError, OSError
+        ):  # it runs no command just now, or is being made, or removed
+            load_state(snapshot / f"{snapshot.name}-run")
 
 
 def _tidy(store: Store) -> None:
