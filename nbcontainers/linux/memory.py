@@ -6,6 +6,7 @@ Source: proc_pid_statm(5); proc_pid_smaps_rollup (Documentation/filesystems/proc
 from __future__ import annotations
 
 import os
+import time
 
 from . import smallfiles
 
@@ -14,26 +15,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_UNNAMED = b" /dev/zero (deleted)"  # what is mapped shared and anonymous; see mm/shmem.c, shmem_zero_setup
+_UNNAMED = b" /dev/zero (deleted)\n"  # what is mapped shared and anonymous; see mm/shmem.c, shmem_zero_setup
 
 
 def resident(pid: int) -> int:
     """Bytes that a process has, pages that it shares with others counted in full."""
-    fields = _read(f"/proc/{pid}/statm").split()
-    return int(fields[1]) * _PAGE if fields else 0
+    return sum(_resident(pid, "/proc"))
 
 
-def used(pids: Iterable[int], held: int = 0, *, proc: str = "/proc") -> int:
+def used(pids: Iterable[int], held: int = 0, *, until: float = float("inf"), proc: str = "/proc") -> int:
     """Bytes that processes have, each shared page divided among those that share it; dearer than ``resident``. ``held`` are those that
     they hold together by descriptors, files and segments: what of these they have mapped counts once.
 
-    Where the kernel does not let us see that (another user's, or a process that is not dumpable), all their resident pages.
+    Where the kernel does not let us see that (another user's, or a process that is not dumpable), all their resident pages. So they
+    count, and as nothing that is held, once this process has used so much of a processor's time (``until``).
     """
     own = shared = 0
     for pid in pids:
-        alone, common = _parts(pid, proc)
+        is_late = time.process_time() > until
+        alone, common = _resident(pid, proc) if is_late else _parts(pid, proc)
         if held and common:  # that nobody holds otherwise
-            unnamed = min(common, _unnamed(pid, proc))
+            unnamed = common if is_late else min(common, _unnamed(pid, proc))
             alone, common = alone + unnamed, common - unnamed
         own, shared = own + alone, shared + common
     return own + max(shared, held)
@@ -49,18 +51,21 @@ def _parts(pid: int, proc: str) -> tuple[int, int]:
     if counts:
         shared = counts.get(b"Pss_Shmem:", counts[b"Pss:"])
         return counts[b"Pss:"] - shared, shared
+    return _resident(pid, proc)
+
+
+def _resident(pid: int, proc: str) -> tuple[int, int]:
+    """As ``_parts``, each page counted in full."""
     fields = _read(f"{proc}/{pid}/statm").split()
     return ((int(fields[1]) - int(fields[2])) * _PAGE, int(fields[2]) * _PAGE) if fields else (0, 0)
 
 
 def _unnamed(pid: int, proc: str) -> int:
     """Bytes of what a process has mapped shared and anonymous, which no descriptor and no segment leads to."""
-    total, is_it = 0, False
-    for line in _read(f"{proc}/{pid}/smaps").splitlines():
-        if line.endswith(_UNNAMED):
-            is_it = True
-        elif is_it and line.startswith(b"Pss:"):
-            total, is_it = total + int(line.split()[1]) * 1024, False
+    total = 0
+    for one in _read(f"{proc}/{pid}/smaps").split(_UNNAMED)[1:]:
+        count = one.partition(b"\nPss:")[2].split(maxsplit=1)
+        total += int(count[0]) * 1024 if count else 0
     return total
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 BEGUN = "ended because it "  # as ENDED_FOR of ``results``, which is more than the zygote may import
+OF_DESCRIPTORS = f"{BEGUN}had too many files open to tell whether it kept to its limit of memory"
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 

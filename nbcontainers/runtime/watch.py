@@ -30,6 +30,8 @@ else:
 _EVERY_S = 0.1
 _SELDOM_S = 1.0  # the longest pause, however long a look takes
 _SHARE = 10  # of a processor's time a look takes at most one in so many, until pauses are the longest
+_BUDGET_S = 0.5  # of a processor's time that a look may take: a hundred thousand descriptors and more
+_STRIDE = 256  # descriptors between two looks at the clock, which is as dear as some of them
 _PATIENCE_S = 1.0  # how long the container's file systems may take to be reached
 _TRIES = 3  # to reach them
 _NOBODY_KNOWS = 1 << 62
@@ -70,7 +72,8 @@ class Watch:
 
     def held(self) -> int:
         """Bytes that the container holds beside what its processes have mapped, some of which they may have mapped, too."""
-        return self._count(processes.family(self._ours())[0]) if self._first[1] >= 0 else 0
+        until = time.process_time() + _BUDGET_S
+        return self._count(processes.family(self._ours())[0], until)[0] if self._first[1] >= 0 else 0
 
     def _reach(self) -> None:
         if self._held is None and self._tries < _TRIES:
@@ -80,9 +83,10 @@ class Watch:
             except OSError:
                 pass  # there is no room for it just now, or it takes too long
 
-    def _count(self, pids: Iterable[int]) -> int:
+    def _count(self, pids: Iterable[int], until: float) -> tuple[int, bool]:
+        """As ``Held.count``, nothing where it cannot be reached."""
         self._reach()
-        return self._held.count(pids) if self._held is not None else 0
+        return self._held.count(pids, until) if self._held is not None else (0, True)
 
     def _ours(self) -> list[int]:
         """Our children inside: the first process, and commands that were entered."""
@@ -94,8 +98,8 @@ class Watch:
         limit, most = self._plan["watched_memory"], self._plan["watched_processes"]
         if most and len(threads) > most and self._has_more(threads, most):
             self._exceeds(overruns.of_processes(most))
-        elif limit and self._uses_more(pids, limit):
-            self._exceeds("")
+        elif limit:
+            self._measure(pids, limit, began + _BUDGET_S)
         pause = min(_SHARE * (time.process_time() - began), _SELDOM_S)
         self._timer = self._poller.after(max(_EVERY_S, pause), self._look)
 
@@ -110,13 +114,20 @@ class Watch:
             return False  # there is no room to ask just now
         return len(threads & processes.family(roots)[1]) > most
 
-    def _uses_more(self, pids: Iterable[int], limit: int) -> bool:
-        """Whether the container has more memory than that; counted dearly only if cheap counts, which are never less, exceed it."""
+    def _measure(self, pids: Iterable[int], limit: int, until: float) -> None:
+        """End it if it has more memory than that; counted dearly only if cheap counts, which are never less, exceed it.
+
+        Also if that cannot be told in time: whoever opens a million files would have seconds in which nobody counts what is in the
+        last of them.
+        """
         mapped = sum(map(memory.resident, pids))
         if mapped + _shared_everywhere() <= limit:
-            return False
-        held = self._count(pids)
-        return mapped + held > limit and memory.used(pids, held) > limit
+            return
+        held, is_all = self._count(pids, until)
+        if not is_all:
+            self._exceeds(overruns.OF_DESCRIPTORS)
+        elif mapped + held > limit and memory.used(pids, held, until=until) > limit:
+            self._exceeds("")
 
 
 class Held:
@@ -131,10 +142,14 @@ class Held:
         self._mount = _mount_of_memfds()
         self._segments, *self._folders = _fetch(pid, pidfd, bool(plan["flags"] & syscalls.CLONE_NEWIPC), paths)
 
-    def count(self, pids: Iterable[int]) -> int:
-        """Bytes of it, as far as they are in store; ``pids`` are the container's processes."""
-        held = self._memfds(pids) + _segments(self._segments) + sum(map(_used, self._folders))
-        return min(held, _shared_everywhere())  # the rest is swapped out
+    def count(self, pids: Iterable[int], until: float) -> tuple[int, bool]:
+        """(bytes of it, as far as they are in store, whether that is all): what this process has not come to when it has used so much
+        of a processor's time is left out. ``pids`` are the container's processes.
+        """
+        memfds = dict[int, int]()
+        is_all = all(self._memfds(pid, memfds, until) for pid in pids)
+        held = sum(memfds.values()) + _segments(self._segments) + sum(map(_used, self._folders))
+        return min(held, _shared_everywhere()), is_all  # the rest is swapped out
 
     def close(self) -> None:
         """Let go of its file systems."""
@@ -143,28 +158,35 @@ class Held:
                 os.close(descriptor)
         self._segments, self._folders = -1, []
 
-    def _memfds(self, pids: Iterable[int]) -> int:
-        found = {}
-        for pid in pids:
-            try:
-                names = os.listdir(f"/proc/{pid}/fd")
-            except OSError:
-                continue  # it ended, or is not ours to look into
-            for name in names:
-                try:
-                    if os.readlink(f"/proc/{pid}/fd/{name}").startswith("/memfd:"):
-                        found.update(self._memfd(f"/proc/{pid}/fd/{name}"))
-                except OSError:
-                    continue
-        return sum(found.values())
+    def _memfds(self, pid: int, found: dict[int, int], until: float) -> bool:
+        """Add the bytes of the memfds that a process has open, by their inodes; False if there is no time for all of them."""
+        try:
+            folder = os.open(f"/proc/{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return True  # it ended, or is not ours to look into
+        try:
+            with os.scandir(folder) as entries:
+                for number, entry in enumerate(entries):
+                    if not number % _STRIDE and time.process_time() > until:
+                        return False
+                    try:
+                        if os.readlink(entry.name, dir_fd=folder).startswith("/memfd:"):
+                            found.update(self._memfd(entry.name, folder))
+                    except OSError:
+                        continue
+        except OSError:
+            pass  # it ended meanwhile
+        finally:
+            os.close(folder)
+        return True
 
-    def _memfd(self, path: str) -> dict[int, int]:
-        """The bytes of the memfd that a link of /proc/PID/fd leads to, by its inode; nothing where it is only called like one.
+    def _memfd(self, name: str, folder: int) -> dict[int, int]:
+        """The bytes of the memfd that a link in an open /proc/PID/fd leads to, by its inode; nothing where it is only called like one.
 
         A file of a file system that the container serves itself might never answer: it is held first (O_PATH asks nobody), and only
         then, when it cannot be another one any more, looked at.
         """
-        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        descriptor = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=folder)
         try:
             if _mount_of(descriptor) != self._mount:
                 return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Unpack
 
 import pytest
@@ -99,6 +100,41 @@ def test_usage_tells_what_is_held(engine: Engine) -> None:
     until(lambda: is_ready(container))
     assert 39 << 20 < container.usage().memory < 64 << 20
     container.remove(force=True)
+
+
+def test_a_million_descriptors_hide_no_memory(engine: Engine) -> None:
+    """Where a shim watches, it ends a container with more of them than it can look through, and says so, however little they hold; a
+    cgroup counts on.
+    """
+    code = """
+descriptor = memfd(1)
+for _ in range(60):
+    if not os.fork():
+        while True:
+            try:
+                os.dup(descriptor)
+            except OSError:
+                time.sleep(600)
+stay()
+"""
+    with os.fdopen(
+        os.memfd_create("beside"), "wb"
+    ) as beside:  # else what the host has tells that there is nothing to look for
+        beside.write(bytes(64 << 20))
+        beside.flush()
+        still = hold(engine, "stay()")
+        is_watched = still.usage().source == "process tree"
+        still.remove(force=True)
+        container = hold(engine, code, ulimit=["nofile=20000:20000"])
+        if is_watched:
+            assert container.wait(PATIENCE_S) == 137
+            assert not container.state.out_of_memory
+            assert "too many files" in container.state.error
+        else:
+            until(lambda: is_ready(container))
+            with pytest.raises(TimeoutError):
+                container.wait(2)
+            container.remove(force=True)
 
 
 def test_as_many_processes_as_are_allowed_live(engine: Engine) -> None:

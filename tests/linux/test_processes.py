@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,6 +123,16 @@ def test_what_is_held_and_mapped_counts_once(tmp_path: Path) -> None:
         (tmp_path / f"{pid}/smaps_rollup").write_text(text)
     for pid, held, used in ((7, 0, 100), (7, 50, 100), (7, 200, 240), (8, 50, 100), (8, 200, 200)):
         assert memory.used([pid], held << 10, proc=str(tmp_path)) == used << 10
+
+
+def test_memory_that_there_is_no_time_to_divide_is_counted_whole(tmp_path: Path) -> None:
+    """All resident pages count, and none of the shared ones as what is held: never less than there is."""
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/statm").write_text("500 100 20 1 0 80 0\n")
+    (tmp_path / "7/smaps_rollup").write_text("Pss: 40 kB\nPss_Shmem: 30 kB\n")
+    page = os.sysconf("SC_PAGE_SIZE")
+    assert memory.used([7], 50 * page, until=time.process_time() + 60, proc=str(tmp_path)) == (10 << 10) + 50 * page
+    assert memory.used([7], 50 * page, until=0.0, proc=str(tmp_path)) == 150 * page
 
 
 def test_a_command_with_blanks_and_parentheses_does_not_mislead(tmp_path: Path) -> None:
