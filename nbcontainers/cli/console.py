@@ -112,6 +112,12 @@ def inspect_each(
     return 1 if missing else 0
 
 
+def warn(sentences: Iterable[str], console: Console) -> None:
+    """Say what was asked for a container and is not enforced here."""
+    for sentence in sentences:
+        console.note(f"warning: {sentence}", style="yellow")
+
+
 def each(
     names: Sequence[str],
     console: Console,

@@ -6,7 +6,6 @@ import contextlib
 import os
 import time
 from argparse import Namespace
-from collections.abc import Iterable
 
 from ..engine import Container, Engine
 from ..engine.kept import LIVE
@@ -14,7 +13,7 @@ from ..engine.updating import WORDS
 from ..errors import Conflict, LaunchError, NBContainersError, NotFound
 from ..events import Observer, ignore
 from . import attached, lifecycle
-from .console import Console, each
+from .console import Console, each, warn
 from .creating import CREATE, LIMITS, REFUSED, complete, run_options
 from .entering import truth
 from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number, refuse
@@ -41,7 +40,7 @@ def run(engine: Engine, values: Namespace, console: Console) -> int:
     """Run a container: its exit code, 128 and the signal's number if one ended it, 125 to 127 if it could not start."""
     attached.require_terminal(values)
     shown = attached.streams(values.attach, interactive=values.interactive, detach=values.detach)
-    container = made(engine, values, console)
+    container = made(engine, values, console, attached=not values.detach)
     try:
         container.start(detach=values.detach)
     except BaseException:
@@ -62,13 +61,19 @@ def run(engine: Engine, values: Namespace, console: Console) -> int:
     )
 
 
-def made(engine: Engine, values: Namespace, console: Console) -> Container:
-    """Make the container, and write its ID into the file that was named for it."""
+def made(engine: Engine, values: Namespace, console: Console, *, attached: bool) -> Container:
+    """Make the container, to be attached to or not, and write its ID into the file that was named for it."""
     path = values.cidfile
     if path and os.path.lexists(path):
         hint = "remove it, if no container that still runs is meant"
         raise Conflict(f"the file for the container's ID is there already: {path}", hint=hint)
-    container = engine.create(values.image, *values.command, on_event=pulling(values, console), **run_options(values))
+    container = engine.create(
+        values.image,
+        *values.command,
+        attached=attached,
+        on_event=pulling(values, console),
+        **run_options(values),
+    )
     if path:
         try:
             with open(path, "x") as file:
@@ -79,15 +84,9 @@ def made(engine: Engine, values: Namespace, console: Console) -> Container:
     return container
 
 
-def warn(sentences: Iterable[str], console: Console) -> None:
-    """Say what was asked for a container and is not enforced here."""
-    for sentence in sentences:
-        console.note(f"warning: {sentence}", style="yellow")
-
-
 def create(engine: Engine, values: Namespace, console: Console) -> int:
     """Make a container and print its ID."""
-    container = made(engine, values, console)
+    container = made(engine, values, console, attached=True)
     warn(container.foreseen(), console)
     console.print(container.id)
     return 0

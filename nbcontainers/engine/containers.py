@@ -42,7 +42,7 @@ class Containers(Images):
             NotFound: there is no such image, and it cannot be pulled.
             LaunchError: it could not be started; ``exit_code`` is Docker's 125, 126 or 127.
         """
-        making = self._making(image, command, on_event, options)
+        making = self._making(image, command, on_event, options, attached=not detach)
         with self._runtime.turns.one(), making as (container, connection, parents):
             try:
                 container.start_made(connection, parents, detach=detach)
@@ -53,15 +53,29 @@ class Containers(Images):
         return container
 
     def create(
-        self, image: str | Image, *command: str, on_event: Observer = ignore, **options: Unpack[words.RunOptions]
+        self,
+        image: str | Image,
+        *command: str,
+        attached: bool = True,
+        on_event: Observer = ignore,
+        **options: Unpack[words.RunOptions],
     ) -> Container:
-        """Make a container from an image and leave it to be started."""
-        with self._making(image, command, on_event, options) as (container, _, _):
+        """Make a container from an image and leave it to be started.
+
+        The standard input of one that is ``attached`` ends where that of its first client does; else another client may go on.
+        """
+        with self._making(image, command, on_event, options, attached=attached) as (container, _, _):
             container.write()
         return container
 
     def _making(
-        self, image: str | Image, command: Sequence[str], on_event: Observer, options: words.RunOptions
+        self,
+        image: str | Image,
+        command: Sequence[str],
+        on_event: Observer,
+        options: words.RunOptions,
+        *,
+        attached: bool,
     ) -> contextlib.AbstractContextManager[Making]:
         from . import creation
 
@@ -73,6 +87,7 @@ class Containers(Images):
             called,
             command,
             options,
+            attached=attached,
             store=self.store,
             names=self._names,
             runtime=self._runtime,

@@ -62,13 +62,14 @@ def making(
     command: Sequence[str],
     options: words.RunOptions,
     *,
+    attached: bool,
     store: Store,
     names: ContainerNames,
     runtime: Runtime,
     find: Callable[[str], Image],
 ) -> Iterator[Making]:
-    """Make a container of an image, all but what ``Container.write`` writes; ``called`` is the image as the user named it, and ``find``
-    gives another that is to be mounted.
+    """Make a container of an image, all but what ``Container.write`` writes; ``called`` is the image as the user named it, ``attached``
+    whether it is made to be attached to, and ``find`` gives another that is to be mounted.
 
     Whoever makes it writes that, and then others know of it. An exception undoes all of it. What it is given with the container is
     written already.
@@ -127,7 +128,7 @@ def making(
         if found:
             raise launch.refusal(found, host)
         spec = replace(spec, annotations={**spec.annotations, launch.STRICT: "true"})
-    stated = _state(source, called, command, options, identifier, host, missing)
+    stated = _state(source, called, command, options, identifier, host, missing, attached=attached)
     container = Container(store, names, runtime, identifier)
     name = options.get("name") or ""
     if name and options.get("replace", False):
@@ -257,6 +258,8 @@ def _state(
     identifier: str,
     host: Host,
     missing: tuple[str, ...],
+    *,
+    attached: bool,
 ) -> partial[ContainerState]:
     """The state that it begins with, but for its name, which is claimed once nothing else is wrong."""
     config = source.config.config
@@ -280,6 +283,7 @@ def _state(
         lacks=host.notes(),
         user=options.get("user") or config.user,
         interactive=options.get("interactive", False),
+        attached=attached,
         auto_remove=options.get("rm", False),
         labels=tuple(sorted({**config.labels, **labels}.items())),
         restart=restart,

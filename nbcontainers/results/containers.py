@@ -69,7 +69,8 @@ class ContainerState:
     ``restarts`` how often that happened; ``stop_timeout`` is None for ten seconds. ``log_options`` says how many bytes
     a file of its log may have (0: any number), and how many files there are.
 
-    ``user`` is the word of USER or ``--user``, looked up inside at each start; ``interactive`` keeps standard input open.
+    ``user`` is the word of USER or ``--user``, looked up inside at each start; ``interactive`` keeps standard input open,
+    until its first client's ends if it was made to be attached to (``attached``); ``detached`` says that nobody's end ends this run.
     ``tier`` says how well it is isolated, ``lacks`` what no container of its host has, ``not_enforced`` what was asked for it and is
     not enforced; ``error`` says why it could not start, or how it was ended, ``stopped`` that somebody ended it. ``ports`` are those
     that its last start published: address and port of this host, port of the container, protocol.
@@ -95,6 +96,7 @@ class ContainerState:
     lacks: tuple[str, ...] = ()
     user: str = ""
     interactive: bool = False
+    attached: bool = True
     auto_remove: bool = False
     detached: bool = False
     labels: tuple[tuple[str, str], ...] = ()

@@ -152,6 +152,7 @@ def compile(  # noqa: A001 - it is what this does
         happenings=happenings,
         detach=detach,
         stdin=stdin,
+        stdin_lasts=process.terminal or not state.attached,
         terminal=list(size) if process.terminal else [],
         restart=state.restart,
         log_options=state.log_options,

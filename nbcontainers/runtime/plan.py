@@ -19,6 +19,7 @@ class Plan(TypedDict):
     happenings: str
     detach: bool
     stdin: bool
+    stdin_lasts: bool  # the end of a client's is not the end of it
     terminal: list[int]  # rows and columns, 0 where they are not known; empty for no terminal
     restart: tuple[str, int]
     log_options: tuple[int, int]

@@ -65,7 +65,7 @@ class Shim:
         self.control = _socket.socket(fileno=control)
         self.poller = Poller()
         self.restarts = Restarts(plan["restart"])
-        self.streams = Streams(self.poller, plan["log"], plan["log_options"], lasts=plan["detach"] or plan["terminal"])
+        self.streams = Streams(self.poller, plan["log"], plan["log_options"], lasts=plan["stdin_lasts"])
         self.first = FirstProcess(plan, self.poller, self.streams, self._executes, self._ended)
         self.is_written = False  # what says what the container is
         self.is_owner = False  # no other shim has this container: its state may be written

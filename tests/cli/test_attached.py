@@ -207,6 +207,21 @@ def test_the_end_of_one_input_leaves_that_of_a_detached_container_open(store: Pa
     assert nbc(store, "run", "-i", "--rm", "--network", "none", "toolbox", "cat", stdin="x", code=0).stdout == "x"
 
 
+def test_whose_end_the_end_of_an_input_is_was_said_when_the_container_was_made(store: Path) -> None:
+    """However it is started later: ``create`` makes it to be attached to, ``run -d`` does not."""
+    nbc(store, "create", "-i", "--name", "once", "--network", "none", "toolbox", "cat", code=0)
+    nbc(store, "start", "once", code=0)
+    assert nbc(store, "attach", "once", stdin="x", code=0).stdout == "x"
+    nbc(store, "run", "-d", "-i", "--name", "lasting", "--network", "none", "toolbox", "cat", code=0)
+    nbc(store, "restart", "-t", "0", "lasting", code=0)
+    shown = "{{.State.Running}} {{.Config.AttachStdin}} {{.Config.AttachStdout}} {{.Config.OpenStdin}} {{.Config.StdinOnce}}"
+    assert nbc(store, "inspect", "-f", shown, "once").stdout == "false true true true true\n"
+    assert nbc(store, "inspect", "-f", shown, "lasting").stdout == "true false false true false\n"
+    nbc(store, "start", "once", code=0)
+    assert nbc(store, "inspect", "-f", shown, "once").stdout == "true true true true true\n"
+    nbc(store, "rm", "-f", "once", "lasting", code=0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_without_sig_proxy_a_signal_ends_the_client_alone(store: Path, number: signal.Signals) -> None:
     """It dies by the signal, as docker's does, and the container goes on."""
