@@ -11,7 +11,7 @@ from ..engine.options import pairs
 from ..errors import NBContainersError, NotFound
 from ..results import Network
 from . import format as form
-from .console import Console, each, inspect_each
+from .console import Console, each, inspect_each, warn
 from .flags import CONTAINER, FORMAT, NO_TRUNC, Command, Flag, Operand, only, refused
 from .template.values import Labels
 
@@ -159,7 +159,8 @@ def rm(engine: Engine, values: Namespace, console: Console) -> int:
 def connect(engine: Engine, values: Namespace, console: Console) -> int:
     """Put a container on one more network."""
     network = engine.network(values.network)
-    engine.container(values.container).connect(network, aliases=values.alias, ip=values.ip or "", ip6=values.ip6 or "")
+    container = engine.container(values.container)
+    warn(container.connect(network, aliases=values.alias, ip=values.ip or "", ip6=values.ip6 or ""), console)
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import Unpack
 from ..errors import Conflict
 from ..oci.resources import Resources
 from ..store import durable
-from . import connecting, kinds, networking, policies
+from . import connecting, kinds, networking, networkwords, policies
 from .kept import CONFIG, LIVE, Kept
 from .options import RunOptions
 from .options import name as checked
@@ -20,8 +20,11 @@ class Asides(Kept):
         """What was asked for it and will not be enforced, as far as that is known before it starts, in plain words."""
         from ..runtime import launch
 
-        known = (*self.state.not_enforced, *launch.not_enforced(self.spec, self._runtime.host))
-        return tuple(dict.fromkeys((*known, *networking.not_enforced(networking.load(self._folder)))))
+        host, connection = self._runtime.host, networking.load(self._folder)
+        known = (*self.state.not_enforced, *launch.not_enforced(self.spec, host))
+        return tuple(
+            dict.fromkeys((*known, *networking.not_enforced(connection), *networkwords.shut_in(connection, host)))
+        )
 
     def pause(self) -> str:
         """Stop every process of it where it stands; what is returned says if that is less than a freezer does, else it is empty.

@@ -30,19 +30,34 @@ def connect(
     hostname: str,
     files: NetworkFiles,
     holder: Networks,
-) -> None:
-    """Put a container on one more network: at once if it runs, and at each later start."""
+    *,
+    strict: bool,
+) -> tuple[str, ...]:
+    """Put a container on one more network: at once if it runs, and at each later start. What this host cannot give of that is returned
+    in plain words, or refused where the container is ``strict``.
+    """
     networking = files_of.load(folder)
     files_of.require_bridge(networking, state.name)
     if any(one.network == network.name for one in networking.places):
         raise Conflict(f"container {state.name} is on network {network.name} already")
     place = networkwords.check(place, files)
+    wanted = dataclasses.replace(
+        networking,
+        places=(*networking.places, place),
+        needs_way_out=networking.needs_way_out or not network.internal,
+    )
+    lacks = networkwords.shut_in(wanted, holder.host)
+    if lacks and strict:
+        from ..runtime import launch
+
+        raise launch.refusal(lacks, holder.host)
     if state.pid:
         with _reached(holder) as connection:
             made = connection.ask("connect", state.id, files_of.wanted(place, files))
         for address, _, _ in made["addresses"]:
             namefiles.add_host(folder, hostname, address)
-    dataclasses.replace(networking, places=(*networking.places, place)).save(folder)
+    wanted.save(folder)
+    return lacks
 
 
 def disconnect(

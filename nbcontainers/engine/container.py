@@ -54,14 +54,23 @@ class Container(Life):
             return ()
         return tuple(place.network for place in connection.places) or (connection.mode,)
 
-    def connect(self, network: str | Network, **place: Unpack[networking.PlaceSettings]) -> None:
-        """Put it on one more network, at once if it runs and at each later start."""
+    def connect(self, network: str | Network, **place: Unpack[networking.PlaceSettings]) -> tuple[str, ...]:
+        """Put it on one more network, at once if it runs and at each later start; what is returned says what this host cannot give of
+        that.
+
+        Raises:
+            Conflict: it is on that network already.
+            HostError: it is strict, and the network cannot lead to the world as it should.
+        """
+        from ..runtime import launch
+
         kinds.check(place, of=networking.PlaceSettings)
         files = NetworkFiles(self._store.root)
         found = files.find(network) if isinstance(network, str) else network
         wanted = networking.place(found.name, place)
         holder = self._runtime.networks(self._store.root)
-        connecting.connect(found, wanted, self._folder, self.state, self._hostname, files, holder)
+        strict = self.spec.annotations.get(launch.STRICT) == "true"
+        return connecting.connect(found, wanted, self._folder, self.state, self._hostname, files, holder, strict=strict)
 
     def disconnect(self, network: str | Network, *, force: bool = False) -> None:
         """Take it off a network, at once if it runs and for each later start; ``force`` also where it is not on it."""

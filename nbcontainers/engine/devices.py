@@ -81,6 +81,14 @@ def closed(words: Sequence[str], callers: Identity | None) -> Iterator[str]:
         yield f"devices that cannot be opened inside for {how}: {', '.join(nodes)} ({why})"
 
 
+def unruled(words: Sequence[str], rules: Sequence[str]) -> Iterator[str]:
+    """What is not kept of ``--device`` and ``--device-cgroup-rule`` where there are no device rules, in plain words."""
+    if rules:
+        yield "device rules: none can be set here"
+    if narrowed := [source for word in words for source, _, access in _nodes(word) if access != "rwm"]:
+        yield f"devices that can be opened in every way, for no device rules can be set here: {', '.join(narrowed)}"
+
+
 def _opens(path: str, letter: str, callers: Identity | None) -> bool:
     """Whether root of a user namespace may open a node of the host's; the kernel asks as for anybody who has no capability."""
     status = os.stat(path)

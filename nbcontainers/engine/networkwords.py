@@ -88,6 +88,11 @@ def lacking(options: RunOptions, connection: Networking, host: Host) -> tuple[st
     if connection.mode == "none" and not options.get("network"):
         why = next(check.detail for check in host.checks if check.name == "container networks")
         return (f"networks between containers: none can be had here ({why})",)
+    return shut_in(connection, host)
+
+
+def shut_in(connection: Networking, host: Host) -> tuple[str, ...]:
+    """What lacks of a connection that is meant to lead to the world and does not, in plain words."""
     if connection.needs_way_out and not (check := host.way_out()).holds:
         return no_way_out(check.detail)
     return ()

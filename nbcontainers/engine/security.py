@@ -139,8 +139,8 @@ def missing(options: RunOptions, host: Host, identity: Identity) -> tuple[str, .
         notes.append(
             f"capabilities that allow little or nothing in a user namespace, for the kernel asks for them in the host's: {', '.join(idle)}"
         )
-    if options.get("device_cgroup_rule") and "devices" not in host.hierarchy.controllers:
-        notes.append("device rules: none can be set here")
+    if not identity.userns and "devices" not in host.hierarchy.controllers:
+        notes += devices.unruled(options.get("device", ()), options.get("device_cgroup_rule", ()))
     words = [word for word in options.get("security_opt", ()) if word.startswith("writable-cgroups")]
     if read(words).writable_cgroups and not host.shows_groups:
         notes.append(f"writable-cgroups: there are none that could be written to here ({host.why_without_groups()})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import stat
@@ -11,10 +12,11 @@ from typing import Unpack
 
 import pytest
 
-from nbcontainers.engine import Engine, devices, userns
+from nbcontainers.engine import Engine, devices, security, userns
 from nbcontainers.engine.options import RunOptions
 from nbcontainers.errors import HostError, LaunchError
 from nbcontainers.linux import capabilities
+from nbcontainers.linux.cgroups import Hierarchy
 from nbcontainers.linux.idmap import Identity
 from nbcontainers.oci.runtime import IdMapping
 from nbcontainers.runtime.host import Host
@@ -169,6 +171,24 @@ def test_the_same_capabilities_count_outside_of_user_namespaces(engine: Engine, 
     assert refused(engine, cap_add=given) == ""
 
 
+def test_devices_are_told_of_rules_that_there_are_not(host: Host) -> None:
+    """Where no cgroup has device rules a device that is to be read only can be written, too; no root is without them by a mere word,
+    so the host is described.
+    """
+    ruled = dataclasses.replace(
+        host,
+        identity=Identity(userns=False),
+        hierarchy=Hierarchy(version="v1", controllers=frozenset({"devices"}), parents={"devices": "/cg/devices"}),
+    )
+    unruled = dataclasses.replace(ruled, hierarchy=Hierarchy(version="v1", controllers=frozenset(), parents={}))
+    options: RunOptions = {"device": ["/dev/null:/dev/x:r", "/dev/zero"], "device_cgroup_rule": ["c 10:* r"]}
+    assert security.missing(options, ruled, ruled.identity) == ()
+    assert security.missing(options, unruled, unruled.identity) == (
+        "device rules: none can be set here",
+        "devices that can be opened in every way, for no device rules can be set here: /dev/null",
+    )
+
+
 def test_a_network_without_a_way_out_is_told_to_who_asked_for_one(engine: Engine, host: Host) -> None:
     """By its name, or by asking for nothing to be missing; who asked for neither finds it in what the container lacks."""
     if not host.allows("container networks"):
@@ -190,6 +210,15 @@ def test_a_network_without_a_way_out_is_told_to_who_asked_for_one(engine: Engine
         container.remove()
         strictly = refused(engine, network=name)
         assert (missing in strictly) == (is_lacking and name != "unkept-inner"), name
+    for strict in (False, True):
+        container = engine.create("toolbox", "true", network="unkept-inner", strict=strict)
+        if strict and is_lacking:
+            with pytest.raises(HostError, match=missing):
+                container.connect("unkept-outer")
+        else:
+            assert [line.startswith(missing) for line in container.connect("unkept-outer")] == [True] * is_lacking
+            assert any(line.startswith(missing) for line in container.foreseen()) == is_lacking
+        container.remove()
     for name in ("unkept-inner", "unkept-outer"):
         engine.remove_network(name)
 
