@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import socket
 from pathlib import Path
 
+from nbcontainers.linux import capabilities
 from nbcontainers.runtime import host
 from nbcontainers.store.garbage import discard
 from nbcontainers.store.worker import Worker
+
+IS_ADMIN = os.geteuid() == 0 and "CAP_SYS_ADMIN" in capabilities.bounding()
+"""Whether this process is root with what that takes to mount on the host, and to share its namespaces."""
 
 
 def free_port() -> int:

@@ -48,7 +48,9 @@ def give(words: Sequence[str], rules: Sequence[str], *, userns: bool) -> Given:
                         f"--device {word}: without privilege there are no device rules, so {access!r} cannot be kept",
                         hint="leave the permissions out: those of the host's node hold",
                     )
-                binds.append(Mount(destination=target, type="bind", source=source, options=("bind", "rprivate")))
+                # Read-only are the node's mode and owner, which are the host's, not what is behind it.
+                options = ("bind", "rprivate", "ro")
+                binds.append(Mount(destination=target, type="bind", source=source, options=options))
                 continue
             found.append(
                 Device(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import HostError
-from ..linux import capabilities, cgroups, hierarchies, idmap, mapping
+from ..linux import capabilities, cgroups, hierarchies, idmap, mapping, syscalls
 from ..linux.idmap import Identity
 from ..results import Check, HostReport
 from . import spawn
@@ -89,6 +89,7 @@ class Host:
             why = _LESS_THAN_ROOT if _lacks_admin() else _NO_ROOT
             if _lacks_admin() or not self.allows("device nodes"):
                 notes.append(f"{why}: containers live in a user namespace, as an ordinary user's do")
+            notes.append(_SAME_ROOT)
         if self.has_single_id:
             notes.append(_ANSWERED)
         if self.tier == "T3":
@@ -96,6 +97,12 @@ class Host:
                 "processes: containers see the host's /proc, read-only (a proc file system of their own cannot be mounted), with "
                 "its processes and their command lines; those of the profile sandbox see none"
             )
+            notes.append(
+                "kernel parameters and network interfaces: /proc and /sys are this host's, so no parameter can be set, and "
+                "/sys/class/net does not list a container's own interfaces (ip and ifconfig do)"
+            )
+        if syscalls.prctl(syscalls.PR_GET_NO_NEW_PRIVS, 0):
+            notes.append("no_new_privs: set around this process, so no program gets capabilities by its file inside")
         if not self.identity.userns and "CAP_NET_ADMIN" not in self.capabilities:
             notes.append("loopback: down in networks of their own, for root has no CAP_NET_ADMIN here")
         missing = sorted(capabilities.DOCKER - self.capabilities)
@@ -158,6 +165,7 @@ def _lacks_admin() -> bool:
 
 _LESS_THAN_ROOT = "root has no CAP_SYS_ADMIN here"
 _NO_ROOT = "root is that of a user namespace here, and may make no device"
+_SAME_ROOT = "user ids: root of a container is root here to every file that it is shown, as Docker's is; that of the profile sandbox, too"
 _KINDS = ("network", "ipc", "uts", "cgroup", "time")
 _COUNTED = ", which counts those of each user apart, the host's root's not at all: every 100 ms a container that has more in all is ended"
 _INSTEAD: Mapping[str, str] = {

@@ -111,6 +111,11 @@ def compile(  # noqa: A001 - it is what this does
     private_network = "network" in kinds
     if spec.sysctl and not private_network and any(name.startswith("net.") for name in spec.sysctl):
         raise LaunchError("network parameters (sysctl net.*) need a network of the container's own", stage="sysctl")
+    if spec.sysctl and host.tier == "T3":
+        why = "containers see this host's /proc, read-only"
+        raise LaunchError(
+            f"kernel parameters cannot be set on this host, tier T3: {why}", stage="sysctl", hint="leave --sysctl out"
+        )
     program, program_flags = _filter(spec.seccomp)
     state_json = states.to_json(state)
     unenforced = dict.fromkeys((*state.not_enforced, *notes, *not_enforced))  # some of it was known when it was made

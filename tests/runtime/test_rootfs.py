@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -114,10 +115,15 @@ def test_kernel_parameters_cannot_be_written(box: Box) -> None:
 
 
 def test_the_masks_null_is_the_containers_own(box: Box) -> None:
-    """A container that changes the mode of a masked file does not change the host's /dev/null."""
-    before = os.stat("/dev/null")
-    box.run("sh", "-c", "chmod 0600 /proc/keys /proc/timer_list /dev/null; chmod 0 /proc/self/fd/0")
-    assert os.stat("/dev/null").st_mode == before.st_mode
+    """A container that changes the mode of a masked file does not change the host's /dev/null, nor by its other devices theirs."""
+    nodes = [f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")]
+    before = [os.stat(node).st_mode for node in nodes]
+    try:
+        box.run("sh", "-c", f"chmod 0600 /proc/keys /proc/timer_list {' '.join(nodes)}; chmod 0 /proc/self/fd/0")
+        assert [os.stat(node).st_mode for node in nodes] == before
+    finally:
+        for node, mode in zip(nodes, before, strict=True) if os.geteuid() == 0 else ():
+            os.chmod(node, stat.S_IMODE(mode))
 
 
 def test_changes_go_to_the_upper_folder(box: Box) -> None:
@@ -205,7 +211,7 @@ class TestVolumes:
     def test_a_slave_sees_what_the_host_mounts_later(self, box: Box, tmp_path: Path) -> None:
         """``rslave`` lets mounts in and none out; a source that is not shared is refused, for it would let none in."""
         volume = Mount(destination="/data", type="bind", source=str(tmp_path), options=("rbind", "rslave"))
-        if os.geteuid():
+        if not machine.IS_ADMIN:
             pytest.skip("only root mounts on the host")
         syscalls.mount("tmpfs", str(tmp_path), "tmpfs")
         try:
@@ -229,7 +235,7 @@ class TestVolumes:
     @pytest.mark.parametrize("word", ["slave", "private"])
     def test_what_is_mounted_below_a_slave_lets_nothing_out(self, box: Box, tmp_path: Path, word: str) -> None:
         """Those below are slaves too, or private: the host sees nothing of what the container mounts there."""
-        if os.geteuid():
+        if not machine.IS_ADMIN:
             pytest.skip("only root mounts on the host")
         syscalls.mount("tmpfs", str(tmp_path), "tmpfs")
         try:
