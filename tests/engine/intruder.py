@@ -301,7 +301,7 @@ def descriptors() -> str:
     for number in os.listdir("/proc/1/fd"):
         try:
             leads = os.readlink(f"/proc/1/fd/{number}")
-        except FileNotFoundError:  # the one by which the folder was read
+        except (FileNotFoundError, PermissionError):  # the one by which the folder was read; or none may be looked at
             continue
         if int(number) > 2:
             got.append(f"{number} -> {leads}")
@@ -424,6 +424,17 @@ ATTACKS: dict[str, Callable[[], str]] = {
     )
 }
 
+
+def attempt(attack: Callable[[], str]) -> str:
+    """What it gains: nothing where it wants a /proc, and there is none."""
+    try:
+        return attack()
+    except FileNotFoundError:
+        if os.path.exists("/proc/self"):
+            raise
+        return ""
+
+
 if __name__ == "__main__":
     names = sys.argv[2:] or list(ATTACKS)
-    print(json.dumps({name: ATTACKS[name]() for name in names}))
+    print(json.dumps({name: attempt(ATTACKS[name]) for name in names}))

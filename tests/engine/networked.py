@@ -17,10 +17,10 @@ from nbcontainers.engine import Container, Engine
 from nbcontainers.events import Event, Output
 from nbcontainers.linux import syscalls
 from nbcontainers.linux.network import Links, within
+from tests.machine import IS_ADMIN
 from tests.waiting import PATIENCE_S, until
 
 WORLD, HOST = "203.0.113.2", "203.0.113.1"
-IS_ROOT = os.geteuid() == 0
 
 # Says who asks: over HTTP, and as the answer to every question for a name.
 SERVER = f"""
@@ -42,7 +42,7 @@ http.server.HTTPServer(("{WORLD}", 80), Who).serve_forever()
 @contextlib.contextmanager
 def host_of_our_own() -> Iterator[None]:
     """As root: what is started from here on is in a network namespace whose default route leads to a small world."""
-    if not IS_ROOT:
+    if not IS_ADMIN:
         yield
         return
     real = os.open("/proc/self/ns/net", os.O_RDONLY)
@@ -127,8 +127,8 @@ def traces() -> tuple[list[str], set[str]]:
 
     An ordinary user can make nothing but the last, and the host is not his: others change it meanwhile.
     """
-    words = [["ip", "-brief", "link"], ["ip", "-brief", "address"], ["ip", "route"]] if IS_ROOT else []
-    if IS_ROOT and shutil.which("nft"):
+    words = [["ip", "-brief", "link"], ["ip", "-brief", "address"], ["ip", "route"]] if IS_ADMIN else []
+    if IS_ADMIN and shutil.which("nft"):
         words.append(["nft", "list", "ruleset"])
     found = [subprocess.run(one, capture_output=True, text=True, check=True).stdout for one in words]
     return found, set(holders())

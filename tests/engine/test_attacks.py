@@ -25,7 +25,7 @@ from nbcontainers.errors import BuildError, LaunchError, NBContainersError
 from nbcontainers.events import Output
 from nbcontainers.linux import seccomp
 from nbcontainers.runtime import door
-from tests.machine import mounts
+from tests.machine import IS_ADMIN, mounts
 from tests.waiting import until
 
 from . import intruder
@@ -101,7 +101,7 @@ print("swapping", flush=True)
 while True:
     assert swap({exchange}, -100, b"/v/way", -100, b"/v/link", 2) == 0
 """
-    mount = f"{volume}:/v:idmap" if profile == "sandbox" and os.geteuid() == 0 else f"{volume}:/v"
+    mount = f"{volume}:/v:idmap" if profile == "sandbox" and IS_ADMIN else f"{volume}:/v"
     words = {"output_limit": "1m", "timeout": 300} if profile == "sandbox" else {}
     container = engine.run("toolbox", "python3", "-c", code, volumes=[mount], profile=profile, detach=True, **words)  # type: ignore[arg-type]
     until(lambda: any(b"swapping" in line.data for line in container.logs()))
@@ -209,7 +209,7 @@ def test_a_mount_stays_inside_while_links_are_swapped(
     """CVE-2021-30465 and -2025-31133: another container changes the way to the place of a mount while it is mounted."""
     _, victim = swapping
     (tmp_path / "source").mkdir()
-    idmap = ":idmap" if profile == "sandbox" and os.geteuid() == 0 else ""
+    idmap = ":idmap" if profile == "sandbox" and IS_ADMIN else ""
     volumes = [
         f"{tmp_path}/volume:/v{idmap}",
         f"{tmp_path}/source:/v/way/place{idmap}",

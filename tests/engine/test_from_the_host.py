@@ -15,11 +15,12 @@ import pytest
 from nbcontainers import Container, Engine
 from nbcontainers.linux.network import set_parameter
 from nbcontainers.runtime import host as hosts
-from tests.engine.networked import IS_ROOT, fetch, host_of_our_own, nothing_new, python, serving, settings, traces
+from tests.engine.networked import fetch, host_of_our_own, nothing_new, python, serving, settings, traces
+from tests.machine import IS_ADMIN
 from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.skipif(
-    not IS_ROOT, reason="needs root: an ordinary user's networks are not joined to the host's"
+    not IS_ADMIN, reason="needs root: an ordinary user's networks are not joined to the host's"
 )
 
 ECHO = """

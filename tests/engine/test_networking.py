@@ -18,7 +18,6 @@ from nbcontainers import Conflict, Engine, LaunchError, NBContainersError, NotFo
 from nbcontainers.runtime import host as hosts
 from tests.engine.networked import (
     HOST,
-    IS_ROOT,
     WORLD,
     fetch,
     host_of_our_own,
@@ -29,7 +28,7 @@ from tests.engine.networked import (
     settings,
     traces,
 )
-from tests.machine import free_port
+from tests.machine import IS_ADMIN, free_port
 from tests.waiting import PATIENCE_S, until
 
 GET = "import urllib.request as u; print(u.urlopen('http://{}', timeout=100).read().decode())"
@@ -40,7 +39,7 @@ try:
 except OSError as error:
     print("no")
 """
-needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root: a way out that can be tried")
+needs_root = pytest.mark.skipif(not IS_ADMIN, reason="needs root: a way out that can be tried")
 
 
 Traces = tuple[list[str], set[str]]
@@ -480,7 +479,7 @@ def test_the_host_has_another_address_without_a_bridge(engine: Engine) -> None:
     container.remove()
 
 
-@pytest.mark.skipif(IS_ROOT, reason="needs an ordinary user")
+@pytest.mark.skipif(os.geteuid() == 0, reason="needs an ordinary user")
 def test_an_ordinary_user_hears_that_there_is_no_way_out(engine: Engine) -> None:
     """Where neither pasta nor slirp4netns can be used, the container says so, and what needs a way out is refused."""
     container = engine.create("toolbox", "true")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import suite
 from tests.build.peer import Dockerd
 
 from .docked import BARE, POD, Docked, docked
@@ -47,29 +48,21 @@ def test_a_pod_is_tier_t3(docker: Docked) -> None:
     assert "memory is watched" in plain.stderr
 
 
-# What looks at process 1, or wants a proc file system of the container's own: in a pod there is the pod's.
-_OF_ITS_OWN_PROC = (
-    "identity/test_supervisor.py::test_it_is_out_of_reach",
-    "test_rootfs.py::test_the_mounts_are_dockers",
-    "test_init.py::test_the_policy_of_system_calls_is_on",
-    "test_init.py::test_no_descriptor_leaks",
-    "test_init.py::test_the_network_is_tuned_as_docker_does",
-    "test_exec.py::test_it_is_in_every_namespace_of_the_container",
-    "test_exec.py::test_it_holds_what_the_container_holds",
-)
-
-
 def test_the_suite_holds_in_a_pod(docker: Docked) -> None:
-    """The tests of the root file system, of identities, of what init does, of exec and of death run there as they do elsewhere."""
-    files = ("identity/test_supervisor.py", "test_rootfs.py", "test_init.py", "test_death.py", "test_exec.py")
-    # Both plugins want to write beside the tests, the second removes what an earlier run of browser tests left there.
-    options = ["-q", "-p", "no:cacheprovider", "-p", "no:playwright", "--basetemp", "/tmp/tests"]
-    options += [word for name in _OF_ITS_OWN_PROC for word in ("--deselect", f"tests/runtime/{name}")]
-    done = docker.run(
-        sys.executable, "-m", "pytest", *options, *(f"tests/runtime/{name}" for name in files), options=POD
-    )
+    """What holds elsewhere holds there, but for what needs a /proc or a /sys of the container's own."""
+    done = docker.run(*suite.command("/tmp/tests", without=suite.OF_AN_OWN_PROC), options=POD)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr
     assert " passed" in done.stdout
+
+
+def test_what_a_pod_cannot_have_is_told(docker: Docked) -> None:
+    """Kernel parameters are refused with the reason; that /sys and no_new_privs are the pod's stands among what is lacking."""
+    refused = docker.run(*_NBC, "run", "--rm", "--sysctl", "kernel.msgmax=9000", "toolbox", "true", options=POD)
+    assert refused.returncode == 125
+    assert "kernel parameters cannot be set on this host, tier T3" in " ".join(refused.stderr.split())
+    said = " ".join(docker.run(*_NBC, "doctor", options=POD).stdout.split())
+    for words in ("/sys/class/net does not list a container's own interfaces", "no_new_privs: set around this process"):
+        assert words in said
 
 
 def test_a_sandbox_in_a_pod_sees_no_process_of_it(docker: Docked) -> None:

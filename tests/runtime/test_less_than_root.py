@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import suite
+
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can have less than root has")
 _MISSING = "root has no CAP_SYS_ADMIN here"
@@ -35,6 +37,17 @@ def test_a_user_namespace_takes_its_place(capabilities: str, tier: str, owner: s
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[:2] == [owner, "0"]
     assert without(capabilities, tmp_path / "store", "run", "--rm", "--strict", "toolbox", "true").returncode == 0
+
+
+def test_the_suite_holds_in_that_user_namespace(tmp_path: Path) -> None:
+    """What holds for an ordinary user with a range of ids holds for root without CAP_SYS_ADMIN, whose ids are the host's root's."""
+    known = {
+        name: value for name, value in os.environ.items() if name not in {"NBCONTAINERS_TIER", "NBCONTAINERS_ROOT"}
+    }
+    command = ["setpriv", "--bounding-set=-sys_admin", *suite.command(str(tmp_path / "tests"))]
+    done = subprocess.run(command, env=known, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+    assert " passed" in done.stdout
 
 
 def test_root_that_may_not_set_up_networks(tmp_path: Path) -> None:

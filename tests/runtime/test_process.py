@@ -22,6 +22,7 @@ from nbcontainers.runtime import log
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.process import Runtime
 from nbcontainers.runtime.running import logs
+from tests.machine import IS_ADMIN
 from tests.waiting import PATIENCE_S, until
 
 from .conftest import Box, text
@@ -460,7 +461,7 @@ def test_a_container_cannot_be_started_twice(box: Box) -> None:
 
 def test_a_full_disk_stops_the_log_and_not_the_container(box: Box, tmp_path: Path) -> None:
     """What does not fit in the log is told to who is attached, and the state says that the log is not whole."""
-    if os.geteuid() != 0:
+    if not IS_ADMIN:
         pytest.skip("a file system of a chosen size needs root")
     import shutil
     import subprocess
