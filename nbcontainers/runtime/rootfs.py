@@ -289,7 +289,7 @@ def _mount(root: int, entry: PlannedMount, tree: int, bind_devices: bool, below_
         for name, major, minor in DEVICES:
             node = syscalls.open_tree(AT_FDCWD, "/dev/" + name, OPEN_TREE_CLONE)
             _check_device(node, major, minor)
-            # It can be written to all the same, but its mode is the host's: our root may be who owns it there, if it has no other name.
+            # It can be written to all the same; its mode is the host's, whose root the container's may be (root without CAP_SYS_ADMIN).
             syscalls.mount_setattr(node, "", AT_EMPTY_PATH, set_=MOUNT_ATTR_RDONLY)
             shown.attach(node, syscalls.openat2(mount, name, os.O_PATH | os.O_NOFOLLOW, resolve=STRICT))
     return mount
