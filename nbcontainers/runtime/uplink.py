@@ -210,8 +210,9 @@ def command(name: str, holder: int, userns: bool) -> list[str]:
     user, net = f"/proc/{holder}/ns/user", f"/proc/{holder}/ns/net"
     if name == "pasta":
         closed = ["-t", "none", "-u", "none", "-T", "none", "-U", "none", "--no-map-gw"]
-        spaces = ["--netns", net, *(["--userns", user] if userns else ["--netns-only", "--runas", "0"])]
-        return [name, "--foreground", "--quiet", "--config-net", "-I", INTERFACE, *closed, *spaces]
+        spaces = ["--netns", net, *(["--userns", user] if userns else ["--netns-only"])]
+        stays = [] if os.geteuid() else ["--runas", "0"]  # root would else become nobody, who may enter no namespace
+        return [name, "--foreground", "--quiet", "--config-net", "-I", INTERFACE, *closed, *spaces, *stays]
     spaces = [f"--userns-path={user}"] if userns else []
     return [name, "--configure", "--mtu=1500", "--disable-host-loopback", *spaces, str(holder), INTERFACE]
 

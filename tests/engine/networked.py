@@ -21,6 +21,7 @@ from tests.machine import IS_ADMIN
 from tests.waiting import PATIENCE_S, until
 
 WORLD, HOST = "203.0.113.2", "203.0.113.1"
+GET = "import urllib.request as u; print(u.urlopen('http://{}', timeout=100).read().decode())"
 
 # Says who asks: over HTTP, and as the answer to every question for a name.
 SERVER = f"""

@@ -17,6 +17,7 @@ import pytest
 from nbcontainers import Conflict, Engine, LaunchError, NBContainersError, NotFound
 from nbcontainers.runtime import host as hosts
 from tests.engine.networked import (
+    GET,
     HOST,
     WORLD,
     fetch,
@@ -31,7 +32,6 @@ from tests.engine.networked import (
 from tests.machine import IS_ADMIN, free_port
 from tests.waiting import PATIENCE_S, until
 
-GET = "import urllib.request as u; print(u.urlopen('http://{}', timeout=100).read().decode())"
 CANNOT = """
 import socket
 try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import suite
+from tests.engine.networked import GET, HOST, WORLD, host_of_our_own
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can have less than root has")
@@ -48,6 +50,28 @@ def test_the_suite_holds_in_that_user_namespace(tmp_path: Path) -> None:
     done = subprocess.run(command, env=known, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr
     assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize("program", ["pasta", "slirp4netns"])
+def test_a_program_leads_its_networks_to_the_world(program: str, tmp_path: Path) -> None:
+    """Either of them, as for an ordinary user: a server beyond the host is reached, by the host's address."""
+    path = shutil.which(program)
+    if path is None:
+        pytest.skip(f"{program} is not installed")
+    if not os.path.exists("/dev/net/tun"):
+        pytest.skip("needs /dev/net/tun")
+    tools = tmp_path / "tools"  # among which the other one is not to be found
+    tools.mkdir()
+    (tools / program).symlink_to(path)
+    (tools / "setpriv").symlink_to(shutil.which("setpriv") or "")
+    assert without("-sys_admin", tmp_path / "store", "toolbox").returncode == 0
+    words = ("run", "--rm", "--network", "bridge", "toolbox", "python3", "-c", GET.format(WORLD))
+    with host_of_our_own(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(tools))
+        report = without("-sys_admin", tmp_path / "store", "doctor")
+        assert f"by {program}" in report.stdout
+        done = without("-sys_admin", tmp_path / "store", *words)
+    assert (done.returncode, done.stdout) == (0, f"{HOST}\n"), done.stderr
 
 
 def test_root_that_may_not_set_up_networks(tmp_path: Path) -> None:
