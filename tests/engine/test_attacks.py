@@ -25,7 +25,7 @@ from nbcontainers.errors import BuildError, LaunchError, NBContainersError
 from nbcontainers.events import Output
 from nbcontainers.linux import seccomp
 from nbcontainers.runtime import door
-from tests.machine import IS_ADMIN, mounts
+from tests.machine import IS_ADMIN, descriptors, mounts
 from tests.waiting import until
 
 from . import intruder
@@ -329,14 +329,8 @@ def test_nobody_else_can_speak_to_the_engine(engine: Engine, profile: str) -> No
     """Its sockets are files that only their user reaches, in a folder that only he enters; none is abstract or of a network."""
     container = engine.run("toolbox", "sleep", "600", profile=profile, detach=True)
     try:
-        shim = str(
-            json.loads((engine.store.root / "containers" / container.id / "state.json").read_text())["runtime"]["shim"]
-        )
-        numbers = {
-            os.readlink(path)[8:-1]
-            for path in Path(f"/proc/{shim}/fd").iterdir()
-            if os.readlink(path).startswith("socket:[")
-        }
+        state = json.loads((engine.store.root / "containers" / container.id / "state.json").read_text())
+        numbers = {leads[8:-1] for leads in descriptors(state["runtime"]["shim"]) if leads.startswith("socket:[")}
         rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
         names = [row[7] for row in rows if row[6] in numbers and len(row) > 7]
         assert names

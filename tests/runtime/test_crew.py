@@ -15,6 +15,7 @@ from nbcontainers.linux import rights
 from nbcontainers.runtime import crew, processes
 from nbcontainers.runtime import state as states
 from nbcontainers.runtime.turns import Turns
+from tests.machine import descriptors
 from tests.waiting import HICCUP_S, PATIENCE_S, until
 
 from .conftest import Box
@@ -225,9 +226,6 @@ class TestTurns:
 def test_a_link_is_not_the_next_ones(box: Box) -> None:
     """A shim has none of the others' links open: each sees when the zygote is gone."""
     running = [box.start("sleep", "60") for _ in range(3)]
-    ends = []
-    for one in running:
-        shim = states.load_extra(one.folder)["shim"]
-        ends.append({os.readlink(f"/proc/{shim}/fd/{name}") for name in os.listdir(f"/proc/{shim}/fd")})
+    ends = [set(descriptors(states.load_extra(one.folder)["shim"])) for one in running]
     sockets = [{name for name in found if name.startswith("socket:")} for found in ends]
     assert len(set.union(*sockets)) == sum(len(found) for found in sockets)
