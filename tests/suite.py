@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from pathlib import Path
 
+from nbcontainers.runtime.host import TIER
+
+ROOT = Path(__file__).parents[1]
 FILES = (
     *(
         f"tests/runtime/{name}.py"
@@ -45,7 +51,7 @@ FILES = (
     ),
 )
 
-OF_AN_OWN_PROC = (
+NOT_IN_A_POD = (
     # They look at process 1, at all that there are, or at what init sets there.
     "tests/runtime/identity/test_supervisor.py::test_it_is_out_of_reach",
     "tests/runtime/test_init.py::test_no_descriptor_leaks",
@@ -76,9 +82,22 @@ OF_AN_OWN_PROC = (
 """What cannot hold in a pod, which has this host's /proc and /sys (tier T3)."""
 
 
-def command(folder: str, *, without: Iterable[str] = (), files: Sequence[str] = FILES) -> list[str]:
+def command(folder: str, *, without: Iterable[str] = ()) -> list[str]:
     """What runs them, in a folder of its own; it writes nothing beside them."""
     # Both plugins want to write beside the tests, the second removes what an earlier run of browser tests left there.
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:playwright", "--basetemp", folder]
     options += [word for name in without for word in ("--deselect", name)]
-    return [sys.executable, "-m", "pytest", *options, *files]
+    return [sys.executable, "-m", "pytest", *options, *FILES]
+
+
+def run(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
+    """Run them here, behind the words of a program that changes who runs them, at the best tier that is found then."""
+    known = {name: value for name, value in os.environ.items() if name not in {TIER, "NBCONTAINERS_ROOT"}}
+    words = [*before, *command(str(folder))]
+    return subprocess.run(words, env=known, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def require(done: subprocess.CompletedProcess[str]) -> None:
+    """They have run, and all hold."""
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+    assert " passed" in done.stdout

@@ -20,7 +20,7 @@ from tests.machine import IS_ADMIN
 from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.skipif(
-    not IS_ADMIN, reason="needs root: an ordinary user's networks are not joined to the host's"
+    not IS_ADMIN, reason="needs root with CAP_SYS_ADMIN: an ordinary user's networks are not joined to the host's"
 )
 
 ECHO = """

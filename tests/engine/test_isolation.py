@@ -17,7 +17,9 @@ from nbcontainers.runtime import host as hosts
 from tests.machine import IS_ADMIN
 
 Shell = Callable[..., str]
-needs_root = pytest.mark.skipif(not IS_ADMIN, reason="only root shares namespaces and makes devices")
+needs_root = pytest.mark.skipif(
+    not IS_ADMIN, reason="needs root with CAP_SYS_ADMIN, who shares namespaces and makes devices"
+)
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,7 @@ try:
 except OSError as error:
     print("no")
 """
-needs_root = pytest.mark.skipif(not IS_ADMIN, reason="needs root: a way out that can be tried")
+needs_root = pytest.mark.skipif(not IS_ADMIN, reason="needs root with CAP_SYS_ADMIN: a way out that can be tried")
 
 
 Traces = tuple[list[str], set[str]]

@@ -462,7 +462,7 @@ def test_a_container_cannot_be_started_twice(box: Box) -> None:
 def test_a_full_disk_stops_the_log_and_not_the_container(box: Box, tmp_path: Path) -> None:
     """What does not fit in the log is told to who is attached, and the state says that the log is not whole."""
     if not IS_ADMIN:
-        pytest.skip("a file system of a chosen size needs root")
+        pytest.skip("a file system of a chosen size needs root with CAP_SYS_ADMIN")
     import shutil
     import subprocess
 

@@ -212,7 +212,7 @@ class TestVolumes:
         """``rslave`` lets mounts in and none out; a source that is not shared is refused, for it would let none in."""
         volume = Mount(destination="/data", type="bind", source=str(tmp_path), options=("rbind", "rslave"))
         if not machine.IS_ADMIN:
-            pytest.skip("only root mounts on the host")
+            pytest.skip("needs root with CAP_SYS_ADMIN, who mounts on the host")
         syscalls.mount("tmpfs", str(tmp_path), "tmpfs")
         try:
             syscalls.mount("", str(tmp_path), "", syscalls.MS_PRIVATE)
@@ -236,7 +236,7 @@ class TestVolumes:
     def test_what_is_mounted_below_a_slave_lets_nothing_out(self, box: Box, tmp_path: Path, word: str) -> None:
         """Those below are slaves too, or private: the host sees nothing of what the container mounts there."""
         if not machine.IS_ADMIN:
-            pytest.skip("only root mounts on the host")
+            pytest.skip("needs root with CAP_SYS_ADMIN, who mounts on the host")
         syscalls.mount("tmpfs", str(tmp_path), "tmpfs")
         try:
             syscalls.mount("", str(tmp_path), "", syscalls.MS_SHARED)
