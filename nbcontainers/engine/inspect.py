@@ -112,8 +112,6 @@ def container(
             "ReadonlyRootfs": spec.readonly_root,
             **asked.host_config,
             **requests.limits(spec),
-            "Tmpfs": {entry.destination: ",".join(entry.options) for entry in asked.mounts if entry.kind == "tmpfs"}
-            or None,
             "MaskedPaths": list(spec.masked_paths),
             "ReadonlyPaths": list(spec.readonly_paths),
         },

@@ -37,6 +37,7 @@ def host_config(options: RunOptions, modes: Modes) -> dict[str, Any]:
         "OomScoreAdj": options.get("oom_score_adj") or 0,
         "ShmSize": words.size(options.get("shm_size") or 0) or 64 << 20,
         "Sysctls": words.pairs(options.get("sysctl", ()), "kernel parameter") or None,
+        "Tmpfs": dict(word.partition(":")[::2] for word in options.get("tmpfs", ())) or None,
         "Annotations": words.pairs(options.get("annotation", ()), "annotation") or None,
         "Ulimits": [_ulimit(entry) for entry in rlimits(options.get("ulimit", ()))] or None,
         "Devices": [
