@@ -13,7 +13,7 @@ import tty
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from ..engine import Container
+from ..engine import Container, kinds
 from ..engine.options import detach_keys
 from ..errors import Conflict, Detached, NBContainersError
 from ..events import Event, Observer, Output
@@ -55,10 +55,7 @@ class Program(Protocol):
 
 def streams(words: Sequence[str], *, interactive: bool, detach: bool) -> frozenset[str]:
     """The streams that are to be passed on: those that were named, else output, and input if it is open."""
-    named = {word.lower() for word in words}
-    unknown = sorted(named - {"stdin", "stdout", "stderr"})
-    if unknown:
-        raise NBContainersError(f"no such stream: {unknown[0]!r}", hint="wanted stdin, stdout or stderr")
+    named = kinds.streams([word.lower() for word in words])
     if named and detach:
         raise NBContainersError("both --attach and --detach", hint="leave one of them out")
     if "stdin" in named and not interactive:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from argparse import Namespace
+from collections.abc import Iterable
 
 from ..engine import Container, Engine
 from ..engine.kept import LIVE
@@ -16,15 +17,11 @@ from . import attached, lifecycle
 from .console import Console, each, warn
 from .creating import CREATE, LIMITS, REFUSED, complete, run_options
 from .entering import truth
-from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number, refuse
+from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number
 
 _STARTS_S, _LOOK_AGAIN_S = 5.0, 0.02
 DETACH = Flag(names=("-d", "--detach"), help="print the ID and leave the container running")
 CIDFILE = Flag(names=("--cidfile",), metavar="FILE", help="write the ID into a file that is not there yet")
-_MADE_ONLY = "what is only made is not attached to; start has --attach"
-UNATTACHED = Flag(
-    names=("-a", "--attach"), metavar="…", convert=refuse("--attach", _MADE_ONLY), help=f"refused: {_MADE_ONLY}"
-)
 QUIET = Flag(names=("-q", "--quiet"), help="say nothing of an image that is pulled for it")
 COMMAND = Operand(name="COMMAND", help="what to run in place of the image's command", count="rest")
 
@@ -40,7 +37,7 @@ def run(engine: Engine, values: Namespace, console: Console) -> int:
     """Run a container: its exit code, 128 and the signal's number if one ended it, 125 to 127 if it could not start."""
     attached.require_terminal(values)
     shown = attached.streams(values.attach, interactive=values.interactive, detach=values.detach)
-    container = made(engine, values, console, attached=not values.detach)
+    container = made(engine, values, console, streams=() if values.detach else shown)
     try:
         container.start(detach=values.detach)
     except BaseException:
@@ -61,8 +58,8 @@ def run(engine: Engine, values: Namespace, console: Console) -> int:
     )
 
 
-def made(engine: Engine, values: Namespace, console: Console, *, attached: bool) -> Container:
-    """Make the container, to be attached to or not, and write its ID into the file that was named for it."""
+def made(engine: Engine, values: Namespace, console: Console, *, streams: Iterable[str]) -> Container:
+    """Make the container, with a first client that has these streams, and write its ID into the file that was named for it."""
     path = values.cidfile
     if path and os.path.lexists(path):
         hint = "remove it, if no container that still runs is meant"
@@ -70,7 +67,7 @@ def made(engine: Engine, values: Namespace, console: Console, *, attached: bool)
     container = engine.create(
         values.image,
         *values.command,
-        attached=attached,
+        attached=sorted(streams),
         on_event=pulling(values, console),
         **run_options(values),
     )
@@ -86,7 +83,8 @@ def made(engine: Engine, values: Namespace, console: Console, *, attached: bool)
 
 def create(engine: Engine, values: Namespace, console: Console) -> int:
     """Make a container and print its ID."""
-    container = made(engine, values, console, attached=True)
+    streams = attached.streams(values.attach, interactive=values.interactive, detach=False)
+    container = made(engine, values, console, streams=streams)
     warn(container.foreseen(), console)
     console.print(container.id)
     return 0
@@ -189,7 +187,7 @@ VERBS = (
         name="create",
         act=create,
         summary="make a container and leave it to be started",
-        flags=complete((*CREATE, CIDFILE, QUIET, UNATTACHED)),
+        flags=complete((*CREATE, CIDFILE, QUIET, attached.STREAMS)),
         operands=(IMAGE, COMMAND),
     ),
     Command(

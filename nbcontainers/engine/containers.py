@@ -10,7 +10,7 @@ from ..errors import NotFound
 from ..events import Observer, ignore
 from ..oci.image import Image
 from ..oci.reference import Reference
-from ..results import ContainerState, Happening
+from ..results import STREAMS, ContainerState, Happening
 from . import exhaustion, kinds
 from . import options as words
 from .container import Container
@@ -42,7 +42,7 @@ class Containers(Images):
             NotFound: there is no such image, and it cannot be pulled.
             LaunchError: it could not be started; ``exit_code`` is Docker's 125, 126 or 127.
         """
-        making = self._making(image, command, on_event, options, attached=not detach)
+        making = self._making(image, command, on_event, options, attached=() if detach else STREAMS)
         with self._runtime.turns.one(), making as (container, connection, parents):
             try:
                 container.start_made(connection, parents, detach=detach)
@@ -56,13 +56,14 @@ class Containers(Images):
         self,
         image: str | Image,
         *command: str,
-        attached: bool = True,
+        attached: Sequence[str] = STREAMS,
         on_event: Observer = ignore,
         **options: Unpack[words.RunOptions],
     ) -> Container:
         """Make a container from an image and leave it to be started.
 
-        The standard input of one that is ``attached`` ends where that of its first client does; else another client may go on.
+        ``attached`` are the streams that its first client is to have. With ``stdin`` among them the container's own ends where that
+        client's does; else another client may go on.
         """
         with self._making(image, command, on_event, options, attached=attached) as (container, _, _):
             container.write()
@@ -75,11 +76,12 @@ class Containers(Images):
         on_event: Observer,
         options: words.RunOptions,
         *,
-        attached: bool,
+        attached: Sequence[str],
     ) -> contextlib.AbstractContextManager[Making]:
         from . import creation
 
         kinds.check(options, command)
+        streams = kinds.streams(attached)
         source = self._source(image, options.get("pull") or "missing", options.get("platform"), on_event)
         called = image if isinstance(image, str) else source.name
         return creation.making(
@@ -87,7 +89,7 @@ class Containers(Images):
             called,
             command,
             options,
-            attached=attached,
+            attached=streams,
             store=self.store,
             names=self._names,
             runtime=self._runtime,

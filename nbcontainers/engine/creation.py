@@ -62,14 +62,14 @@ def making(
     command: Sequence[str],
     options: words.RunOptions,
     *,
-    attached: bool,
+    attached: tuple[str, ...],
     store: Store,
     names: ContainerNames,
     runtime: Runtime,
     find: Callable[[str], Image],
 ) -> Iterator[Making]:
     """Make a container of an image, all but what ``Container.write`` writes; ``called`` is the image as the user named it, ``attached``
-    whether it is made to be attached to, and ``find`` gives another that is to be mounted.
+    the streams that its first client is to have, and ``find`` gives another that is to be mounted.
 
     Whoever makes it writes that, and then others know of it. An exception undoes all of it. What it is given with the container is
     written already.
@@ -259,7 +259,7 @@ def _state(
     host: Host,
     missing: tuple[str, ...],
     *,
-    attached: bool,
+    attached: tuple[str, ...],
 ) -> partial[ContainerState]:
     """The state that it begins with, but for its name, which is claimed once nothing else is wrong."""
     config = source.config.config

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 from ..errors import NBContainersError
+from ..results import STREAMS
 from .options import RunOptions
 
 _One = TypeVar("_One")
@@ -47,6 +48,15 @@ def several(word: str, values: Iterable[_One]) -> Iterable[_One]:
     if isinstance(values, str):
         raise NBContainersError(f"{word}: wanted a list, got {values!r}", hint=f"write [{values!r}]")
     return values
+
+
+def streams(words: Collection[str]) -> tuple[str, ...]:
+    """The standard streams that are named."""
+    _check_kind("attached", words, (Collection,), "a list of words")
+    for word in words:
+        if word not in STREAMS:
+            raise NBContainersError(f"no such stream: {word!r}", hint="wanted stdin, stdout or stderr")
+    return tuple(words)
 
 
 def _check_kind(word: str, value: Any, kinds: tuple[type, ...], wanted: str) -> None:

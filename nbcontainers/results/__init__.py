@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .builds import BuildStep as BuildStep
     from .builds import LintFinding as LintFinding
     from .containers import ENDED_FOR as ENDED_FOR
+    from .containers import STREAMS as STREAMS
     from .containers import ContainerState as ContainerState
     from .containers import Happening as Happening
     from .containers import Health as Health
@@ -56,7 +57,7 @@ _HOLDS = {
     "stores": "Collected Pruned CacheKind CacheRecord DiskUse Fault StoreCheck VolumeState",
     "hosts": "Check HostReport",
     "networks": "Subnet Network",
-    "containers": "ENDED_FOR Status HealthStatus Happening ProcessList HealthCheck HealthResult Health ContainerState",
+    "containers": "ENDED_FOR STREAMS Status HealthStatus Happening ProcessList HealthCheck HealthResult Health ContainerState",
 }
 _HOMES = {name: module for module, names in _HOLDS.items() for name in names.split()}
 

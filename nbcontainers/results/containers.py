@@ -9,6 +9,8 @@ ENDED_FOR = "ended because it "
 """How the error of a container begins that went beyond a limit which its shim holds: of time, or of output."""
 Status = Literal["creating", "created", "running", "paused", "restarting", "exited", "dead"]
 HealthStatus = Literal["starting", "healthy", "unhealthy"]
+STREAMS = ("stdin", "stdout", "stderr")
+"""The standard streams by their numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,8 @@ class ContainerState:
     a file of its log may have (0: any number), and how many files there are.
 
     ``user`` is the word of USER or ``--user``, looked up inside at each start; ``interactive`` keeps standard input open,
-    until its first client's ends if it was made to be attached to (``attached``); ``detached`` says that nobody's end ends this run.
+    until its first client's ends if that is among the streams that it was made to have a client for (``attached``); ``detached``
+    says that nobody's end ends this run.
     ``tier`` says how well it is isolated, ``lacks`` what no container of its host has, ``not_enforced`` what was asked for it and is
     not enforced; ``error`` says why it could not start, or how it was ended, ``stopped`` that somebody ended it. ``ports`` are those
     that its last start published: address and port of this host, port of the container, protocol.
@@ -96,7 +99,7 @@ class ContainerState:
     lacks: tuple[str, ...] = ()
     user: str = ""
     interactive: bool = False
-    attached: bool = True
+    attached: tuple[str, ...] = STREAMS
     auto_remove: bool = False
     detached: bool = False
     labels: tuple[tuple[str, str], ...] = ()

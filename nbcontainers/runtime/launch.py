@@ -157,7 +157,7 @@ def compile(  # noqa: A001 - it is what this does
         happenings=happenings,
         detach=detach,
         stdin=stdin,
-        stdin_lasts=process.terminal or not state.attached,
+        stdin_lasts=process.terminal or "stdin" not in state.attached,
         terminal=list(size) if process.terminal else [],
         restart=state.restart,
         log_options=state.log_options,

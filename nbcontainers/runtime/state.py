@@ -293,7 +293,7 @@ def _from_json(data: dict[str, Any]) -> tuple[ContainerState, dict[str, Any]]:
     values = {name: data[name] for name in _NAMES if name in data}
     values["command"] = tuple(values["command"])
     values["entrypoint"] = tuple(values.get("entrypoint", ()))
-    for name in ("not_enforced", "lacks"):
+    for name in ("not_enforced", "lacks", "attached"):
         values[name] = tuple(values.get(name) or ())
     values["labels"] = tuple((key, value) for key, value in values.get("labels") or ())
     values["ports"] = tuple(tuple(port) for port in values.get("ports") or ())

@@ -190,9 +190,14 @@ main()
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-def test_the_end_of_one_input_leaves_that_of_a_detached_container_open(store: Path) -> None:
-    """As docker's StdinOnce has it: another client goes on writing. That of one in the foreground ends it, as of a pipe."""
-    nbc(store, "run", "-d", "-i", "--name", "reads", "--network", "none", "toolbox", "cat", code=0)
+@pytest.mark.parametrize("made", ["run -d -i", "create -i -a stdout"])
+def test_the_end_of_one_input_leaves_that_of_a_container_open(store: Path, made: str) -> None:
+    """As docker's StdinOnce has it: another client goes on writing, where the container was made for no client's input.
+
+    That of one in the foreground ends it, as of a pipe.
+    """
+    nbc(store, *made.split(), "--name", "reads", "--network", "none", "toolbox", "cat", code=0)
+    nbc(store, "start", "reads", code=0)
     for word in (b"one\n", b"two\n"):
         words = [sys.executable, "-m", "nbcontainers", "attach", "reads"]
         with subprocess.Popen(words, env=environment(store), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as attached:
@@ -204,6 +209,7 @@ def test_the_end_of_one_input_leaves_that_of_a_detached_container_open(store: Pa
             time.sleep(0.2)  # for the end of the input, which comes after what was read
             attached.kill()
     assert nbc(store, "inspect", "-f", "{{.State.Running}} {{.Config.StdinOnce}}", "reads").stdout == "true false\n"
+    nbc(store, "rm", "-f", "reads", code=0)
     assert nbc(store, "run", "-i", "--rm", "--network", "none", "toolbox", "cat", stdin="x", code=0).stdout == "x"
 
 

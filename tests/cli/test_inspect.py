@@ -145,6 +145,7 @@ def test_whose_streams_they_are(engine: Engine) -> None:
 
     assert words() == [False, True, True, False, False]
     assert words(interactive=True) == [True, True, True, True, True]
+    assert words(interactive=True, attached=("stdout",)) == [False, True, False, True, False]
     behind = engine.run("app", "sleep", "1000", detach=True, interactive=True).inspect()["Config"]
     assert [behind[key] for key in "AttachStdin AttachStdout OpenStdin StdinOnce".split()] == [
         False,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from nbcontainers.engine import kinds, options
@@ -122,3 +124,15 @@ def test_what_fits_is_taken() -> None:
         ("echo", "\udcff"),
     )
     kinds.check({"network": ["one", "two"], "timeout": 1.5, "stop_timeout": 1})
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(True, "a list of words"), ("stdin", "write attached="), (["stdni"], "no such stream: 'stdni'")],
+)
+def test_only_docker_streams_can_be_attached_to(words: Any, told: str) -> None:
+    """Standard input, output and error, in a list."""
+    with pytest.raises(NBContainersError) as caught:
+        kinds.streams(words)
+    assert told in f"{caught.value} {caught.value.hint}"
+    assert kinds.streams(["stderr", "stdin", "stdout"]) == ("stderr", "stdin", "stdout")
