@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from ..errors import Conflict, Detached, LaunchError
 from ..events import Observer, Output, ignore
-from . import door, frames, terminal
+from . import door, frames, hints, terminal
 from .attach import Input
 from .keys import Sequence, parse
 
@@ -254,7 +254,8 @@ class Execution:
                 raise NotYet(words)
             if number == errno.ESRCH or (stage == "namespaces" and number == errno.ENOMEM):
                 raise Conflict("the container ended meanwhile")
-            hint = "its limit of processes is used up (--pids-limit, --ulimit nproc)" if number == errno.EAGAIN else ""
+            full = "its limit of processes is used up (--pids-limit, --ulimit nproc)"
+            hint = full if number == errno.EAGAIN else hints.of_exec(stage, words)
             code = (
                 127 if stage == "working directory" and number == errno.ENOENT else code if code in {126, 127} else 126
             )

@@ -8,6 +8,13 @@ import os
 from . import plug
 
 AGAIN = "start it again: it was not the container's own doing"
+_OF_EXEC = {
+    "executable file not found in $PATH": "name a program that the image has, or its path where that is no folder of PATH",
+    "no such file or directory": "the image has no such file, or lacks the interpreter that it names",
+    "not a directory": "the image has no such file: a part of its path is a file",
+    "permission denied": "name a file that the user of the container may execute",
+    "exec format error": "it is for another processor, or a script whose first line is not like #!/bin/sh",
+}
 
 
 def of_start(stage: str, number: int, words: str) -> str:
@@ -26,4 +33,9 @@ def of_start(stage: str, number: int, words: str) -> str:
         return "'ls -R /proc/sys/net' in a container shows those that there are"
     if stage == "sysctl":
         return "see which values the kernel takes for it"
-    return ""
+    return of_exec(stage, words)
+
+
+def of_exec(stage: str, words: str) -> str:
+    """A hint for a command that could not be executed, after what the kernel said of it; empty if there is none."""
+    return _OF_EXEC.get(words.rpartition(": ")[2], "") if stage == "exec" else ""

@@ -109,6 +109,7 @@ def test_a_command_that_cannot_be_run(running: Running, words: dict[str, Any], c
     with pytest.raises(LaunchError, match=said) as caught:
         running.exec(wish(**words), stdin=False)
     assert caught.value.exit_code == code
+    assert bool(caught.value.hint) == (caught.value.stage == "exec" and "user" not in words)
     pid = states.load_state(running.folder).pid
     until(lambda: len(list(processes.tree(pid))) <= 2)
 

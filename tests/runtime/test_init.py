@@ -205,7 +205,7 @@ def test_the_network_is_tuned_as_docker_does(box: Box) -> None:
 def test_a_command_that_cannot_run_has_dockers_code(
     box: Box, tmp_path: Path, command: tuple[str, ...], code: int, words: str
 ) -> None:
-    """127 where there is no such command, 126 where it cannot be executed; the state keeps code and cause."""
+    """127 where there is no such command, 126 where it cannot be executed, and what can be done; the state keeps code and cause."""
     for name, content in (("text", "hello"), ("missing-interpreter", "#!/none\n")):
         (tmp_path / name).write_text(content)
         (tmp_path / name).chmod(0o755)
@@ -213,6 +213,7 @@ def test_a_command_that_cannot_run_has_dockers_code(
     with pytest.raises(LaunchError, match=words) as caught:
         box.runtime.start(folder, box.spec(*command, env=["PATH=/etc:/bin"]), rootfs, state=box.state(folder, command))
     assert (caught.value.exit_code, caught.value.stage) == (code, "exec")
+    assert caught.value.hint
     found = box.runtime.open(folder).state
     assert (found.status, found.exit_code, found.pid) == ("created", code, 0)
     assert re.search(words, found.error)
