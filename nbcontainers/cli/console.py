@@ -102,6 +102,8 @@ def inspect_each(
             found.append(look(word))
         except NotFound as error:
             missing.append(error)
+    if len(missing) == 1 and not found and not console.is_whole_program:
+        raise missing[0]
     if form and form != "json":
         for item in found:
             console.print(fields(item, form))
@@ -141,8 +143,11 @@ def each(
             for line in said if isinstance(said, tuple) else (name,):
                 console.print(line)
         except NBContainersError as error:
+            is_fault = not (missing_ok and isinstance(error, NotFound))
+            if is_fault and len(names) == 1 and not console.is_whole_program:
+                raise  # a cell has no exit code, and then nothing to say but this
             console.tell(error)
-            failed |= not (missing_ok and isinstance(error, NotFound))
+            failed |= is_fault
     return int(failed)
 
 

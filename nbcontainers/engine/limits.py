@@ -163,7 +163,7 @@ def _memory(value: int | str | None, what: str = "memory limit") -> int | None:
     if not limit:
         return None
     if limit < MIN_MEMORY:
-        raise NBContainersError(f"{what} of {limit} bytes", hint="no program starts in less than 6m")
+        raise NBContainersError(f"a {what} of {limit} bytes is too small", hint="no program starts in less than 6m")
     return limit
 
 
@@ -194,7 +194,7 @@ def _processors(options: RunOptions) -> tuple[int | None, int | None]:
             "--cpus and --cpu-period or --cpu-quota", hint="--cpus is both of them: 1.5 is 150000 of each 100000 µs"
         )
     if not 0.01 <= cpus <= available:
-        raise NBContainersError(f"{cpus:g} processors", hint=f"this host has {available}: from 0.01 to {available}")
+        raise NBContainersError(f"{cpus:g} processors: this host has {available}", hint=f"from 0.01 to {available}")
     return round(cpus * CPU_PERIOD), CPU_PERIOD
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,6 @@ from .calm import Interrupted
 from .running import CellConsole, exit_note
 from .session import engine
 
-_ENDED = ("run", "start", "exec", "attach")  # their code is that of a program in a container
 _FOUND = {  # their code says that they found something, which they told
     "lint": ("something in the Dockerfile is dubious", "what to write instead is told above"),
     "build": ("something in the Dockerfile is dubious", "what to write instead is told above"),  # with --check
@@ -42,8 +42,13 @@ def act(line: str, variables: Mapping[str, Any]) -> None:
         code = verb.act(engine(), values, CellConsole())
     except KeyboardInterrupt:
         raise Interrupted(f"{verb.name} was stopped") from None
-    if code and verb.name not in _ENDED:
+    if code and not _is_of_a_program(verb.name, values):
         message, hint = _FOUND.get(verb.name, _FAILED)
         raise NBContainersError(message.format(verb=verb.name), hint=hint)
     if code:
         exit_note(code)
+
+
+def _is_of_a_program(verb: str, values: Namespace) -> bool:
+    """Whether the code is that of a program in a container, which was waited for."""
+    return verb in ("run", "exec", "attach") or (verb == "start" and (values.attach or values.interactive))

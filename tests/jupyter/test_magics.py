@@ -268,7 +268,7 @@ def test_errors_hint_at_magics(kernel) -> None:
     """Those that end a cell, those that a verb tells before it goes on, and those of a build."""
     assert "'%nbc images' shows" in kernel.run("%layers nothinglikeit").traceback
     assert "see '%nbc --help'" in kernel.run("%nbc zzzzz").traceback
-    assert "'%nbc ps -a' lists them" in kernel.run("%nbc rm nothinglikeit").stderr
+    assert "'%nbc ps -a' lists them" in kernel.run("%nbc rm nothinglikeit neither").stderr
     built = kernel.run("%%dockerfile\nFROM scratch\nCOPY --from=nothinglikeit /a /b\n")
     assert built.error is not None
     assert "nbcontainers " not in built.text + built.traceback
@@ -431,7 +431,16 @@ def test_a_code_that_is_not_zero_says_what_it_means(kernel, tmp_path: Path) -> N
         found = kernel.run(line)
         assert "MaintainerDeprecated" in found.stdout
         assert "something in the Dockerfile is dubious" in found.traceback
-    assert "rm could not do all of it" in kernel.run("%nbc rm nothing").traceback
+    assert "rm could not do all of it" in kernel.run("%nbc rm nothing nowhere").traceback
+
+
+@pytest.mark.parametrize("line", ["rm nothing", "start nothing", "inspect nothing", "pause nothing"])
+def test_what_cannot_be_done_is_the_error_of_its_cell(kernel, line: str) -> None:
+    """It is told once, nothing else beside it, and the cells that follow are not run."""
+    ran = kernel.run(f"%nbc {line}")
+    assert (ran.stdout, ran.stderr, ran.outputs) == ("", "", [])
+    assert "no such container" in ran.traceback
+    assert "hint: " in ran.traceback
 
 
 def test_widgets_can_be_turned_off(kernel, tmp_path, environment) -> None:
