@@ -116,8 +116,10 @@ def inspect_each(
 
 def warn(sentences: Iterable[str], console: Console) -> None:
     """Say what was asked for a container and is not enforced here."""
-    for sentence in sentences:
-        console.note(f"warning: {sentence}", style="yellow")
+    from .text import not_enforced
+
+    for words in not_enforced(sentences):
+        console.note(f"warning: {words}", style="yellow")
 
 
 def each(

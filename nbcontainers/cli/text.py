@@ -122,6 +122,28 @@ def shared(stack: LayerStack) -> Iterator[str]:
         yield f"{which} shared with {', '.join(map(printable, names))}"
 
 
+def by_reason(sentences: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """(a reason, what it is the reason of), in order: what several sentences say in brackets at their end needs to be said once.
+
+    A sentence that shares its reason with no other is whole, and alone under an empty one.
+    """
+    sentences = list(sentences)
+    found: dict[str, list[str]] = {}
+    for sentence in sentences:
+        what, _, reason = sentence.removesuffix(")").rpartition(" (")
+        is_shared = ")" not in reason and sum(other.endswith(f" ({reason})") for other in sentences) > 1
+        found.setdefault(reason if is_shared else sentence, []).append(what if is_shared else sentence)
+    return [("" if whats == [reason] else reason, whats) for reason, whats in found.items()]
+
+
+def not_enforced(sentences: Iterable[str]) -> list[str]:
+    """What is not enforced, a reason that several sentences share before them, each on a line of its own."""
+    return [
+        "".join((f"{reason}, so", *(f"\n  - {what}" for what in whats))) if reason else whats[0]
+        for reason, whats in by_reason(sentences)
+    ]
+
+
 def host_report(report: HostReport) -> str:
     """What this host allows: the isolation tier, each thing tried, and what cannot be enforced here."""
     lines = [f"tier {report.tier}: {report.summary}", f"kernel {report.kernel}, cgroups {report.cgroups}"]
@@ -137,7 +159,7 @@ def host_report(report: HostReport) -> str:
         ),
     ]
     if report.not_enforced:
-        lines += ["", "not enforced here:", *(f"- {sentence}" for sentence in report.not_enforced)]
+        lines += ["", "not enforced here:", *(f"- {words}" for words in not_enforced(report.not_enforced))]
     return "\n".join(lines)
 
 

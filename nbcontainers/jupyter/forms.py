@@ -9,7 +9,7 @@ from ..cli.folders import ROOT, ChangeTree, Folder, Row, what
 from ..cli.progress import rebuilt
 from ..cli.text import counted_by, ended, holds_processor, is_fault, plural, printable, shared, shortened
 from ..results import ContainerState, HostReport, ImageDiff, Layer, LayerStack, PackageChange, Usage
-from .html import Html, bar, code, growth, h, join, listed, memory, note, output, page, size, table
+from .html import Html, bar, code, growth, h, join, listed, memory, not_enforced, note, output, page, size, table
 from .progress import Failure, Record
 
 ROWS = 300  # lines of a tree that a notebook keeps
@@ -281,7 +281,7 @@ def host_report(report: HostReport) -> str:
         head,
         table([("Holds", "k"), ("Tried", "k"), ("Found", "long")], checks),
         h("p", h("b", "Not enforced here")) if report.not_enforced else None,
-        *(h("p", sentence, class_="w") for sentence in report.not_enforced),
+        not_enforced(report.not_enforced),
         label="What this host allows",
     )
 

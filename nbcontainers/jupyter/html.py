@@ -13,7 +13,7 @@ from typing import Any
 
 from ..cli import format as form
 from ..cli.terminal import Run
-from ..cli.text import printable, signed
+from ..cli.text import by_reason, printable, signed
 from . import scripts
 
 _VOID = ("br", "hr")
@@ -118,6 +118,21 @@ def listing(columns: Sequence[tuple[str, str]], rows: Iterable[Mapping[str, Any]
 def note(text: str, *, mood: str = "d") -> str:
     """One calm line; moods: ``d`` dim, ``g`` good, ``w`` a warning, ``r`` bad."""
     return page(h("p", h("span", text, class_=mood or None)), kind="nbcf line")
+
+
+def not_enforced(sentences: Iterable[str]) -> Html:
+    """What is not enforced, a reason that several sentences share before them."""
+    return join(
+        join(
+            (
+                h("p", f"{reason}, so", class_="w"),
+                h("ul", *(h("li", h("span", "–"), what, class_="w") for what in whats)),
+            )
+        )
+        if reason
+        else h("p", whats[0], class_="w")
+        for reason, whats in by_reason(sentences)
+    )
 
 
 def output(lines: Sequence[Sequence[Run]]) -> Html:

@@ -92,8 +92,7 @@ def run(
     container = engine.run(image, *command, detach=detach, on_event=CellConsole().transfers(errors=True), **options)
     bind(container)
     state = container.state
-    for sentence in state.not_enforced:
-        show.note(sentence, mood="w")
+    show.not_enforced(state.not_enforced)
     if detach:
         show.note(f"{state.name} runs in the background: {state.id[:12]}")
         return

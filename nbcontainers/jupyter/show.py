@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ..cli import difference, text
@@ -132,6 +132,13 @@ def display(thing: Any, **options: Any) -> Any:
 def note(words: str, *, mood: str = "d") -> None:
     """One calm line; moods as ``html.note`` has them."""
     display(Forms(lambda: html.note(words, mood=mood), lambda: text.printable(words)))
+
+
+def not_enforced(sentences: Sequence[str]) -> None:
+    """What was asked for a container and is not enforced here; nothing where all is."""
+    if sentences:
+        words = text.not_enforced(map(text.printable, sentences))
+        display(Forms(lambda: html.page(html.not_enforced(sentences), kind="nbcf line"), lambda: "\n".join(words)))
 
 
 class Build(Protocol):

@@ -77,6 +77,25 @@ def test_a_host_report_says_what_holds_and_what_does_not() -> None:
     )
 
 
+def test_a_reason_that_several_share_is_said_once() -> None:
+    """Whoever runs containers without a cgroup reads of it with each limit; one of its own stays with what it is the reason of."""
+    why = "no group can be made in /sys/fs/cgroup: it is read-only"
+    assert text.not_enforced(
+        (
+            f"cpu is not limited ({why})",
+            "devices (none) are ruled",
+            f"memory (all) is watched ({why})",
+            "sysfs (this host's)",
+        )
+    ) == [
+        f"{why}, so\n  - cpu is not limited\n  - memory (all) is watched",
+        "devices (none) are ruled",
+        "sysfs (this host's)",
+    ]
+    nested = ("one (why (how))", "two (why (how))")
+    assert text.not_enforced(nested) == list(nested)
+
+
 def test_usage_is_a_line_a_container() -> None:
     """A limit stands beside what is used, and who counted at the end."""
     shown = text.usage([(samples.state(), samples.usage(3), 0.48), (samples.state("late", "created"), None, None)])
