@@ -74,7 +74,8 @@ def demo(engine: Engine, values: Namespace, console: Console) -> int:
 
     heading(console, "6. What this host cannot enforce")
     console.print(
-        "\n".join(f"- {sentence}" for sentence in host.not_enforced) or "Nothing: all of it was enforced by the kernel."
+        "\n".join(f"- {words}" for words in text.not_enforced(host.not_enforced))
+        or "Nothing: all of it was enforced by the kernel."
     )
 
     heading(console, "Next")

@@ -72,7 +72,7 @@ def _try(flags: int, userns: bool, act: Callable[[], object]) -> str:
     except OSError as error:
         for descriptor in (told, tell, go, mapped):
             os.close(descriptor)
-        return str(error)
+        return _words(error)
     if pid == 0:
         _act(told, tell, go, mapped, act)
     for descriptor in (tell, go, pidfd):
@@ -83,7 +83,7 @@ def _try(flags: int, userns: bool, act: Callable[[], object]) -> str:
             _map(pid)
         os.write(mapped, b"m")
     except OSError as error:
-        said = str(error).encode()
+        said = _words(error).encode()
     os.close(mapped)
     while part := os.read(told, 4096):
         said += part
@@ -101,9 +101,15 @@ def _act(told: int, tell: int, go: int, mapped: int, act: Callable[[], object]) 
             act()
             code = 0
     except BaseException as error:
-        os.write(tell, str(error).encode() or b"refused")
+        os.write(tell, _words(error).encode() or b"refused")
     finally:
         os._exit(code)
+
+
+def _words(error: BaseException) -> str:
+    """What went wrong, for people: without the number, which OSError puts before it."""
+    text = str(error)
+    return text.partition("] ")[2] if text.startswith("[Errno ") else text
 
 
 def _map(pid: int) -> None:
