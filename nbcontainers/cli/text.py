@@ -122,8 +122,13 @@ def shared(stack: LayerStack) -> Iterator[str]:
         yield f"{which} shared with {', '.join(map(printable, names))}"
 
 
+def unkept(state: ContainerState) -> tuple[str, ...]:
+    """What is not enforced for a container: what was asked for it, then what no container of its host has."""
+    return tuple(dict.fromkeys((*state.not_enforced, *state.lacks)))
+
+
 def by_reason(sentences: Iterable[str]) -> list[tuple[str, list[str]]]:
-    """(a reason, what it is the reason of), in order: what several sentences say in brackets at their end needs to be said once.
+    """(a reason, what it is the reason of), in order: what several sentences say in brackets at their end is said once.
 
     A sentence that shares its reason with no other is whole, and alone under an empty one.
     """

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..cli.folders import ROOT, ChangeTree, Folder, Row, what
 from ..cli.progress import rebuilt
-from ..cli.text import counted_by, ended, holds_processor, is_fault, plural, printable, shared, shortened
+from ..cli.text import counted_by, ended, holds_processor, is_fault, plural, printable, shared, shortened, unkept
 from ..results import ContainerState, HostReport, ImageDiff, Layer, LayerStack, PackageChange, Usage
 from .html import Html, bar, code, growth, h, join, listed, memory, not_enforced, note, output, page, size, table
 from .progress import Failure, Record
@@ -216,7 +216,9 @@ def _sign(row: Row) -> Html | None:
 def usage(items: Iterable[tuple[ContainerState, Usage | None, float | None, Sequence[Sequence[Any]]]]) -> str:
     """What containers use: state, last sample, processors kept busy, and the samples [instant, busy, memory, processes] so far."""
     rows: list[Sequence[object]] = []
+    sentences: dict[str, None] = {}
     for state, sample, busy, history in items:
+        sentences |= dict.fromkeys(unkept(state))
         name = join((h("b", state.name), " ", h("span", state.image, class_="d")))
         mood = "r" if is_fault(state) else "d"
         status = h("span", ended(state), class_=mood) if ended(state) else state.status
@@ -249,7 +251,9 @@ def usage(items: Iterable[tuple[ContainerState, Usage | None, float | None, Sequ
         ("Processes", "k"),
         ("Counted by", "k"),
     ]
-    return page(table(titles, rows), label="What containers use")
+    summary = h("summary", f"Not enforced here: {len(sentences)}", class_="w")
+    told = h("details", summary, not_enforced(sentences)) if sentences else None
+    return page(table(titles, rows), told, label="What containers use")
 
 
 def _line(history: Sequence[Sequence[Any]], column: int, limit: float | None) -> Html | None:

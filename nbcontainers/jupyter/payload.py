@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..cli.text import ended, ending, is_fault, printable, shortened
+from ..cli.text import by_reason, ended, ending, is_fault, printable, shortened, unkept
 from ..results import ContainerState, Entry, Layer, LayerStack, PackageChange, SettingChange
 
 LARGEST = 12  # files of a layer that are told
@@ -103,4 +103,5 @@ def container(state: ContainerState) -> dict[str, Any]:
         "finished": state.finished,
         "ended": ended(state),
         "calm": not is_fault(state),
+        "unkept": by_reason(map(printable, unkept(state))),
     }

@@ -284,7 +284,7 @@ from nbcontainers.results import Usage
 class This:
     "This kernel, as if it were a container: its own processor time and memory."
     id = samples.state().id
-    state = samples.state()
+    state = samples.state(not_enforced=samples.UNKEPT)
     def meter(self): return self
     def close(self): pass
     def sample(self):
@@ -328,6 +328,10 @@ def test_usage_goes_on_while_another_cell_runs(notebook):
     expect(processor.locator(".limit")).to_have_css("display", "none")
     expect(memory.locator(".limit")).not_to_have_css("display", "none")
     notebook.look("usage")
+    page.get_by_text("Not enforced here: 3").click()
+    expect(page.locator(".unkept li")).to_have_text(["cpu is not limited", "memory is watched"])
+    expect(page.locator(".unkept p")).to_have_text(["no group can be made here, so", "<img src=x onerror=alert(1)>"])
+    notebook.look("usage-not-enforced")
     notebook.done(3)
     expect(page.get_by_text("ended", exact=True)).to_be_visible()
     expect(page.get_by_text("exit code 0")).to_be_visible()

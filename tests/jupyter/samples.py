@@ -252,6 +252,9 @@ def state(name: str = "hungry_hopper", status: str = "running", **more) -> Conta
     )
 
 
+UNKEPT = ("cpu is not limited (no group can be made here)", HOSTILE, "memory is watched (no group can be made here)")
+
+
 def usage(second: float, **more) -> Usage:
     return Usage(
         time=1_795_000_000.0 + second,

@@ -110,7 +110,7 @@ FORMS = {
         [(samples.state(), samples.usage(3), 0.48, HISTORY), (samples.state("b", "created"), None, None, [])]
     ),
     "hostile usage": lambda: forms.usage(
-        [(samples.state(samples.HOSTILE, image=samples.ESCAPE), samples.usage(3), None, [])]
+        [(samples.state(samples.HOSTILE, image=samples.ESCAPE, lacks=samples.UNKEPT), samples.usage(3), None, [])]
     ),
     "no usage": lambda: forms.usage([]),
     "host": lambda: forms.host_report(REPORT),
@@ -230,6 +230,18 @@ def test_a_stop_that_was_asked_for_is_no_fault(state: ContainerState, mood: str)
     """Red is for what went wrong; the widget has it as the kept page has."""
     assert f'<span class="{mood}">{ended(state)}</span>' in forms.usage([(state, None, None, [])])
     assert payload.container(state)["calm"] == (mood == "d")
+
+
+def test_what_is_not_enforced_is_kept_with_the_usage() -> None:
+    """What was asked for, and what no container of the host has; a reason that several share is said once."""
+    state = samples.state(not_enforced=samples.UNKEPT[2:], lacks=samples.UNKEPT)
+    shared, alone = payload.container(state)["unkept"]
+    assert shared == ("no group can be made here", ["memory is watched", "cpu is not limited"])
+    assert alone == ("", [samples.HOSTILE])
+    kept = read(forms.usage([(state, samples.usage(3), None, []), (state, None, None, [])]))
+    assert "Not enforced here: 3" in kept
+    assert kept.count("no group can be made here") == kept.count("memory is watched") == 1
+    assert "Not enforced" not in forms.usage([(samples.state(), samples.usage(3), None, [])])
 
 
 def test_a_failed_build_marks_the_lines_that_failed() -> None:

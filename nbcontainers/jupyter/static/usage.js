@@ -102,12 +102,14 @@ function card(container) {
   const pids = gauge("Processes");
   const status = h("span.status");
   const source = h("span.pill.source");
+  const unkept = list();
   const element = h(
     "div.card",
     { role: "group", "aria-label": container.name },
     h("div.who", {}, h("span.name.cut", { title: container.name }, container.name), h("span.dim.cut", {}, container.image), status, source),
     h("div.gauges", {}, cpu.element, ram.element, pids.element),
     h("div.unmeasured.dim", {}, "It was too short-lived to be measured."),
+    unkept.element,
   );
   let now = container;
 
@@ -120,7 +122,8 @@ function card(container) {
       status.replaceChildren(h("span.dot"), words);
       source.textContent = next.source;
       source.hidden = !next.source;
-      source.title = next.enforced ? "The kernel counts, and holds the limits." : "Without a cgroup: memory is watched, processes are held by RLIMIT_NPROC, the processor is not limited.";
+      source.title = next.enforced ? "The kernel counts, and holds the limits." : "No cgroup counts: below is what that means.";
+      unkept.show(next.unkept);
       element.classList.toggle("over", next.status !== "running" || !live);
       cpu.limit(next.cpuLimit ? `of ${percent(next.cpuLimit, 0)}${next.cpuHeld ? "" : ", not held"}` : "no limit");
       ram.limit(next.memoryLimit ? `of ${memory(next.memoryLimit)}` : "no limit", next.memoryPeak ? `peak ${memory(next.memoryPeak)}` : "");
@@ -131,6 +134,26 @@ function card(container) {
       if (busy !== null) cpu.show(draw, time, busy, percent(busy, busy < 0.0995 ? 1 : 0), now.cpuHeld ? now.cpuLimit : null, 1);
       ram.show(draw, time, used, memory(used), now.memoryLimit, 1 << 20);
       pids.show(draw, time, processes, String(processes), now.processesLimit, 4);
+    },
+  };
+}
+
+/** What is not enforced for a container, for whoever opens it: what several things have as their reason is said once, before them. */
+function list() {
+  const element = h("details.unkept", { hidden: true });
+  let shown = "";
+  return {
+    element,
+    show(groups) {
+      const words = JSON.stringify(groups);
+      if (words === shown) return; // or it would lose its focus
+      shown = words;
+      const count = groups.reduce((sum, [, whats]) => sum + whats.length, 0);
+      const said = groups.map(([reason, whats]) =>
+        reason ? [h("p", {}, `${reason}, so`), h("ul", {}, ...whats.map((what) => h("li", {}, what)))] : [h("p", {}, ...whats)],
+      );
+      element.replaceChildren(h("summary", {}, `Not enforced here: ${count}`), ...said.flat());
+      element.hidden = !count;
     },
   };
 }
