@@ -46,7 +46,7 @@ def connect(
         places=(*networking.places, place),
         needs_way_out=networking.needs_way_out or not network.internal,
     )
-    lacks = networkwords.shut_in(wanted, holder.host)
+    lacks = () if network.internal else networkwords.shut_in(wanted, holder.host)
     if lacks and strict:
         from ..runtime import launch
 

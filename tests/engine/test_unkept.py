@@ -219,6 +219,9 @@ def test_a_network_without_a_way_out_is_told_to_who_asked_for_one(engine: Engine
             assert [line.startswith(missing) for line in container.connect("unkept-outer")] == [True] * is_lacking
             assert any(line.startswith(missing) for line in container.foreseen()) == is_lacking
         container.remove()
+    container = engine.create("toolbox", "true", network="unkept-outer")
+    assert container.connect("unkept-inner") == ()
+    container.remove()
     for name in ("unkept-inner", "unkept-outer"):
         engine.remove_network(name)
 
