@@ -58,7 +58,7 @@ def ps(engine: Engine, values: Namespace, console: Console) -> int:
 
 def chosen(engine: Engine, values: Namespace) -> tuple[Container, ...]:
     """The containers that the flags of ``ps`` ask for."""
-    count = 1 if values.latest else values.last
+    count = 1 if values.latest else values.last if values.last and values.last > 0 else None
     return engine.containers(*values.filter, all=values.all or count is not None)[:count]
 
 

@@ -93,6 +93,11 @@ def number(text: str) -> float:
     return value
 
 
+def patience(text: str) -> float:
+    """How many seconds somebody waits: a number of a command line, negative for ever."""
+    return -1.0 if text == "-1" else number(text)
+
+
 def truth(text: str) -> bool:
     """``true`` or ``false`` of a command line."""
     if text.lower() not in ("true", "false", "1", "0"):

@@ -7,7 +7,7 @@ from argparse import Namespace
 from ..engine import Container, Engine
 from . import format as form
 from .console import Console, each
-from .flags import CONTAINER, CONTAINERS, Command, Flag, Operand, number, whole
+from .flags import CONTAINER, CONTAINERS, Command, Flag, Operand, patience, whole
 from .text import printable
 
 RESTART = Flag(
@@ -16,7 +16,12 @@ RESTART = Flag(
 FLAGS = (
     RESTART,
     Flag(names=("--stop-signal",), metavar="SIGNAL", help="what asks it to end (TERM, or the image's)"),
-    Flag(names=("--stop-timeout",), metavar="SECONDS", convert=number, help="how long stop waits before it kills (10)"),
+    Flag(
+        names=("--stop-timeout",),
+        metavar="SECONDS",
+        convert=patience,
+        help="how long stop waits before it kills (10; -1 for ever)",
+    ),
     Flag(
         names=("--init",),
         help="run a small init as process 1, which passes signals on and reaps orphans (not with --pid)",
@@ -74,7 +79,10 @@ def top(engine: Engine, values: Namespace, console: Console) -> int:
 
 
 _TIME = Flag(
-    names=("-t", "--time"), metavar="SECONDS", convert=number, help="how long to wait before it is killed (10)"
+    names=("-t", "--time"),
+    metavar="SECONDS",
+    convert=patience,
+    help="how long to wait before it is killed (10; -1 for ever)",
 )
 
 VERBS = (

@@ -6,6 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from ..engine import Engine
+from ..engine.census import is_called
 from ..engine.networks import BUILT_IN
 from ..engine.options import pairs
 from ..errors import NBContainersError, NotFound
@@ -116,7 +117,7 @@ def _matches(engine: Engine, network: Network, word: str) -> bool:
     key, _, value = word.partition("=")
     match key:
         case "name":
-            return value in network.name
+            return is_called(value, network.name)
         case "id":
             return network.id.startswith(value)
         case "driver":
@@ -130,7 +131,7 @@ def _matches(engine: Engine, network: Network, word: str) -> bool:
         case "dangling":
             is_used = network.name in BUILT_IN or engine.inspect_network(network.id)["Containers"]
             return (value in ("true", "1")) != bool(is_used)
-        case "type":
+        case "type" if value in ("builtin", "custom"):
             return value == ("builtin" if network.name in BUILT_IN else "custom")
         case _:
             raise NBContainersError(

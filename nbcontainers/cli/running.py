@@ -17,7 +17,7 @@ from . import attached, lifecycle
 from .console import Console, each, warn
 from .creating import CREATE, LIMITS, REFUSED, complete, run_options
 from .entering import truth
-from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, number
+from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, patience
 
 _STARTS_S, _LOOK_AGAIN_S = 5.0, 0.02
 DETACH = Flag(names=("-d", "--detach"), help="print the ID and leave the container running")
@@ -114,7 +114,7 @@ def _begin(container: Container, console: Console, *, detach: bool) -> None:
         with contextlib.suppress(NotFound):  # it has ended, and is removed
             warn(container.state.not_enforced, console)
     except Conflict:
-        if container.state.status not in LIVE:
+        if container.state.status not in LIVE or container.state.status == "paused":
             raise
     except LaunchError as error:
         until = time.monotonic() + _STARTS_S
@@ -209,8 +209,8 @@ VERBS = (
             Flag(
                 names=("-t", "--time"),
                 metavar="SECONDS",
-                convert=number,
-                help="how long to wait (10, or the container's own)",
+                convert=patience,
+                help="how long to wait (10, or the container's own; -1 for ever)",
             ),
             Flag(names=("-s", "--signal"), metavar="SIGNAL", help="what to ask it with (TERM, or the container's own)"),
         ),

@@ -6,6 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from ..engine import Engine
+from ..engine.census import is_called
 from ..engine.options import pairs
 from ..engine.volumes import inspected
 from ..errors import NBContainersError
@@ -59,6 +60,7 @@ def _row(volume: VolumeState) -> dict[str, Any]:
         "Scope": "local",
         "Labels": Labels(volume.labels),
         "Links": len(volume.users),
+        "Size": "N/A",  # as Docker has it: system df -v looks for it
     }
 
 
@@ -72,7 +74,7 @@ def _holds(volume: VolumeState, word: str) -> bool:
             labels = dict(volume.labels)
             return key in labels and (not has_value or labels[key] == text)
         case "name" if equals:
-            return value in volume.name
+            return is_called(value, volume.name)
         case "driver" if equals:
             return value == "local"
     raise NBContainersError(f"invalid filter {word!r}", hint=f"wanted NAME=VALUE with one of {', '.join(_FILTERS)}")

@@ -88,7 +88,7 @@ class Census:
         restarting = self.words.truth("restarting")
         return (
             _any(get("id"), state.id.startswith)
-            and _any(get("name"), lambda word: _is_called(word, state.name))
+            and _any(get("name"), lambda word: is_called(word, state.name))
             and _any(get("status"), lambda word: word == state.status)
             and _any(get("exited"), lambda word: state.status == "exited" and state.exit_code == int(word))
             and _any(get("health"), lambda word: word == (state.health.status if state.health else "none"))
@@ -131,7 +131,7 @@ def _id(image: Callable[[str], Image], word: str) -> str:
         return ""
 
 
-def _is_called(pattern: str, name: str) -> bool:
+def is_called(pattern: str, name: str) -> bool:
     """True if a pattern is in a name, with or without the slash that inspect has before it; one that is none is in no name."""
     try:
         return any(re.search(pattern, way) for way in (name, f"/{name}"))

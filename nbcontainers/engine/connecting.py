@@ -55,7 +55,7 @@ def connect(
         with _reached(holder) as connection:
             made = connection.ask("connect", state.id, files_of.wanted(place, files))
         for address, _, _ in made["addresses"]:
-            namefiles.add_host(folder, hostname, address)
+            namefiles.add_host(folder, hostname, address, networking.names)
     wanted.save(folder)
     return lacks
 

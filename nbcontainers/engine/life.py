@@ -56,6 +56,9 @@ class Life(Asides):
         state = self.state
         if state.status == "dead":
             raise IntegrityError(state.error, hint=way_out(state.name or state.id[:12]))
+        if state.status == "paused":
+            hint = f"'nbcontainers unpause {state.name}' lets it go on"
+            raise Conflict(f"container {state.name} is paused: it cannot be started", hint=hint)
         if state.status in LIVE:
             hint = f"'nbcontainers logs -f {state.name}' shows what it does"
             raise Conflict(f"container {state.name} is already running", hint=hint)
@@ -230,8 +233,9 @@ class Life(Asides):
     def stop(self, timeout: float | None = None, *, signal: str | int = "") -> int:
         """Ask it to end with its stop signal, kill it after ``timeout`` seconds, and return its exit code.
 
-        Without them the container's own are taken: ``stop_timeout`` and ``stop_signal``, else ten seconds and TERM. However its
-        restart policy is, it stays stopped. One that was never started stays as it is, and its code is 0, as in Docker.
+        Without them the container's own are taken: ``stop_timeout`` and ``stop_signal``, else ten seconds and TERM; a negative
+        timeout waits for ever. However its restart policy is, it stays stopped. One that was never started stays as it is, and its
+        code is 0, as in Docker.
         """
         with inturn.beside(self._folder):
             if self.state.status == "created":
@@ -324,6 +328,10 @@ class Life(Asides):
                 if not force:
                     raise
                 self._let_go()
+            except NotFound:
+                if not state.auto_remove:
+                    raise
+                return  # whoever waited for its end was the first to do it
 
     def _remove(self, state: ContainerState, *, volumes: bool) -> None:
         """Remove it, which has ended: StartedAgain where somebody has started it since."""

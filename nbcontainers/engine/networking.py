@@ -105,7 +105,11 @@ def load(folder: Path) -> Networking:
             mode=data["mode"],
             places=tuple(Place(**{**place, "aliases": tuple(place["aliases"])}) for place in data["places"]),
             publications=tuple(Publication(**one) for one in data["publications"]),
-            names=Names(hosts=hosts, **{key: tuple(value) for key, value in names.items()}),
+            names=Names(
+                hosts=hosts,
+                domain=names.pop("domain", ""),
+                **{key: tuple(value) for key, value in names.items()},
+            ),
             needs_way_out=data.get("needs_way_out", False),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:

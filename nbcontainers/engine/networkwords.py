@@ -44,6 +44,7 @@ def read(
         servers=tuple(_server(word) for word in options.get("dns", ())),
         search=tuple(options.get("dns_search", ())),
         options=tuple(options.get("dns_option", ())),
+        domain=options.get("domainname") or "",
     )
     publications = [one for word in options.get("publish", ()) for one in publish.parse(word)]
     if options.get("publish_all", False):
@@ -188,6 +189,7 @@ def _server(word: str) -> str:
 
 
 def _mac(word: str) -> str:
-    if word and not _MAC.fullmatch(word):
+    word = word.replace("-", ":")
+    if word and (not _MAC.fullmatch(word) or not word.strip("0:")):
         raise NBContainersError(f"not a MAC address for one interface: {word!r}", hint="such as 02:42:ac:11:00:02")
     return word.lower()

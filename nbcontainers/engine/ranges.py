@@ -46,6 +46,10 @@ def choose(
             raise NBContainersError(f"subnet {one} has no room", hint="a /30 or wider is wanted")
         part = next((range_ for range_ in parts if _within(range_, one)), None)
         door = next((address for address in doors if address in one), one.network_address + 1)
+        if door == one.network_address or (one.version == 4 and door == one.broadcast_address):
+            raise NBContainersError(
+                f"gateway {door} stands for all of {one}", hint=f"such as {one.network_address + 1}"
+            )
         made.append(Subnet(network=str(one), gateway=str(door), ip_range=str(part or "")))
     for address in doors:
         if not any(address in one for one in chosen):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _NEWROUTE, _DELROUTE, _GETROUTE, _NEWRULE = 16, 17, 18, 20, 24, 25, 26, 32
 _ADDRESS, _IFNAME, _MTU, _MASTER, _LINKINFO, _NET_NS_FD = 1, 3, 4, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _PEER = 1, 2, 1
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 8, 0x02
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 4, 8, 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: answer with the route that was found, not with what it means for one address
 _RTA_TABLE, _FRA_FWMARK, _FRA_TABLE, _TO_TABLE = 15, 10, 15, 1
@@ -103,6 +103,9 @@ class Links:
         """Give an interface an address of a network of so many bits."""
         packed, family = pack(address)
         body = _ADDR.pack(family, prefix, _IFA_F_NODAD, 0, index) + attribute(_IFA_LOCAL, packed)
+        if family == _socket.AF_INET and prefix < 31:
+            last = int.from_bytes(packed, "big") | (1 << 32 - prefix) - 1
+            body += attribute(_IFA_BROADCAST, last.to_bytes(4, "big"))
         self._netlink.ask(_NEWADDR, body + attribute(_IFA_ADDRESS, packed), CREATE | EXCL)
 
     def add_route(self, index: int, gateway: str, destination: str = "", prefix: int = 0) -> None:

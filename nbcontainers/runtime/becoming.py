@@ -60,9 +60,9 @@ def _content(path: str) -> bytes:
 
 
 def make_directory(path: str, uid: int, gid: int, *, is_recorded: bool) -> None:
-    """Make the working directory where it is missing, owned by somebody (or recorded as his)."""
+    """Make the working directory where it is missing, owned by somebody (or recorded as his); also that to which a link leads."""
     walked = ""
-    for name in path.split("/"):
+    for name in os.path.realpath(path).split("/"):
         walked += "/" + name if name else ""
         if not walked or os.path.isdir(walked):
             continue

@@ -22,11 +22,11 @@ from .sources import Sources
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any, NoReturn
 
-    # A listening socket of the host, and where to it leads: protocol, port, address.
-    Route = tuple[_socket.socket, str, int, str]
+    # A listening socket of the host, and where to it leads: protocol, port, the container's addresses.
+    Route = tuple[_socket.socket, str, int, Sequence[str]]
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
@@ -44,9 +44,11 @@ _AGAIN = {errno.EAGAIN, errno.EINPROGRESS}
 
 
 def begin(
-    listening: Sequence[int], ports: Sequence[tuple[str, int]], target: str, sources: Sources | None
+    listening: Sequence[int], ports: Sequence[tuple[str, int]], targets: Sequence[str], sources: Sources | None
 ) -> _socket.socket:
-    """Fork the process that carries from sockets of the host to ports (protocol, number) of a container's address.
+    """Fork the process that carries from sockets of the host to ports (protocol, number) of a container, which has these addresses.
+
+    Who comes by IPv6 goes to its address of IPv6 if it has one, and where nobody listens there, to the other.
 
     It goes by what is returned: see ``end``.
     """
@@ -60,7 +62,7 @@ def begin(
                 if number > 2 and number not in {lifeline, *listening}:
                     _close(number)
             sockets = [_socket.socket(fileno=one) for one in listening]
-            main([(one, *port, target) for one, port in zip(sockets, ports, strict=True)], lifeline, sources)
+            main([(one, *port, targets) for one, port in zip(sockets, ports, strict=True)], lifeline, sources)
         finally:
             os._exit(1)
     os.close(lifeline)
@@ -110,21 +112,33 @@ def _end(poller: Poller, routes: Sequence[Route], lifeline: int) -> None:
 
 
 def _begin(poller: Poller, route: Route, sources: Sources | None) -> None:
-    listening, protocol, port, address = route
+    listening, protocol, _, _ = route
     listening.setblocking(False)
     if protocol == "udp":
-        _Datagrams(poller, listening, (address, port), sources)
+        _Datagrams(poller, route, sources)
     else:
-        poller.watch(
-            listening.fileno(), select.POLLIN, lambda events: _accept(poller, listening, (address, port), sources)
-        )
+        poller.watch(listening.fileno(), select.POLLIN, lambda events: _accept(poller, route, sources))
 
 
-def _family(address: str) -> int:
-    return int(_socket.AF_INET6 if ":" in address else _socket.AF_INET)
+def _onwards(route: Route, peer: str, sources: Sources | None) -> Iterator[_socket.socket]:
+    """Sockets that are on their way to the container, one after the other, for a peer: first by the kind of address by which he came."""
+    _, protocol, port, addresses = route
+    is_6 = ":" in peer.removeprefix("::ffff:")
+    for address in sorted(addresses, key=lambda one: (":" in one) != is_6)[: 1 + is_6]:
+        family = _socket.AF_INET6 if ":" in address else _socket.AF_INET
+        kind = _socket.SOCK_DGRAM if protocol == "udp" else _socket.SOCK_STREAM
+        onward = _socket.socket(family, kind | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+        if sources is not None:
+            sources.put(onward, peer)
+        code = onward.connect_ex((address, port))
+        if code and code not in _AGAIN:
+            onward.close()
+        else:
+            yield onward
 
 
-def _accept(poller: Poller, listening: _socket.socket, target: tuple[str, int], sources: Sources | None) -> None:
+def _accept(poller: Poller, route: Route, sources: Sources | None) -> None:
+    listening = route[0]
     try:
         descriptor, peer = listening._accept()  # type: ignore[attr-defined]
     except OSError as error:
@@ -133,15 +147,12 @@ def _accept(poller: Poller, listening: _socket.socket, target: tuple[str, int], 
         return
     client = _socket.socket(fileno=descriptor)
     try:
-        onward = _socket.socket(_family(target[0]), _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
-        if sources is not None:
-            sources.put(onward, peer[0])
-        code = onward.connect_ex(target)
-        if code and code not in _AGAIN:
-            onward.close()
+        onwards = _onwards(route, peer[0], sources)
+        onward = next(onwards, None)
+        if onward is None:
             client.close()
-            return
-        _Connection(poller, client, onward, (_Pipe(), _Pipe()))
+        else:
+            _Connection(poller, client, onward, onwards, (_Pipe(), _Pipe()))
     except OSError:  # too many files are open: what was opened for it goes with it
         client.close()
 
@@ -150,24 +161,29 @@ class _Connection:
     """Two sockets joined: what comes in by one goes out by the other, and an end is passed on as an end."""
 
     def __init__(
-        self, poller: Poller, client: _socket.socket, onward: _socket.socket, pipes: tuple[_Pipe, _Pipe]
+        self,
+        poller: Poller,
+        client: _socket.socket,
+        onward: _socket.socket,
+        others: Iterator[_socket.socket],
+        pipes: tuple[_Pipe, _Pipe],
     ) -> None:
         self._poller = poller
         self._sides = (client, onward)
+        self._others = others  # where to, if nobody listens there
         self._pipes = pipes
-        for side in self._sides:
-            side.setblocking(False)
-            side.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        client.setblocking(False)
         self._connected = False
         _open.add(self)
         for number, side in enumerate(self._sides):
+            side.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
             poller.watch(side.fileno(), 0, functools.partial(self._move, number))
         self._watch()
 
     def _move(self, number: int, events: int) -> None:
         if not self._connected and number == 1 and events & (select.POLLOUT | GONE):
             if self._sides[1].getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR):
-                self._close(reset=True)
+                self._try_another()
                 return
             self._connected = True
         try:
@@ -183,6 +199,20 @@ class _Connection:
             self._close(reset=True)
         else:
             self._watch()
+
+    def _try_another(self) -> None:
+        try:
+            onward = next(self._others, None)
+        except OSError:  # too many files are open
+            onward = None
+        if onward is None:
+            self._close(reset=True)
+            return
+        self._poller.forget(self._sides[1].fileno())
+        self._sides[1].close()
+        onward.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        self._sides = (self._sides[0], onward)
+        self._watch()
 
     def _watch(self) -> None:
         for number, side in enumerate(self._sides):
@@ -259,22 +289,20 @@ class _Pipe:
 class _Datagrams:
     """One published port of UDP: each sender has a socket of its own towards the container, by which the answers come back."""
 
-    def __init__(
-        self, poller: Poller, listening: _socket.socket, target: tuple[str, int], sources: Sources | None
-    ) -> None:
+    def __init__(self, poller: Poller, route: Route, sources: Sources | None) -> None:
         self._poller = poller
-        self._listening = listening
-        self._target = target
+        self._listening = route[0]
+        self._route = route
         self._sources = sources
-        self._senders: dict[Any, tuple[_socket.socket, float]] = {}
-        poller.watch(listening.fileno(), select.POLLIN, lambda events: self._take())
+        self._senders: dict[Any, _Sender] = {}
+        poller.watch(self._listening.fileno(), select.POLLIN, lambda events: self._take())
 
     def _forget_idle(self) -> None:
         """Close what nothing has come by for a while."""
         now = time.monotonic()
-        for peer, (onward, used) in list(self._senders.items()):
-            if now - used > _IDLE_S:
-                self._forget(peer, onward)
+        for peer, sender in list(self._senders.items()):
+            if now - sender.used > _IDLE_S:
+                self._forget(peer)
         if self._senders:
             self._poller.after(_IDLE_S / 3, self._forget_idle)
 
@@ -283,42 +311,74 @@ class _Datagrams:
             data, peer = self._listening.recvfrom(65535)
         except OSError:
             return
-        onward = self._senders[peer][0] if peer in self._senders else self._open(peer)
-        if onward is None:
+        sender = self._senders.get(peer) or self._open(peer)
+        if sender is None:
             return
-        self._senders[peer] = (onward, time.monotonic())
+        sender.used, sender.last = time.monotonic(), data
+        self._send(peer, sender)
+
+    def _send(self, peer: Any, sender: _Sender) -> None:
+        """Send what came last; where it turns out that nobody listens, to the container's other address, if there is one."""
         try:
-            onward.send(data)
+            sender.onward.send(sender.last)
+        except ConnectionRefusedError:
+            self._try_another(peer, sender)
         except OSError:
             pass  # datagrams may be lost
 
-    def _open(self, peer: Any) -> _socket.socket | None:
+    def _try_another(self, peer: Any, sender: _Sender) -> None:
+        try:
+            onward = next(sender.others, None)
+        except OSError:  # too many files are open
+            return
+        if onward is None:
+            return  # nobody listens there (yet)
+        self._poller.forget(sender.onward.fileno())
+        sender.onward.close()
+        sender.onward = onward
+        self._watch(peer, sender)
+        self._send(peer, sender)
+
+    def _open(self, peer: Any) -> _Sender | None:
         if not self._senders:
             self._poller.after(_IDLE_S / 3, self._forget_idle)
         if len(self._senders) >= _MOST_SENDERS:
-            oldest = min(self._senders, key=lambda one: self._senders[one][1])
-            self._forget(oldest, self._senders[oldest][0])
+            self._forget(min(self._senders, key=lambda one: self._senders[one].used))
+        onwards = _onwards(self._route, peer[0], self._sources)
         try:
-            onward = _socket.socket(
-                _family(self._target[0]), _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
-            )
-            if self._sources is not None:
-                self._sources.put(onward, peer[0])
-            onward.connect(self._target)
+            onward = next(onwards, None)
         except OSError:
+            onward = None
+        if onward is None:
             return None
-        self._poller.watch(onward.fileno(), select.POLLIN, lambda events: self._give_back(peer, onward))
-        return onward
+        self._senders[peer] = sender = _Sender(onward, onwards)
+        self._watch(peer, sender)
+        return sender
 
-    def _give_back(self, peer: Any, onward: _socket.socket) -> None:
+    def _watch(self, peer: Any, sender: _Sender) -> None:
+        self._poller.watch(sender.onward.fileno(), select.POLLIN, lambda events: self._give_back(peer, sender))
+
+    def _give_back(self, peer: Any, sender: _Sender) -> None:
         try:
-            data = onward.recv(65535)
-            self._senders[peer] = (onward, time.monotonic())
+            data = sender.onward.recv(65535)
+            sender.used = time.monotonic()
             self._listening.sendto(data, peer)
+        except ConnectionRefusedError:
+            self._try_another(peer, sender)
         except OSError:
-            pass  # nobody listens there (yet)
+            pass
 
-    def _forget(self, peer: Any, onward: _socket.socket) -> None:
+    def _forget(self, peer: Any) -> None:
+        onward = self._senders.pop(peer).onward
         self._poller.forget(onward.fileno())
         onward.close()
-        self._senders.pop(peer, None)
+
+
+class _Sender:
+    """Who sends datagrams: the socket towards the container, those to its other addresses, when it was used and what for."""
+
+    def __init__(self, onward: _socket.socket, others: Iterator[_socket.socket]) -> None:
+        self.onward = onward
+        self.others = others
+        self.used = time.monotonic()
+        self.last = b""

@@ -25,6 +25,10 @@ def of_start(stage: str, number: int, words: str) -> str:
         return "too many processes or namespaces: see ulimit -u and /proc/sys/user"
     if stage.startswith("mount ") and number == errno.ENOENT:
         return "what is mounted must be there"
+    if stage.startswith("mount ") and number == errno.EINVAL and words.endswith(("'uid'", "'gid'")):
+        return (
+            "it has no such id: leave uid and gid out, or run as root or as a user with a range of ids in /etc/subuid"
+        )
     if stage.startswith("mount ") and number == errno.EROFS:
         return "its place is missing in what is mounted around it, which is read-only: name a folder that is there"
     if stage == "cgroup" and number == errno.EINVAL and os.sched_getscheduler(0) in {os.SCHED_FIFO, os.SCHED_RR}:

@@ -330,10 +330,9 @@ class Holder:
         ways = [e for e in container.endpoints if not e.bridge.definition["internal"]]
         if not ways:
             raise Refused("ports can only be published on a network that is not internal")
-        addresses = ways[0].addresses
         near = [(one["network"], one["prefix"]) for b in self.bridges.values() for one in b.definition["subnets"]]
         kept = Sources(near) if self._keeps_sources() else None
-        container.carrier = forwarding.begin(received, ports, addresses[min(addresses)], kept)
+        container.carrier = forwarding.begin(received, ports, tuple(ways[0].addresses.values()), kept)
 
     def _keeps_sources(self) -> bool:
         """Whether who comes to a published port can be seen inside by his own address."""

@@ -13,19 +13,29 @@ from ..linux import smallfiles
 from ..oci.runtime import Mount
 from . import dns
 
-_LOOPBACK = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+_LOOPBACK = """127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
+fe00::0\tip6-localnet
+ff00::0\tip6-mcastprefix
+ff02::1\tip6-allnodes
+ff02::2\tip6-allrouters
+"""
 NAMES = ("hosts", "hostname", "resolv.conf")
 NetworkKind = Literal["none", "host", "bridge"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """What a user wants known beside what the network says: hosts as (name, address), and lines of resolv.conf by their kind."""
+    """What a user wants known beside what the network says: hosts as (name, address), and lines of resolv.conf by their kind.
+
+    ``domain`` is that of the container's own name.
+    """
 
     hosts: tuple[tuple[str, str], ...] = ()
     servers: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    domain: str = ""
 
 
 def write(folder: Path, hostname: str, network: NetworkKind, names: Names | None = None) -> None:
@@ -58,10 +68,17 @@ def update_hosts(folder: Path, hostname: str, addresses: Sequence[str], names: N
     _overwrite(folder / "hosts", _hosts(hostname, "bridge", addresses or ("127.0.0.1",), names))
 
 
-def add_host(folder: Path, hostname: str, address: str) -> None:
+def add_host(folder: Path, hostname: str, address: str, names: Names) -> None:
     """Say that a container has one more address."""
     with (folder / "hosts").open("a") as file:
-        file.write(f"{address}\t{hostname}\n")
+        file.write(_own(address, hostname, names))
+
+
+def _own(address: str, hostname: str, names: Names) -> str:
+    """The line of hosts for the container itself: its whole name, then the first part of that, as programs expect it."""
+    whole = f"{hostname}.{names.domain}" if names.domain else hostname
+    first = whole.partition(".")[0]
+    return f"{address}\t{whole if first == whole else f'{whole} {first}'}\n"
 
 
 def _overwrite(path: Path, text: str) -> None:
@@ -77,7 +94,9 @@ def _hosts(hostname: str, network: NetworkKind, addresses: Sequence[str], names:
         with contextlib.suppress(OSError, UnicodeError):
             text = Path("/etc/hosts").read_text()
     extra = [f"{address}\t{name}\n" for name, address in names.hosts]
-    own = [f"{address}\t{hostname}\n" for address in addresses] if hostname else []  # none: it has the host's own name
+    own = (
+        [_own(address, hostname, names) for address in addresses] if hostname else []
+    )  # none: it has the host's own name
     return f"{text.rstrip()}\n" + "".join([*extra, *own])
 
 
@@ -87,7 +106,7 @@ def _resolv(network: NetworkKind, names: Names) -> str:
     if network != "none":
         with contextlib.suppress(OSError, UnicodeError):
             host = Path("/etc/resolv.conf").read_text()
-    if network == "host" and names == Names(hosts=names.hosts):
+    if network == "host" and names == Names(hosts=names.hosts, domain=names.domain):
         return host
     rows = [line.split() for line in host.splitlines()]
     servers = {"none": (), "host": [row[1] for row in rows if len(row) > 1 and row[0] == "nameserver"]}

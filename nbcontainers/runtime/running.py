@@ -173,14 +173,17 @@ class Running:
             ask(state.load_extra(self.folder)["socket"], {"do": "stop", "ends": ends})
 
     def stop(self, timeout: float = 10.0, number: int = signals.SIGTERM) -> int:
-        """Ask the container to end, end it after ``timeout`` seconds, and return its exit code. It is not started again."""
+        """Ask the container to end, end it after ``timeout`` seconds (negative: never), and return its exit code.
+
+        It is not started again.
+        """
         self.give_up(ends=True)
         with contextlib.suppress(Conflict):
             pausing.unpause(self.folder)
         try:
             self.signal(number)
             try:
-                return self._wait_for_run(time.monotonic() + timeout)
+                return self._wait_for_run(None if timeout < 0 else time.monotonic() + timeout)
             except TimeoutError:
                 self.signal(signals.SIGKILL)
         except state.StartedAgain:  # by somebody who wants it to run

@@ -86,7 +86,26 @@ def test_what_does_not_run_is_stopped_already(store: Path) -> None:
     assert nbc(store, "stop", "-s", "NONE", "idle", code=1).stderr
     nbc(store, "restart", "-t", "0", "idle", code=0)
     assert shown("idle").startswith("running")
+    nbc(store, "pause", "idle", code=0)
+    assert "is paused" in nbc(store, "start", "idle", code=1).stderr
     nbc(store, "rm", "-f", "idle", code=0)
+    nbc(
+        store,
+        "run",
+        "-d",
+        "--name",
+        "slow",
+        "toolbox",
+        "sh",
+        "-c",
+        "trap 'sleep 1; exit 3' TERM; echo; sleep 99 & wait",
+        code=0,
+    )
+    until(lambda: has_said(store, "slow", "\n"))
+    nbc(store, "stop", "-t", "-1", "slow", code=0)
+    assert shown("slow") == "exited 3"
+    assert len(nbc(store, "ps", "-qan", "-1").stdout.split()) == len(nbc(store, "ps", "-qa").stdout.split()) >= 1
+    nbc(store, "rm", "slow", code=0)
     nbc(store, "run", "--name", "over", "toolbox", "sh", "-c", "exit 5", code=5)
     assert nbc(store, "stop", "over", code=0).stdout == "over\n"
     assert shown("over") == "exited 5"

@@ -72,10 +72,14 @@ def test_a_network_is_made_as_it_was_asked_for(engine: Engine) -> None:
         ("--aux-address 10.91.0.4", "not an auxiliary address"),
         ("--aux-address a=10.99.0.4", "in none of the network's subnets"),
         ("--subnet 10.92.0.0/16 --aux-address a=10.92.0.1", "the network's own"),
+        ("--subnet 10.92.0.0/16 --gateway 10.92.255.255", "stands for all of 10.92.0.0/16"),
+        ("--subnet 10.92.0.0/16 --gateway 10.92.0.0", "stands for all of 10.92.0.0/16"),
     ):
         code = 125 if "cannot be had" in told else 1
         assert told in said(engine, f"network create {wrong} another", code=code)
     assert said(engine, "network ls -q -f name=another") == ""
+    assert said(engine, "network ls --format {{.Name}} -f name=^who.e$") == "whole\n"
+    assert "unknown filter 'type=foo'" in said(engine, "network ls -f type=foo", code=1)
 
 
 def test_containers_are_put_on_networks_and_taken_off(engine: Engine) -> None:

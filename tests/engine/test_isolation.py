@@ -215,6 +215,8 @@ def test_a_working_directory_is_made(engine: Engine, shell: Shell) -> None:
     engine.commit(engine.create("toolbox", "true"), "placed", changes=["WORKDIR /new/folder", "USER 1000:50"])
     built = engine.build(f"FROM placed\nRUN ({script}) > said\n")
     assert shell("cat said", image=str(built.image.id)) == "/new/folder\n1000:50 755\n1000:50 755\n"
+    engine.build("FROM toolbox\nRUN ln -s ../not/there /way\n", tag="way")
+    assert shell("pwd -P; ls /not", image="way", workdir="/way/on") == "/not/there/on\nthere\n"
     for path, said in (("/etc/passwd", "Not a directory: '/etc/passwd'"), ("/etc/passwd/x", "Not a directory")):
         with pytest.raises(LaunchError, match=f"working directory: {said}"):
             engine.run("toolbox", "true", workdir=path)

@@ -386,6 +386,47 @@ def test_ipv6_where_it_is_wanted(engine: Engine) -> None:
     engine.remove_network("six")
 
 
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_port_leads_to_the_address_at_which_a_program_listens(engine: Engine, protocol: str) -> None:
+    """Who comes by IPv6 reaches a program that listens there alone, from the network's gateway of IPv6, and one that does not know it."""
+    engine.create_network("both", ipv6=True, subnets=["172.30.8.0/24", "fd00:78::/64"])
+    code = """
+import socket, sys
+family, kind = (getattr(socket, word) for word in sys.argv[1:])
+one = socket.socket(family, kind)
+if family == socket.AF_INET6:
+    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+one.bind(("", 80))
+if kind == socket.SOCK_STREAM:
+    one.listen()
+print("up", flush=True)
+while True:
+    if kind == socket.SOCK_STREAM:
+        peer, address = one.accept()
+        peer.sendall(address[0].encode())
+        peer.close()
+    else:
+        _, address = one.recvfrom(100)
+        one.sendto(address[0].encode(), address)
+"""
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    seen = {}
+    for family in ("AF_INET6", "AF_INET"):
+        command = ("python3", "-c", code, family, kind.name)
+        server = engine.run("toolbox", *command, network="both", publish=[f"0:80/{protocol}"], detach=True)
+        until(lambda server=server: any(b"up" in line.data for line in server.logs()))
+        ports = {address: port for address, port, _, _ in server.ports()}
+        with socket.socket(socket.AF_INET6, kind) as client:
+            client.settimeout(PATIENCE_S)
+            client.connect(("::1", ports.get("::") or next(iter(ports.values()))))
+            if protocol == "udp":
+                client.send(b"who")
+            seen[family] = client.recv(100).decode()
+        server.remove(force=True)
+    assert seen == {"AF_INET6": "fd00:78::1", "AF_INET": "172.30.8.1"}
+    engine.remove_network("both")
+
+
 def test_many_at_once_get_each_an_address_of_its_own(engine: Engine, network: str) -> None:
     """Eight started by eight threads: eight addresses."""
     made = [engine.create("toolbox", "sleep", "600", network=network) for _ in range(8)]
@@ -411,6 +452,7 @@ def test_what_contradicts_itself_is_refused(engine: Engine, network: str) -> Non
         ("not a host: 'x'", {"add_host": ["x"]}),
         ("not the address of a name server", {"dns": ["one"]}),
         ("not a MAC address", {"network": "net", "mac_address": "03:00:00:00:00:01"}),
+        ("not a MAC address", {"network": "net", "mac_address": "00:00:00:00:00:00"}),
         ("ranges of different lengths", {"publish": ["1000-1002:80-81"]}),
     ):
         with pytest.raises(NBContainersError, match=match):
@@ -425,6 +467,21 @@ def test_hosts_and_resolv_conf_say_what_was_asked(engine: Engine) -> None:
     for line in ("10.9.8.7\tdb", "search example.org", "options timeout:3", "nameserver 127.0.0.11"):
         assert line in text
     assert "nameserver 192.0.2.53" in python(engine, code, network="host", dns=["192.0.2.53"])
+
+
+def test_a_container_knows_its_whole_name_and_its_link(engine: Engine, network: str) -> None:
+    """The whole name comes first in hosts, as what asks for it wants, then its first part; the address has one for all beside it."""
+    code = (
+        "import socket, subprocess; print(socket.getfqdn('web'), open('/sys/class/net/eth0/address').read().strip());"
+    )
+    code += "import fcntl; one = socket.socket(); ask = b'eth0'.ljust(40, b'\\0');"
+    code += "print(socket.inet_ntoa(fcntl.ioctl(one, 0x8919, ask)[20:24]))"  # SIOCGIFBRDADDR
+    mac = "02-11-22-33-44-66"
+    for names in ({"hostname": "web", "domainname": "example.org"}, {"hostname": "web.example.org"}):
+        found = python(engine, code, network=network, mac_address=mac, **names).split()
+        assert found[0] == "web.example.org", names
+        assert found[2] == "172.30.0.255"
+        assert found[1] == mac.replace("-", ":")
 
 
 def test_without_a_network_nobody_holds_any(tmp_path: Path) -> None:
