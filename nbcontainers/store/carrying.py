@@ -26,6 +26,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FORMATS = {tar.REGULAR: stat.S_IFREG, tar.DIRECTORY: stat.S_IFDIR, tar.SYMLINK: stat.S_IFLNK, tar.FIFO: stat.S_IFIFO}
 # include/uapi/linux/magic.h: proc, sysfs, cgroup, cgroup2, devpts, mqueue. What they show is the kernel's, and has no end.
 _OF_THE_KERNEL = frozenset((0x9FA0, 0x62656572, 0x27E0EB, 0x63677270, 0x1CD1, 0x19800202))
+_MOST_MADE_UP = 64 << 20  # bytes of a file that the kernel makes up
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
 
 
@@ -170,7 +171,10 @@ def _add(
             linked[inode] = name
             content = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
-                writer.add(replace(_owned(known, content, look), size=os.fstat(content).st_size), content)
+                header = _owned(known, content, look)
+                if syscalls.filesystem_type(content) in _OF_THE_KERNEL:
+                    content = _read_out(content, os.fsdecode(name))
+                writer.add(replace(header, size=os.fstat(content).st_size), content)
             finally:
                 os.close(content)
         case stat.S_IFLNK:
@@ -182,6 +186,24 @@ def _add(
             flag = tar.CHARACTER if type_ == stat.S_IFCHR else tar.BLOCK_DEVICE
             major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
             writer.add(replace(known, type=flag, major=major, minor=minor))
+
+
+def _read_out(content: int, name: str) -> int:
+    """What is read of a file that the kernel makes up, in memory, in its place: its size is not known before."""
+    memory = os.memfd_create("nbc-carried", os.MFD_CLOEXEC)
+    try:
+        while block := os.read(content, 1 << 20):
+            os.write(memory, block)
+            if os.fstat(memory).st_size > _MOST_MADE_UP:
+                raise NBContainersError(
+                    f"{name!r} has no end, or none soon", hint="read with exec what is wanted of it"
+                )
+        os.lseek(memory, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(memory)
+        raise
+    os.close(content)
+    return memory
 
 
 def _owned(known: Header, opened: int, look: Callable[[int], Attributes] | None) -> Header:

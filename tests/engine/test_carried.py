@@ -162,4 +162,7 @@ def test_what_the_kernel_shows_is_in_no_archive(container: Container) -> None:
         with tarfile.open(fileobj=io.BytesIO(memory.getvalue())) as archive:
             assert not [name for name in archive.getnames() if name.startswith(("/proc/", "/sys/"))]
         container.fetch("/proc/version", memory := io.BytesIO())
-        assert memory.getvalue()
+        with tarfile.open(fileobj=io.BytesIO(memory.getvalue())) as archive:
+            content = archive.extractfile("version")
+            assert content is not None
+            assert content.read() == Path("/proc/version").read_bytes()
