@@ -102,12 +102,32 @@ def parse_verb(
     """
     parser = _build(verb, extra, called or f"{PROGRAM} {verb.name}")
     parser.helped = helped or f"{parser.prog} --help"
+    words = _joined(verb, (*verb.flags, *extra), words)
     _spell_out(parser, (*verb.flags, *extra), words)
-    values = parser.parse_args(list(words))
+    values = parser.parse_args(words)
     if verb.operands and verb.operands[-1].count == "rest":
         key = verb.operands[-1].name.lower()
         setattr(values, key, _own_words(getattr(values, key), words, is_alone=len(verb.operands) == 1))
     return values
+
+
+def _joined(verb: Verb, flags: Sequence[Flag], words: Sequence[str]) -> list[str]:
+    """The words, each flag in one with a value that looks like a flag: as in Docker that is its value all the same."""
+    valued = {name for flag in flags if flag.metavar and not flag.refusal for name in flag.names}
+    ends_flags = bool(verb.operands) and verb.operands[-1].count == "rest"
+    found: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--" or (ends_flags and (word == "-" or not word.startswith("-"))):
+            return [*found, word, *rest]
+        value = next(rest, None) if word in valued else None
+        if value is None:
+            found.append(word)
+        elif value.startswith("-"):
+            found.append(f"{word}={value}" if word.startswith("--") else word + value)
+        else:
+            found += [word, value]
+    return found
 
 
 def _own_words(rest: list[str], words: Sequence[str], *, is_alone: bool) -> list[str]:

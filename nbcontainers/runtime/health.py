@@ -58,11 +58,13 @@ class Health:
         self._next()
 
     def close(self) -> None:
-        """The container has ended: no more checks."""
+        """The container has ended: no more checks. As with Docker, what nobody checks any more is not healthy."""
         self._poller.cancel(self._timer)
         self._close_source()
         self._check = None
         self._settings = {}
+        self._health["status"] = "unhealthy"
+        self._write()
 
     def _next(self) -> None:
         is_starting = self._health["status"] == "starting" and self._is_in_start_period()

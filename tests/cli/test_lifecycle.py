@@ -238,3 +238,10 @@ def test_closed_streams_are_empty_ones(store: Path, closed: str) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (3, "")
+
+
+def test_a_value_may_look_like_a_flag(store: Path) -> None:
+    """As in Docker: behind a flag that wants a value stands its value, whatever it looks like; a command's words are its own."""
+    words = ("run", "--rm", "-e", "-A=1", "--label", "-x", "--name", "dashes", "toolbox", "printenv", "-0", "--", "-A")
+    assert nbc(store, *words, code=0).stdout == "1\0"
+    assert "invalid container name '-d'" in nbc(store, "run", "--name", "-d", "toolbox", "true", code=125).stderr
