@@ -245,3 +245,29 @@ def test_a_value_may_look_like_a_flag(store: Path) -> None:
     words = ("run", "--rm", "-e", "-A=1", "--label", "-x", "--name", "dashes", "toolbox", "printenv", "-0", "--", "-A")
     assert nbc(store, *words, code=0).stdout == "1\0"
     assert "invalid container name '-d'" in nbc(store, "run", "--name", "-d", "toolbox", "true", code=125).stderr
+
+
+def test_who_waits_for_a_container_may_be_first_to_remove_it(store: Path) -> None:
+    """``rm -f`` of one whose client removes it at its end says that it is gone, whoever of the two did it."""
+    for number in range(5):
+        name = f"passing{number}"
+        words = [
+            sys.executable,
+            "-m",
+            "nbcontainers",
+            "run",
+            "--rm",
+            "--name",
+            name,
+            "toolbox",
+            "sh",
+            "-c",
+            "echo; exec sleep 600",
+        ]
+        with subprocess.Popen(words, env=environment(store), stdout=subprocess.PIPE) as client:
+            assert client.stdout is not None
+            assert client.stdout.readline() == b"\n"
+            done = nbc(store, "rm", "-f", name, code=0)
+            assert (done.stdout, done.stderr) == (f"{name}\n", "")
+            assert client.wait(PATIENCE_S) == 137
+    assert nbc(store, "ps", "-qa").stdout == ""

@@ -12,6 +12,7 @@ import pytest
 from nbcontainers.engine import Engine
 from nbcontainers.errors import Conflict, LaunchError, NBContainersError, NotFound
 from nbcontainers.results import ContainerState
+from nbcontainers.runtime import host as hosts
 
 from ..waiting import until
 
@@ -149,6 +150,17 @@ def test_a_folder_in_memory_is_as_it_was_asked_for(engine: Engine, image: str, s
     look = "stat -c '%a' /t /tmp; df -k /t | tail -1 | tr -s ' ' | cut -d' ' -f2"
     words = {"mount": ["type=tmpfs,target=/t,tmpfs-size=2m,tmpfs-mode=700"], "tmpfs": ["/tmp"]}
     assert shell(look, **words) == "700\n1777\n2048\n"
+
+
+def test_a_folder_in_memory_has_the_owner_that_there_is(engine: Engine, image: str, shell: Shell) -> None:
+    """Where the user namespace has one id only it cannot be another's, which is told with the way out."""
+    words = {"tmpfs": ["/t:uid=5,gid=6"]}
+    if not hosts.probe().has_single_id:
+        assert shell("stat -c %u:%g /t", **words) == "5:6\n"
+        return
+    with pytest.raises(LaunchError, match="/t") as caught:
+        engine.run(image, "true", network="none", **words)
+    assert "leave uid and gid out" in caught.value.hint
 
 
 @pytest.mark.usefixtures("clean")
