@@ -70,7 +70,7 @@ def run(
         running = runtime.start(folder, spec, rootfs, state=state, user=step.user or "0")
     except LaunchError as error:
         message = f"'{node.title}' could not be started: {error.message}"
-        code, hint = error.exit_code, error.hint or _launch_hint(step, error)
+        code, hint = error.exit_code, _launch_hint(step, error) or error.hint
         raise BuildError(message, step=node.title, lines=node.lines, exit_code=code, output=b"", hint=hint) from error
     code = _attended(running, tail)
     if code:
