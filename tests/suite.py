@@ -77,6 +77,7 @@ NOT_IN_A_POD = (
     "tests/engine/test_isolation.py::test_security_options_are_read",
     # Docker's networks have no IPv6, and let everybody listen below 1024.
     "tests/engine/test_networking.py::test_two_servers_on_one_port_are_published_on_two",
+    "tests/engine/test_networking.py::test_a_port_leads_to_the_address_at_which_a_program_listens[",
     "tests/engine/test_networking.py::test_an_ordinary_user_hears_that_there_is_no_way_out",
 )
 """What cannot hold in a pod, which has this host's /proc and /sys (tier T3)."""
