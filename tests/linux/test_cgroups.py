@@ -329,11 +329,12 @@ def test_a_sweep_takes_only_old_empty_groups_of_ours() -> None:
                 for name in ("dead", "coming"):
                     os.mkdir(f"{below}/{cgroups.PREFIX}{name}")
                     directories.append(f"{below}/{cgroups.PREFIX}{name}")
+                groups.write(f"{below}/cgroup.procs", str(process.pid))
                 with ThreadPoolExecutor(1) as pool:
                     begun = time.monotonic()
                     waiting = pool.submit(hierarchy.sweep, {"alive"}, older_than=1.0, waits=True)
                     groups.write(f"{below}/{cgroups.PREFIX}coming/cgroup.procs", str(process.pid))
-                    assert waiting.result() == ("busy", "dead")  # whose process has left it meanwhile
+                    assert waiting.result() == ("busy", "dead")  # whose process has left it
                     assert time.monotonic() - begun >= 0.9
                 assert sorted(name for name in (*names, "coming") if hierarchy.directories(name)) == ["alive", "coming"]
             finally:
