@@ -21,7 +21,7 @@ from typing import Any
 
 from ..errors import Conflict, IntegrityError, NotFound
 from ..linux import groups, smallfiles
-from ..results import ContainerState, Health, HealthCheck, HealthResult
+from ..results import STREAMS, ContainerState, Health, HealthCheck, HealthResult
 from . import processes, record
 
 _NAMES = tuple(field.name for field in dataclasses.fields(ContainerState))
@@ -293,8 +293,9 @@ def _from_json(data: dict[str, Any]) -> tuple[ContainerState, dict[str, Any]]:
     values = {name: data[name] for name in _NAMES if name in data}
     values["command"] = tuple(values["command"])
     values["entrypoint"] = tuple(values.get("entrypoint", ()))
-    for name in ("not_enforced", "lacks", "attached"):
+    for name in ("not_enforced", "lacks"):
         values[name] = tuple(values.get(name) or ())
+    values["attached"] = tuple(values.get("attached", STREAMS))
     values["labels"] = tuple((key, value) for key, value in values.get("labels") or ())
     values["ports"] = tuple(tuple(port) for port in values.get("ports") or ())
     policy, most = values.get("restart") or ("no", 0)

@@ -53,6 +53,16 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["state.json"]
 
 
+def test_a_state_from_before_streams_were_kept_has_all(tmp_path: Path) -> None:
+    """Its first client has input and output, as it had when it was made."""
+    state.save_state(tmp_path, STATE)
+    path = tmp_path / "state.json"
+    older = json.loads(path.read_text())
+    del older["attached"]
+    path.write_text(json.dumps(older))
+    assert state.load_state(tmp_path).attached == ("stdin", "stdout", "stderr")
+
+
 @pytest.mark.parametrize("auto_remove", [False, True])
 def test_a_reader_never_sees_half_a_state(tmp_path: Path, auto_remove: bool) -> None:
     """While one writes again and again, others read whole states: also where the new text is written over the old one."""
