@@ -127,7 +127,12 @@ def _onwards(route: Route, peer: str, sources: Sources | None) -> Iterator[_sock
     for address in sorted(addresses, key=lambda one: (":" in one) != is_6)[: 1 + is_6]:
         family = _socket.AF_INET6 if ":" in address else _socket.AF_INET
         kind = _socket.SOCK_DGRAM if protocol == "udp" else _socket.SOCK_STREAM
-        onward = _socket.socket(family, kind | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+        try:
+            onward = _socket.socket(family, kind | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+        except OSError:  # too many files are open
+            return
+        if protocol != "udp":
+            onward.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         if sources is not None:
             sources.put(onward, peer)
         code = onward.connect_ex((address, port))
@@ -173,10 +178,10 @@ class _Connection:
         self._others = others  # where to, if nobody listens there
         self._pipes = pipes
         client.setblocking(False)
+        client.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         self._connected = False
         _open.add(self)
         for number, side in enumerate(self._sides):
-            side.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
             poller.watch(side.fileno(), 0, functools.partial(self._move, number))
         self._watch()
 
@@ -201,16 +206,12 @@ class _Connection:
             self._watch()
 
     def _try_another(self) -> None:
-        try:
-            onward = next(self._others, None)
-        except OSError:  # too many files are open
-            onward = None
+        onward = next(self._others, None)
         if onward is None:
             self._close(reset=True)
             return
         self._poller.forget(self._sides[1].fileno())
         self._sides[1].close()
-        onward.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         self._sides = (self._sides[0], onward)
         self._watch()
 
@@ -327,10 +328,7 @@ class _Datagrams:
             pass  # datagrams may be lost
 
     def _try_another(self, peer: Any, sender: _Sender) -> None:
-        try:
-            onward = next(sender.others, None)
-        except OSError:  # too many files are open
-            return
+        onward = next(sender.others, None)
         if onward is None:
             return  # nobody listens there (yet)
         self._poller.forget(sender.onward.fileno())
@@ -345,10 +343,7 @@ class _Datagrams:
         if len(self._senders) >= _MOST_SENDERS:
             self._forget(min(self._senders, key=lambda one: self._senders[one].used))
         onwards = _onwards(self._route, peer[0], self._sources)
-        try:
-            onward = next(onwards, None)
-        except OSError:
-            onward = None
+        onward = next(onwards, None)
         if onward is None:
             return None
         self._senders[peer] = sender = _Sender(onward, onwards)
