@@ -94,7 +94,7 @@ def number(text: str) -> float:
 
 
 def patience(text: str) -> float:
-    """How many seconds somebody waits: a number of a command line, negative for ever."""
+    """How many seconds somebody waits: a positive number of a command line, or -1 for ever."""
     return -1.0 if text == "-1" else number(text)
 
 

@@ -122,17 +122,12 @@ def note(text: str, *, mood: str = "d") -> str:
 
 def not_enforced(sentences: Iterable[str]) -> Html:
     """What is not enforced, a reason that several sentences share before them."""
-    return join(
-        join(
-            (
-                h("p", f"{reason}, so", class_="w"),
-                h("ul", *(h("li", h("span", "–"), what, class_="w") for what in whats)),
-            )
-        )
-        if reason
-        else h("p", whats[0], class_="w")
-        for reason, whats in by_reason(sentences)
-    )
+    shown: list[Html] = []
+    for reason, whats in by_reason(sentences):
+        shown.append(h("p", f"{reason}, so" if reason else whats[0], class_="w"))
+        if reason:
+            shown.append(h("ul", *(h("li", h("span", "–"), what, class_="w") for what in whats)))
+    return join(shown)
 
 
 def output(lines: Sequence[Sequence[Run]]) -> Html:

@@ -94,9 +94,8 @@ def _hosts(hostname: str, network: NetworkKind, addresses: Sequence[str], names:
         with contextlib.suppress(OSError, UnicodeError):
             text = Path("/etc/hosts").read_text()
     extra = [f"{address}\t{name}\n" for name, address in names.hosts]
-    own = (
-        [_own(address, hostname, names) for address in addresses] if hostname else []
-    )  # none: it has the host's own name
+    # Without a name of its own it has the host's, which that file knows.
+    own = [_own(address, hostname, names) for address in addresses if hostname]
     return f"{text.rstrip()}\n" + "".join([*extra, *own])
 
 
