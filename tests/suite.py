@@ -65,6 +65,7 @@ NOT_IN_A_POD = (
     "tests/engine/test_attacks.py::test_the_attacks_are_real",
     "tests/engine/test_isolation.py::test_kernel_parameters_are_the_containers_own",
     "tests/engine/test_networking.py::test_addresses_names_and_mac_can_be_fixed",
+    "tests/engine/test_networking.py::test_a_read_only_sys_is_that_of_one_container",
     # A sandbox has no /proc there.
     "tests/engine/test_sandbox.py::test_it_has_nothing_to_give",
     "tests/engine/test_sandbox.py::test_its_ids_are_nobodys",

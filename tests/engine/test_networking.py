@@ -359,7 +359,6 @@ def test_a_network_is_shared_with_another_container(engine: Engine, servers: tup
         engine.run("toolbox", "true", network="container:one", hostname="x")
 
 
-@needs_root
 def test_a_read_only_sys_is_that_of_one_container(engine: Engine, servers: tuple[int, int]) -> None:
     """Whoever shares its network has a mount of his own of the same file system, and may write to it where he is ``privileged``."""
     code = (
