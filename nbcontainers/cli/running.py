@@ -34,15 +34,21 @@ def pulling(values: Namespace, console: Console) -> Observer:
 
 
 def run(engine: Engine, values: Namespace, console: Console) -> int:
-    """Run a container: its exit code, 128 and the signal's number if one ended it, 125 to 127 if it could not start."""
+    """Run a container: its exit code, 128 and the signal's number if one ended it, 125 to 127 if it could not start.
+
+    One that could not start is kept, as in Docker, unless it was not to be: its state says why.
+    """
     attached.require_terminal(values)
     shown = attached.streams(values.attach, interactive=values.interactive, detach=values.detach)
     container = made(engine, values, console, streams=() if values.detach else shown)
     try:
         container.start(detach=values.detach)
-    except BaseException:
-        with contextlib.suppress(NotFound):
-            container.remove(force=True)
+    except BaseException as error:
+        if values.rm or not isinstance(error, NBContainersError):
+            with contextlib.suppress(NotFound):
+                container.remove(force=True)
+        elif values.detach:
+            console.print(container.id)
         raise
     warn(container.state.not_enforced, console)
     if values.detach:

@@ -114,6 +114,21 @@ def test_what_does_not_run_is_stopped_already(store: Path) -> None:
     nbc(store, "rm", "over", code=0)
 
 
+def test_what_could_not_start_is_kept(store: Path) -> None:
+    """As in docker it can be looked at, with its code and why; its ID is told where it was detached; with --rm it goes."""
+    assert nbc(store, "run", "--name", "missing", "toolbox", "no-such", code=127).stdout == ""
+    shown = nbc(
+        store, "inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}", "missing", code=0
+    ).stdout
+    assert shown.startswith("created 127 ")
+    assert "no-such" in shown
+    detached = nbc(store, "run", "-d", "--name", "folder", "toolbox", "/tmp", code=126).stdout.strip()
+    assert nbc(store, "ps", "-aq", "--no-trunc", "-f", "name=folder", code=0).stdout.strip() == detached
+    nbc(store, "run", "--rm", "--name", "gone", "toolbox", "no-such", code=127)
+    assert nbc(store, "ps", "-aq", "-f", "name=gone", code=0).stdout == ""
+    nbc(store, "rm", "missing", "folder", code=0)
+
+
 def test_restart_and_health_are_shown(store: Path) -> None:
     """In ps and inspect."""
     nbc(store, "run", "-d", "--name", "flaky", "--restart", "on-failure:1", "toolbox", "sh", "-c", "exit 4", code=0)
