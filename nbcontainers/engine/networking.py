@@ -154,7 +154,7 @@ def not_enforced(networking: Networking) -> tuple[str, ...]:
 
 def no_way_out(why: str) -> tuple[str, ...]:
     """What is lacking of networks that do not lead to the world, in plain words; nothing where there is no reason why not."""
-    return (f"a way out of its networks to the world: {why}",) if why else ()
+    return (f"no way out of its networks to the world: {why}",) if why else ()
 
 
 @contextlib.contextmanager

@@ -196,7 +196,7 @@ def test_a_network_without_a_way_out_is_told_to_who_asked_for_one(engine: Engine
         pytest.skip("needs a host that allows networks between containers")
     engine.create_network("unkept-inner", internal=True)
     engine.create_network("unkept-outer")
-    missing = "a way out of its networks to the world: "
+    missing = "no way out of its networks to the world: "
     is_lacking = not host.way_out().holds
     for name, is_told in (("bridge", True), ("unkept-outer", True), ("unkept-inner", False), (None, False)):
         options: RunOptions = {"network": name} if name else {}
