@@ -44,7 +44,10 @@ def detect(root: str = "/sys/fs/cgroup", proc: str = "/proc/self") -> Hierarchy:
                 names = {f"{place}/{file}" for place in (trial, directory) for file in SWAP}
                 swap |= "memory" in enabled and any(map(os.path.exists, names))
         except OSError as error:
-            why = f"no group can be made in {directory}: {error.strerror}"
+            where = (
+                f"in {directory}" if controller == UNIFIED else f"below {os.path.dirname(top)}"
+            )  # v1: for all one reason
+            why = f"no group can be made {where}: {error.strerror}"
             refusals.update(dict.fromkeys(V2 if controller == UNIFIED else [controller], why))
             continue
         parents[controller] = directory

@@ -250,6 +250,20 @@ HYBRID = {
 }
 
 
+def test_trees_that_refuse_alike_give_one_reason(write_tree, monkeypatch) -> None:
+    """A pod's trees of v1 are all read-only: who reads why a limit does not hold reads it once, whatever is limited."""
+    tree = write_tree(HYBRID)
+
+    def refuse(path: str, mode: int = 0o777) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    hierarchy = found(tree)
+    assert hierarchy.version == "none"
+    reasons = {hierarchy.refusals[name] for name in ("memory", "pids", "cpu")}
+    assert reasons == {f"no group can be made below {tree}/sys: Read-only file system"}
+
+
 def test_a_pod_without_a_cgroup_namespace_on_a_hybrid_host(write_tree) -> None:
     """The mounts show a part of each tree while the paths are whole; two controllers share a tree; systemd's is left alone."""
     tree = write_tree(HYBRID)
