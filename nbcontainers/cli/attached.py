@@ -20,10 +20,16 @@ from ..events import Event, Observer, Output
 from ..results import ENDED_FOR
 from . import format as form
 from .console import Console
-from .flags import Flag
+from .flags import Flag, UsageError
 
 if TYPE_CHECKING:
     from types import FrameType
+
+
+def _stream(word: str) -> str:
+    """The name of a standard stream, in any case."""
+    return kinds.streams([word.lower()])[0]
+
 
 DETACH_KEYS = "ctrl-p,ctrl-q"
 KEYS = Flag(
@@ -36,7 +42,11 @@ SIG_PROXY = Flag(
     help="send it the signals that this program gets (true)",
 )
 STREAMS = Flag(
-    names=("-a", "--attach"), metavar="STREAM", many=True, help="only stdin, stdout or stderr (else all that there are)"
+    names=("-a", "--attach"),
+    metavar="STREAM",
+    many=True,
+    convert=_stream,
+    help="only stdin, stdout or stderr (else all that there are)",
 )
 _PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _PARTING = (signal.SIGTERM, signal.SIGHUP)  # what ends a client alone; without sig-proxy an interrupt does, too
@@ -55,18 +65,17 @@ class Program(Protocol):
 
 def streams(words: Sequence[str], *, interactive: bool, detach: bool) -> frozenset[str]:
     """The streams that are to be passed on: those that were named, else output, and input if it is open."""
-    named = kinds.streams([word.lower() for word in words])
-    if named and detach:
-        raise NBContainersError("both --attach and --detach", hint="leave one of them out")
-    if "stdin" in named and not interactive:
+    if words and detach:
+        raise UsageError("both --attach and --detach", hint="leave one of them out")
+    if "stdin" in words and not interactive:
         raise NBContainersError("--attach stdin without --interactive", hint="-i keeps standard input open")
-    return frozenset(named or ({"stdout", "stderr", "stdin"} if interactive else {"stdout", "stderr"}))
+    return frozenset(words or ({"stdout", "stderr", "stdin"} if interactive else {"stdout", "stderr"}))
 
 
 def require_terminal(values: Any) -> None:
     """``-it`` needs a terminal to read from: NBContainersError where there is none."""
     if values.tty and values.interactive and not values.detach and not os.isatty(_standard_input()):
-        raise NBContainersError(
+        raise UsageError(
             "the input device is not a TTY", hint="-t alone gives the program a terminal, -i alone reads from a pipe"
         )
 

@@ -9,7 +9,7 @@ from ..results import CacheRecord
 from . import format as form
 from . import text
 from .console import Console
-from .flags import FORMAT, Command, Flag
+from .flags import FORMAT, Command, Flag, filters
 from .upkeep import FORCE, KEEP, pruning
 
 COLUMNS = (
@@ -50,11 +50,9 @@ def row(record: CacheRecord, *, whole: bool = False) -> dict[str, object]:
     }
 
 
-FILTER = Flag(
+FILTER = filters(
+    "only what fits: until=24h (not used since), type=regular or type=exec.cachemount (folders of RUN --mount), id=ID",
     names=("--filter",),
-    metavar="KEY=VALUE",
-    many=True,
-    help="only what fits: until=24h (not used since), type=regular or type=exec.cachemount (folders of RUN --mount), id=ID",
 )
 VERBS = (
     Command(

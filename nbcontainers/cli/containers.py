@@ -20,7 +20,7 @@ from ..errors import Conflict, IntegrityError, NBContainersError, NotFound
 from ..results import ContainerState, Usage
 from . import format as form
 from .console import Console, inspect_each
-from .flags import CONTAINER, FORMAT, NO_TRUNC, QUIET, Command, Flag, Operand, whole
+from .flags import CONTAINER, FORMAT, NO_TRUNC, QUIET, Command, Flag, Operand, filters, whole
 from .happened import SINCE, UNTIL
 from .template.values import Labels
 from .text import printable
@@ -283,11 +283,8 @@ VERBS = (
         summary="list containers",
         flags=(
             Flag(names=("-a", "--all"), help="also those that have ended"),
-            Flag(
-                names=("-f", "--filter"),
-                metavar="KEY=VALUE",
-                many=True,
-                help="only some: name, id, status, exited, label, ancestor, before, since, volume, network, health, publish, expose",
+            filters(
+                "only some: name, id, status, exited, label, ancestor, before, since, volume, network, health, publish, expose"
             ),
             Flag(names=("-l", "--latest"), help="the one that was made last"),
             Flag(names=("-n", "--last"), metavar="N", convert=whole, help="the last N that were made"),

@@ -6,15 +6,20 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from ..engine.options import RunOptions
+from ..engine.limits import rlimits
+from ..engine.options import RunOptions, size
 from . import lifecycle, networks
-from .flags import PLATFORM, Flag, number, only, refused, whole
+from .flags import LABEL, PLATFORM, SIZE, VARIABLE, Flag, number, only, read_by, refused, whole
+
+_SWAP = read_by(lambda word: word == "-1" or size(word))
+_ULIMIT = read_by(lambda word: rlimits([word]))
 
 IDENTITY = (
     Flag(
         names=("-e", "--env"),
         metavar="NAME=VALUE",
         many=True,
+        convert=VARIABLE,
         help="set a variable (NAME alone takes this shell's value)",
     ),
     Flag(names=("-w", "--workdir"), metavar="FOLDER", help="where the command starts"),
@@ -27,7 +32,7 @@ IDENTITY = (
     Flag(names=("-h", "--hostname"), metavar="NAME", help="the host name inside (else the container's ID)"),
     Flag(names=("--domainname",), metavar="NAME", help="the NIS domain name inside"),
     Flag(names=("--entrypoint",), metavar="COMMAND", help="in place of the image's entry point"),
-    Flag(names=("-l", "--label"), metavar="KEY=VALUE", many=True, help="a label on the container"),
+    Flag(names=("-l", "--label"), metavar="KEY=VALUE", many=True, convert=LABEL, help="a label on the container"),
     Flag(names=("--annotation",), metavar="KEY=VALUE", many=True, help="an annotation in its runtime specification"),
     PLATFORM,
     Flag(names=("--pull",), metavar="missing|always|never", default="missing", help="when to pull the image (missing)"),
@@ -55,14 +60,24 @@ FILES = (
         help="the volumes, binds and images of another container",
     ),
     Flag(names=("--read-only",), help="the root file system cannot be written to; volumes can"),
-    Flag(names=("--shm-size",), metavar="BYTES", help="size of /dev/shm (64m)"),
+    Flag(names=("--shm-size",), metavar="BYTES", convert=SIZE, help="size of /dev/shm (64m)"),
     Flag(names=("--device",), metavar="HOST[:INSIDE][:rwm]", many=True, help="a device of this host"),
     Flag(names=("--device-cgroup-rule",), metavar="RULE", many=True, help="devices that may be opened: 'c 42:* rmw'"),
 )
 LIMITS = (
-    Flag(names=("-m", "--memory"), metavar="BYTES", help="memory limit: 64m, 1.5g"),
-    Flag(names=("--memory-swap",), metavar="BYTES", help="memory and swap together; -1 for any amount of swap"),
-    Flag(names=("--memory-reservation",), metavar="BYTES", help="what is left to it when the host runs short"),
+    Flag(names=("-m", "--memory"), metavar="BYTES", convert=SIZE, help="memory limit: 64m, 1.5g"),
+    Flag(
+        names=("--memory-swap",),
+        metavar="BYTES",
+        convert=_SWAP,
+        help="memory and swap together; -1 for any amount of swap",
+    ),
+    Flag(
+        names=("--memory-reservation",),
+        metavar="BYTES",
+        convert=SIZE,
+        help="what is left to it when the host runs short",
+    ),
     Flag(names=("--memory-swappiness",), metavar="N", convert=whole, help="0 to 100: how readily it is swapped out"),
     Flag(names=("--oom-kill-disable",), help="let it wait, not die, where its memory runs out"),
     Flag(names=("--oom-score-adj",), metavar="N", convert=whole, help="-1000 to 1000: who is killed first on the host"),
@@ -81,7 +96,13 @@ LIMITS = (
     Flag(names=("--device-write-bps",), metavar="DEVICE:BYTES", many=True, help="bytes a second written to a disk"),
     Flag(names=("--device-read-iops",), metavar="DEVICE:N", many=True, help="reads a second from a disk"),
     Flag(names=("--device-write-iops",), metavar="DEVICE:N", many=True, help="writes a second to a disk"),
-    Flag(names=("--ulimit",), metavar="NAME=SOFT[:HARD]", many=True, help="a limit of setrlimit(2): nofile=1024"),
+    Flag(
+        names=("--ulimit",),
+        metavar="NAME=SOFT[:HARD]",
+        many=True,
+        convert=_ULIMIT,
+        help="a limit of setrlimit(2): nofile=1024",
+    ),
     Flag(names=("--cgroup-parent",), metavar="PATH", help="the cgroup to be made below"),
 )
 ISOLATION = (

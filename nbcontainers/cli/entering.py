@@ -9,7 +9,7 @@ from ..engine.policies import merged
 from ..errors import Conflict, Detached, NBContainersError
 from . import attached
 from .console import Console
-from .flags import CONTAINER, Command, Flag, Operand
+from .flags import CONTAINER, VARIABLE, Command, Flag, Operand
 
 
 def execute(engine: Engine, values: Namespace, console: Console) -> int:
@@ -76,6 +76,7 @@ VERBS = (
                 names=("-e", "--env"),
                 metavar="NAME=VALUE",
                 many=True,
+                convert=VARIABLE,
                 help="set a variable (NAME alone takes this shell's value)",
             ),
             Flag(names=("--env-file",), metavar="FILE", many=True, help="variables, a line each"),

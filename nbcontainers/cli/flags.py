@@ -11,10 +11,20 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ..engine import Engine
+from ..engine.options import pairs, size, variables
+from ..engine.selection import pair
 from ..errors import NBContainersError
 from .console import Console
 
 Act = Callable[[Engine, Namespace, Console], int]
+
+
+class UsageError(NBContainersError):
+    """Words that the verb does not understand; ``exit_code`` is Docker's: 125 for flags, 1 for operands, verbs and what does not fit."""
+
+    def __init__(self, message: str, *, hint: str = "", exit_code: int = 1) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +115,16 @@ def truth(text: str) -> bool:
     return text.lower() in ("true", "1")
 
 
+def read_by(check: Callable[[str], object]) -> Callable[[str], str]:
+    """What has a word refused where the flags are read, as docker's client does, and leaves it to the engine to read it again."""
+
+    def convert(word: str) -> str:
+        check(word)
+        return word
+
+    return convert
+
+
 def _refuse(flag: str, why: str, value: str = "") -> NoReturn:
     raise NBContainersError(f"{flag} cannot be had: {why}", hint=f"leave out {flag} {value}".rstrip())
 
@@ -133,6 +153,16 @@ def refused(names: tuple[str, ...], why: str, *, is_switch: bool = False) -> Fla
 def only(name: str, metavar: str, values: tuple[str, ...], why: str) -> Flag:
     """A flag of docker's of which only some values mean anything here."""
     return Flag(names=(name,), metavar=metavar, convert=_only(name, values, why), help=why)
+
+
+VARIABLE = read_by(lambda word: variables([word]))
+LABEL = read_by(lambda word: pairs([word], "label"))
+SIZE = read_by(size)
+
+
+def filters(help: str, *, names: tuple[str, ...] = ("-f", "--filter")) -> Flag:
+    """``--filter``, whose words say ``KEY=VALUE``; what the keys are, ``help`` says."""
+    return Flag(names=names, metavar="KEY=VALUE", many=True, convert=read_by(pair), help=help)
 
 
 QUIET = Flag(names=("-q", "--quiet"), help="print only the IDs")

@@ -11,7 +11,7 @@ from ..engine.selection import moment
 from ..results import Happening
 from . import format as form
 from .console import Console
-from .flags import FORMAT, Command, Flag
+from .flags import FORMAT, Command, Flag, filters
 from .template.values import written
 from .text import printable
 
@@ -65,12 +65,7 @@ VERBS = (
         flags=(
             SINCE,
             UNTIL,
-            Flag(
-                names=("-f", "--filter"),
-                metavar="KEY=VALUE",
-                many=True,
-                help="only some: type, event, container, image, label",
-            ),
+            filters("only some: type, event, container, image, label"),
             FORMAT,
         ),
     ),

@@ -13,7 +13,7 @@ from ..oci.image import Image
 from . import difference, text
 from . import format as form
 from .console import Console, each
-from .flags import FORMAT, IMAGE, NO_TRUNC, PLATFORM, QUIET, Command, Flag, Operand, refuse, truth
+from .flags import FORMAT, IMAGE, NO_TRUNC, PLATFORM, QUIET, Command, Flag, Operand, filters, refuse, truth
 
 COLUMNS = (
     ("REPOSITORY", "Repository"),
@@ -177,12 +177,7 @@ VERBS = (
         flags=(
             Flag(names=("-a", "--all"), help="also what is between two images: builds here leave nothing there"),
             Flag(names=("--digests",), help="show the manifests' digests"),
-            Flag(
-                names=("-f", "--filter"),
-                metavar="KEY=VALUE",
-                many=True,
-                help="dangling=true, label[!]=KEY[=VALUE], before=IMAGE, since=IMAGE, until=TIME, reference=PATTERN",
-            ),
+            filters("dangling=true, label[!]=KEY[=VALUE], before=IMAGE, since=IMAGE, until=TIME, reference=PATTERN"),
             QUIET,
             NO_TRUNC,
             FORMAT,

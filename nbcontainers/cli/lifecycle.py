@@ -5,11 +5,13 @@ from __future__ import annotations
 from argparse import Namespace
 
 from ..engine import Container, Engine
+from ..engine.policies import seconds
 from . import format as form
 from .console import Console, each
-from .flags import CONTAINER, CONTAINERS, Command, Flag, Operand, patience, whole
+from .flags import CONTAINER, CONTAINERS, Command, Flag, Operand, patience, read_by, whole
 from .text import printable
 
+_TIME_WORD = read_by(seconds)
 RESTART = Flag(
     names=("--restart",), metavar="POLICY", help="start it again: no, on-failure[:N], always or unless-stopped"
 )
@@ -27,11 +29,21 @@ FLAGS = (
         help="run a small init as process 1, which passes signals on and reaps orphans (not with --pid)",
     ),
     Flag(names=("--health-cmd",), metavar="COMMAND", help="how to find out whether it is well"),
-    Flag(names=("--health-interval",), metavar="TIME", help="between two checks (30s)"),
-    Flag(names=("--health-timeout",), metavar="TIME", help="how long a check may take (30s)"),
+    Flag(names=("--health-interval",), metavar="TIME", convert=_TIME_WORD, help="between two checks (30s)"),
+    Flag(names=("--health-timeout",), metavar="TIME", convert=_TIME_WORD, help="how long a check may take (30s)"),
     Flag(names=("--health-retries",), metavar="N", convert=whole, help="failures in a row that make it unhealthy (3)"),
-    Flag(names=("--health-start-period",), metavar="TIME", help="how long failures do not count after the start (0s)"),
-    Flag(names=("--health-start-interval",), metavar="TIME", help="between two checks in that period (5s)"),
+    Flag(
+        names=("--health-start-period",),
+        metavar="TIME",
+        convert=_TIME_WORD,
+        help="how long failures do not count after the start (0s)",
+    ),
+    Flag(
+        names=("--health-start-interval",),
+        metavar="TIME",
+        convert=_TIME_WORD,
+        help="between two checks in that period (5s)",
+    ),
     Flag(names=("--no-healthcheck",), help="do without the image's check"),
     Flag(names=("--env-file",), metavar="FILE", many=True, help="variables, a line each"),
     Flag(names=("--label-file",), metavar="FILE", many=True, help="labels, a line each"),

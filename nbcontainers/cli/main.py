@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 
 from ..engine import Engine
 from ..errors import BuildError, DockerfileError, LaunchError, NBContainersError, exhausted
 from . import parser
 from .console import Console, written
+from .flags import UsageError
 from .text import printable
 
 
 def run(words: Sequence[str], *, engine: Engine | None = None, console: Console | None = None) -> int:
-    """Do what the words say and return the exit code: docker's, 125 for flags and where a container's own could be meant, 1 elsewhere.
+    """Do what the words say and return the exit code, docker's: see ``_code`` for that of an error.
 
     Args:
         words: a verb, its flags and its operands.
@@ -24,32 +26,38 @@ def run(words: Sequence[str], *, engine: Engine | None = None, console: Console 
     """
     console = console or Console()
     using = engine or Engine()
-    verb, is_read = words[0] if words else "", False
+    verb, values = words[0] if words else "", None
     try:
         try:
             chosen, values = parser.parse(words)
         except parser.HelpAsked as asked:
-            is_read = True
             console.print(asked.message)
             return 0
-        is_read = True
         return chosen.act(using, values, console)
-    except parser.UsageError as error:
-        tell(error, console)
-        return error.exit_code
     except NBContainersError as error:
         tell(error, console)
-        if isinstance(error, LaunchError):
-            return error.exit_code
-        return 125 if verb in ("run", "create") or not is_read else 1  # the value of a flag that cannot be read
+        return _code(error, verb, values)
     except OSError as error:
         if (told := exhausted(error)) is None:
             raise
         tell(told, console)
-        return 125 if verb in ("run", "create") else 1
+        return _code(told, verb, values)
     finally:
         if engine is None:
             using.close()
+
+
+def _code(error: NBContainersError, verb: str, values: Namespace | None) -> int:
+    """The exit code of an error; ``values`` are those of the verb's flags, None where one of them could not be read.
+
+    125 for such a flag, and of ``run`` wherever its container's own code could be meant; 126 and 127 for a program that ``run``, or an
+    ``exec`` that waits for it, could not start; 1 for all else.
+    """
+    if isinstance(error, UsageError):
+        return error.exit_code
+    if isinstance(error, LaunchError) and (verb == "run" or (verb == "exec" and values and not values.detach)):
+        return error.exit_code
+    return 125 if verb == "run" or values is None else 1
 
 
 def tell(error: NBContainersError, console: Console) -> None:

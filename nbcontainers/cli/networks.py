@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from ..engine import Engine
+from ..engine import Engine, publish
 from ..engine.census import is_called
 from ..engine.networks import BUILT_IN
 from ..engine.options import pairs
@@ -13,7 +13,7 @@ from ..errors import NBContainersError, NotFound
 from ..results import Network
 from . import format as form
 from .console import Console, each, inspect_each, warn
-from .flags import CONTAINER, FORMAT, NO_TRUNC, Command, Flag, Operand, only, refused
+from .flags import CONTAINER, FORMAT, LABEL, NO_TRUNC, Command, Flag, Operand, filters, only, read_by, refused
 from .template.values import Labels
 
 COLUMNS = (("NETWORK ID", "ID"), ("NAME", "Name"), ("DRIVER", "Driver"), ("SCOPE", "Scope"))
@@ -39,6 +39,7 @@ CREATE = (
         names=("-p", "--publish"),
         metavar="[[ADDRESS:]HOST:]PORT",
         many=True,
+        convert=read_by(publish.parse),
         help="let a port of this host lead to one of the container: 8080:80, 127.0.0.1::53/udp, 8000-8009:8000-8009",
     ),
     Flag(names=("-P", "--publish-all"), help="publish every port that the image exposes, on free ports of this host"),
@@ -217,7 +218,7 @@ VERBS = (
             Flag(names=("--internal",), help="no way out of it"),
             Flag(names=("--ipv4",), help="with addresses of IPv4, as without"),
             Flag(names=("--ipv6",), help="with addresses of IPv6, too"),
-            Flag(names=("--label",), metavar="KEY=VALUE", many=True, help="a label on the network"),
+            Flag(names=("--label",), metavar="KEY=VALUE", many=True, convert=LABEL, help="a label on the network"),
             Flag(names=("-o", "--opt"), metavar="KEY=VALUE", many=True, help="com.docker.network.driver.mtu=BYTES"),
             only("--scope", "SCOPE", ("", "local"), "a network is of one host: local is the only scope"),
             only("--ipam-driver", "NAME", ("", "default"), "the engine gives the addresses itself: default"),
@@ -234,12 +235,7 @@ VERBS = (
         summary="list networks",
         flags=(
             Flag(names=("-q", "--quiet"), help="print only the IDs"),
-            Flag(
-                names=("-f", "--filter"),
-                metavar="KEY=VALUE",
-                many=True,
-                help="by name, id, driver, label, scope, type or dangling",
-            ),
+            filters("by name, id, driver, label, scope, type or dangling"),
             NO_TRUNC,
             FORMAT,
         ),

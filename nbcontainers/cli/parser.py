@@ -9,19 +9,11 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from ..errors import NBContainersError
-from .flags import Command, Flag, Operand, Verb
+from .flags import Command, Flag, Operand, UsageError, Verb
 from .verbs import GROUPS, VERBS, find, instead, members
 
 PROGRAM = "nbcontainers"
 _TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # Go's strconv.ParseBool
-
-
-class UsageError(NBContainersError):
-    """Words that the verb does not understand; ``exit_code`` is Docker's: 125 for flags, 1 for operands and verbs."""
-
-    def __init__(self, message: str, *, hint: str = "", exit_code: int = 1) -> None:
-        super().__init__(message, hint=hint)
-        self.exit_code = exit_code
 
 
 class HelpAsked(NBContainersError):

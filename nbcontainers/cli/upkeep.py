@@ -16,7 +16,7 @@ from . import format as form
 from . import text
 from .console import Console
 from .containers import ps_row
-from .flags import FORMAT, Act, Command, Flag
+from .flags import FORMAT, Act, Command, Flag, filters
 from .images import image_row
 from .steps import BuildProgress
 
@@ -235,11 +235,9 @@ ALL = Flag(
     names=("-a", "--all"), help="also images with a name that no container was made from, and the whole build cache"
 )
 FORCE = Flag(names=("-f", "--force"), help="do not ask")
-FILTER = Flag(
+FILTER = filters(
+    "only what fits: until=24h (older than that), label=KEY[=VALUE], label!=KEY[=VALUE]; of images also dangling=false",
     names=("--filter",),
-    metavar="KEY=VALUE",
-    many=True,
-    help="only what fits: until=24h (older than that), label=KEY[=VALUE], label!=KEY[=VALUE]; of images also dangling=false",
 )
 KEEP = Flag(
     names=("--keep-storage",),

@@ -13,7 +13,7 @@ from ..errors import NBContainersError
 from ..results import VolumeState
 from . import format as form
 from .console import Console, each, inspect_each
-from .flags import FORMAT, QUIET, Command, Flag, Operand, refused
+from .flags import FORMAT, QUIET, Command, Flag, Operand, filters, refused
 from .template.values import Labels
 from .upkeep import FILTER, FORCE, ask
 
@@ -122,7 +122,7 @@ VERBS = (
         act=ls,
         summary="list volumes",
         flags=(
-            Flag(names=("-f", "--filter"), metavar="KEY=VALUE", many=True, help="dangling, label, name or driver"),
+            filters("dangling, label, name or driver"),
             QUIET,
             FORMAT,
             refused(("--cluster",), _CLUSTER, is_switch=True),

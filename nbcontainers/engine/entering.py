@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NBContainersError
+from ..errors import LaunchError, NBContainersError
 from ..linux import capabilities
 from ..results import ContainerState
 from . import kinds
@@ -43,12 +43,20 @@ def wish(
         "id": identifier,
         "args": [os.fsencode(word) for word in command],
         "env": {os.fsencode(name): os.fsencode(value) for name, value in variables.items()},
-        "cwd": words.workdir(workdir),
+        "cwd": _workdir(workdir),
         "user": user,
         "capabilities": capabilities.mask(host.capabilities) if privileged else -1,
         "terminal": list(window()) if tty else [],
         "detach": detach,
     }
+
+
+def _workdir(word: str) -> str:
+    """As of a container's own; but that one cannot go there is told by the code for a command that cannot be executed, as Docker has it."""
+    try:
+        return words.workdir(word)
+    except NBContainersError as error:
+        raise LaunchError(error.message, stage="working directory", exit_code=126, hint=error.hint) from None
 
 
 def window() -> tuple[int, int]:

@@ -36,15 +36,12 @@ class Selection:
         """
         found: dict[str, tuple[str, ...]] = {}
         for word in several("filters", words):
-            key, equals, value = word.partition("=")
-            key = key.strip().lower()
-            if not equals:
-                raise NBContainersError(f"not a filter: {word!r}", hint="write KEY=VALUE, such as until=24h")
+            key, value = pair(word)
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)
                 hint = f"did you mean {near[0]}=?" if near else "the keys are: " + ", ".join(sorted(known))
                 raise NBContainersError(f"no filter {key!r}", hint=hint)
-            found[key] = (*found.get(key, ()), value.strip())
+            found[key] = (*found.get(key, ()), value)
         return cls(found)
 
     def get(self, key: str) -> tuple[str, ...]:
@@ -69,6 +66,14 @@ class Selection:
         if words[-1].lower() not in ("true", "false", "1", "0"):
             raise NBContainersError(f"not true or false: {key}={words[-1]}", hint=f"write {key}=true")
         return words[-1].lower() in ("true", "1")
+
+
+def pair(word: str) -> tuple[str, str]:
+    """The key and the value of a word: NBContainersError where it is no ``KEY=VALUE``."""
+    key, equals, value = word.partition("=")
+    if not equals:
+        raise NBContainersError(f"not a filter: {word!r}", hint="write KEY=VALUE, such as until=24h")
+    return key.strip().lower(), value.strip()
 
 
 def _labelled(labels: Mapping[str, str], word: str) -> bool:

@@ -129,20 +129,30 @@ def test_a_terminal_for_output_alone(store: Path) -> None:
         "/dev/pts/0",
         "error",
     ]
-    assert "not a TTY" in nbc(store, "run", "--rm", "-it", "toolbox", "true", code=125).stderr
+    assert "not a TTY" in nbc(store, "run", "--rm", "-it", "toolbox", "true", code=1).stderr
 
 
 def test_exec_says_how_it_ended(store: Path) -> None:
-    """The command's own code, 126 and 127, standard input, and what docker's flags say."""
+    """The command's own code, 126 and 127 but where nobody waits for it, standard input, and what docker's flags say."""
     nbc(store, "run", "-d", "--name", "host", "-e", "A=a", "toolbox", "sleep", "600", code=0)
     words = ("exec", "-i", "-e", "B=b", "-w", "/tmp", "host", "sh", "-c")
     assert nbc(store, *words, "echo $A $B $PWD; cat; exit 9", stdin="in\n", code=9).stdout == "a b /tmp\nin\n"
     assert "not found" in nbc(store, "exec", "host", "no-such", code=127).stderr
     nbc(store, "exec", "host", "/etc/passwd", code=126)
+    assert "not an absolute path" in nbc(store, "exec", "-w", "tmp", "host", "true", code=126).stderr
+    assert "not found" in nbc(store, "exec", "-d", "host", "no-such", code=1).stderr
     nbc(store, "exec", "-d", "host", "touch", "/tmp/made", code=0)
     nbc(store, "exec", "host", "sh", "-c", "until [ -e /tmp/made ]; do sleep 0.05; done", code=0)
     assert "no such container" in nbc(store, "exec", "nobody", "true", code=1).stderr
     nbc(store, "rm", "-f", "host", code=0)
+
+
+def test_a_program_that_start_does_not_find(store: Path) -> None:
+    """``start`` says 1 of it, with ``-a`` and without, where ``run`` says 127: as in docker."""
+    nbc(store, "create", "--name", "lost", "toolbox", "no-such", code=0)
+    for flags in ((), ("-a",)):
+        assert "not found" in nbc(store, "start", *flags, "lost", code=1).stderr
+    nbc(store, "rm", "lost", code=0)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 41), (signal.SIGTERM, 42), (signal.SIGUSR1, 43)])

@@ -72,6 +72,19 @@ def test_ps_has_dockers_keys_as_json(store: Path) -> None:
         ("exec --nope c true", 125, "", "unrecognized arguments: --nope"),
         ("stop -t x c", 125, "", "not a number: 'x'"),
         ("run --gpus all toolbox", 125, "", "--gpus cannot be had"),
+        ("ps --filter name", 125, "", "not a filter: 'name'"),
+        ("network ls --filter name", 125, "", "not a filter: 'name'"),
+        ("exec -e =y c true", 125, "", "variable without a name: '=y'"),
+        ("create --health-interval 3x toolbox", 125, "", "not a duration: '3x'"),
+        ("create --memory 4x toolbox", 125, "", "not a size: '4x'"),
+        ("create --attach nope toolbox", 125, "", "no such stream: 'nope'"),
+        ("create --restart nope toolbox", 1, "", "unknown restart policy 'nope'"),
+        ("run --restart nope toolbox", 125, "", "unknown restart policy 'nope'"),
+        ("create --stop-signal nope toolbox", 1, "", "no such signal: 'nope'"),
+        ("create --pull never nope", 1, "", "no such image"),
+        ("run --pull never nope", 125, "", "no such image"),
+        ("run -d -a stdout toolbox", 1, "", "both --attach and --detach"),
+        ("run -it toolbox true", 1, "", "not a TTY"),
         ("ps extra", 1, "", "unrecognized arguments: extra"),
         ("stop", 1, "", "the following arguments are required"),
         ("run", 1, "", "the following arguments are required"),
@@ -85,7 +98,9 @@ def test_ps_has_dockers_keys_as_json(store: Path) -> None:
     ],
 )
 def test_exit_codes_of_what_is_wrong_are_dockers(store: Path, words: str, code: int, out: str, said: str) -> None:
-    """125 for flags of any verb, 1 for operands, verbs and what is not there; what is there of several is printed all the same."""
+    """125 for flags of any verb that cannot be read, and for what else keeps ``run`` from a start; 1 for flags that do not go together,
+    operands, verbs, what the engine refuses and what is not there; what is there of several is printed all the same.
+    """
     done = nbc(store, *words.split(), code=code)
     assert (done.stdout.strip(), said in done.stderr) == (out, True), done.stderr
 
@@ -140,8 +155,8 @@ def test_strict_makes_an_error_of_a_warning(store: Path) -> None:
     """What would not be enforced is listed, and nothing is made; without --strict it is a warning."""
     words = ("-p", "8080:80", "--network", "host", "toolbox", "true")
     before = nbc(store, "ps", "-aq", code=0).stdout
-    for verb in ("run", "create"):
-        done = nbc(store, verb, "--strict", *words, code=125)
+    for verb, code in (("run", 125), ("create", 1)):
+        done = nbc(store, verb, "--strict", *words, code=code)
         assert "not enforced on this host" in done.stderr
         assert "published ports: the container has this host's network" in re.sub(r"\s+", " ", done.stderr)
     assert nbc(store, "ps", "-aq", code=0).stdout == before

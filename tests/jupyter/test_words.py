@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nbcontainers.cli.parser import HelpAsked, UsageError
+from nbcontainers.cli.flags import UsageError
+from nbcontainers.cli.parser import HelpAsked
 from nbcontainers.errors import NBContainersError
 from nbcontainers.jupyter import words
 
