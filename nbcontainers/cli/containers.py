@@ -13,6 +13,7 @@ import time
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote_plus
 
 from ..engine import Container, Engine
 from ..engine.selection import moment
@@ -160,19 +161,30 @@ def status(state: ContainerState) -> str:
 
 def logs(engine: Engine, values: Namespace, console: Console) -> int:
     """Print what a container wrote."""
-    tail = None if values.tail in (None, "all") else whole(values.tail)
-    tail = tail if tail is None or tail >= 0 else None
+    # As in docker a word that is no number stands for all lines, as one below 0 does.
+    tail = int(values.tail) if re.fullmatch(r"\+?\d+", values.tail or "", re.ASCII) else None
     since = moment(values.since) if values.since else None
     until = moment(values.until) if values.until else None
     container = engine.container(values.container)
+    is_headed = values.timestamps or values.details
+    details = f"{_queried(container.log_details())} " if values.details else ""
     unfinished: set[str] = set()  # streams whose line goes on
     for output in container.logs(follow=values.follow, tail=tail, since=since, until=until):
-        if values.timestamps and output.stream not in unfinished:
-            stamp = datetime.datetime.fromtimestamp(output.time or 0, datetime.UTC).isoformat().replace("+00:00", "Z")
-            (console.out if output.stream == "stdout" else console.err).write(stamp + " ")
+        if is_headed and output.stream not in unfinished:
+            stamp = f"{_stamp(output.time or 0)} " if values.timestamps else ""
+            (console.out if output.stream == "stdout" else console.err).write(stamp + details)
         console.write(output)
         (unfinished.discard if output.data.endswith(b"\n") else unfinished.add)(output.stream)
     return 0
+
+
+def _stamp(instant: float) -> str:
+    return datetime.datetime.fromtimestamp(instant, datetime.UTC).isoformat().replace("+00:00", "Z")
+
+
+def _queried(pairs: Sequence[tuple[str, str]]) -> str:
+    """Pairs in one word, as docker writes them: escaped like an address's query, but with commas between them."""
+    return ",".join("=".join(map(quote_plus, pair)) for pair in pairs)
 
 
 def inspect(engine: Engine, values: Namespace, console: Console) -> int:
@@ -302,6 +314,7 @@ VERBS = (
             Flag(names=("-f", "--follow"), help="go on until the container ends"),
             Flag(names=("-t", "--timestamps"), help="put the time before each line"),
             Flag(names=("-n", "--tail"), metavar="N", help="only the last N lines"),
+            Flag(names=("--details",), help="put the labels and variables that --log-opt chose before each line"),
             SINCE,
             UNTIL,
         ),

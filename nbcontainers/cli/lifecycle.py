@@ -51,7 +51,8 @@ FLAGS = (
         names=("--log-opt",),
         metavar="NAME=VALUE",
         many=True,
-        help="max-size=64m (of a file of the log) or max-file=2 (how many there are)",
+        help="max-size=64m (of a file of the log), max-file=2 (how many there are), or what 'logs --details' shows: labels=NAME,NAME, "
+        "env=NAME,NAME, labels-regex=PATTERN, env-regex=PATTERN",
     ),
 )
 

@@ -20,12 +20,13 @@ class Asked:
     """The mounts, in the order in which they are made, and the words that have no place in a runtime specification.
 
     ``host_config`` and ``config`` have Docker's keys (HostConfig and Config of the Engine API); limits are not in them, for ``update``
-    changes those.
+    changes those. ``log`` are the words of ``--log-opt`` that choose what is told with each line.
     """
 
     mounts: tuple[MountPoint, ...] = ()
     host_config: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+    log: Mapping[str, str] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write it into a container's folder."""
@@ -33,6 +34,7 @@ class Asked:
             "mounts": [entry.to_json() for entry in self.mounts],
             "host_config": dict(self.host_config),
             "config": dict(self.config),
+            "log": dict(self.log),
         }
         smallfiles.publish(f"{folder}/{NAME}", json.dumps(data).encode())
 
@@ -49,6 +51,7 @@ class Asked:
                 mounts=tuple(MountPoint.from_json(entry) for entry in data.get("mounts", ())),
                 host_config=data.get("host_config", {}),
                 config=data.get("config", {}),
+                log=data.get("log", {}),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise torn(folder / NAME, error) from error

@@ -13,7 +13,7 @@ from ..events import Observer, Output, ignore
 from ..oci.image import Image
 from ..oci.reference import Reference
 from ..results import Change, Network, ProcessList, Usage
-from . import connecting, exhaustion, inspect, kinds, networking, userns, whereabouts
+from . import connecting, exhaustion, inspect, kinds, networking, policies, userns, whereabouts
 from .life import Life
 from .networks import NetworkFiles
 from .publish import Port
@@ -94,6 +94,12 @@ class Container(Life):
         from ..runtime import running
 
         return exhaustion.each(running.logs(self._folder, follow=follow, tail=tail, since=since, until=until))
+
+    def log_details(self) -> tuple[tuple[str, str], ...]:
+        """The labels and variables that ``log_opt`` chose to be told with each line, by name."""
+        asked = self.asked
+        variables = (word.partition("=")[::2] for word in asked.config.get("Env", ()))
+        return policies.details(asked.log, self.state.labels, variables)
 
     def usage(self) -> Usage:
         """One sample of what it uses: Conflict if it does not run."""

@@ -100,6 +100,7 @@ def making(
         mounts=points,
         host_config=requests.host_config(options, modes),
         config=requests.config(options, config.config) | {"Env": own_env},
+        log=policies.described(options.get("log_opt", ())),
     )
     asked_name = options.get("hostname") or ""
     if connection.other and not asked_name:

@@ -100,7 +100,11 @@ def container(
             "RestartPolicy": {"Name": state.restart[0], "MaximumRetryCount": state.restart[1]},
             "LogConfig": {
                 "Type": "json-file",
-                "Config": {"max-size": str(state.log_options[0] or -1), "max-file": str(state.log_options[1])},
+                "Config": {
+                    "max-size": str(state.log_options[0] or -1),
+                    "max-file": str(state.log_options[1]),
+                    **asked.log,
+                },
             },
             "AutoRemove": state.auto_remove,
             "NetworkMode": connection.places[0].network if connection.places else connection.mode,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import HostError, NBContainersError
@@ -15,6 +15,8 @@ from ..results import HealthCheck
 from . import options as words
 
 MAX_SIZE, MAX_FILES = 64 << 20, 2  # of a log, unless told otherwise
+_PATTERN = "-regex"
+_DETAILS = frozenset(("labels", "env", "labels" + _PATTERN, "env" + _PATTERN))
 _LEAST_SIZE = 16 << 10
 INIT = "/sbin/docker-init"  # where docker shows it, too
 _INITS = ("catatonit", "tini-static", "docker-init", "tini")
@@ -130,18 +132,51 @@ def _count(given: object) -> int:
 def logging(given: Sequence[str] | Mapping[str, str]) -> tuple[int, int]:
     """How large a file of the log may get, in bytes, and how many there are: ``max-size=10m`` and ``max-file=3``."""
     size, count = MAX_SIZE, MAX_FILES
+    told = described(given)
     for name, value in words.pairs(given, "log option").items():
+        if name in told:
+            continue
         if name == "max-size":
             size = words.size(value) if value != "-1" else 0
         elif name == "max-file" and value.isascii() and value.isdigit() and int(value) > 0:
             count = int(value)
         else:
             raise NBContainersError(
-                f"unknown log option '{name}={value}'", hint="wanted: max-size=10m (-1 for no limit) or max-file=3"
+                f"unknown log option '{name}={value}'",
+                hint="wanted: max-size=10m (-1 for no limit), max-file=3, labels=NAME,NAME, env=NAME,NAME, labels-regex= or env-regex=",
             )
     if 0 < size < _LEAST_SIZE:
         raise NBContainersError(f"log files of {size} bytes", hint="max-size is 16k or more")
     return size, count
+
+
+def described(given: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    """The words of ``log_opt`` that choose what is told of a container with each line: NBContainersError for a pattern that is none."""
+    chosen = {name: value for name, value in words.pairs(given, "log option").items() if name in _DETAILS}
+    for name, value in chosen.items():
+        if name.endswith(_PATTERN):
+            _pattern(name, value)
+    return chosen
+
+
+def details(
+    chosen: Mapping[str, str], labels: Iterable[tuple[str, str]], env: Iterable[tuple[str, str]]
+) -> tuple[tuple[str, str], ...]:
+    """The labels and variables that such words choose, sorted. Source: moby, daemon/logger/loginfo.go (ExtraAttributes)."""
+    found: dict[str, str] = {}
+    for kind, pairs in (("labels", labels), ("env", env)):
+        names = chosen.get(kind, "").split(",")
+        like = chosen.get(kind + _PATTERN)
+        pattern = _pattern(kind + _PATTERN, like) if like else None
+        found |= {name: value for name, value in pairs if name in names or (pattern and pattern.search(name))}
+    return tuple(sorted(found.items()))
+
+
+def _pattern(name: str, word: str) -> re.Pattern[str]:
+    try:
+        return re.compile(word)
+    except re.error as error:
+        raise NBContainersError(f"not a regular expression: '{name}={word}': {error}", hint="such as ^app") from None
 
 
 def lines(paths: Sequence[str], what: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shlex
 import subprocess
 import sys
@@ -174,6 +175,23 @@ def test_a_small_init(store: Path) -> None:
         assert done.stdout.startswith("/sbin/docker-init -- sh")
 
 
+def test_details_of_a_log(store: Path) -> None:
+    """``logs --details`` puts the labels and variables that were chosen before each line, escaped, and a space, as docker does."""
+    asked = ("--label", "team=a b,c", "--label", "tier=2", "-e", "XA=1", "-e", "Y=2")
+    chosen = ("--log-opt", "labels=team,none", "--log-opt", "env-regex=^X")
+    script = "echo one; printf tw; sleep 0.2; echo o; printf last"
+    nbc(store, "run", "--name", "told", *asked, *chosen, "toolbox", "sh", "-c", script, code=0)
+    told = "XA=1,team=a+b%2Cc "
+    assert nbc(store, "logs", "--details", "told", code=0).stdout == f"{told}one\n{told}two\n{told}last"
+    assert re.match(rf"\S+Z {re.escape(told)}one\n", nbc(store, "logs", "-t", "--details", "told", code=0).stdout)
+    assert nbc(store, "logs", "told", code=0).stdout == "one\ntwo\nlast"
+    shown = json.loads(nbc(store, "inspect", "-f", "{{json .HostConfig.LogConfig.Config}}", "told", code=0).stdout)
+    assert (shown["labels"], shown["env-regex"]) == ("team,none", "^X")
+    nbc(store, "run", "--name", "plain", "toolbox", "echo", "one", code=0)
+    assert nbc(store, "logs", "--details", "plain", code=0).stdout == " one\n"
+    nbc(store, "rm", "told", "plain", code=0)
+
+
 def has_said(store: Path, name: str, word: str) -> bool:
     return word in nbc(store, "logs", name, code=0).stdout
 
@@ -221,6 +239,8 @@ def test_a_line_that_came_in_pieces_is_one(store: Path) -> None:
     nbc(store, "run", "--name", "pieces", "toolbox", "sh", "-c", script, code=0)
     assert nbc(store, "logs", "--tail", "2", "pieces", code=0).stdout == "de\nf"
     assert nbc(store, "logs", "--tail", "-1", "pieces", code=0).stdout == "abc\nde\nf"
+    assert nbc(store, "logs", "--tail", "word", "pieces", code=0).stdout == "abc\nde\nf"
+    assert nbc(store, "logs", "--tail", "0", "pieces", code=0).stdout == ""
     lines = nbc(store, "logs", "--timestamps", "pieces", code=0).stdout.splitlines()
     assert [line.split("Z ")[1:] for line in lines] == [["abc"], ["de"], ["f"]]
     nbc(store, "rm", "pieces", code=0)

@@ -45,6 +45,22 @@ def test_log_options() -> None:
             policies.logging(words)
 
 
+def test_what_a_log_tells_with_each_line() -> None:
+    """Labels and variables by name or pattern, sorted; nothing unless asked for, and no pattern that is none."""
+    labels, env = (("b", "2"), ("a.x", "1"), ("c", "")), (("PATH", "/bin"), ("X", "x"))
+    assert policies.details({}, labels, env) == ()
+    assert policies.details({"labels": "b,c,none", "env": "X"}, labels, env) == (("X", "x"), ("b", "2"), ("c", ""))
+    assert policies.details({"labels-regex": r"^a\.", "env-regex": "T"}, labels, env) == (
+        ("PATH", "/bin"),
+        ("a.x", "1"),
+    )
+    words = ("labels=a,b", "max-size=10m", "env-regex=^X")
+    assert policies.described(words) == {"labels": "a,b", "env-regex": "^X"}
+    assert policies.logging(words) == (10 << 20, 2)
+    with pytest.raises(NBContainersError, match="not a regular expression"):
+        policies.described(("labels-regex=(",))
+
+
 def test_the_images_check_and_what_is_said_otherwise() -> None:
     """The shell form goes through the image's shell; each setting can be changed alone, and the check taken away."""
     config = ContainerConfig(healthcheck=Healthcheck(test=("CMD-SHELL", "curl x"), interval=5_000_000_000, retries=7))
