@@ -118,6 +118,6 @@ VERBS = (
         name="top",
         act=top,
         summary="list the processes of a container",
-        operands=(CONTAINER, Operand(name="OPTIONS", help="ps's: -ef, or -o and names of columns", count="rest")),
+        operands=(CONTAINER, Operand(name="OPTIONS", help="ps's: -ef, aux, or -o and names of columns", count="rest")),
     ),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ from ..errors import NBContainersError
 from ..results import ProcessList
 from ..runtime.identity import credentials
 
+_DAY = 86400  # seconds
 _TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_PAGES = os.sysconf("SC_PHYS_PAGES")
+_MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 DEFAULT = ("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD")
 _TTY_MAJORS = {4: "tty", 5: "tty", 136: "pts/"}
 
@@ -55,18 +56,54 @@ def _user(process: _Process) -> str:
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours:02}:{minutes:02}:{rest:02}"
+    days, hours = divmod(hours, 24)
+    return (f"{days}-" if days else "") + f"{hours:02}:{minutes:02}:{rest:02}"
 
 
 def _elapsed(process: _Process) -> str:
-    days, rest = divmod(int(process.age), 86400)
-    text = _clock(rest)
-    return f"{days}-{text}" if days else text.removeprefix("00:")
+    return _clock(process.age).removeprefix("00:")
 
 
-def _begun(process: _Process) -> str:
-    at = time.localtime(time.time() - process.age)
-    return time.strftime("%H:%M" if process.age < 86400 else "%b%d", at)
+def _begun(process: _Process, today: str = "%H:%M", before: str = "%b%d") -> str:
+    return time.strftime(today if process.age < _DAY else before, _beginning(process))
+
+
+def _begun_by_calendar(process: _Process) -> str:
+    at, now = _beginning(process), time.localtime()
+    is_of_today = (at.tm_year, at.tm_yday) == (now.tm_year, now.tm_yday)
+    return time.strftime("%H:%M" if is_of_today else "%b%d" if at.tm_year == now.tm_year else "%Y", at)
+
+
+def _beginning(process: _Process) -> time.struct_time:
+    return time.localtime(time.time() - process.age)
+
+
+def _minutes(process: _Process) -> str:
+    minutes, seconds = divmod(int(process.cpu_seconds), 60)
+    return f"{minutes}:{seconds:02}"
+
+
+def _states(process: _Process) -> str:
+    """The state, and what else ps says of a process in one letter each. Source: ps(1), "PROCESS STATE CODES"."""
+    nice = process.number(16)
+    said = {
+        "<": nice < 0,
+        "N": nice > 0,
+        "L": _kilobytes(process, "VmLck") > 0,  # memory that is not swapped out
+        "s": process.number(3) == process.pid,
+        "l": process.number(17) > 1,
+        "+": process.number(2) == process.number(5),
+    }
+    return process.fields[0] + "".join(letter for letter, holds in said.items() if holds)
+
+
+def _kilobytes(process: _Process, name: str) -> int:
+    """A figure of /proc/PID/status; 0 where there is none. Those of /proc/PID/stat are not exact."""
+    with contextlib.suppress(OSError), open(f"/proc/{process.pid}/status", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1])
+    return 0
 
 
 def _terminal(process: _Process) -> str:
@@ -88,22 +125,28 @@ _COLUMNS: Mapping[str, tuple[str, Callable[[_Process], object]]] = {
     "ppid": ("PPID", lambda one: one.number(1)),
     "pgid": ("PGID", lambda one: one.number(2)),
     "sid": ("SID", lambda one: one.number(3)),
-    "pmem": ("%MEM", lambda one: f"{100 * one.number(21) / _PAGES:.1f}"),
+    "pmem": ("%MEM", lambda one: f"{100 * 1024 * _kilobytes(one, 'VmRSS') / _MEMORY:.1f}"),
     "c": ("C", lambda one: int(_share(one))),
     "pcpu": ("%CPU", lambda one: f"{_share(one):.1f}"),
-    "stime": ("STIME", _begun),
-    "start": ("START", _begun),
-    "tty": ("TTY", _terminal),
+    "stime": ("STIME", _begun_by_calendar),
+    "start": ("STARTED", lambda one: _begun(one, "%H:%M:%S", "%b %d")),
+    "bsdstart": ("START", _begun),
+    "tty": ("TT", _terminal),
+    "tname": ("TTY", _terminal),
     "time": ("TIME", lambda one: _clock(one.cpu_seconds)),
+    "bsdtime": ("TIME", _minutes),
     "etime": ("ELAPSED", _elapsed),
-    "stat": ("STAT", lambda one: one.fields[0]),
+    "etimes": ("ELAPSED", lambda one: int(one.age)),
+    "stat": ("STAT", _states),
+    "s": ("S", lambda one: one.fields[0]),
     "ni": ("NI", lambda one: one.number(16)),
     "nlwp": ("NLWP", lambda one: one.number(17)),
-    "rss": ("RSS", lambda one: one.number(21) * _PAGE // 1024),
+    "rss": ("RSS", lambda one: _kilobytes(one, "VmRSS")),
     "vsz": ("VSZ", lambda one: one.number(20) // 1024),
     "comm": ("COMMAND", lambda one: one.name),
     "args": ("COMMAND", lambda one: one.command),
     "cmd": ("CMD", lambda one: one.command),
+    "ucmd": ("CMD", lambda one: one.name),
 }
 _ALL = {**_COLUMNS, "owner": ("UID", _user)}  # -f calls so what -o calls user
 _SAME = {
@@ -111,31 +154,45 @@ _SAME = {
     "%mem": "pmem",
     "command": "args",
     "tt": "tty",
-    "tname": "tty",
-    "s": "stat",
-    "state": "stat",
-    "euser": "user",
+    "state": "s",
+    "cputime": "time",
+    "nice": "ni",
 }
-_OF_USERS = ("user", "pid", "pcpu", "pmem", "vsz", "rss", "tty", "stat", "start", "time", "args")
-_FULL = ("owner", "pid", "ppid", "c", "stime", "tty", "time", "cmd")
+_OF_USERS = ("user", "pid", "pcpu", "pmem", "vsz", "rss", "tname", "stat", "bsdstart", "bsdtime", "args")
+_OF_BSD = ("pid", "tname", "stat", "bsdtime", "args")
+_FULL = ("owner", "pid", "ppid", "c", "stime", "tname", "time", "cmd")
+_SHORT = ("pid", "tname", "time", "ucmd")
+_BSD = re.compile(r"[aux]+|-a?[ux]+a?")  # ps takes what is no option with a dash, such as -aux, as without it
+_UNIX = re.compile(r"-[Aaef]*")
+_LIST = re.compile(r"(-?[Aaefx]*)o(.*)", re.DOTALL)
 
 
 def columns(options: Sequence[str]) -> tuple[str, ...]:
-    """The columns that ps's options ask for: none, ``-ef``, ``aux``, or ``-o`` with names; the others are refused."""
-    rest = [word for word in options if word not in ("-e", "-f", "-ef", "-A", "ax", "-ax")]
-    if not rest:
-        return _FULL
-    if len(rest) == 1 and {*rest[0].removeprefix("-")} in ({*"aux"}, {*"ux"}, {*"au"}, {*"u"}):
-        return _OF_USERS
-    asked = ",".join(rest)
-    for prefix in ("-o,", "-eo,", "-o", "-eo"):
-        if asked.startswith(prefix):
-            names = [_SAME.get(name, name) for name in asked.removeprefix(prefix).split(",") if name]
-            unknown = [name for name in names if name not in _COLUMNS]
-            if names and not unknown:
-                return tuple(names)
+    """The columns that ps's options ask for: ``-e``, ``-f``, ``aux`` or ``ax``, or ``-o`` or ``o`` with names; the others are refused.
+
+    Which processes they choose means nothing: all of the container's are shown, as Docker shows of ps's what are the container's.
+    """
+    names: list[str] = []
+    styles: set[tuple[str, ...]] = set()
+    rest = iter(options)
+    for word in rest:
+        if match := _LIST.fullmatch(word):
+            names += [_SAME.get(name, name) for name in re.split(r"[\s,]+", match[2] or next(rest, ""))]
+        elif _BSD.fullmatch(word):
+            styles.add(_OF_USERS if "u" in word else _OF_BSD)
+        elif _UNIX.fullmatch(word) and word != "-":
+            styles.add(_FULL if "f" in word else _SHORT)
+        else:
+            break
+    else:
+        if names and all(name in _COLUMNS for name in names):
+            return tuple(names)
+        if not names:
+            return next(
+                (style for style in (_OF_USERS, _FULL, _OF_BSD) if style in styles), _SHORT if styles else _FULL
+            )
     raise NBContainersError(
-        f"not an option of ps that is known here: {' '.join(rest)!r}",
+        f"not an option of ps that is known here: {' '.join(options)!r}",
         hint=f"write -ef, aux, or -o and names of columns: {', '.join(_COLUMNS)}",
     )
 
