@@ -163,7 +163,7 @@ def test_a_detached_container_outlives_its_engine(store: Path) -> None:
         return json.loads(nbc(store, "stats", "--no-stream", "--format", "json", "web").stdout)
 
     assert row()["Name"] == "web"
-    until(lambda: row()["PIDs"] == 2)
+    until(lambda: row()["PIDs"] == "2")
     state = json.loads(nbc(store, "inspect", "web").stdout)[0]
     assert state["State"]["Running"] is True
     assert state["Config"]["Labels"]["a"] == "b"

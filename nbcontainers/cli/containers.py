@@ -24,7 +24,7 @@ from .console import Console, inspect_each
 from .flags import CONTAINER, FORMAT, NO_TRUNC, QUIET, Command, Flag, Operand, filters, whole
 from .happened import SINCE, UNTIL
 from .template.values import Labels
-from .text import printable
+from .text import is_watched, printable
 
 PS_COLUMNS = (
     ("CONTAINER ID", "ID"),
@@ -44,7 +44,6 @@ STATS_COLUMNS = (
     ("NET I/O", "NetIO"),
     ("BLOCK I/O", "BlockIO"),
     ("PIDS", "PIDs"),
-    ("SOURCE", "Source"),
 )
 
 
@@ -217,26 +216,34 @@ def inspected(engine: Engine, word: str, kind: str | None, *, size: bool) -> dic
 
 def stats(engine: Engine, values: Namespace, console: Console) -> int:
     """What containers use: once, or again every second until interrupted."""
-    named = [engine.container(word) for word in values.container]
-    containers = named or list(engine.containers(all=values.all))
-    before = {container.id: used for container in containers if (used := _usage(container)) is not None}
+    named = {word: engine.container(word) for word in values.container}
+    containers = named or {container.id[:12]: container for container in engine.containers(all=values.all)}
+    before = {container.id: used for container in containers.values() if (used := _usage(container)) is not None}
     while True:
         time.sleep(0.5 if values.no_stream else 1)
         items = []
-        for container in containers:
+        for called, container in containers.items():
             now = _usage(container)
             if now is not None:
-                items.append(stats_row(container.state, before.get(container.id, now), now, whole=values.no_trunc))
+                row = stats_row(container.state, before.get(container.id, now), now, whole=values.no_trunc)
+                items.append(row | {"Container": called})
                 before[container.id] = now
             elif named or values.all:  # as Docker shows one that does not run, where it is asked for
                 with contextlib.suppress(NotFound):
-                    items.append(stats_row(container.state, None, None, whole=values.no_trunc))
-        text = form.rows(items, values.format, STATS_COLUMNS)
+                    row = stats_row(container.state, None, None, whole=values.no_trunc)
+                    items.append(row | {"Container": called})
+        text = form.rows(items, values.format, stats_columns(items, values.format))
         if not values.no_stream and console.colours:
             text = "\033[H\033[J" + text
         console.print(text)
         if values.no_stream or not items:
             return 0
+
+
+def stats_columns(rows: Sequence[dict[str, Any]], asked: str | None) -> tuple[tuple[str, str], ...]:
+    """Docker's, and who counted where that was no cgroup; all that a format may name where there is one."""
+    is_whole = asked not in (None, "", "table") or any(is_watched(row["Source"]) for row in rows if row["Source"])
+    return (*STATS_COLUMNS, ("SOURCE", "Source")) if is_whole else STATS_COLUMNS
 
 
 def _usage(container: Container) -> Usage | None:
@@ -250,16 +257,15 @@ def _usage(container: Container) -> Usage | None:
 def stats_row(state: ContainerState, before: Usage | None, now: Usage | None, *, whole: bool = False) -> dict[str, Any]:
     """One line of ``stats``, by Docker's field names; processor use is that between two samples.
 
-    What nobody counts is ``--``; a container that does not run uses nothing.
+    What nobody counts is ``--``, and ``Source`` says who counted; a container that does not run uses nothing.
     """
     row = {
         "ID": state.id if whole else state.id[:12],
-        "Container": state.id if whole else state.id[:12],
         "Name": state.name,
     }
     if now is None or before is None:
         pairs = dict.fromkeys(("MemUsage", "NetIO", "BlockIO"), "0B / 0B")
-        return row | {"CPUPerc": "0.00%", **pairs, "MemPerc": "0.00%", "PIDs": 0, "Source": ""}
+        return row | {"CPUPerc": "0.00%", **pairs, "MemPerc": "0.00%", "PIDs": "0", "Source": ""}
     elapsed = max(now.time - before.time, 1e-6)
     limit = now.memory_limit or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return row | {
@@ -268,7 +274,7 @@ def stats_row(state: ContainerState, before: Usage | None, now: Usage | None, *,
         "MemPerc": f"{now.memory / limit * 100:.2f}%",
         "NetIO": _both(now.network, "received", "sent"),
         "BlockIO": _both(now.block, "read", "written"),
-        "PIDs": now.processes,
+        "PIDs": str(now.processes),
         "Source": now.source,
     }
 

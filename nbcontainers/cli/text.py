@@ -218,7 +218,12 @@ def is_fault(state: ContainerState) -> bool:
 
 def counted_by(source: str) -> str:
     """Who counted a sample, in words that say whether the kernel enforces the limits."""
-    return source if source.startswith("cgroup") else f"watched, {source}"
+    return f"watched, {source}" if is_watched(source) else source
+
+
+def is_watched(source: str) -> bool:
+    """Whether a sample was counted by who watches the processes, and not by the kernel."""
+    return not source.startswith("cgroup")
 
 
 def holds_processor(sample: Usage) -> bool:

@@ -227,6 +227,17 @@ def test_what_is_so_already_is_no_failure(store: Path) -> None:
     assert clock() - began < 5  # it does not wait for another start
     assert nbc(store, "wait", "never", "nobody", "never", code=1).stdout.split() == ["0", "0"]
     assert "never" in nbc(store, "stats", "--no-stream", "often", "never", code=0).stdout
+    title = nbc(store, "stats", "--no-stream", "often", code=0).stdout.splitlines()[0]
+    shown = [
+        json.loads(nbc(store, "stats", "--no-stream", "--format", "json", *name, code=0).stdout)
+        for name in ((), ("often",))
+    ]
+    keys = "BlockIO CPUPerc Container ID MemPerc MemUsage Name NetIO PIDs".split()
+    for row, called in zip(shown, (shown[0]["ID"], "often"), strict=True):
+        assert sorted(row.keys() - {"Source"}) == keys
+        assert {type(value) for value in row.values()} == {str}
+        assert row["Container"] == called
+        assert ("SOURCE" in title) != row["Source"].startswith("cgroup")
     assert nbc(store, "ps", "-aq", "-f", "ancestor=nothing", code=0).stdout == ""
     titles = nbc(store, "top", "often", "aux", code=0).stdout.splitlines()[0].split()
     assert titles == "USER PID %CPU %MEM VSZ RSS TTY STAT START TIME COMMAND".split()
