@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -41,6 +42,14 @@ def rows(items: Iterable[Row], form: str | None, columns: Sequence[tuple[str, st
         named = _filled(Titles({key: title for title, key in columns}), template, form)
         return table(*_cells([named, *(_filled(row, template, form) for row in items)]))
     return "\n".join(_filled(row, template, form) for row in items)
+
+
+def natural(word: str) -> tuple[tuple[int, int, int], ...]:
+    """What sorts words as docker does names: digits by the number that they are, and of one number the shortest first."""
+    return tuple(
+        (ord("0"), int(part), len(part)) if part.isdigit() else (ord(part), 0, 0)
+        for part in re.findall(r"[0-9]+|[^0-9]", word, re.DOTALL)
+    )
 
 
 def fields(row: Row, form: str) -> str:

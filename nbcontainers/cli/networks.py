@@ -89,7 +89,8 @@ def _reserved(words: list[str]) -> dict[str, str]:
 
 def ls(engine: Engine, values: Namespace, console: Console) -> int:
     """List networks."""
-    found = [network for network in engine.networks() if all(_matches(engine, network, word) for word in values.filter)]
+    every = sorted(engine.networks(), key=lambda network: form.natural(network.name))
+    found = [network for network in every if all(_matches(engine, network, word) for word in values.filter)]
     if values.quiet:
         for network in found:
             console.print(network.id if values.no_trunc else network.id[:12])

@@ -81,6 +81,10 @@ def pruning(*kinds: str) -> Act:
             pruned = engine.keep_within(keep, on_event=_warnings(console))
         else:
             pruned = engine.prune(chosen, all=everything, filters=values.filter)
+        if kinds == ("networks",):  # they take no room, and docker speaks of none
+            if pruned.networks:
+                console.print("\n".join([*_listed(pruned), ""]))
+            return 0
         console.print(told(pruned))
         return 0
 
@@ -107,6 +111,10 @@ def _warnings(console: Console) -> Any:
 
 def told(pruned: Pruned) -> str:
     """What was removed, as ``docker system prune`` lists it."""
+    return "\n\n".join([*_listed(pruned), f"Total reclaimed space: {form.size(pruned.size)}"])
+
+
+def _listed(pruned: Pruned) -> list[str]:
     parts = []
     if pruned.containers:
         parts.append("\n".join(["Deleted Containers:", *pruned.containers]))
@@ -121,7 +129,7 @@ def told(pruned: Pruned) -> str:
         parts.append("\n".join(["Deleted build cache objects:", *(key[:25] for key in pruned.cache)]))
     if pruned.layers:
         parts.append("\n".join(["Deleted unpacked layers:", *map(str, pruned.layers)]))
-    return "\n\n".join([*parts, f"Total reclaimed space: {form.size(pruned.size)}"])
+    return parts
 
 
 def system_df(engine: Engine, values: Namespace, console: Console) -> int:

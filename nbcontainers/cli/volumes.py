@@ -41,7 +41,8 @@ def ls(engine: Engine, values: Namespace, console: Console) -> int:
     """List volumes."""
     for word in values.filter:
         _holds(_NONE, word)  # or raises, also where there is no volume
-    chosen = [volume for volume in engine.volumes() if all(_holds(volume, word) for word in values.filter)]
+    every = sorted(engine.volumes(), key=lambda volume: form.natural(volume.name))
+    chosen = [volume for volume in every if all(_holds(volume, word) for word in values.filter)]
     if values.quiet:
         for volume in chosen:
             console.print(volume.name)

@@ -164,3 +164,9 @@ def test_ages_are_worded_as_docker_does(seconds: float, text: str) -> None:
 def test_sizes_have_three_digits(count: int, text: str) -> None:
     """Sizes are read at a glance."""
     assert form.size(count) == text
+
+
+def test_names_are_sorted_as_docker_does() -> None:
+    """By the numbers in them, upper case first, and of the same number the one with fewer zeros."""
+    names = "A2 B-vol a1 a01 a001 aa v1x v2x v10x".split()
+    assert sorted({*names}, key=form.natural) == names

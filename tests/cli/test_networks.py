@@ -34,6 +34,9 @@ def test_networks_are_listed_as_docker_lists_them(engine: Engine) -> None:
     assert said(engine, "network ls -q --no-trunc -f dangling=true").strip() == identifier
     assert len(said(engine, "network ls -q -f dangling=false -f scope=local").split()) == 3
     assert said(engine, "network ls -f label=tier=front -q") == ""
+    for name in ("n10", "n9"):
+        said(engine, f"network create {name}")
+    assert said(engine, "network ls -f name=n. --format {{.Name}}") == "n9\nn10\nnone\n"
 
 
 def test_a_network_is_described_by_dockers_keys(engine: Engine) -> None:

@@ -36,6 +36,8 @@ MORE = {
     '{{with ""}}a{{else with .Name}}{{.}}{{else}}b{{end}}': "/one",
     '{{join .Config.Labels ","}}': "c,r",
     '{{printf "%U %b %o %e|%6.2f|%+d" 9731 5 8 1.5 2.5 3}}': "U+2603 101 10 1.500000e+00|  2.50|+3",
+    '{{printf "%T %T %T" .Id .State.Running 1.5}}': "string bool float64",
+    '{{printf "%T %T" .Config.Env .Config.Labels}}': "[]interface {} map[string]interface {}",
     '{{pad .Name 1 2}}|{{truncate .Name 2}}|{{title "ab c-d"}}': " /one  |/o|Ab C-D",
 }
 
@@ -56,7 +58,7 @@ def test_a_template_prints_what_docker_prints(template: str) -> None:
 
 @pytest.mark.parametrize("template", MORE)
 def test_later_dockers_can_more(template: str) -> None:
-    """What came to Go's templates after the Docker that was asked."""
+    """What came to Go's templates after the Docker that was asked, and the names of types, which are those of JSON's values."""
     assert made(template, DATA["container"]) == MORE[template]
 
 

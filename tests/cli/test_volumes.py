@@ -46,6 +46,9 @@ def test_volumes_are_made_listed_and_removed(engine: Engine, capsys: pytest.Capt
     assert said("rm", "data") == "data\n"
     assert not Path(about["Mountpoint"]).exists()
     said("rm", "data", code=1)
+    for name in ("v10", "v9"):
+        said("create", name)
+    assert said("ls", "-q") == "v9\nv10\n"
     said("rm", "-f", "data")
     said("create", "-d", "nfs", "x", code=1)
     engine.close()

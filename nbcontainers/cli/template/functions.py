@@ -94,7 +94,7 @@ def _are_equal(first: Value, second: Value) -> bool:
 
 
 def _printf(form: Value, *arguments: Value) -> str:
-    """Go's printf: verbs v s q d b o x X c U t e f g, with flags, width and precision; what does not fit is told as Go does."""
+    """Go's printf: verbs v T s q d b o x X c U t e f g, with flags, width and precision; what does not fit is told as Go does."""
     left = list(arguments)
 
     def put(match: re.Match[str]) -> str:
@@ -127,6 +127,8 @@ def _formatted(verb: str, flags: str, precision: str | None, value: Value) -> st
     alternate = "#" if "#" in flags else ""
     if verb == "v":
         return values.text(value)
+    if verb == "T":
+        return _GO_TYPES.get(kind(value), kind(value))
     if verb == "t" and isinstance(data, bool):
         return values.text(value)
     if isinstance(data, str) and verb in "sqxX":
@@ -142,6 +144,10 @@ def _formatted(verb: str, flags: str, precision: str | None, value: Value) -> st
     if type(data) is float and verb in "eEfFgG":
         return format(data, f"{sign}{alternate}.{precision or 0}{verb}" if precision is not None else f"{sign}{verb}")
     return None
+
+
+# Of what is read as JSON, as docker does where its own objects have no such field.
+_GO_TYPES = {"nil": "<nil>", "list": "[]interface {}", **dict.fromkeys(("map", "object"), "map[string]interface {}")}
 
 
 def _text(value: Value) -> str:
