@@ -6,20 +6,21 @@ import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from ..results import ChangeKind
 from . import attributes, transfer
 from .attributes import Owners, is_opaque, is_whiteout
-from .merged import CHANGED, FOLDER, Folder
+from .merged import CHANGED, FOLDER, Folder, Found
 
 
 @dataclass(slots=True)
 class Difference:
     """A changed path, relative; ``status`` is None for one that is gone. A folder is told before what changed in it.
 
-    It is ``name`` in the folder ``directory``, a descriptor that is valid until the next one is asked for.
+    It is ``name`` in the folder ``directory``, a descriptor that is valid until the next one is asked for; so is that of ``before``,
+    which is what was modified.
     """
 
     kind: ChangeKind
@@ -27,6 +28,7 @@ class Difference:
     status: os.stat_result | None
     directory: int
     name: bytes
+    before: Found | None = None
 
     @property
     def size(self) -> int:
@@ -55,7 +57,8 @@ def of_overlay(upper: int, lower: Folder, prefix: bytes = b"") -> Iterator[Diffe
             if name in below:
                 yield Difference("deleted", path, None, upper, name)
             continue
-        yield Difference("modified" if name in below else "added", path, status, upper, name)
+        before = below.get(name)
+        yield Difference("modified" if before else "added", path, status, upper, name, before)
         if stat.S_ISDIR(status.st_mode):
             with _inside(upper, name) as inside, lower.enter(name) as deeper:
                 if inside is not None:
@@ -82,7 +85,7 @@ def of_copy(tree: int, lower: Folder, copied_ns: int, prefix: bytes = b"") -> It
         changed = before is None or (
             status.st_ctime_ns >= copied_ns and _differ(tree, name, status, before.directory, before.status)
         )
-        here: Difference | None = Difference("added" if before is None else "modified", path, status, tree, name)
+        here: Difference | None = Difference("modified" if before else "added", path, status, tree, name, before)
         if not stat.S_ISDIR(status.st_mode):
             if changed and here:
                 yield here
@@ -96,6 +99,35 @@ def of_copy(tree: int, lower: Folder, copied_ns: int, prefix: bytes = b"") -> It
                 yield difference
         if changed and here:
             yield here
+
+
+def visible(differences: Iterable[Difference]) -> Iterator[Difference]:
+    """Those that a person sees: not what only lies in the upper directory, because somebody asked for what it was already, nor a
+    folder that has the time of another change and nothing else.
+
+    The descriptors of a folder are not valid any more. Source: moby, pkg/archive/changes.go and changes_unix.go (statDifferent).
+    """
+    folders: list[Difference] = []  # around what comes next, as far as nothing was told of them
+    for one in differences:
+        folders = [folder for folder in folders if one.path.startswith(folder.path + b"/")]
+        if one.before is None or one.status is None or _is_seen(one, one.status, one.before):
+            yield from folders
+            yield one
+            folders = []
+        elif stat.S_ISDIR(one.status.st_mode):
+            folders.append(one)
+
+
+def _is_seen(one: Difference, status: os.stat_result, before: Found) -> bool:
+    if not (stat.S_ISDIR(status.st_mode) and stat.S_ISDIR(before.status.st_mode)):
+        return _differ(one.directory, one.name, status, before.directory, before.status)
+    try:
+        after, was = _folder(one.directory, one.name), _folder(before.directory, before.name)
+    except OSError as error:  # as in _differ
+        if error.errno not in CHANGED:
+            raise
+        return True
+    return replace(after, mtime_ns=0) != replace(was, mtime_ns=0)
 
 
 def _status(folder: int, name: bytes) -> os.stat_result | None:

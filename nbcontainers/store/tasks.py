@@ -41,7 +41,7 @@ def differences(work: Work, key: str, parents: list[str], copied: bool) -> list[
             found = (
                 changes.of_copy(upper, lower, unpacked.filled(snapshot)) if copied else changes.of_overlay(upper, lower)
             )
-            return [(row.kind, "/" + os.fsdecode(row.path), row.size) for row in found]
+            return [(row.kind, "/" + os.fsdecode(row.path), row.size) for row in changes.visible(found)]
         finally:
             os.close(upper)
 

@@ -146,6 +146,31 @@ def test_an_interrupted_container_that_was_not_to_be_kept_is_gone(engine: Engine
     assert container.id not in [other.id for other in engine.containers(all=True)]
 
 
+@pytest.mark.parametrize(
+    ("script", "seen"),
+    [
+        (
+            "chmod 644 /etc/group; touch /tmp; touch /srv/x; rm /srv/x; cp -p /etc/shells /etc/t; mv /etc/t /etc/shells",
+            "",
+        ),
+        ("chmod 600 /etc/group", "C /etc C /etc/group"),
+        ("touch /etc/group", "C /etc C /etc/group"),
+        ("ln /etc/group /root/same; chmod 600 /root/same; chmod 644 /root/same", "C /root A /root/same"),
+        ("chmod 700 /srv; rmdir /mnt; mkdir -m 755 /mnt", "C /srv"),
+        ("rm -r /var; mkdir -m 755 /var; echo x >/var/a", "C /var A /var/a D /var/"),
+        ("rm -r /var; echo x >/var; mkdir -p /opt/a/b", "C /opt A /opt/a A /opt/a/b C /var"),
+    ],
+)
+def test_changes_are_those_that_docker_tells(engine: Engine, script: str, seen: str) -> None:
+    """Not what was only touched and is as it was, nor a folder for its time alone; but folders in which something changed."""
+    container = engine.run("toolbox", "sh", "-c", script)
+    assert container.wait(PATIENCE_S) == 0
+    marks = {"added": "A", "modified": "C", "deleted": "D"}
+    shown = " ".join(f"{marks[change.kind]} {change.path}" for change in container.changes())
+    assert shown.startswith(seen) if seen.endswith("/") else shown == seen
+    container.remove()
+
+
 def test_two_containers_of_one_image_do_not_see_each_others_changes(engine: Engine) -> None:
     """An image never changes: each container writes in a layer of its own, and keeps it when it is started again."""
     first = engine.create("toolbox", "sh", "-c", "cat /mine 2>/dev/null; echo first >> /mine")
