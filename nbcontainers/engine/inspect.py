@@ -18,7 +18,7 @@ from .networking import Networking
 
 _UNSET = {
     **dict.fromkeys(("User", "WorkingDir"), ""),
-    **dict.fromkeys(("Env", "Cmd", "Entrypoint", "ExposedPorts", "Volumes", "OnBuild", "Labels")),
+    **dict.fromkeys(("Env", "Cmd", "Entrypoint", "Volumes", "OnBuild", "Labels")),
 }
 
 
@@ -112,7 +112,7 @@ def container(
             "Dns": list(connection.names.servers),
             "DnsSearch": list(connection.names.search),
             "DnsOptions": list(connection.names.options),
-            "ExtraHosts": [f"{name}:{address}" for name, address in connection.names.hosts],
+            "ExtraHosts": [f"{name}:{address}" for name, address in connection.names.hosts] or None,
             "ReadonlyRootfs": spec.readonly_root,
             **asked.host_config,
             **requests.limits(spec),
@@ -123,16 +123,16 @@ def container(
         "Config": {
             "Hostname": sharing.hostname_of(spec, state.id),
             "Domainname": spec.domainname,
-            "StopSignal": spec.annotations.get("org.opencontainers.image.stopSignal") or "SIGTERM",
-            "StopTimeout": _seconds(state.stop_timeout),
             "User": state.user,
             "Env": list(process.env),
             "Cmd": list(state.command),
             "Entrypoint": list(state.entrypoint) or None,
             "Image": state.image,
+            "WorkingDir": process.cwd,
             **asked.config,
             **({"Healthcheck": _check(state.check)} if state.check else {}),
-            "WorkingDir": process.cwd,
+            **requests.given("StopSignal", spec.annotations.get("org.opencontainers.image.stopSignal")),
+            **requests.given("StopTimeout", _seconds(state.stop_timeout)),
             "Labels": dict(state.labels),
             "AttachStdin": state.interactive and "stdin" in state.attached,
             "AttachStdout": "stdout" in state.attached,

@@ -36,9 +36,9 @@ def host_config(options: RunOptions, modes: Modes) -> dict[str, Any]:
         "SecurityOpt": list(options.get("security_opt", ())) or None,
         "OomScoreAdj": options.get("oom_score_adj") or 0,
         "ShmSize": words.size(options.get("shm_size") or 0) or 64 << 20,
-        "Sysctls": words.pairs(options.get("sysctl", ()), "kernel parameter") or None,
-        "Tmpfs": dict(word.partition(":")[::2] for word in options.get("tmpfs", ())) or None,
-        "Annotations": words.pairs(options.get("annotation", ()), "annotation") or None,
+        **given("Sysctls", words.pairs(options.get("sysctl", ()), "kernel parameter") or None),
+        **given("Tmpfs", dict(word.partition(":")[::2] for word in options.get("tmpfs", ())) or None),
+        **given("Annotations", words.pairs(options.get("annotation", ()), "annotation") or None),
         "Ulimits": [_ulimit(entry) for entry in rlimits(options.get("ulimit", ()))] or None,
         "Devices": [
             dict(zip(("PathOnHost", "PathInContainer", "CgroupPermissions"), devices.read(word), strict=True))
@@ -47,9 +47,14 @@ def host_config(options: RunOptions, modes: Modes) -> dict[str, Any]:
         "DeviceCgroupRules": list(options.get("device_cgroup_rule", ())) or None,
         "Runtime": "nbcontainers",
         "Isolation": "",
-        **({"Init": True} if options.get("init") else {}),
-        **({"Mounts": [_mount(mounts.mount(word)) for word in options["mount"]]} if options.get("mount") else {}),
+        **given("Init", options.get("init") or None),
+        **given("Mounts", [_mount(mounts.mount(word)) for word in options.get("mount", ())] or None),
     }
+
+
+def given(key: str, value: object) -> dict[str, Any]:
+    """A key that Docker leaves out where nothing was asked for, as it does some."""
+    return {} if value is None else {key: value}
 
 
 def _mount(entry: MountPoint) -> dict[str, Any]:
@@ -87,7 +92,7 @@ def _ulimit(entry: Rlimit) -> dict[str, Any]:
 
 
 def config(options: RunOptions, image: ContainerConfig) -> dict[str, Any]:
-    """The check, the ports and the volumes of the image and of the words together, by Docker's keys; None where there are none.
+    """The check, the ports, the volumes and the folder of the image and of the words together, by Docker's keys.
 
     Source: Docker Engine API 1.50, ContainerConfig.
     """
@@ -96,8 +101,9 @@ def config(options: RunOptions, image: ContainerConfig) -> dict[str, Any]:
     volumes = {*image.volumes, *(word for word in options.get("volumes", ()) if ":" not in word)}
     check = policies.healthcheck(image, options)
     return {
-        **({"Healthcheck": check.to_json()} if check else {}),
-        "ExposedPorts": {f"{one.port}/{one.protocol}": {} for one in ports} or None,
+        **given("Healthcheck", check.to_json() if check else None),
+        **given("ExposedPorts", {f"{one.port}/{one.protocol}": {} for one in ports} or None),
+        "WorkingDir": options.get("workdir") or image.working_dir,
         "Volumes": {path: {} for path in sorted(volumes)} or None,
     }
 
@@ -111,6 +117,7 @@ def limits(spec: RuntimeSpec) -> dict[str, Any]:
             for entry in resources.throttles
             if entry.kind == kind
         ]
+        or None
         for kind in ("ReadBps", "WriteBps", "ReadIOPS", "WriteIOPS")
     }
     return {

@@ -43,6 +43,9 @@ SEEN: dict[str, Any] = {
     "device": ["/dev/null:/dev/nn"],
     "mount": ["type=bind,source=/usr,target=/u,readonly"],
     "init": True,
+    "stop_signal": "TERM",
+    "stop_timeout": 5,
+    "tmpfs": ["/t:size=1m"],
 }
 
 
@@ -72,7 +75,7 @@ def inspected(engine: Engine, *words: str) -> dict[str, Any]:
 def engine(module_path: Path) -> Iterator[Engine]:
     """One with an image called app, made from the offline base."""
     with Engine(module_path) as made:
-        made.build("FROM toolbox\nHEALTHCHECK CMD true\nCMD sh\n", tag="app")
+        made.build("FROM toolbox\nEXPOSE 90\nHEALTHCHECK CMD true\nCMD sh\n", tag="app")
         yield made
         for container in made.containers(all=True):
             container.remove(force=True)
@@ -83,6 +86,7 @@ def ours(engine: Engine) -> dict[str, set[str]]:
     """The keys that we print: of a container that ran and was made, with all there is, and of its image."""
     running = engine.run("app", "sleep", "1000", volumes=["named:/v", "/etc:/e"], **SEEN)
     made = keys(running.inspect()) | keys(inspected(engine, "--type", "container", running.id))
+    made |= keys(engine.create("app", "true", sysctl=["net.core.somaxconn=5"]).inspect())
     return {"container": made, "image": keys(inspected(engine, "--type", "image", "app"))}
 
 
@@ -136,6 +140,34 @@ def test_what_is_said_of_a_running_container_can_be_used(engine: Engine) -> None
     )
 
 
+def test_what_nobody_asked_for_is_said_as_docker_says_it(engine: Engine) -> None:
+    """Some keys are left out then, some are null, and a folder is empty; templates know what is left out all the same."""
+    plain = engine.create("toolbox", "true", name="bare").inspect()
+    config, host = plain["Config"], plain["HostConfig"]
+    assert not config.keys() & {"ExposedPorts", "StopSignal", "StopTimeout"}
+    assert not host.keys() & {"Annotations", "Sysctls", "Tmpfs", "Init", "Mounts"}
+    assert (config["WorkingDir"], config["Volumes"], host["ExtraHosts"], host["BlkioWeightDevice"]) == (
+        "",
+        None,
+        None,
+        [],
+    )
+    assert {host[f"BlkioDevice{one}"] for one in ("ReadBps", "WriteBps", "ReadIOps", "WriteIOps")} == {None}
+    fields = (
+        "{{.Config.StopSignal}}|{{.Config.StopTimeout}}|{{.HostConfig.Sysctls}}|{{.HostConfig.ExtraHosts}}|{{.SizeRw}}"
+    )
+    assert said(engine, f"inspect --format {fields} bare") == "|<nil>|map[]|[]|<nil>\n"
+    asked: dict[str, Any] = {
+        "stop_signal": "INT",
+        "stop_timeout": 5,
+        "workdir": "/",
+        "sysctl": ["net.core.somaxconn=5"],
+    }
+    full = engine.create("app", "true", **asked).inspect()
+    assert [full["Config"][key] for key in ("StopSignal", "StopTimeout", "WorkingDir")] == ["INT", 5, "/"]
+    assert full["HostConfig"]["Sysctls"] == {"net.core.somaxconn": "5"}
+
+
 def test_whose_streams_they_are(engine: Engine) -> None:
     """A container in the background is attached to nobody; one in the foreground to its caller, with a standard input if asked."""
 
@@ -159,9 +191,7 @@ def test_an_images_settings_are_there_if_they_are_empty(engine: Engine) -> None:
     """A script that asks for the user or the entrypoint of any image gets an answer, as from Docker; its folders are unpacked ones."""
     identifier = tag(engine, 5, "plain")
     config = inspected(engine, "plain")["Config"]
-    assert {"User", "Env", "Cmd", "Entrypoint", "WorkingDir", "ExposedPorts", "Volumes", "OnBuild", "Labels"} <= set(
-        config
-    )
+    assert {"User", "Env", "Cmd", "Entrypoint", "WorkingDir", "Volumes", "OnBuild", "Labels"} <= set(config)
     assert said(engine, "inspect --format {{.Config.User}}|{{.Config.Entrypoint}}| plain").strip() == "|[]|"
     assert inspected(engine, "plain")["GraphDriver"]["Data"] is None
     engine.store.snapshots.unpack(engine.image(identifier))

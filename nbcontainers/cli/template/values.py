@@ -19,7 +19,7 @@ _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")  # between the words of a key
 _MARKS = str.maketrans("-_", "  ")
 # What Go prints of a value that is not there is that of its type: nothing of a pointer, an empty map, or an empty list.
 _POINTERS = frozenset(
-    "PidsLimit OomKillDisable MemorySwappiness StopTimeout Health Healthcheck Init Networks.*".split()
+    "PidsLimit OomKillDisable MemorySwappiness StopTimeout Health Healthcheck Init Networks.* SizeRw SizeRootFs".split()
 )
 _MAPS = frozenset(
     "ExposedPorts Volumes Labels PortBindings Sysctls Tmpfs Annotations Ports StorageOpt "
@@ -41,7 +41,9 @@ _GO_NAMES = dict(
 _JSON_NAMES = frozenset(_GO_NAMES.values())
 # The fields of an object whose JSON leaves out the empty ones, which Go's own form has.
 _ALL_FIELDS = {"Mounts": "Type Name Source Destination Driver Mode RW Propagation".split()}
+_CONTAINER = "container"
 _OMITTED: Mapping[str, Mapping[str, Any]] = {
+    _CONTAINER: dict.fromkeys(("SizeRw", "SizeRootFs")),
     "Mounts": dict.fromkeys(_ALL_FIELDS["Mounts"], ""),
     "State": {"Health": None},
     "Config": {
@@ -116,7 +118,8 @@ def member(value: Value, name: str) -> Value:
             return entry(value, key)
     if value.path is not None and is_map(value) and _last(value.path) not in _OF_PORTS:
         return NOTHING
-    omitted = _OMITTED.get(value.path or "", {})
+    is_container = value.path == "" and isinstance(data, Mapping) and "HostConfig" in data
+    omitted = _OMITTED.get(_CONTAINER if is_container else value.path or "", {})
     if isinstance(data, Mapping) and name in omitted:
         return Value(omitted[name], f"{value.path}.{name}")
     if data is None:
