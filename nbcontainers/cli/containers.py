@@ -160,8 +160,8 @@ def status(state: ContainerState) -> str:
 
 def logs(engine: Engine, values: Namespace, console: Console) -> int:
     """Print what a container wrote."""
-    # As in docker a word that is no number stands for all lines, as one below 0 does.
-    tail = int(values.tail) if re.fullmatch(r"\+?\d+", values.tail or "", re.ASCII) else None
+    tail = None if values.tail in (None, "all") else whole(values.tail)
+    tail = tail if tail is None or tail >= 0 else None
     since = moment(values.since) if values.since else None
     until = moment(values.until) if values.until else None
     container = engine.container(values.container)
