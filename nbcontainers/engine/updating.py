@@ -35,7 +35,7 @@ _SAME_NAME = frozenset(WORDS) - {"memory", "memory_swap", "cpus", "pids_limit"}
 def changed(spec: RuntimeSpec, options: RunOptions) -> tuple[RuntimeSpec, Resources]:
     """(the specification with all limits afterwards, those to be written now): NBContainersError where they do not go together.
 
-    As in Docker, 0 and no word leave a limit as it is. Swap follows memory where nobody chose another amount.
+    As in Docker, 0 and no word leave a limit as it is; memory and swap together stay what they were made, whoever chose that.
     """
     for word in options:
         if word not in WORDS:
@@ -50,8 +50,7 @@ def changed(spec: RuntimeSpec, options: RunOptions) -> tuple[RuntimeSpec, Resour
     values: dict[str, Any] = {name: getattr(new, name) for name in _SAME_NAME & set(given)}
     annotations = _with_processors(spec, given, new, values)
     if given.get("memory") or given.get("memory_swap"):
-        follows = before.memory_swap in (None, 2 * (before.memory or 0))
-        swap = new.memory_swap if given.get("memory_swap") or follows else before.memory_swap
+        swap = new.memory_swap if given.get("memory_swap") or before.memory_swap is None else before.memory_swap
         if swap is not None and 0 < swap < (new.memory or 0):
             raise NBContainersError(
                 f"a memory limit of {new.memory} bytes is more than the limit on memory and swap together, {swap}",

@@ -152,12 +152,34 @@ def test_processors_are_changed_by_the_words_that_limited_them(
         ({}, {"cpu_quota": 500}),
         ({"memory": "64m"}, {"memory_reservation": "128m"}),
         ({"memory": "64m", "memory_swap": "100m"}, {"memory": "128m"}),
+        ({"memory": "64m", "memory_swap": "128m"}, {"memory": "192m"}),
+        ({"memory": "64m"}, {"memory": "192m"}),
+        ({"memory": "64m"}, {"memory": "192m", "memory_swap": "128m"}),
     ],
 )
 def test_changes_that_do_not_go_together_with_what_is_there_are_refused(before: RunOptions, words: RunOptions) -> None:
     """Processors have one way to be limited, as with Docker 28; and no change makes a container that cannot start."""
     with pytest.raises(NBContainersError):
         updating.changed(container(**before), words)
+
+
+@pytest.mark.parametrize(
+    ("before", "words", "after"),
+    [
+        ({"memory": "64m"}, {"memory": "128m"}, (128, 128)),
+        ({"memory": "64m"}, {"memory": "32m"}, (32, 128)),
+        ({"memory": "64m", "memory_swap": "128m"}, {"memory": "100m"}, (100, 128)),
+        ({"memory": "64m", "memory_swap": -1}, {"memory": "192m"}, (192, None)),
+        ({"memory": "64m"}, {"memory": "192m", "memory_swap": "256m"}, (192, 256)),
+        ({"memory": "64m"}, {"memory_swap": "256m"}, (64, 256)),
+        ({}, {"memory": "64m"}, (64, 128)),
+    ],
+)
+def test_swap_stays_what_it_was_made(before: RunOptions, words: RunOptions, after: tuple[int, int | None]) -> None:
+    """As Docker: memory and swap together are as much as at first, until they are changed themselves; -1 is any amount still."""
+    found = updating.changed(container(**before), words)[0].resources
+    memory, swap = after
+    assert (found.memory, found.memory_swap) == (memory << 20, -1 if swap is None else swap << 20)
 
 
 @pytest.mark.parametrize(
