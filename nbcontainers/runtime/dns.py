@@ -35,16 +35,16 @@ _MOST_FOR_ONE = 256  # of these, so that one who floods keeps no other from an a
 _MOST_BY_STREAM = 4  # at a time, of what one guest asked over TCP
 _MOST_STREAMS = 16  # connections of one guest; a new one then takes the place of the oldest
 _HEADER = struct.Struct("!6H")
-_NO_ERROR, _FAILED, _NO_NAME, _NOT_IMPLEMENTED = 0, 2, 3, 4
+_NO_ERROR, _MALFORMED, _FAILED, _NOT_IMPLEMENTED = 0, 1, 2, 4
 
 
 class BadQuery(Exception):
-    """Bytes that are no question."""
+    """Bytes that are not one question."""
 
 
 def parse(query: bytes) -> tuple[str, int, int]:
     """The name in lower case, the type, and where the question ends."""
-    if len(query) < 17 or query[2] & 0x80:
+    if len(query) < 17 or query[2] & 0x80 or query[4:6] != b"\0\1":
         raise BadQuery
     labels: list[str] = []
     at = 12
@@ -64,6 +64,11 @@ def reply(query: bytes, end: int, kind: int, records: Iterable[bytes], code: int
     parts = [b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, _TTL_S, len(data)) + data for data in records]
     head = _HEADER.pack(int.from_bytes(query[:2], "big"), flags, 1, len(parts), 0, 0)
     return head + query[12:end] + b"".join(parts)
+
+
+def refusal(query: bytes, code: int) -> bytes:
+    """An answer to what is not one question, or asks for something else than names: its header alone."""
+    return _HEADER.pack(int.from_bytes(query[:2], "big"), 0x8000 | query[2] << 8 & 0x7900 | code, 0, 0, 0, 0)
 
 
 def encode(name: str) -> bytes:
@@ -139,9 +144,15 @@ class Resolver:
         self._resolve(query, guest, answer)
 
     def _resolve(self, query: bytes, guest: Guest, answer: Callable[[bytes], None], *, by_stream: bool = False) -> None:
+        if len(query) < _HEADER.size or query[2] & 0x80:
+            return  # nobody asks: two servers that took each other's answers for questions would never come to an end
+        if query[2] & 0x78:  # an operation other than QUERY
+            answer(refusal(query, _NOT_IMPLEMENTED))
+            return
         try:
             name, kind, end = parse(query)
         except (BadQuery, IndexError):
+            answer(refusal(query, _MALFORMED))
             return
         if kind == PTR:
             found = guest.reverse(_reversed_address(name))

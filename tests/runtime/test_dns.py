@@ -57,6 +57,54 @@ def test_addresses_are_read_backwards(name: str, address: str) -> None:
     assert dns._reversed_address(name) == address
 
 
+TWICE = QUERY[:5] + b"\2" + QUERY[6:] + QUERY[12:]
+OTHER = [QUERY[:2] + bytes([operation << 3 | 1]) + QUERY[3:] for operation in (1, 2, 4, 5)]
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (QUERY[:5] + b"\0" + QUERY[6:12], 1),
+        (QUERY[:12], 1),
+        (QUERY[:-1], 1),
+        (QUERY[:12] + b"\xc0\x0c\0\1\0\1", 1),
+        (TWICE, 1),
+        *((query, 4) for query in OTHER),
+        (QUERY[:2] + b"\x81" + QUERY[3:], None),
+        (QUERY[:11], None),
+        (b"", None),
+    ],
+)
+def test_who_asks_no_question_hears_so(kind: socket.SocketKind, said: bytes, code: int | None) -> None:
+    """FORMERR for none, several or a broken one, NOTIMP for anything but QUERY; an answer, or less than a header, is passed over."""
+    poller = Poller()
+    resolver = dns.Resolver(poller)
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    for one in (udp, tcp):
+        one.bind(("127.0.0.1", 0))
+    tcp.listen(1)
+    guest = dns.Guest(lambda name, size: [b"\x0a\0\0\1"], lambda address: "", [DEAF])
+    resolver.serve(udp, tcp, guest)
+    is_stream = kind == socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET, kind) as asking:
+        asking.connect((tcp if is_stream else udp).getsockname())
+        for query in (said, b"\xff\xff" + QUERY[2:]):  # the second one is answered whatever the first was
+            asking.send(len(query).to_bytes(2, "big") + query if is_stream else query)
+        heard = b""
+        while b"\xff\xff\x81" not in heard:
+            poller.turn()
+            with contextlib.suppress(BlockingIOError):
+                heard += asking.recv(1 << 16, socket.MSG_DONTWAIT)
+    first = heard[: heard.index(b"\xff\xff\x81") - 2 * is_stream]  # before the second answer, and its length
+    head = said[:2] + bytes([said[2] | 0x80, code]) + bytes(8) if code else b""
+    assert first == (b"\0\x0c" if is_stream and code else b"") + head
+    resolver.leave(guest, udp, tcp)
+    for one in itertools.chain(*resolver._outgoing.values(), *resolver._asker._idle.values()):
+        one.close()
+
+
 class Server:
     """A server of names with long answers, over TCP only; the first connection it hangs up on."""
 
