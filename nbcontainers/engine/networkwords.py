@@ -104,6 +104,11 @@ def check(place: Place, files: NetworkFiles) -> Place:
     network = files.find(place.network)
     if network.driver != "bridge":
         raise NBContainersError(f"the network {network.name!r} beside another", hint="it stands alone")
+    if network.name == DEFAULT:
+        wanted = "a fixed address" if place.ip or place.ip6 else "an alias" if place.aliases else ""
+        if wanted:
+            hint = "'nbcontainers network create NAME' makes a network that can give it"
+            raise NBContainersError(f"{wanted} on the default network {DEFAULT!r}", hint=hint)
     return dataclasses.replace(
         place,
         network=network.name,

@@ -443,7 +443,10 @@ def test_many_at_once_get_each_an_address_of_its_own(engine: Engine, network: st
 def test_what_contradicts_itself_is_refused(engine: Engine, network: str) -> None:
     """Each with what was asked for; nothing is ignored."""
     for match, options in (
-        ("published ports without a network", {"network": "none", "publish": ["80"]}),
+        ("a fixed address on the default network", {"network": "bridge", "ip": "172.17.0.5"}),
+        ("a fixed address on the default network", {"network": "default", "ip6": "fd00::5"}),
+        ("an alias on the default network", {"network": "bridge", "network_alias": ["here"]}),
+        ("an alias on the default network", {"network": ["net", "name=bridge,alias=here"]}),
         ("--ip with the network 'host'", {"network": "host", "ip": "10.0.0.2"}),
         ("'host' beside another", {"network": ["net", "host"]}),
         ("one network twice", {"network": ["net", "net"]}),
