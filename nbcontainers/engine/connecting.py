@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +130,8 @@ def describe(networking: Networking, state: ContainerState, files: NetworkFiles,
     return {**whereabouts.sandbox(state.pid), "Ports": ports, **first, "Networks": networks}
 
 
-def bindings(ports: Sequence[Port]) -> dict[str, list[dict[str, str]]]:
-    """Published ports by Docker's keys."""
+def bindings(ports: Iterable[tuple[str, int | str, int, str]]) -> dict[str, list[dict[str, str]]]:
+    """Published ports by Docker's keys: address and ports of this host, port of the container, protocol of each."""
     made: dict[str, list[dict[str, str]]] = {}
     for address, number, port, protocol in ports:
         made.setdefault(f"{port}/{protocol}", []).append({"HostIp": address, "HostPort": str(number)})

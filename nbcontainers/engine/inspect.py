@@ -108,7 +108,9 @@ def container(
             },
             "AutoRemove": state.auto_remove,
             "NetworkMode": connection.places[0].network if connection.places else connection.mode,
-            "PortBindings": bindings([(p.address, p.first, p.port, p.protocol) for p in connection.publications]),
+            "PortBindings": bindings(
+                [(p.address, p.host, p.port, p.protocol) for p in connection.publications if p.is_named]
+            ),
             "Dns": list(connection.names.servers),
             "DnsSearch": list(connection.names.search),
             "DnsOptions": list(connection.names.options),

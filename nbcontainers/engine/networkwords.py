@@ -49,11 +49,8 @@ def read(
     publications = [one for word in options.get("publish", ()) for one in publish.parse(word)]
     if options.get("publish_all", False):
         named = {(one.port, one.protocol) for one in publications}
-        for word in dict.fromkeys((*exposed, *options.get("expose", ()))):
-            publications += [one for one in publish.exposed(word) if (one.port, one.protocol) not in named]
-    else:
-        for word in options.get("expose", ()):
-            publish.exposed(word)  # it only informs, as in Docker; but it must mean something
+        further = publish.every((*exposed, *options.get("expose", ())))
+        publications += [one for one in further if (one.port, one.protocol) not in named]
     if mode in ("none", "host") or mode.startswith("container:"):
         _refuse_on_networks(mode, len(places), options)
         if mode == "none" and publications:

@@ -8,7 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import Conflict, HostError, NBContainersError
@@ -16,9 +16,11 @@ from ..results import ContainerState
 
 Port = tuple[str, int, int, str]  # address and port of this host, port of the container, protocol
 _WORD = re.compile(
-    r"(?:(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<host>\d*(?:-\d+)?):)?(?P<port>\d+(?:-\d+)?)(?:/(?P<protocol>\w+))?"
+    r"(?:(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9a-fA-F:.]*):)?(?P<host>\d*(?:-\d+)?):)?(?P<port>\d+(?:-\d+)?)(?:/(?P<protocol>\w*))?",
+    re.ASCII,
 )
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_PROTOCOLS = (*_KINDS, "sctp")
 _TRIES = 20
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - what publishing without an address means, as in Docker
 _HINT = "write [[ADDRESS:]HOST_PORT:]PORT[/tcp|/udp], where a port may be a range such as 8000-8010"
@@ -33,16 +35,45 @@ class Publication:
     last: int
     port: int
     protocol: str
+    is_named: bool = True
+    """False where it is published as one of all that are exposed."""
+
+    @property
+    def host(self) -> str:
+        """The ports of this host as docker writes them: one, ``FIRST-LAST``, or nothing for any free one."""
+        return f"{self.first}-{self.last}" if self.last > self.first else str(self.first or "")
 
 
 def parse(word: str) -> tuple[Publication, ...]:
-    """What a word of ``-p`` publishes; NBContainersError where it means nothing."""
-    match = _WORD.fullmatch(word.strip())
+    """What a word of ``-p`` publishes; NBContainersError where it means nothing, or cannot be had."""
+    return _carried(_read(word), word)
+
+
+def exposed(word: str) -> tuple[Publication, ...]:
+    """What ``--expose`` or EXPOSE names, on free ports of this host; which says nothing of whether it can be published."""
+    found = _read(word.rpartition(":")[2])
+    return tuple(replace(one, is_named=False) for one in found)
+
+
+def every(words: Iterable[str]) -> tuple[Publication, ...]:
+    """What ``-P`` publishes of words of ``--expose`` and EXPOSE; NBContainersError where it cannot be had."""
+    return tuple(one for word in dict.fromkeys(words) for one in _carried(exposed(word), word))
+
+
+def _carried(found: tuple[Publication, ...], word: str) -> tuple[Publication, ...]:
+    for one in found:
+        if one.protocol not in _KINDS:
+            raise NBContainersError(f"cannot publish {one.protocol} in {word!r}", hint="tcp or udp")
+    return found
+
+
+def _read(word: str) -> tuple[Publication, ...]:
+    match = _WORD.fullmatch(word)
     if not match:
         raise NBContainersError(f"cannot publish {word!r}", hint=_HINT)
     protocol = (match["protocol"] or "tcp").lower()
-    if protocol not in _KINDS:
-        raise NBContainersError(f"cannot publish {protocol} in {word!r}", hint="tcp or udp")
+    if protocol not in _PROTOCOLS:
+        raise NBContainersError(f"no protocol {protocol!r} with ports in {word!r}", hint=", ".join(_PROTOCOLS))
     address = (match["address"] or "").strip("[]")
     if address:
         try:
@@ -50,11 +81,13 @@ def parse(word: str) -> tuple[Publication, ...]:
         except OSError:
             raise NBContainersError(f"not an address of this host: {address!r} in {word!r}", hint=_HINT) from None
     inside = _range(match["port"], word)
-    outside = _range(match["host"], word) if match["host"] and match["host"] != "0" else None
+    outside = _range(match["host"], word) if match["host"] else None
     if 0 in inside:
         raise NBContainersError(f"port 0 of a container in {word!r}", hint=_HINT)
     if outside is not None and len(inside) > 1 and len(outside) != len(inside):
         raise NBContainersError(f"ranges of different lengths in {word!r}", hint=_HINT)
+    if outside is not None and len(inside) == 1 and outside[0] < outside[-1] and 0 in outside:
+        raise NBContainersError(f"port 0 of this host in a range in {word!r}", hint="0 alone is any free port")
     made = []
     for place, port in enumerate(inside):
         if outside is None:
@@ -67,14 +100,9 @@ def parse(word: str) -> tuple[Publication, ...]:
     return tuple(made)
 
 
-def exposed(word: str) -> tuple[Publication, ...]:
-    """What ``--expose`` or EXPOSE names, published on free ports of this host."""
-    return parse(word.rpartition(":")[2])
-
-
 def _range(text: str, word: str) -> range:
     first, _, last = text.partition("-")
-    if not first.isdigit() or (last and not last.isdigit()):
+    if not first.isdigit():
         raise NBContainersError(f"cannot publish {word!r}", hint=_HINT)
     low, high = int(first), int(last or first)
     if not low <= high <= 65535:

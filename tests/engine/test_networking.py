@@ -304,6 +304,7 @@ def test_all_exposed_ports_can_be_published(engine: Engine, tmp_path: Path) -> N
     engine.build("FROM toolbox\nEXPOSE 80 53/udp\n", tag="exposing")
     container = engine.run("exposing", "sleep", "600", publish_all=True, expose=["81"], detach=True)
     assert {(port, protocol) for _, _, port, protocol in container.ports()} == {(80, "tcp"), (53, "udp"), (81, "tcp")}
+    assert container.inspect()["HostConfig"]["PortBindings"] == {}  # as Docker: nobody named one
     container.remove(force=True)
     assert engine.remove_image("exposing", force=True)
 
