@@ -9,6 +9,7 @@ from ..oci.resources import Resources
 from ..store import durable
 from . import connecting, kinds, networking, networkwords, policies
 from .kept import CONFIG, LIVE, Kept
+from .networks import NetworkFiles
 from .options import RunOptions
 from .options import name as checked
 
@@ -21,10 +22,13 @@ class Asides(Kept):
         from ..runtime import launch
 
         host, connection = self._runtime.host, networking.load(self._folder)
-        known = (*self.state.not_enforced, *launch.not_enforced(self.spec, host))
-        return tuple(
-            dict.fromkeys((*known, *networking.not_enforced(connection), *networkwords.shut_in(connection, host)))
+        known = (
+            *self._before_starts(self.state).not_enforced,
+            *launch.not_enforced(self.spec, host),
+            *networking.not_enforced(connection, NetworkFiles(self._store.root)),
+            *networkwords.shut_in(connection, host),
         )
+        return tuple(dict.fromkeys(known))
 
     def pause(self) -> str:
         """Stop every process of it where it stands; what is returned says if that is less than a freezer does, else it is empty.

@@ -20,13 +20,16 @@ class Asked:
     """The mounts, in the order in which they are made, and the words that have no place in a runtime specification.
 
     ``host_config`` and ``config`` have Docker's keys (HostConfig and Config of the Engine API); limits are not in them, for ``update``
-    changes those. ``log`` are the words of ``--log-opt`` that choose what is told with each line.
+    changes those. ``log`` are the words of ``--log-opt`` that choose what is told with each line. ``missing`` says what of it was
+    known not to hold when it was made, None where nobody kept that: a state says also what was found at its last start, and a next
+    one may find otherwise.
     """
 
     mounts: tuple[MountPoint, ...] = ()
     host_config: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     log: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] | None = None
 
     def save(self, folder: Path) -> None:
         """Write it into a container's folder."""
@@ -35,6 +38,7 @@ class Asked:
             "host_config": dict(self.host_config),
             "config": dict(self.config),
             "log": dict(self.log),
+            "missing": self.missing,
         }
         smallfiles.publish(f"{folder}/{NAME}", json.dumps(data).encode())
 
@@ -52,6 +56,7 @@ class Asked:
                 host_config=data.get("host_config", {}),
                 config=data.get("config", {}),
                 log=data.get("log", {}),
+                missing=None if data.get("missing") is None else tuple(data["missing"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise torn(folder / NAME, error) from error

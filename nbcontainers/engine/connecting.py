@@ -18,7 +18,6 @@ from . import networks as definitions
 from . import networkwords, whereabouts
 from .networking import Networking, Place
 from .networks import NetworkFiles
-from .publish import Port
 from .selection import Selection
 
 
@@ -47,6 +46,8 @@ def connect(
         needs_way_out=networking.needs_way_out or not network.internal,
     )
     lacks = () if network.internal else networkwords.shut_in(wanted, holder.host)
+    if state.pid and files_of.not_enforced(networking, files) and not files_of.not_enforced(wanted, files):
+        lacks += ("published ports: they lead to the container once somebody starts it anew",)
     if lacks and strict:
         from ..runtime import launch
 

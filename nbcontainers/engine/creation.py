@@ -96,11 +96,16 @@ def making(
     )
     userns.check(points, modes.userns, host)
     env, own_env, unset = _environment(config.config, options)
+    missing = (
+        *security.missing(options, host, modes.userns.identity(host)),
+        *profiles.missing(options, host, store.root),
+    )
     asked = Asked(
         mounts=points,
         host_config=requests.host_config(options, modes),
         config=requests.config(options, config.config) | {"Env": own_env},
         log=policies.described(options.get("log_opt", ())),
+        missing=missing,
     )
     asked_name = options.get("hostname") or ""
     if connection.other and not asked_name:
@@ -115,15 +120,11 @@ def making(
     spec = specification(
         source, command, variables, hostname, options, identifier, host, modes, connection, points, files
     )
-    missing = (
-        *security.missing(options, host, modes.userns.identity(host)),
-        *profiles.missing(options, host, store.root),
-    )
     if options.get("strict"):
         found = (
             *missing,
             *launch.not_enforced(spec, host),
-            *networking.not_enforced(connection),
+            *networking.not_enforced(connection, NetworkFiles(store.root)),
             *networkwords.lacking(options, connection, host),
         )
         if found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import IntegrityError, NotFound
@@ -106,6 +107,11 @@ class Kept(Telling):
     def asked(self) -> Asked:
         """What was asked for when it was made, beside what the specification says."""
         return Asked.load(self._folder)
+
+    def _before_starts(self, state: ContainerState) -> ContainerState:
+        """Its state with what was known not to hold when it was made, and not what its last start found besides."""
+        missing = self.asked.missing
+        return state if missing is None else replace(state, not_enforced=missing)
 
     def write(self, *, is_starting: bool = False) -> None:
         """Write what the container is, once, when it is made: what it is, what was asked for, then the state that makes it one.

@@ -120,7 +120,7 @@ class Life(Asides):
                 self._folder,
                 sharing.resolve(self.spec, self._other),
                 rootfs,
-                state=state,
+                state=self._before_starts(state),
                 ports=connected.ports,
                 user=state.user or "0",  # for its groups and its home
                 groups=self.asked.host_config.get("GroupAdd") or (),

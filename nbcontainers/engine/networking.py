@@ -145,11 +145,19 @@ class Connected:
     lacks: tuple[str, ...] = ()
 
 
-def not_enforced(networking: Networking) -> tuple[str, ...]:
+def not_enforced(networking: Networking, files: NetworkFiles) -> tuple[str, ...]:
     """What was asked of its network and does not hold, in plain words."""
-    if networking.other or networking.mode == "bridge" or not networking.publications:
+    if not networking.publications or leads_in(networking, files):
         return ()
-    return ("published ports: the container has this host's network, and its programs the ports they open",)
+    if networking.mode == "host":
+        return ("published ports: the container has this host's network, and its programs the ports they open",)
+    where = "every network of the container is internal" if networking.places else "the container has no network"
+    return (f"published ports: {where}, so nothing comes in by them",)
+
+
+def leads_in(networking: Networking, files: NetworkFiles) -> bool:
+    """Whether its ports can be published: on a network that is not internal, if there is one."""
+    return any(not files.find(place.network).internal for place in networking.places)
 
 
 def no_way_out(why: str) -> tuple[str, ...]:
@@ -184,10 +192,11 @@ def connected(
             yield Connected(entered=_enter(around, theirs))
             return
         if networking.mode != "bridge":
-            yield Connected(entered=around, not_enforced=not_enforced(networking))
+            yield Connected(entered=around, not_enforced=not_enforced(networking, files))
             return
-        sockets = held.enter_context(publish.Sockets())
-        sockets.open(networking.publications, running(names) if networking.publications else ())
+        sockets, missing = held.enter_context(publish.Sockets()), not_enforced(networking, files)
+        if networking.publications and not missing:
+            sockets.open(networking.publications, running(names))
         connection = held.enter_context(networks.connect())
         called = [name for name in dict.fromkeys((state.name, state.id[:12], hostname)) if name]
         places = connection.ask(
@@ -207,7 +216,7 @@ def connected(
             entered=_enter(around, tuple(connection.entered())),
             network=connection.fileno(),
             ports=tuple(sockets.ports),
-            not_enforced=lacks if networking.needs_way_out else (),
+            not_enforced=(*missing, *(lacks if networking.needs_way_out else ())),
             lacks=lacks,
         )
 

@@ -53,8 +53,6 @@ def read(
         publications += [one for one in further if (one.port, one.protocol) not in named]
     if mode in ("none", "host") or mode.startswith("container:"):
         _refuse_on_networks(mode, len(places), options)
-        if mode == "none" and publications:
-            raise NBContainersError("published ports without a network", hint="leave out --network none, or -p")
         if mode.startswith("container:"):
             _refuse_shared(options, publications)
             mode = "container:" + names.find(mode.removeprefix("container:"))

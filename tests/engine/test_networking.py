@@ -309,6 +309,41 @@ def test_all_exposed_ports_can_be_published(engine: Engine, tmp_path: Path) -> N
     assert engine.remove_image("exposing", force=True)
 
 
+def test_ports_that_nothing_comes_in_by_are_no_reason_not_to_run(engine: Engine) -> None:
+    """Without a network, or on internal ones: it runs and says so, as Docker does not; on a further network they lead in anew."""
+
+    def of_ports(sentences: tuple[str, ...]) -> list[str]:
+        return [one for one in sentences if one.startswith("published ports: ")]
+
+    without = engine.run("toolbox", "sleep", "600", network="none", publish=["80"], detach=True)
+    (told,) = of_ports(without.state.not_enforced)
+    assert "the container has no network" in told
+    without.remove(force=True)
+    engine.create_network("shut", internal=True)
+    engine.create_network("open")
+    number = free_port()
+    with pytest.raises(NBContainersError, match="published ports: every network of the container is internal"):
+        engine.create("toolbox", "true", network="shut", publish=["80"], strict=True)
+    container = engine.create("toolbox", "sleep", "600", network="shut", publish=[f"{number}:80"])
+    (told,) = of_ports(container.foreseen())
+    container.start(detach=True)
+    assert of_ports(container.state.not_enforced) == [told]
+    assert container.ports() == ()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", number))
+    (later,) = of_ports(container.connect("open"))
+    assert "once somebody starts it anew" in later
+    container.restart(timeout=0)
+    assert of_ports(container.state.not_enforced) == of_ports(container.foreseen()) == []
+    assert {found for _, found, _, _ in container.ports()} == {number}
+    container.disconnect("open")
+    container.restart(timeout=0)
+    assert len(of_ports(container.state.not_enforced)) == 1
+    container.remove(force=True)
+    for name in ("shut", "open"):
+        engine.remove_network(name)
+
+
 def test_addresses_names_and_mac_can_be_fixed(engine: Engine, network: str, servers: tuple[int, int]) -> None:
     """``--ip``, ``--mac-address`` and the long form of ``--network`` hold; an address that is taken says by whom."""
     code = "print(open('/sys/class/net/eth0/address').read(), __import__('socket').gethostbyname('me'))"
