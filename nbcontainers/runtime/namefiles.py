@@ -113,7 +113,9 @@ def _resolv(network: NetworkKind, names: Names) -> str:
     search: Sequence[str] = names.search
     if not search:
         search = next((row[1:] for row in rows if row and row[0] in {"search", "domain"}), ())
-    options = names.options or (("ndots:0",) if network == "bridge" else ())
+    options = [*filter(None, names.options)]
+    if network == "bridge" and not any(option.startswith("ndots:") for option in options):
+        options.append("ndots:0")  # the name of a container is whole
     lines = [f"nameserver {server}" for server in chosen]
     if search and list(search) != ["."]:
         lines.append(f"search {' '.join(search)}")

@@ -504,6 +504,8 @@ def test_hosts_and_resolv_conf_say_what_was_asked(engine: Engine) -> None:
     text = python(engine, code, **options)
     for line in ("10.9.8.7\tdb", "search example.org", "options timeout:3", "nameserver 127.0.0.11"):
         assert line in text
+    assert "options timeout:3 ndots:0" in text  # as Docker: unless it says how many dots a whole name has
+    assert python(engine, code, dns_option=["ndots:2"]).endswith("options ndots:2")
     assert "nameserver 192.0.2.53" in python(engine, code, network="host", dns=["192.0.2.53"])
 
 
