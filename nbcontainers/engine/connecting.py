@@ -114,20 +114,27 @@ def prune(store: Path, runtime: Runtime, chosen: Selection) -> tuple[str, ...]:
     return tuple(network.name for network in gone)
 
 
-def describe(networking: Networking, state: ContainerState, files: NetworkFiles, holder: Networks) -> dict[str, Any]:
-    """What ``inspect`` prints of a container's connection. Source: Docker Engine API 1.45, NetworkSettings."""
+def describe(
+    networking: Networking, state: ContainerState, files: NetworkFiles, holder: Networks, exposed: Iterable[str]
+) -> dict[str, Any]:
+    """What ``inspect`` prints of a container's connection. Source: Docker Engine API 1.45, NetworkSettings.
+
+    Like Docker it names among the ports those that are ``exposed`` only, where they could be published.
+    """
     own = {one["network"]: one for one in _own(holder, state)} if state.pid and networking.mode == "bridge" else {}
-    networks = {}
+    networks, leads_in = {}, False
     for place in networking.places:
         with contextlib.suppress(NBContainersError):  # a network that was removed while the container did not run
-            networks[place.network] = _endpoint(files.find(place.network), place, own.get(place.network))
+            network = files.find(place.network)
+            networks[place.network] = _endpoint(network, place, own.get(place.network))
+            leads_in |= not network.internal
     if networking.mode in ("none", "host"):
         networks[networking.mode] = _endpoint(files.find(networking.mode), Place(network=networking.mode), None)
     default = networks.get(definitions.DEFAULT, {})  # which Docker tells of a second time
     words = ("EndpointID", "Gateway", "IPAddress", "IPv6Gateway", "GlobalIPv6Address", "MacAddress")
     first = {key: default.get(key, "") for key in words}
     first |= {key: default.get(key, 0) for key in ("IPPrefixLen", "GlobalIPv6PrefixLen")}
-    ports = bindings(state.ports) if state.pid else {}
+    ports = {**dict.fromkeys(exposed if leads_in else ()), **bindings(state.ports)} if state.pid else {}
     return {**whereabouts.sandbox(state.pid), "Ports": ports, **first, "Networks": networks}
 
 

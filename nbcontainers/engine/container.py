@@ -73,7 +73,7 @@ class Container(Life):
         return connecting.connect(found, wanted, self._folder, self.state, self._hostname, files, holder, strict=strict)
 
     def disconnect(self, network: str | Network, *, force: bool = False) -> None:
-        """Take it off a network, at once if it runs and for each later start; ``force`` also where it is not on it."""
+        """Take it off a network, at once if it runs and for each later start; ``force`` also where nobody holds it there any more."""
         holder = self._runtime.networks(self._store.root)
         found = NetworkFiles(self._store.root).find(network) if isinstance(network, str) else network
         connecting.disconnect(found, self._folder, self.state, self._hostname, holder, force=force)
@@ -207,7 +207,8 @@ class Container(Life):
         state = self.state
         connection = networking.load(self._folder)
         networks = self._runtime.networks(self._store.root)
-        settings = connecting.describe(connection, state, NetworkFiles(self._store.root), networks)
+        exposed = self.asked.config.get("ExposedPorts") or ()
+        settings = connecting.describe(connection, state, NetworkFiles(self._store.root), networks, exposed)
         placed = whereabouts.container(self._store, self._folder, state, self.asked.host_config)
         found = inspect.container(state, self.spec, self.asked, self._folder, connection, settings, placed)
         if size:

@@ -153,8 +153,8 @@ def _refuse_on_networks(mode: str, count: int, options: Mapping[str, Any]) -> No
 
 def _refuse_shared(options: Mapping[str, Any], publications: Sequence[Publication]) -> None:
     """What belongs to the container whose network is shared."""
-    shared: tuple[Literal["hostname", "add_host", "dns", "dns_search", "dns_option"], ...]
-    shared = ("hostname", "add_host", "dns", "dns_search", "dns_option")
+    shared: tuple[Literal["hostname", "add_host", "dns", "dns_search", "dns_option", "expose", "publish_all"], ...]
+    shared = ("hostname", "add_host", "dns", "dns_search", "dns_option", "expose", "publish_all")
     for key in shared:
         if options.get(key):
             raise NBContainersError(

@@ -301,10 +301,20 @@ def own_address() -> str:
 
 def test_all_exposed_ports_can_be_published(engine: Engine, tmp_path: Path) -> None:
     """``-P`` publishes what the image and ``--expose`` name, each on a free port."""
+    engine.build("FROM toolbox\nEXPOSE 9/sctp\n", tag="exposing")
+    container = engine.create("exposing", "true")  # that a port cannot be published is no reason not to run
+    assert container.inspect()["Config"]["ExposedPorts"] == {"9/sctp": {}}
+    container.remove()
+    with pytest.raises(NBContainersError, match="cannot publish sctp"):
+        engine.create("exposing", "true", publish_all=True)
     engine.build("FROM toolbox\nEXPOSE 80 53/udp\n", tag="exposing")
     container = engine.run("exposing", "sleep", "600", publish_all=True, expose=["81"], detach=True)
     assert {(port, protocol) for _, _, port, protocol in container.ports()} == {(80, "tcp"), (53, "udp"), (81, "tcp")}
     assert container.inspect()["HostConfig"]["PortBindings"] == {}  # as Docker: nobody named one
+    container.remove(force=True)
+    container = engine.run("exposing", "sleep", "600", publish=["80"], detach=True)
+    ports = settings(container)["Ports"]
+    assert (ports.keys(), ports["53/udp"]) == ({"80/tcp", "53/udp"}, None)
     container.remove(force=True)
     assert engine.remove_image("exposing", force=True)
 
@@ -393,6 +403,10 @@ def test_a_network_is_shared_with_another_container(engine: Engine, servers: tup
         engine.run("toolbox", "true", network="container:one", publish=["80"])
     with pytest.raises(NBContainersError, match="--hostname in another"):
         engine.run("toolbox", "true", network="container:one", hostname="x")
+    with pytest.raises(NBContainersError, match="--expose in another"):
+        engine.run("toolbox", "true", network="container:one", expose=["80"])
+    with pytest.raises(NBContainersError, match="--publish-all in another"):
+        engine.run("toolbox", "true", network="container:one", publish_all=True)
 
 
 def test_a_read_only_sys_is_that_of_one_container(engine: Engine, servers: tuple[int, int]) -> None:
