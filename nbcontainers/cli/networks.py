@@ -270,7 +270,7 @@ VERBS = (
         name="network disconnect",
         act=disconnect,
         summary="take a container off a network",
-        flags=(Flag(names=("-f", "--force"), help="whatever state it is in"),),
+        flags=(Flag(names=("-f", "--force"), help="also where nobody holds it there any more"),),
         operands=(NETWORK, CONTAINER),
     ),
     Command(

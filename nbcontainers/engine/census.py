@@ -93,7 +93,7 @@ class Census:
             and _any(get("exited"), lambda word: state.status == "exited" and state.exit_code == int(word))
             and _any(get("health"), lambda word: word == (state.health.status if state.health else "none"))
             and _any(get("volume"), lambda word: _has_volume(container, word))
-            and _any(get("network"), lambda word: word == _network(container))
+            and _any(get("network"), lambda word: _is_on(container, word))
             and "true" not in get("is-task")  # of a swarm, which there is none of
             and (not (self.published or self.exposed) or self._has_port(container, state))
             and (not self.ancestors or state.image_id in self.ancestors)
@@ -147,5 +147,7 @@ def _has_volume(container: Container, word: str) -> bool:
     return any(word in (point.source, point.destination) for point in container.asked.mounts)
 
 
-def _network(container: Container) -> str:
-    return str(container.inspect()["HostConfig"]["NetworkMode"])
+def _is_on(container: Container, word: str) -> bool:
+    """True if one of its networks has that name, or an ID that begins so."""
+    networks = container.inspect()["NetworkSettings"]["Networks"]
+    return word in networks or any(place["NetworkID"].startswith(word) for place in networks.values())

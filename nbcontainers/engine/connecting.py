@@ -66,10 +66,9 @@ def disconnect(
 ) -> None:
     """Take a container off a network: at once if it runs, and for each later start."""
     networking = files_of.load(folder)
-    if not force:
-        files_of.require_bridge(networking, state.name)
-        files_of.place_of(networking, network.name)
-    if state.pid and networking.mode == "bridge":
+    files_of.require_bridge(networking, state.name)
+    files_of.place_of(networking, network.name)
+    if state.pid:
         with contextlib.suppress(NBContainersError) if force else contextlib.nullcontext():
             with _reached(holder) as connection:
                 connection.ask("disconnect", state.id, network.id)

@@ -102,7 +102,7 @@ def making(
     )
     asked = Asked(
         mounts=points,
-        host_config=requests.host_config(options, modes),
+        host_config=requests.host_config(options, modes) | {"NetworkMode": networking.first(connection)},
         config=requests.config(options, config.config) | {"Env": own_env},
         log=policies.described(options.get("log_opt", ())),
         missing=missing,

@@ -10,7 +10,7 @@ from typing import Any
 from ..oci.image import Image
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState, Health, HealthCheck
-from . import policies, requests, sharing
+from . import networking, policies, requests, sharing
 from .asked import Asked
 from .connecting import bindings
 from .mounts import MountPoint
@@ -107,7 +107,7 @@ def container(
                 },
             },
             "AutoRemove": state.auto_remove,
-            "NetworkMode": connection.places[0].network if connection.places else connection.mode,
+            "NetworkMode": networking.first(connection),  # where it was not kept with what was asked for
             "PortBindings": bindings(
                 [(p.address, p.host, p.port, p.protocol) for p in connection.publications if p.is_named]
             ),

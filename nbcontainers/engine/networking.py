@@ -155,6 +155,11 @@ def not_enforced(networking: Networking, files: NetworkFiles) -> tuple[str, ...]
     return (f"published ports: {where}, so nothing comes in by them",)
 
 
+def first(networking: Networking) -> str:
+    """The network that it was made for, as Docker's NetworkMode."""
+    return networking.places[0].network if networking.places else networking.mode
+
+
 def leads_in(networking: Networking, files: NetworkFiles) -> bool:
     """Whether its ports can be published: on a network that is not internal, if there is one."""
     return any(not files.find(place.network).internal for place in networking.places)

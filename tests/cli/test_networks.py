@@ -97,7 +97,13 @@ def test_containers_are_put_on_networks_and_taken_off(engine: Engine) -> None:
     said(engine, "network disconnect side guest")
     assert "is kept for 'p'" in said(engine, "network connect --ip 10.93.0.7 side guest", code=1)
     assert "not on network" in said(engine, "network disconnect side guest", code=1)
-    said(engine, "network disconnect --force side guest")
+    assert "not on network" in said(engine, "network disconnect --force side guest", code=1)
+    said(engine, "network disconnect --force bridge guest")
+    said(engine, "network connect side guest")
+    assert container.inspect()["HostConfig"]["NetworkMode"] == "bridge"
+    side = engine.network("side").id
+    for word, names in (("side", "guest"), (side, "guest"), (side[:9], "guest"), ("bridge", ""), ("nowhere", "")):
+        assert said(engine, f"ps -a --format {{{{.Names}}}} -f network={word}").strip() == names
     container.remove()
 
 
