@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Callable
 from typing import Any
 
 from ..engine import Engine, publish
 from ..engine.census import is_called
 from ..engine.networks import BUILT_IN
 from ..engine.options import pairs
+from ..engine.selection import Selection
 from ..errors import NBContainersError, NotFound
 from ..results import Network
 from . import format as form
@@ -19,6 +21,7 @@ from .template.values import Labels
 COLUMNS = (("NETWORK ID", "ID"), ("NAME", "Name"), ("DRIVER", "Driver"), ("SCOPE", "Scope"))
 NETWORK = Operand(name="NETWORK", help="name or ID of a network")
 NETWORKS = Operand(name="NETWORK", help="names or IDs of networks", count="+")
+_FILTERS = ("name", "id", "driver", "label", "scope", "type", "dangling")
 ALIAS, IP, IP6 = "another name on the network", "a fixed address of IPv4", "a fixed address of IPv6"
 
 _SWARM = "it is for the services of a swarm, and there is none"
@@ -59,7 +62,8 @@ CREATE = (
 def create(engine: Engine, values: Namespace, console: Console) -> int:
     """Make a network and print its ID."""
     if values.driver != "bridge":
-        raise NBContainersError(f"no network driver {values.driver!r}", hint="wanted: bridge")
+        hint = "bridge is the only one: what the others have (interfaces of this host, several hosts) cannot be had"
+        raise NBContainersError(f"no network driver {values.driver!r}", hint=hint)
     network = engine.create_network(
         values.network,
         subnets=values.subnet,
@@ -89,8 +93,11 @@ def _reserved(words: list[str]) -> dict[str, str]:
 
 def ls(engine: Engine, values: Namespace, console: Console) -> int:
     """List networks."""
+    chosen = Selection.parse(values.filter, _FILTERS)
+    if wrong := set(chosen.get("type")) - {"builtin", "custom"}:
+        raise NBContainersError(f"no type of networks: {min(wrong)!r}", hint="builtin or custom")
     every = sorted(engine.networks(), key=lambda network: form.natural(network.name))
-    found = [network for network in every if all(_matches(engine, network, word) for word in values.filter)]
+    found = [network for network in every if _holds(engine, network, chosen)]
     if values.quiet:
         for network in found:
             console.print(network.id if values.no_trunc else network.id[:12])
@@ -115,30 +122,24 @@ def _row(network: Network, *, whole: bool) -> dict[str, Any]:
     }
 
 
-def _matches(engine: Engine, network: Network, word: str) -> bool:
-    key, _, value = word.partition("=")
-    match key:
-        case "name":
-            return is_called(value, network.name)
-        case "id":
-            return network.id.startswith(value)
-        case "driver":
-            return network.driver == value
-        case "label":
-            name, equals, wanted = value.partition("=")
-            labels = dict(network.labels)
-            return name in labels and (not equals or labels[name] == wanted)
-        case "scope":
-            return value == "local"
-        case "dangling":
-            is_used = network.name in BUILT_IN or engine.inspect_network(network.id)["Containers"]
-            return (value in ("true", "1")) != bool(is_used)
-        case "type" if value in ("builtin", "custom"):
-            return value == ("builtin" if network.name in BUILT_IN else "custom")
-        case _:
-            raise NBContainersError(
-                f"unknown filter {word!r}", hint="wanted: name, id, driver, label, scope, type, dangling"
-            )
+def _holds(engine: Engine, network: Network, chosen: Selection) -> bool:
+    """True if a network is one of those that are asked for: several words of one key widen the choice, but for labels."""
+    kind = "builtin" if network.name in BUILT_IN else "custom"
+    fits: dict[str, Callable[[str], bool]] = {
+        "name": lambda value: is_called(value, network.name),
+        "id": lambda value: value in network.id,
+        "driver": lambda value: value == network.driver,
+        "scope": lambda value: value == "local",
+        "type": lambda value: value == kind,
+    }
+    dangling = chosen.truth("dangling")
+    return (
+        all(any(map(fits[key], chosen.get(key))) for key in fits if chosen.get(key))
+        and chosen.has_labels(dict(network.labels))
+        and (
+            dangling is None or dangling == (kind == "custom" and not engine.inspect_network(network.id)["Containers"])
+        )
+    )
 
 
 def inspect(engine: Engine, values: Namespace, console: Console) -> int:

@@ -81,11 +81,8 @@ def pruning(*kinds: str) -> Act:
             pruned = engine.keep_within(keep, on_event=_warnings(console))
         else:
             pruned = engine.prune(chosen, all=everything, filters=values.filter)
-        if kinds == ("networks",):  # they take no room, and docker speaks of none
-            if pruned.networks:
-                console.print("\n".join([*_listed(pruned), ""]))
-            return 0
-        console.print(told(pruned))
+        if text := told(pruned, sized=chosen != ("networks",)):
+            console.print(text)
         return 0
 
     return act
@@ -109,12 +106,8 @@ def _warnings(console: Console) -> Any:
     return lambda event: progress(event) if isinstance(event, Warned) else None
 
 
-def told(pruned: Pruned) -> str:
-    """What was removed, as ``docker system prune`` lists it."""
-    return "\n\n".join([*_listed(pruned), f"Total reclaimed space: {form.size(pruned.size)}"])
-
-
-def _listed(pruned: Pruned) -> list[str]:
+def told(pruned: Pruned, *, sized: bool) -> str:
+    """What was removed, as ``docker system prune`` lists it; with the space, where it can have taken some."""
     parts = []
     if pruned.containers:
         parts.append("\n".join(["Deleted Containers:", *pruned.containers]))
@@ -129,7 +122,9 @@ def _listed(pruned: Pruned) -> list[str]:
         parts.append("\n".join(["Deleted build cache objects:", *(key[:25] for key in pruned.cache)]))
     if pruned.layers:
         parts.append("\n".join(["Deleted unpacked layers:", *map(str, pruned.layers)]))
-    return parts
+    if sized:
+        parts.append(f"Total reclaimed space: {form.size(pruned.size)}")
+    return "\n\n".join(parts)
 
 
 def system_df(engine: Engine, values: Namespace, console: Console) -> int:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ..runtime.bridges import Definition
 
 DEFAULT = "bridge"
+ALIAS = "default"
+"""What ``--network`` calls the default one, too."""
 BUILT_IN = (DEFAULT, "host", "none")
 DRIVER_MTU = "com.docker.network.driver.mtu"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -107,6 +109,8 @@ class NetworkFiles:
         kinds.check(settings, of=NetworkSettings)
         if not _NAME.fullmatch(name):
             raise NBContainersError(f"invalid network name {name!r}", hint="letters, digits, '_', '.' or '-'")
+        if name == ALIAS:
+            raise NBContainersError(f"{name} stands for the network {DEFAULT}", hint="choose another name")
         options = dict(settings.get("options", {}))
         _check_options(options)
         internal, ipv6 = settings.get("internal", False), settings.get("ipv6", False)
@@ -218,7 +222,7 @@ def to_json(network: Network, places: Iterable[Mapping[str, Any]]) -> dict[str, 
         "EnableIPv6": network.ipv6,
         "IPAM": {
             "Driver": "default",
-            "Options": None,
+            "Options": None if network.name in BUILT_IN else {},
             "Config": [
                 {"Subnet": one.network, "Gateway": one.gateway}
                 | ({"IPRange": one.ip_range} if one.ip_range else {})

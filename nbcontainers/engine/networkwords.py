@@ -121,13 +121,13 @@ def _default(host: Host) -> str:
 def _place(word: str) -> Place:
     """A word of ``--network``: a name, or ``name=NAME,alias=…,ip=…``."""
     if "=" not in word:
-        return Place(network=DEFAULT if word == "default" else word)
+        return Place(network=_called(word))
     values: dict[str, Any] = {"aliases": ()}
     for part in word.split(","):
         key, _, value = part.partition("=")
         match key:
             case "name":
-                values["network"] = value
+                values["network"] = _called(value)
             case "alias":
                 values["aliases"] = (*values["aliases"], value)
             case "ip" | "ip6":
@@ -140,6 +140,10 @@ def _place(word: str) -> Place:
     if not values.get("network"):
         raise NBContainersError(f"a network without a name: {word!r}", hint="write name=NAME,alias=…")
     return Place(**values)
+
+
+def _called(word: str) -> str:
+    return DEFAULT if word == definitions.ALIAS else word
 
 
 def _refuse_on_networks(mode: str, count: int, options: Mapping[str, Any]) -> None:
