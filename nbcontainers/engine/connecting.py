@@ -46,7 +46,7 @@ def connect(
         needs_way_out=networking.needs_way_out or not network.internal,
     )
     lacks = () if network.internal else networkwords.shut_in(wanted, holder.host)
-    if state.pid and files_of.not_enforced(networking, files) and not files_of.not_enforced(wanted, files):
+    if state.pid and wanted.publications and not state.ports and files_of.leads_in(wanted, files):
         lacks += ("published ports: they lead to the container once somebody starts it anew",)
     if lacks and strict:
         from ..runtime import launch

@@ -21,7 +21,6 @@ import resource
 import select
 
 from ..linux import network, nftables, rights, syscalls
-from ..linux.network import Links
 from . import dns, forwarding, sources
 from .bridges import Bridge, Endpoint, Refused
 from .ground import Ground
@@ -214,8 +213,8 @@ class Holder:
             raise
         self.containers[descriptor] = container
         container.update()
-        if ports:
-            self._carry(container, received, ports)
+        container.listening, container.ports = [os.dup(one) for one in received], ports
+        self._carry(container)
         return [endpoint.describe() for endpoint in container.endpoints]
 
     def _do_attach(self, descriptor: int, received: list[int]) -> None:
@@ -248,6 +247,7 @@ class Holder:
             raise
         container.endpoints.append(endpoint)
         container.update()
+        self._carry(container)
         return endpoint.describe()
 
     def _do_disconnect(self, descriptor: int, received: list[int], identifier: str, network_id: str) -> None:
@@ -256,10 +256,13 @@ class Holder:
         for endpoint in container.endpoints:
             if endpoint.bridge.definition["id"] == network_id:
                 if endpoint.interface and container.namespace >= 0:
-                    network.within(container.namespace, self.ground.own, functools.partial(_remove, endpoint.interface))
+                    network.within(
+                        container.namespace, self.ground.own, functools.partial(container.withdraw, endpoint)
+                    )
                 endpoint.bridge.leave(endpoint)
                 container.endpoints.remove(endpoint)
                 container.update()
+                self._carry(container)
                 return
         raise Refused("the container is not on that network")
 
@@ -325,14 +328,21 @@ class Holder:
         for name in interfaces:
             self.ground.links.remove(name)
 
-    def _carry(self, container: Resident, received: list[int], ports: list[tuple[str, int]]) -> None:
-        """Fork the process that carries what comes to published ports."""
+    def _carry(self, container: Resident) -> None:
+        """Fork the process that carries what comes to its published ports, to the first of its networks that is not internal."""
         ways = [e for e in container.endpoints if not e.bridge.definition["internal"]]
-        if not ways:
-            raise Refused("ports can only be published on a network that is not internal")
+        targets = tuple(ways[0].addresses.values()) if ways else ()
+        if targets == container.targets or not container.listening:
+            return
+        container.targets = targets
+        if container.carrier is not None:
+            forwarding.end(container.carrier)
+            container.carrier = None
+        if not targets:
+            return
         near = [(one["network"], one["prefix"]) for b in self.bridges.values() for one in b.definition["subnets"]]
         kept = Sources(near) if self._keeps_sources() else None
-        container.carrier = forwarding.begin(received, ports, tuple(ways[0].addresses.values()), kept)
+        container.carrier = forwarding.begin(container.listening, container.ports, targets, kept)
 
     def _keeps_sources(self) -> bool:
         """Whether who comes to a published port can be seen inside by his own address."""
@@ -357,6 +367,8 @@ class Holder:
     def _free(self, container: Resident) -> None:
         for endpoint in container.endpoints:
             endpoint.bridge.leave(endpoint)
+        for one in container.listening:
+            os.close(one)
         if container.carrier is not None:
             forwarding.end(container.carrier)
 
@@ -365,9 +377,3 @@ class Holder:
             if container.id == identifier:
                 return container
         raise Refused("the container is on no network that is held here")
-
-
-def _remove(interface: str) -> None:
-    links = Links()
-    links.remove(interface)
-    links.close()

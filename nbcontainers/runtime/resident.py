@@ -25,7 +25,10 @@ class Resident:
         self.interfaces: list[str] = []  # our ends
         self.dns: list[_socket.socket] = []
         self.diversion: nftables.Table | None = None
-        self.carrier: _socket.socket | None = None  # the lifeline of the process that carries its ports
+        self.listening: list[int] = []  # sockets of the host for published ports, each with its protocol and port
+        self.ports: list[tuple[str, int]] = []
+        self.targets: tuple[str, ...] = ()  # the addresses to which what comes there is carried
+        self.carrier: _socket.socket | None = None  # the lifeline of the process that does so
 
     def settle(self, fresh: list[Endpoint], resolver: dns.Resolver) -> None:
         """Inside the container's namespace: addresses, routes, and the sockets by which it asks for names."""
@@ -38,12 +41,7 @@ class Resident:
                 for family, subnet in endpoint.bridge.subnets.items():
                     links.add_address(index, endpoint.addresses[family], subnet["prefix"])
                 links.set_up(index)
-            for family in (4, 6):
-                ways = [e for e in self.endpoints if not e.bridge.definition["internal"] and family in e.addresses]
-                if not ways:
-                    ways = [e for e in fresh if not e.bridge.definition["internal"] and family in e.addresses]
-                if ways and ways[0] in fresh:
-                    links.add_route(links.index(ways[0].interface), ways[0].bridge.subnets[family]["gateway"])
+            _lead_out(links, [*self.endpoints, *fresh])
         finally:
             links.close()
         if not self.dns:
@@ -53,6 +51,15 @@ class Resident:
             self.diversion = _bind(udp, tcp)
             tcp.listen(16)
             resolver.serve(udp, tcp, self.guest)
+
+    def withdraw(self, endpoint: Endpoint) -> None:
+        """Inside the container's namespace: take an interface away; what went out by it goes out by another one, if it can."""
+        links = Links()
+        try:
+            links.remove(endpoint.interface)
+            _lead_out(links, [one for one in self.endpoints if one is not endpoint])
+        finally:
+            links.close()
 
     def update(self) -> None:
         """Only who has a way out may have the world's names looked up."""
@@ -73,6 +80,17 @@ class Resident:
                 if address in one.addresses.values():
                     return f"{one.names[0]}.{endpoint.bridge.definition['name']}"
         return ""
+
+
+def _lead_out(links: Links, endpoints: list[Endpoint]) -> None:
+    """Have the first network that is not internal be the way out, of each family, where there is none yet."""
+    for family in (4, 6):
+        ways = [one for one in endpoints if not one.bridge.definition["internal"] and family in one.addresses]
+        if ways:
+            try:
+                links.add_route(links.index(ways[0].interface), ways[0].bridge.subnets[family]["gateway"])
+            except FileExistsError:
+                pass
 
 
 def _bind(udp: _socket.socket, tcp: _socket.socket) -> nftables.Table | None:

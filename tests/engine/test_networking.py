@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers import Conflict, Engine, LaunchError, NBContainersError, NotFound
+from nbcontainers.events import Event, Output
 from nbcontainers.runtime import host as hosts
 from tests.engine.networked import (
     GET,
@@ -391,6 +392,41 @@ def test_a_running_container_changes_its_networks(engine: Engine, servers: tuple
     assert said(kept) == "2"
     kept.remove()
     engine.remove_network("second")
+
+
+def test_the_next_network_takes_over_from_the_first(engine: Engine) -> None:
+    """Who is taken off the network by which his ports and his way out led has them by another, be it one of later."""
+    for number in (1, 2):
+        engine.create_network(f"way{number}", subnets=[f"172.30.4{number}.0/24", f"fd00:4{number}::/64"], ipv6=True)
+    server = serving(engine, "moving", network="way1", publish=["0:80"])
+    code = """
+import socket
+for family, far in ((socket.AF_INET, "198.51.100.9"), (socket.AF_INET6, "2001:db8::9")):
+    one = socket.socket(family, socket.SOCK_DGRAM)
+    one.connect((far, 9))
+    print(one.getsockname()[0])
+"""
+
+    def ways_out() -> list[str]:
+        told: list[Event] = []
+        server.exec("python3", "-c", code).attach(told.append)
+        return b"".join(one.data for one in told if isinstance(one, Output)).decode().split()
+
+    def answer() -> str:
+        return fetch(f"http://127.0.0.1:{server.ports()[0][1]}/").split()[0]
+
+    try:
+        server.connect("way2")
+        assert (ways_out(), answer()) == (["172.30.41.2", "fd00:41::2"], "moving")
+        server.disconnect("way1")
+        assert (ways_out(), answer()) == (["172.30.42.2", "fd00:42::2"], "moving")
+        server.disconnect("way2")
+        server.connect("way1")
+        assert (ways_out(), answer()) == (["172.30.41.2", "fd00:41::2"], "moving")
+    finally:
+        server.remove(force=True)
+        for number in (1, 2):
+            engine.remove_network(f"way{number}")
 
 
 def test_a_network_is_shared_with_another_container(engine: Engine, servers: tuple[int, int]) -> None:
