@@ -324,6 +324,30 @@ print(who(listening.accept()[0]) == (pid, 5, 6), who(socket.socketpair()[0]) == 
     assert shell(f"python3 -c '{code}'") == "True True\n"
 
 
+def test_a_socket_is_bound_by_the_name_that_it_is_given(shell: Shell) -> None:
+    """By a path, relative or not, or by none; who makes it, his group and his umask are seen of it, and who comes finds it."""
+    code = """
+import os, socket
+def bound(name):
+    one = socket.socket(socket.AF_UNIX); one.bind(name); one.listen()
+    other = socket.socket(socket.AF_UNIX); other.connect(one.getsockname())
+    return one.getsockname()
+def seen(name): return (lambda s: (s.st_uid, s.st_gid, oct(s.st_mode)))(os.lstat(name))
+os.mkdir("/d"); os.chown("/d", 0, 7); os.chmod("/d", 0o2777); os.chdir("/d"); os.umask(0o27)
+print(bound("a"), bound("../d/b"), bound("/d/c"), bound(b"\\0d"), bound("e" * 107) == "e" * 107, len(bound("")) > 2)
+print({seen(name) for name in os.listdir()})
+try: bound("a")
+except OSError as error: print(error.errno)
+os.setgid(6); os.setuid(5); bound("f"); bound("/tmp/f"); print(seen("f"), seen("/tmp/f")); os.chown("/tmp/f", 5, 6)
+"""
+    assert shell(f"python3 -c '{code}'").splitlines() == [
+        "a ../d/b /d/c b'\\x00d' True True",
+        "{(0, 7, '0o140750')}",
+        "98",
+        "(5, 7, '0o140750') (5, 6, '0o140750')",
+    ]
+
+
 def test_identities_can_be_left_alone(engine: Engine, shell: Shell) -> None:
     """With ``identity=off`` nobody answers for users whom the host does not give."""
     script = "touch /f; chown 5 /f 2>/dev/null && stat -c %u /f || echo refused"

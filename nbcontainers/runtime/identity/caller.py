@@ -6,6 +6,7 @@ The supervisor has the container's root for its own, and for a working directory
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 
@@ -60,8 +61,11 @@ class Caller:
 
         With ``empty`` an empty path is the descriptor itself (AT_EMPTY_PATH).
         """
-        directory = signed(directory)
         text = b"" if empty and not address else remote.read_text(self.pid, address)
+        return self.named(signed(directory), text, follow=follow, empty=empty)
+
+    def named(self, directory: int, text: bytes, *, follow: bool, empty: bool = False) -> Place:
+        """The file that the caller means by a descriptor's number and a path."""
         if text.startswith(b"/"):
             if self.is_moved:
                 return self._in_its_root(text, follow)
@@ -81,6 +85,19 @@ class Caller:
         if not os.path.lexists(path):
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return Place(path, True)
+
+    def socket(self, number: int) -> _socket.socket:
+        """An open socket of the caller's, to be closed; OSError where it is none, or this host does not lend it."""
+        process = os.pidfd_open(int(line(self.pid, b"Tgid:")[0]))
+        try:
+            borrowed = syscalls.pidfd_getfd(process, signed(number))
+        finally:
+            os.close(process)
+        try:
+            return _socket.socket(fileno=borrowed)
+        except BaseException:
+            os.close(borrowed)
+            raise
 
     def _own(self, text: bytes, follow: bool) -> Place:
         """The names by which processes know themselves would mean the supervisor."""
@@ -120,3 +137,9 @@ def signed(number: int) -> int:
     """A descriptor's number as the kernel reads it from a register: 32 bits with a sign."""
     number &= 0xFFFFFFFF
     return number - (1 << 32) if number >> 31 else number
+
+
+def line(pid: int, name: bytes) -> list[bytes]:
+    """The words of a line of a process's status."""
+    with open(b"%d/status" % pid, "rb", buffering=0) as file:
+        return (file.read(4096) or b"").partition(name)[2].partition(b"\n")[0].split()

@@ -5,13 +5,14 @@ What root makes is root's and the kernel's business, but for folders that hand o
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import stat
 import struct
 
 from ...linux import recorded, remote
-from .caller import AT_FDCWD, Place
+from .caller import AT_FDCWD, Place, line
 from .files import find, keep
 from .world import CAP_MKNOD
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _O_TMPFILE = 0o20000000  # __O_TMPFILE, include/uapi/asm-generic/fcntl.h
 _O_CREAT_TRUNC = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
+_FAMILY = struct.Struct("=H")
+_LONGEST_ADDRESS, _LONGEST_NAME = 110, 107  # sizeof(struct sockaddr_un), and what its path holds before a zero
 
 
 def _owner(world: World, caller: Caller, place: Place) -> tuple[int, int]:
@@ -38,12 +41,7 @@ def _owner(world: World, caller: Caller, place: Place) -> tuple[int, int]:
 
 def _permissions(caller: Caller, mode: int) -> int:
     """What the caller's umask leaves of a mode."""
-    file = os.open(b"%d/status" % caller.pid, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        text = os.read(file, 512)
-    finally:
-        os.close(file)
-    umask = int(text.partition(b"Umask:")[2].split(None, 1)[0], 8)
+    umask = int(line(caller.pid, b"Umask:")[0], 8)
     return mode & 0o7777 & ~umask
 
 
@@ -188,6 +186,54 @@ def _mknod(world: World, caller: Caller, place: Place, mode: int, device: int) -
     caller.listener.succeed(caller.call)
 
 
+def bind(world: World, caller: Caller) -> None:
+    """bind(2) to a path, which makes a socket there.
+
+    It is bound by the very name that the caller gave, for that is what getsockname(2) tells. Where this name would mean
+    something else to the supervisor, or this host does not lend it the caller's socket, the kernel makes it, and it is root's.
+    """
+    descriptor, address, size = caller.args[:3]
+    text = _bound(caller, address, size & 0xFFFFFFFF)
+    if not text or (caller.is_moved and text.startswith(b"/")):
+        caller.listener.proceed(caller.call)
+        return
+    place, folder = caller.named(AT_FDCWD, text, follow=False), b"%d/cwd" % caller.pid
+    owner = _owner(world, caller, place)
+    is_same = owner not in world.real and place.path in {text, folder + b"/" + text}
+    end = _borrowed(caller, descriptor) if is_same else None
+    if end is None:
+        caller.listener.proceed(caller.call)
+        return
+    here = os.open(".", os.O_PATH | os.O_CLOEXEC)
+    try:
+        os.umask(0o777 & ~_permissions(caller, 0o777))
+        os.chdir(folder)
+        end.bind(text)
+    finally:
+        os.umask(0)
+        os.fchdir(here)
+        os.close(here)
+        end.close()
+    _record(world, place, owner)
+    caller.listener.succeed(caller.call)
+
+
+def _bound(caller: Caller, address: int, size: int) -> bytes:
+    """The path in an address; empty where it has none, or one that is too long for this process's own calls."""
+    if not _FAMILY.size < size <= _LONGEST_ADDRESS:
+        return b""
+    known = remote.read(caller.pid, address, size)
+    name = known[_FAMILY.size :].partition(b"\0")[0]
+    return name if known.startswith(_FAMILY.pack(_socket.AF_UNIX)) and len(name) <= _LONGEST_NAME else b""
+
+
+def _borrowed(caller: Caller, descriptor: int) -> _socket.socket | None:
+    try:
+        return caller.socket(descriptor)
+    except OSError:
+        return None
+
+
 CALLS: dict[str, Callable[[World, Caller], None]] = {
     "creat": creat,
     "open": open_,
@@ -199,4 +245,5 @@ CALLS: dict[str, Callable[[World, Caller], None]] = {
     "symlinkat": symlinkat,
     "mknod": mknod,
     "mknodat": mknodat,
+    "bind": bind,
 }

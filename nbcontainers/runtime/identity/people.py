@@ -8,9 +8,9 @@ import os
 import stat
 import struct
 
-from ...linux import recorded, remote, syscalls
+from ...linux import recorded, remote
 from . import credentials
-from .caller import AT_FDCWD, Place, signed
+from .caller import AT_FDCWD, Place, line, signed
 from .credentials import KEEP, KEEPS, Arguments, Credentials, Ids, kept
 from .files import find
 from .world import CAP_SETGID, CAP_SETUID
@@ -108,34 +108,20 @@ def getsockopt(world: World, caller: Caller) -> None:
     if (level & KEEP, option & KEEP) != (_socket.SOL_SOCKET, SO_PEERCRED):
         caller.listener.proceed(caller.call)
         return
-    process = os.pidfd_open(int(_status(caller.pid, b"Tgid:")[0]))
+    end = caller.socket(descriptor)
     try:
-        taken = syscalls.pidfd_getfd(process, signed(descriptor))
+        peer = _UCRED.unpack(end.getsockopt(_socket.SOL_SOCKET, SO_PEERCRED, _UCRED.size))[0]
     finally:
-        os.close(process)
-    try:
-        end = _socket.socket(fileno=taken)
-        try:
-            peer = _UCRED.unpack(end.getsockopt(_socket.SOL_SOCKET, SO_PEERCRED, _UCRED.size))[0]
-        finally:
-            end.detach()
-    finally:
-        os.close(taken)
+        end.close()
     if not peer or os.readlink(b"%d/ns/user" % peer) != os.readlink(b"%d/ns/user" % caller.pid):
         caller.listener.proceed(caller.call)  # he comes from outside
         return
     users, groups, *_ = world.people.of(peer)
-    answer = _UCRED.pack(int(_status(peer, b"NSpid:")[-1]), users[1], groups[1])
+    answer = _UCRED.pack(int(line(peer, b"NSpid:")[-1]), users[1], groups[1])
     answer = answer[: struct.unpack("=I", remote.read(caller.pid, length, 4))[0]]
     caller.write(value, answer)
     caller.write(length, struct.pack("=I", len(answer)))
     caller.listener.succeed(caller.call)
-
-
-def _status(pid: int, name: bytes) -> list[bytes]:
-    """The words of a line of a process's status."""
-    with open(b"%d/status" % pid, "rb", buffering=0) as file:
-        return (file.read(4096) or b"").partition(name)[2].partition(b"\n")[0].split()
 
 
 def prctl(world: World, caller: Caller) -> None:

@@ -167,6 +167,17 @@ def test_folders_hand_on_their_group(box: Box) -> None:
     assert out.splitlines() == ["0:29 644", "0:29 2755", "1000:29"]
 
 
+def test_sockets_are_theirs_who_bind_them(box: Box) -> None:
+    """A socket with a name is its maker's, with the group of its folder: who made it may give it away as any file."""
+    out = box.shell("""
+        cd /tmp; mkdir d; chown 0:29 d; chmod 2777 d; ln -s /tmp/d/log /dev/log
+        syslogd -O /tmp/a; until [ -S d/log ]; do sleep 0.05; done; stat -c '%u:%g %a' d/log; logger said
+        until grep -q said a; do sleep 0.05; done; chown 5 d/log; stat -c %u:%g d/log; rm d/log
+        su ann -c 'syslogd -O /tmp/b; until [ -S d/log ]; do sleep 0.05; done; chgrp 100 d/log; stat -c %u:%g d/log'
+    """)
+    assert out.splitlines() == ["0:29 666", "5:29", "1000:100"]
+
+
 def test_a_container_runs_as_any_user(box: Box) -> None:
     """-u with names, numbers and groups; its working directory is made for it, and is root's."""
     assert box.shell("id", user="ann") == "uid=1000(ann) gid=100(users) groups=29(audio),100(users)\n"
