@@ -1,6 +1,6 @@
-"""Descriptors that come along with what is sent through a Unix socket. The zygote imports this module.
+"""Descriptors that come along with what is sent through a Unix socket, and who is at its other end. The zygote imports this module.
 
-Source: unix(7), SCM_RIGHTS; cmsg(3).
+Source: unix(7), SCM_RIGHTS, SO_PEERCRED; cmsg(3).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _INT = 4
+_UCRED = 12  # bytes: pid, uid, gid
 _CHUNK = 1 << 16
 MOST = 253  # SCM_MAX_FD of include/net/scm.h
 
@@ -51,6 +52,11 @@ def receive(channel: int, most: int = _CHUNK, descriptors: int = 8) -> tuple[byt
     finally:
         socket.detach()
     return data, received(ancillary)
+
+
+def peer(socket: _socket.socket) -> int:
+    """The process at the other end of a Unix socket: for who came there, the one that listened."""
+    return int.from_bytes(socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED)[:_INT], sys.byteorder)
 
 
 def room(descriptors: int) -> int:

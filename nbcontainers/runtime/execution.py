@@ -20,13 +20,16 @@ from typing import Any, BinaryIO
 
 from ..errors import Conflict, Detached, LaunchError
 from ..events import Observer, Output, ignore
-from . import door, frames, hints, terminal
+from ..linux import rights
+from . import door, frames, hints, processes, terminal
 from .attach import Input
 from .keys import Sequence, parse
+from .poller import happens
 
 _CHUNK = 1 << 16
 _PATIENCE_S = 10.0
 _START_S = 60.0
+LOOK_S = 1.0  # silence after which it is looked whether the shim was stopped
 
 
 class NotYet(Conflict):
@@ -39,6 +42,7 @@ def ask(path: str, wish: Mapping[str, Any], patience: float = _PATIENCE_S) -> tu
         caller.settimeout(patience)
         caller.connect(path)
         caller.sendall(frames.frame(door.CONTROL, marshal.dumps(dict(wish))))
+        _await(caller, patience)
         reader = frames.Reader()
         while data := caller.recv(_CHUNK):
             for stream, body in reader.feed(data):
@@ -46,6 +50,16 @@ def ask(path: str, wish: Mapping[str, Any], patience: float = _PATIENCE_S) -> tu
                     answer: tuple[Any, ...] = marshal.loads(body)  # noqa: S302 - from our own shim
                     return answer
     raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+
+
+def _await(shim: socket.socket, patience: float) -> None:
+    """Wait until the shim says something: TimeoutError where it does not in time, and soon where it was stopped (SIGSTOP)."""
+    deadline = time.monotonic() + patience
+    while not happens(shim.fileno(), select.POLLIN, max(0.0, min(LOOK_S, deadline - time.monotonic()))):
+        if processes.is_stopped(pid := rights.peer(shim)):
+            raise TimeoutError(f"nothing was heard of the command, for the container's shim, process {pid}, is stopped")
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"nothing was heard of the command for {patience:.0f} seconds")
 
 
 class Execution:
@@ -60,7 +74,8 @@ class Execution:
             stdin: give it a standard input that ``attach`` feeds.
 
         Raises:
-            LaunchError: it could not be started, or nothing was heard of it for a minute; ``exit_code`` is Docker's 126 or 127.
+            LaunchError: it could not be started, or nothing was heard of it for a minute, or of a shim that was stopped; ``exit_code``
+                is Docker's 126 or 127.
             Conflict: the container is no more; NotYet where it may be only on its way.
         """
         self.pid = 0
@@ -79,23 +94,26 @@ class Execution:
             message = frames.frame(door.CONTROL, marshal.dumps({**wish, **given}))
             if len(message) > frames.LONGEST:
                 raise LaunchError("the command and its variables are longer than 1 MiB", stage="exec", exit_code=126)
+            self._socket.settimeout(_START_S)
             try:
                 self._socket.connect(path)
                 sent = socket.send_fds(self._socket, [message], far) if far else self._socket.send(message)
                 if sent < len(message):  # else the command may be over by now, and nobody be there to send nothing to
                     self._socket.sendall(message[sent:])
             except OSError as error:
-                raise NotYet(f"the container's shim does not answer: {error.strerror}") from error
-            self._socket.settimeout(_START_S)
+                raise NotYet(f"the container's shim does not answer: {error.strerror or error}") from error
             try:
                 while not self._messages and self._exit_code is None:
+                    _await(self._socket, _START_S)
                     self._hear()
-            except TimeoutError:
+            except TimeoutError as error:
+                pid = rights.peer(self._socket)
                 raise LaunchError(
-                    f"nothing was heard of the command for {_START_S:.0f} seconds",
+                    str(error),
                     stage="exec",
                     exit_code=126,
-                    hint="its shim may be stopped, or its memory limit be too low to start in; 'rm --force' ends the container",
+                    hint=f"if its shim was stopped, 'kill -CONT {pid}' lets it go on; its memory limit may be too low to start in; "
+                    "'rm --force' ends the container",
                 ) from None
             self._socket.settimeout(None)
             self._begin(self._messages.pop(0) if self._messages else ("gone",))

@@ -12,13 +12,12 @@ import marshal
 import os
 import shutil
 import socket
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import HostError, LaunchError
-from ..linux import idmap, mapping, syscalls
+from ..linux import idmap, mapping, rights, syscalls
 from . import hints, rundir, spawn
 from .host import Host
 
@@ -65,7 +64,7 @@ class Connection:
         try:
             return receive()
         except TimeoutError as error:
-            pid = struct.unpack_from("i", self._stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+            pid = rights.peer(self._stream)
             raise HostError(
                 f"the process {pid}, which holds the networks, has said nothing for {_PATIENCE_S:g} seconds",
                 hint=f"if it was stopped, 'kill -CONT {pid}' lets it go on; 'kill -KILL {pid}' ends it and the containers on its "

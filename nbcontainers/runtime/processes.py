@@ -29,6 +29,12 @@ def start_time(pid: int) -> int:
     return 0 if not fields or fields[0] in b"ZX" else int(fields[19])
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped, by SIGSTOP or by one who traces it: it does nothing until it is let go on."""
+    fields = _fields(_read(f"/proc/{pid}/stat"))
+    return bool(fields) and fields[0] in b"Tt"
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process started and that are still there."""
     try:

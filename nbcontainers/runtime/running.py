@@ -23,9 +23,9 @@ from ..errors import Conflict, Detached, NotFound
 from ..events import Observer, Output
 from ..linux import cgroups
 from ..results import ContainerState, Usage
-from . import log, meters, pausing, shim, state, waiting
+from . import log, meters, pausing, processes, shim, state, waiting
 from .attach import Attachment, last_lines, read_log
-from .execution import Execution, NotYet, ask
+from .execution import LOOK_S, Execution, NotYet, ask
 
 _PATIENCE_S = 15.0  # how long a shim may take to tell of an end
 _OPENING_S = 2.0  # how long it may take from the record of a run to where it can be asked for something
@@ -193,7 +193,8 @@ class Running:
             if found.exit_code is None and found.status not in {"running", "paused", "restarting"}:
                 raise
         try:
-            return self._wait_for_run(time.monotonic() + _PATIENCE_S)
+            is_stopped = processes.is_stopped(state.load_extra(self.folder).get("shim", 0))
+            return self._wait_for_run(time.monotonic() + (LOOK_S if is_stopped else _PATIENCE_S))
         except TimeoutError:
             return self._end_without_shim()
 

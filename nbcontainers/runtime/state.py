@@ -13,14 +13,13 @@ import json
 import os
 import signal
 import socket
-import struct
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import Conflict, IntegrityError, NotFound
-from ..linux import groups, smallfiles
+from ..linux import groups, rights, smallfiles
 from ..results import STREAMS, ContainerState, Health, HealthCheck, HealthResult
 from . import processes, record
 
@@ -32,7 +31,6 @@ _REQUIRED = {
 }
 _NOT_ONE = (ValueError, KeyError, TypeError, AttributeError)  # what a text that is not a state makes of its reading
 _LIVE = {"creating", "running", "paused", "restarting"}
-_UCRED = 12  # bytes: pid, uid, gid
 _LOCK_S = 1.0  # longer than anybody who is well keeps the lock of a folder
 GONE_S = 15.0  # how long the kernel may take to end a process that was killed
 
@@ -228,7 +226,7 @@ def end_at(door: str) -> None:
     """End a container of which no more can be read than its number: with its shim, which listens at its door."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller, contextlib.suppress(OSError):
         caller.connect(door)
-        pid, _, _ = struct.unpack("3i", caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED))
+        pid = rights.peer(caller)
         end(pid, processes.start_time(pid))
 
 
@@ -310,7 +308,7 @@ def _from_json(data: dict[str, Any]) -> tuple[ContainerState, dict[str, Any]]:
 
 def way_out(name: str) -> str:
     """What can be done about a container of which a file cannot be read."""
-    return f"'nbcontainers rm {name}' removes the container"
+    return f"'nbcontainers rm {name}' removes the container, and ends what runs in it"
 
 
 def _text(folder: Path) -> bytes:

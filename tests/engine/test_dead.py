@@ -45,14 +45,21 @@ def test_a_state_that_cannot_be_read_keeps_nothing_from_the_others(engine: Engin
 
 
 def test_what_runs_in_it_ends_with_it(engine: Engine) -> None:
-    """Nothing tells its processes any more but the door of its shim."""
+    """Nothing tells its processes any more but the door of its shim: it cannot be stopped nor killed, and is told what ends it."""
     container = engine.run("toolbox", "sleep", "1000", detach=True, name="torn")
     extra = states.load_extra(container._folder)
     pid, start = container.state.pid, extra["start"]
     until(lambda: Path(extra["socket"]).exists())
     Path(container._folder, "state.json").write_text("")
     assert engine.container("torn").state.status == "dead"
-    engine.container("torn").remove(force=True)
+    for end in (engine.container("torn").stop, engine.container("torn").kill):
+        with pytest.raises(IntegrityError) as refused:
+            end()
+        assert (
+            f"'nbcontainers rm {container.id[:12]}' removes the container, and ends what runs in it"
+            == refused.value.hint
+        )
+    engine.container("torn").remove()
     until(lambda: processes.start_time(pid) != start)
     assert not Path(extra["socket"]).exists()
     assert engine.containers(all=True) == ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -77,6 +78,20 @@ def test_exec_where_the_shim_stands_still(box: Box) -> None:
     ):
         started.exec(wish("touch", "/tmp/late"), stdin=False)
     assert run(started, "true")[0] == 0
+
+
+def test_a_shim_that_was_stopped_is_not_waited_for(box: Box) -> None:
+    """Whoever enters a command hears soon which process stands still; who stops the container waits for its process, and not much more."""
+    started = box.start("sleep", "600", detach=True)
+    extra = states.load_extra(started.folder)
+    os.kill(extra["shim"], signal.SIGSTOP)
+    begun = time.monotonic()
+    with pytest.raises(LaunchError, match=f"process {extra['shim']}, is stopped") as refused:
+        started.exec(wish("true"), stdin=False)
+    assert f"kill -CONT {extra['shim']}" in refused.value.hint
+    assert started.stop(0.1) == 137
+    assert time.monotonic() - begun < execution._PATIENCE_S
+    assert not states.is_alive(extra["shim"], extra["shim_start"])
 
 
 def test_a_start_where_the_zygote_stands_still(box: Box) -> None:
