@@ -27,6 +27,7 @@ _FORMATS = {tar.REGULAR: stat.S_IFREG, tar.DIRECTORY: stat.S_IFDIR, tar.SYMLINK:
 # include/uapi/linux/magic.h: proc, sysfs, cgroup, cgroup2, devpts, mqueue. What they show is the kernel's, and has no end.
 _OF_THE_KERNEL = frozenset((0x9FA0, 0x62656572, 0x27E0EB, 0x63677270, 0x1CD1, 0x19800202))
 _MOST_MADE_UP = 64 << 20  # bytes of a file that the kernel makes up
+_ZEROS = bytes(256 << 10)
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
 
 
@@ -238,10 +239,7 @@ def _make(into: int, here: int, base: bytes, header: Header, body: tar.Body) -> 
             file = os.open(base, flags, 0o600, dir_fd=here)
             try:
                 for offset, piece in body.segments():  # holes stay holes, however large they say they are
-                    at, rest = offset, piece
-                    while rest:
-                        count = os.pwrite(file, rest, at)
-                        at, rest = at + count, rest[count:]
+                    _write(file, piece, offset, holes=header.size > tar.CHUNK)
                 os.ftruncate(file, header.size)
             finally:
                 os.close(file)
@@ -264,6 +262,19 @@ def _make(into: int, here: int, base: bytes, header: Header, body: tar.Body) -> 
             os.mknod(base, 0o600 | kind_, os.makedev(header.major, header.minor), dir_fd=here)
         case _:
             raise NBContainersError(f"an entry of a type that is not known here: {shown}")
+
+
+def _write(file: int, piece: memoryview, offset: int, *, holes: bool) -> None:
+    """Write a piece of a new file's content; with ``holes`` not where it has nothing but zeros, as a file's holes come in an archive."""
+    while piece:
+        part = piece[: len(_ZEROS)]
+        piece = piece[len(part) :]
+        if holes and not part[0] and _ZEROS.startswith(part.tobytes()):
+            offset += len(part)
+            continue
+        while part:
+            count = os.pwrite(file, part, offset)
+            offset, part = offset + count, part[count:]
 
 
 def _dress(here: int, base: bytes, header: Header, *, owners: bool, keeper: Owners | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import filecmp
 import gzip
 import io
 import os
@@ -51,6 +52,21 @@ def test_to_this_host(container: Container, tmp_path: Path) -> None:
         container.fetch("/data/one", f"{tmp_path}/no-folder/")
     with pytest.raises(Conflict):
         container.fetch("/data", str(tmp_path / "copy"))
+
+
+def test_holes_stay_holes(engine: Engine, container: Container, tmp_path: Path) -> None:
+    """A large file of which little is there takes little room, both ways, and reads as before."""
+    with (tmp_path / "file").open("wb") as file:
+        file.truncate(64 << 20)
+        file.seek(20_000_000)
+        file.write(b"middle" * 1000)
+        file.seek((64 << 20) - 3)
+        file.write(b"end")
+    container.bring(str(tmp_path / "file"), "/tmp/file")
+    container.fetch("/tmp/file", str(tmp_path / "back"))
+    assert filecmp.cmp(tmp_path / "file", tmp_path / "back", shallow=False)
+    inside = engine.store.root / "snapshots" / container.id / "upper/tmp/file"
+    assert all(path.stat().st_blocks * 512 < 4 << 20 for path in (inside, tmp_path / "back"))
 
 
 def test_a_link_leads_nowhere_but_inside(container: Container, tmp_path: Path) -> None:
