@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
@@ -187,22 +188,32 @@ def test_what_need_not_last_is_written_to_again_and_again(
 def test_places_that_are_always_mounted_on_are_there_already(
     opened: tuple[Store, Worker], shots: Snapshotter, tmp_path: Path
 ) -> None:
-    """A container's overlay has them whatever its image has, for anybody to look into; a copy gets them from who mounts. No change."""
+    """A container's overlay has them whatever its image has, for anybody to look into, and so has its export; a copy gets them from who
+    mounts. No change, and in a store from before there were so many the rest is made.
+    """
     image = make_image(opened[0], [archive(member("bin"), member("bin/sh", b"#!", mode=0o755))])
     shots.unpack(image)
     before = os.umask(0o077)
     try:
         shots.prepare("box", image.chain_ids)
+        shots.mounts("box", footed=True)
+        with contextlib.suppress(FileNotFoundError):
+            (opened[0].root / "underlay/etc/mtab").unlink()
         mounts = shots.mounts("box", footed=True)
     finally:
         os.umask(before)
     with (tmp_path / "tree.tar").open("wb") as file:
         opened[1].export(mounts, file.fileno())
     with tarfile.open(tmp_path / "tree.tar") as tar:
-        modes = {entry.name.rstrip("/"): entry.mode for entry in tar}
-    folders, files = ("dev", "proc", "sys", "etc"), ("etc/hosts", "etc/hostname", "etc/resolv.conf")
-    placed = dict.fromkeys(folders, 0o755) | dict.fromkeys(files, 0o644) if shots.name == "overlay" else {}
-    assert {name: modes[name] for name in (*folders, *files) if name in modes} == placed
+        found = {entry.name.rstrip("/"): entry.linkname or entry.mode for entry in tar}
+    folders = ("dev", "dev/pts", "dev/shm", "proc", "sys", "etc")
+    files = ("dev/console", "etc/hosts", "etc/hostname", "etc/resolv.conf")
+    placed: dict[str, int | str] = dict.fromkeys(folders, 0o755) | dict.fromkeys(files, 0o644)
+    placed["etc/mtab"] = "/proc/mounts"
+    own = {"bin", "bin/sh"}
+    assert {name: what for name, what in found.items() if name not in own} == (
+        placed if shots.name == "overlay" else {}
+    )
     assert shots.changes("box") == ()
 
 
