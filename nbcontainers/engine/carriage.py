@@ -6,11 +6,12 @@ import contextlib
 import errno
 import os
 import posixpath
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TypeVar
 
-from ..errors import Conflict, HostError, NotFound
+from ..errors import Conflict, HostError, NBContainersError, NotFound
 from ..oci.runtime import Mount
 from ..results import ContainerState
 from ..store import carrying
@@ -123,8 +124,9 @@ def fetch(tree: Tree, path: str, target: str | os.PathLike[str] | IO[bytes], *, 
 
     Raises:
         NotFound: it is not there, or the folder that it is to lie in.
-        Conflict: a folder is to take the place of a file.
+        Conflict: a folder is to take the place of a file, or anything that of a device.
     """
+    _require(path)
     found = tree.kind(path, follow=follow)
     if not found and tree.kind(_bare(path), follow=True):
         raise _no_folder(f"{path} of the container")
@@ -140,8 +142,8 @@ def fetch(tree: Tree, path: str, target: str | os.PathLike[str] | IO[bytes], *, 
         target = os.path.realpath(target)  # what it leads to is written, or made
         if os.path.islink(target):
             raise Conflict(f"links lead in a circle: {target}", hint="remove them, or name another target")
-    there = "folder" if os.path.isdir(target) else "file" if os.path.lexists(target) else ""
-    folder, name = arranged(path, found, target, there, os.path.dirname(os.path.abspath(target)))
+    above = os.path.dirname(os.path.abspath(target))
+    folder, name = arranged(path, found, target, _there(target), above)
     try:
         root = os.open(folder, _FOLDER)
     except OSError as error:
@@ -180,8 +182,9 @@ def bring(tree: Tree, source: str | os.PathLike[str] | IO[bytes], path: str, *, 
 
     Raises:
         NotFound: it is not there, or the folder that it is to lie in.
-        Conflict: a folder is to take the place of a file.
+        Conflict: a folder is to take the place of a file, or anything that of a device.
     """
+    _require(path)
     there = tree.kind(path, follow=True)
     if there != "folder" and tree.kind(path, follow=False) == "link":
         path = tree.real(path)  # what it leads to is written, or made
@@ -219,6 +222,19 @@ def bring(tree: Tree, source: str | os.PathLike[str] | IO[bytes], path: str, *, 
         os.close(root)
 
 
+def _require(path: str) -> None:
+    if not path:
+        raise NBContainersError("no path of the container is named", hint="write CONTAINER:PATH (/ is all of it)")
+
+
+def _there(path: str) -> str:
+    """What a path of this host leads to, as ``Tree.kind`` tells of a container's."""
+    try:
+        return carrying.KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "other")
+    except OSError:
+        return ""
+
+
 def _bare(path: str) -> str:
     """A path without a slash, or a slash and a dot, at its end."""
     return path.removesuffix("/.").rstrip("/") or "/"
@@ -237,6 +253,8 @@ def arranged(source: str, found: str, target: str, there: str, above: str) -> tu
     if there == "folder":
         content = found == "folder" and (source.endswith("/.") or source == "." or base in ("", "/", "."))
         return target, "" if content else base
+    if there == "device":
+        raise Conflict(f"a device cannot be replaced: {target}", hint="name a file or a folder, or - for an archive")
     if there and found == "folder":
         raise Conflict(f"a folder cannot take the place of a file: {target}")
     if found != "folder" and target.endswith("/"):

@@ -28,17 +28,24 @@ _FORMATS = {tar.REGULAR: stat.S_IFREG, tar.DIRECTORY: stat.S_IFDIR, tar.SYMLINK:
 _OF_THE_KERNEL = frozenset((0x9FA0, 0x62656572, 0x27E0EB, 0x63677270, 0x1CD1, 0x19800202))
 _MOST_MADE_UP = 64 << 20  # bytes of a file that the kernel makes up
 _ZEROS = bytes(256 << 10)
-_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
+_MOUNT_ROOT = 0x2000  # STATX_ATTR_MOUNT_ROOT, since Linux 5.8
+KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "folder",
+    stat.S_IFLNK: "link",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
 
 
 def kind(root: int, path: str, *, follow: bool) -> str:
-    """What a path inside a root is: ``file``, ``folder``, ``link``, ``other``, or empty where there is nothing."""
+    """What a path inside a root is: ``file``, ``folder``, ``link``, ``device``, ``other``, or empty where there is nothing."""
     try:
         found = _open(root, path, follow=follow)
     except (FileNotFoundError, NotADirectoryError):
         return ""
     try:
-        return _KINDS.get(stat.S_IFMT(os.fstat(found).st_mode), "other")
+        return KINDS.get(stat.S_IFMT(os.fstat(found).st_mode), "other")
     finally:
         os.close(found)
 
@@ -87,6 +94,7 @@ def place(root: int, folder: str, stream: BinaryIO, *, owners: bool, keeper: Own
 
     Raises:
         NotFound: there is no such folder.
+        Conflict: it is the kernel's, or something is mounted on what would make way.
         NBContainersError: an entry would lie elsewhere.
     """
     try:
@@ -95,6 +103,10 @@ def place(root: int, folder: str, stream: BinaryIO, *, owners: bool, keeper: Own
         raise NotFound(f"no such folder: {folder}") from None
     late: list[tuple[bytes, Header]] = []
     try:
+        if syscalls.filesystem_type(into) in _OF_THE_KERNEL:
+            raise Conflict(
+                f"{folder} is the kernel's own: nothing can be copied there", hint="write to its files with exec"
+            )
         for header, body in tar.read(stream):
             parts = [part for part in header.name.split(b"/") if part not in (b"", b".")]
             if b".." in parts:
@@ -232,7 +244,7 @@ def _make(into: int, here: int, base: bytes, header: Header, body: tar.Body) -> 
     if is_folder:
         raise Conflict(f"a file cannot take the place of a folder: {shown}")
     if there is not None:
-        os.unlink(base, dir_fd=here)
+        _make_way(here, base, shown)
     match header.type:
         case tar.REGULAR:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -262,6 +274,17 @@ def _make(into: int, here: int, base: bytes, header: Header, body: tar.Body) -> 
             os.mknod(base, 0o600 | kind_, os.makedev(header.major, header.minor), dir_fd=here)
         case _:
             raise NBContainersError(f"an entry of a type that is not known here: {shown}")
+
+
+def _make_way(here: int, base: bytes, shown: str) -> None:
+    """Remove what is no folder. From another mount namespace the kernel would take away what is mounted there without a word."""
+    told = syscalls.statx(here, base, syscalls.AT_SYMLINK_NOFOLLOW, 0)
+    if int.from_bytes(told[8:16], "little") & _MOUNT_ROOT:
+        raise Conflict(
+            f"a file cannot take the place of what is mounted: {shown}",
+            hint="write into it with exec, or where it is from",
+        )
+    os.unlink(base, dir_fd=here)
 
 
 def _write(file: int, piece: memoryview, offset: int, *, holes: bool) -> None:

@@ -8,6 +8,7 @@ import filecmp
 import gzip
 import io
 import os
+import stat
 import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -170,7 +171,9 @@ def test_streams_that_are_no_files(container: Container, tmp_path: Path) -> None
         packed.write(memory.getvalue())
     with gzip.open(tmp_path / "sub.gz", "rb") as unpacked:
         container.bring(unpacked, "/data/sub")
-    assert {"/tmp/brought", "/tmp/sub/two", "/data/sub/sub/two"} <= {change.path for change in container.changes()}
+    assert {"/tmp/brought", "/tmp/sub/two", "/data/sub/sub/two"} <= {
+        change.path for change in container.changes()
+    }
 
     class Full(io.RawIOBase):
         def writable(self) -> bool:
@@ -199,6 +202,35 @@ def test_streams_that_are_no_files(container: Container, tmp_path: Path) -> None
 def test_the_rules_are_dockers(source: str, found: str, target: str, there: str, expected: tuple[str, str]) -> None:
     """What is there already decides."""
     assert arranged(source, found, target, there, "/d") == expected
+
+
+def test_what_cannot_make_way_does_not(container: Container, tmp_path: Path) -> None:
+    """A device, of this host too; a file that is mounted; the kernel's folders; and a path that is empty names nothing."""
+    (tmp_path / "file").write_text("x")
+    ends = os.openpty()
+    (tmp_path / "link").symlink_to(os.ttyname(ends[1]))
+    with pytest.raises(Conflict, match="a device cannot be replaced"):
+        container.fetch("/data/one", tmp_path / "link")
+    assert stat.S_ISCHR((tmp_path / "link").stat().st_mode)
+    for end in ends:
+        os.close(end)
+    for copy in (lambda: container.bring(tmp_path / "file", ""), lambda: container.fetch("", tmp_path / "got")):
+        with pytest.raises(NBContainersError, match="no path of the container"):
+            copy()
+    if container.state.status != "running":
+        return
+    looks = "stat -c %F /dev/null; grep -c . /etc/hosts; grep -c ' /etc/hosts ' /proc/self/mounts"
+    before = printed(container, looks)
+    for path in ("/dev/null", "/etc/hosts", "/proc/x", "/proc/sys/kernel"):
+        with pytest.raises(Conflict, match=r"a device|what is mounted|the kernel's own"):
+            container.bring(tmp_path / "file", path)
+    assert printed(container, looks) == before
+
+
+def printed(container: Container, script: str) -> bytes:
+    said: list[bytes] = []
+    assert container.exec("sh", "-ec", script).attach(lambda event: said.append(event.data)) == 0  # type: ignore[union-attr]
+    return b"".join(said)
 
 
 def test_who_copies_what_another_copies_too_is_told(container: Container, tmp_path: Path) -> None:
