@@ -178,7 +178,7 @@ def _allowed(target: str) -> Iterator[None]:
 
 
 def bring(tree: Tree, source: str | os.PathLike[str] | IO[bytes], path: str, *, follow: bool, owners: bool) -> None:
-    """Copy a file or folder of this host, or the content of an archive from a stream, to a path of a container.
+    """Copy a file or folder of this host, or the content of an archive (compressed or not) from a stream, to a path of a container.
 
     Raises:
         NotFound: it is not there, or the folder that it is to lie in.
@@ -191,7 +191,9 @@ def bring(tree: Tree, source: str | os.PathLike[str] | IO[bytes], path: str, *, 
     if not isinstance(source, str | os.PathLike):
         if there != "folder":
             raise NotFound(f"no such folder in the container: {path}", hint="an archive is unpacked into a folder")
-        with ends.readable(source) as archive:
+        from ..store.streams import plain
+
+        with ends.readable(plain(source)) as archive:
             tree.into(path, archive, owners=owners)
         return
     source = os.fspath(source)

@@ -155,7 +155,9 @@ def test_archives(container: Container, tmp_path: Path) -> None:
 
 
 def test_streams_that_are_no_files(container: Container, tmp_path: Path) -> None:
-    """Bytes in memory and what compresses them are taken as well as files, and a path as well as its name; errors of a stream come."""
+    """Bytes in memory and what compresses them are taken as well as files, and a path as well as its name; an archive that comes
+    compressed is unpacked; errors of a stream come.
+    """
     memory = io.BytesIO()
     container.fetch("/data/sub", memory)
     with tarfile.open(fileobj=io.BytesIO(memory.getvalue())) as archive:
@@ -171,7 +173,9 @@ def test_streams_that_are_no_files(container: Container, tmp_path: Path) -> None
         packed.write(memory.getvalue())
     with gzip.open(tmp_path / "sub.gz", "rb") as unpacked:
         container.bring(unpacked, "/data/sub")
-    assert {"/tmp/brought", "/tmp/sub/two", "/data/sub/sub/two"} <= {
+    with open(tmp_path / "sub.gz", "rb") as packed:
+        container.bring(packed, "/var/tmp")
+    assert {"/tmp/brought", "/tmp/sub/two", "/data/sub/sub/two", "/var/tmp/sub/two"} <= {
         change.path for change in container.changes()
     }
 
