@@ -77,11 +77,14 @@ def _config(image: ContainerConfig, state: ContainerState, spec: RuntimeSpec, as
         image,
         healthcheck=Healthcheck.from_json(check) if check else image.healthcheck,
         user=state.user,
+        exposed_ports=tuple(sorted(asked.config.get("ExposedPorts", image.exposed_ports) or ())),
         env=tuple(asked.config.get("Env", image.env)),
         entrypoint=image.entrypoint if entry == (image.entrypoint or ()) else entry,
         cmd=command or None,
+        volumes=tuple(sorted(asked.config.get("Volumes", image.volumes) or ())),
         working_dir=spec.process.cwd if image.working_dir or spec.process.cwd != "/" else "",
         labels=dict(state.labels),
+        stop_signal=spec.annotations.get("org.opencontainers.image.stopSignal", ""),
         args_escaped=False,  # Docker's containers do not have it, whatever their image says
     )
 

@@ -58,6 +58,20 @@ def test_a_container_becomes_an_image(engine: Engine) -> None:
     assert engine.check().faults == ()
 
 
+def test_an_image_has_the_words_of_the_container(engine: Engine) -> None:
+    """Its ports, its volumes and its stop signal, those of its own image among them, are the next container's too, as in Docker."""
+    words = {"expose": ["99"], "volumes": ["/cache", "named:/data"], "stop_signal": "INT"}
+    container = engine.create("toolbox", "true", **words)  # type: ignore[arg-type]
+    config = engine.commit(container, "worded:1", changes=["EXPOSE 80/udp", "VOLUME /more"]).config.config
+    assert (config.exposed_ports, config.volumes) == (("80/udp", "99/tcp"), ("/cache", "/more"))
+    assert config.stop_signal == "INT"
+    again = engine.create("worded:1")
+    assert engine.commit(again, "worded:2").config.config == config
+    for one in (again, container):
+        one.remove(volumes=True)
+    engine.remove_volume("named")
+
+
 def test_a_container_commits_itself(engine: Engine) -> None:
     """As the engine does it: a name is enough, and nothing need be said."""
     container = engine.create("toolbox", "true")
