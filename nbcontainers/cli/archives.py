@@ -10,7 +10,7 @@ from ..engine import Engine
 from ..errors import NBContainersError
 from ..events import Event, Observer, Progress
 from .console import Console, archive_target
-from .flags import CONTAINER, OUTPUT, Command, Flag, Operand, truth
+from .flags import CONTAINER, OUTPUT, Command, Flag, Operand
 from .steps import BuildProgress
 
 _FORMS = ("oci", "docker")
@@ -190,13 +190,7 @@ VERBS = (
             Flag(names=("-a", "--author"), metavar="NAME", default="", help="who made it"),
             CHANGE,
             MESSAGE,
-            Flag(
-                names=("-p", "--pause"),
-                metavar="true|false",
-                convert=truth,
-                default=True,
-                help="keep its processes from writing meanwhile (true)",
-            ),
+            Flag(names=("-p", "--pause"), default=True, help="keep its processes from writing meanwhile (true)"),
             COMPRESSION,
         ),
         operands=(CONTAINER, NAME),

@@ -35,12 +35,7 @@ DETACH_KEYS = "ctrl-p,ctrl-q"
 KEYS = Flag(
     names=("--detach-keys",), metavar="KEYS", convert=detach_keys, help=f"the keys that let go of it ({DETACH_KEYS})"
 )
-SIG_PROXY = Flag(
-    names=("--sig-proxy",),
-    metavar="true|false",
-    default="true",
-    help="send it the signals that this program gets (true)",
-)
+SIG_PROXY = Flag(names=("--sig-proxy",), default=True, help="send it the signals that this program gets (true)")
 STREAMS = Flag(
     names=("-a", "--attach"),
     metavar="STREAM",

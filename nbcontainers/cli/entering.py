@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from ..engine import Engine
 from ..engine.policies import merged
-from ..errors import Conflict, Detached, NBContainersError
+from ..errors import Conflict, Detached
 from . import attached
 from .console import Console
 from .flags import CONTAINER, VARIABLE, Command, Flag, Operand
@@ -52,15 +52,8 @@ def attach(engine: Engine, values: Namespace, console: Console) -> int:
         console,
         stdin=state.interactive and not values.no_stdin,
         detach_keys=values.detach_keys or "",
-        proxy=truth(values.sig_proxy),
+        proxy=values.sig_proxy,
     )
-
-
-def truth(word: str) -> bool:
-    """``true`` or ``false``, as docker's flags take them."""
-    if word.lower() not in ("true", "false", "1", "0", "t", "f"):
-        raise NBContainersError(f"not a truth value: {word!r}", hint="write true or false")
-    return word.lower() in ("true", "1", "t")
 
 
 VERBS = (

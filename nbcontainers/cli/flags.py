@@ -31,7 +31,8 @@ class UsageError(NBContainersError):
 class Flag:
     """One flag: ``--memory BYTES``; without a ``metavar`` a switch. The value is stored under the long name's words.
 
-    A switch with a ``refusal`` is known only to say why it cannot be had.
+    A switch whose ``default`` is True is turned off with ``=false``, as Docker's are. One with a ``refusal`` is known only to say why
+    it cannot be had.
     """
 
     names: tuple[str, ...]
@@ -106,13 +107,6 @@ def number(text: str) -> float:
 def patience(text: str) -> float:
     """How many seconds somebody waits: a positive number of a command line, or -1 for ever."""
     return -1.0 if text == "-1" else number(text)
-
-
-def truth(text: str) -> bool:
-    """``true`` or ``false`` of a command line."""
-    if text.lower() not in ("true", "false", "1", "0"):
-        raise NBContainersError(f"not true or false: {text!r}", hint="write true or false")
-    return text.lower() in ("true", "1")
 
 
 def read_by(check: Callable[[str], object]) -> Callable[[str], str]:

@@ -13,7 +13,7 @@ from ..oci.image import Image
 from . import difference, text
 from . import format as form
 from .console import Console, each
-from .flags import FORMAT, IMAGE, NO_TRUNC, PLATFORM, QUIET, Command, Flag, Operand, filters, refuse, truth
+from .flags import FORMAT, IMAGE, NO_TRUNC, PLATFORM, QUIET, Command, Flag, Operand, filters, refuse
 
 COLUMNS = (
     ("REPOSITORY", "Repository"),
@@ -212,13 +212,7 @@ VERBS = (
         act=history,
         summary="the instructions that made an image",
         flags=(
-            Flag(
-                names=("-H", "--human"),
-                metavar="true|false",
-                convert=truth,
-                default=True,
-                help="sizes and times for people (true)",
-            ),
+            Flag(names=("-H", "--human"), default=True, help="sizes and times for people (true)"),
             NO_TRUNC,
             PLATFORM,
             QUIET,

@@ -174,7 +174,9 @@ def _build(verb: Verb, extra: Sequence[Flag], called: str) -> _Parser:
         if flag.refusal:
             parser.add_argument(*flag.names, action=_Refusal, nargs=0, const=flag.refusal, help=flag.help)
         elif not flag.metavar:
-            parser.add_argument(*flag.names, dest=flag.key, action="store_true", help=flag.help)
+            parser.add_argument(
+                *flag.names, dest=flag.key, action="store_true", default=bool(flag.default), help=flag.help
+            )
         elif flag.many:
             parser.add_argument(
                 *flag.names,

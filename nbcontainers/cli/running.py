@@ -16,7 +16,6 @@ from ..events import Observer, ignore
 from . import attached, lifecycle
 from .console import Console, each, warn
 from .creating import CREATE, LIMITS, REFUSED, complete, run_options
-from .entering import truth
 from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, patience
 
 _STARTS_S, _LOOK_AGAIN_S = 5.0, 0.02
@@ -59,7 +58,7 @@ def run(engine: Engine, values: Namespace, console: Console) -> int:
         console,
         stdin="stdin" in shown,
         detach_keys=values.detach_keys or "",
-        proxy=truth(values.sig_proxy),
+        proxy=values.sig_proxy,
         streams=shown,
     )
 

@@ -133,6 +133,16 @@ def test_a_switch_may_be_given_its_value() -> None:
         parser.parse(["run", "--rm=perhaps", "image"])
 
 
+def test_a_switch_that_is_on_takes_no_word() -> None:
+    """As docker's: what stands behind -p or -H is what the command is about; =false turns it off."""
+    assert parser.parse(["commit", "-p", "box"])[1].pause is True
+    assert parser.parse(["history", "-H", "image"])[1].human is True
+    _, values = parser.parse(["run", "--sig-proxy", "image", "true"])
+    assert (values.sig_proxy, values.image, values.command) == (True, "image", ["true"])
+    assert parser.parse(["commit", "-p=false", "box"])[1].pause is False
+    assert parser.parse(["commit", "box"])[1].pause is True
+
+
 @pytest.mark.parametrize(
     ("words", "short"),
     [
