@@ -11,13 +11,13 @@ import re
 import shlex
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote_plus
 
-from ..engine import Container, Engine
+from ..engine import Container, Engine, volumes
 from ..engine.selection import moment
-from ..errors import Conflict, IntegrityError, NBContainersError, NotFound
+from ..errors import Conflict, IntegrityError, InvalidReference, NBContainersError, NotFound
 from ..results import ContainerState, Usage
 from . import format as form
 from .console import Console, inspect_each
@@ -48,6 +48,7 @@ STATS_COLUMNS = (
 
 
 _UNKNOWN = {"Mounts": "", "LocalVolumes": "0", "Networks": ""}  # of one whose files cannot be read
+_INSPECTED = ("container", "image", "network", "volume")  # in the order in which Docker looks
 _WHOLE_ROW = re.compile(r"\bjson\s+\.[\s}|)]")  # all of it, and so the size
 
 
@@ -187,31 +188,30 @@ def _queried(pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def inspect(engine: Engine, values: Namespace, console: Console) -> int:
-    """All that is known of containers and images, as one JSON list; what is not there is told after it."""
-    if values.type not in (None, "", "container", "image"):
-        raise NBContainersError(f"no type {values.type!r} to inspect", hint="container or image")
+    """All that is known of containers, images, networks and volumes, as one JSON list; what is not there is told after it."""
+    if (values.type or _INSPECTED[0]) not in _INSPECTED:
+        raise NBContainersError(f"no type {values.type!r} to inspect", hint=", ".join(_INSPECTED))
     look = functools.partial(inspected, engine, kind=values.type, size=values.size)
     return inspect_each(values.name, look, values.format, console)
 
 
 def inspected(engine: Engine, word: str, kind: str | None, *, size: bool) -> dict[str, Any]:
-    """What is known of the container, or else the image, that a word stands for; of one ``kind`` only where it is given."""
-    if kind != "image":
-        try:
-            return engine.container(word).inspect(size=size)
-        except NotFound:
-            if kind:
-                raise
-    try:
-        if word.startswith("/") and not kind:  # as a container's name may, and an image's does not
-            raise NotFound(word)
-        return engine.inspect_image(word)
-    except NotFound:
-        if kind:
-            raise
-        raise NotFound(
-            f"no such container or image: {word!r}", hint="'nbcontainers ps -a' and 'nbcontainers images' list them"
-        ) from None
+    """What is known of the first that a word stands for, in Docker's order of kinds; of one ``kind`` only where it is given."""
+    looks: tuple[Callable[[], dict[str, Any]], ...] = (
+        lambda: engine.container(word).inspect(size=size),
+        lambda: engine.inspect_image(word),
+        lambda: engine.inspect_network(word),
+        lambda: volumes.inspected(engine.volume(word)),
+    )
+    if kind:
+        return looks[_INSPECTED.index(kind)]()
+    for look in looks[:1] if word.startswith("/") else looks:  # as a container's name may, and no other does
+        with contextlib.suppress(NotFound, InvalidReference):
+            return look()
+    raise NotFound(
+        f"no such {', '.join(_INSPECTED[:-1])} or {_INSPECTED[-1]}: {word!r}",
+        hint="'nbcontainers ps -a' and 'nbcontainers images' list them, 'network ls' and 'volume ls' the others",
+    )
 
 
 def stats(engine: Engine, values: Namespace, console: Console) -> int:
@@ -329,15 +329,15 @@ VERBS = (
     Command(
         name="inspect",
         act=inspect,
-        summary="all that is known of containers or images, as JSON",
+        summary="all that is known of containers, images, networks or volumes, as JSON",
         flags=(
             dataclasses.replace(FORMAT, names=("-f", "--format")),
             Flag(
                 names=("-s", "--size"), help="of containers, also the bytes that they wrote and that their files have"
             ),
-            Flag(names=("--type",), metavar="TYPE", help="only a container, or only an image, of that name"),
+            Flag(names=("--type",), metavar="|".join(_INSPECTED), help="only what is of that kind"),
         ),
-        operands=(Operand(name="NAME", help="names or IDs of containers or images", count="+"),),
+        operands=(Operand(name="NAME", help="names or IDs", count="+"),),
     ),
     Command(
         name="stats",

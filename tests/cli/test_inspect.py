@@ -213,6 +213,20 @@ def test_what_is_there_is_shown_though_others_are_not(engine: Engine) -> None:
     assert said(engine, "inspect --format {{.Os}} nosuch app", code=1).startswith("linux\n")
 
 
+def test_networks_and_volumes_are_looked_at_too(engine: Engine) -> None:
+    """As by Docker: the first of a container, an image, a network and a volume that has the name, or of one kind only."""
+    for kind in ("volume", "network"):
+        said(engine, f"{kind} create Both")
+    said(engine, "volume create Alone")
+    assert said(engine, "inspect -f {{.Name}}:{{.Driver}} Both Alone").split() == ["Both:bridge", "Alone:local"]
+    assert said(engine, "inspect --type volume -f {{.Driver}} Both").strip() == "local"
+    assert "no such network: 'Alone'" in said(engine, "inspect --type network Alone", code=1)
+    for word in ("Upper", "a::b", "/Both"):
+        assert f"no such container, image, network or volume: '{word}'" in said(engine, f"inspect {word}", code=1)
+    for words in ("network rm Both", "volume rm Both Alone"):
+        said(engine, words)
+
+
 def test_forcing_away_what_is_not_there_is_no_error(engine: Engine) -> None:
     """A script can say rm -f and rmi -f again; without -f it is told that there is nothing."""
     for verb in ("rm", "rmi"):
