@@ -223,7 +223,7 @@ def test_what_cannot_make_way_does_not(container: Container, tmp_path: Path) -> 
             copy()
     if container.state.status != "running":
         return
-    looks = "stat -c %F /dev/null; grep -c . /etc/hosts; grep -c ' /etc/hosts ' /proc/self/mounts"
+    looks = "stat -c %F /dev/null; cat /etc/hosts"
     before = printed(container, looks)
     for path in ("/dev/null", "/etc/hosts", "/proc/x", "/proc/sys/kernel"):
         with pytest.raises(Conflict, match=r"a device|what is mounted|the kernel's own"):
