@@ -39,7 +39,7 @@ def test_prune_takes_networks_that_nobody_is_on(engine: Engine) -> None:
     """Those that the filters choose, and no room is told of where they alone were meant; the built-in ones stay."""
     for name, label in (("kept", "keep"), ("idle", "idle")):
         said(engine, f"network create --label {label} {name}")
-    assert said(engine, "network prune -f --filter label!=keep") == "Deleted Networks:\nidle\n\n"
+    assert said(engine, "network prune -f --filter label!=keep") == "Deleted Networks:\nidle\n"
     assert said(engine, "network prune -f --filter label!=keep") == ""
     assert "Deleted Networks:\nkept\n" in said(engine, "prune -f")
     assert sorted(network.name for network in engine.networks()) == ["bridge", "host", "none"]
