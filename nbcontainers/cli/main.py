@@ -31,6 +31,7 @@ def run(words: Sequence[str], *, engine: Engine | None = None, console: Console 
         try:
             chosen, values = parser.parse(words)
         except parser.HelpAsked as asked:
+            values = Namespace()
             console.print(asked.message)
             return 0
         return chosen.act(using, values, console)
