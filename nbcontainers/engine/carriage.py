@@ -8,17 +8,17 @@ import os
 import posixpath
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import IO, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import IO
 
 from ..errors import Conflict, HostError, NBContainersError, NotFound
+from ..linux import mounts as kinds
 from ..oci.runtime import Mount
 from ..results import ContainerState
 from ..store import carrying
 from ..store.worker import Worker
 from . import ends
 
-_T = TypeVar("_T")
 _BEGINS_S = 10.0  # a busy host's patience for a start
 _LOOK_AGAIN_S = 0.002
 _BARRED = {
@@ -34,17 +34,25 @@ class Tree:
     """A container's tree with what is mounted in it: all where it runs, else the ``binds``, such as its volumes."""
 
     def __init__(
-        self, worker: Worker, mounts: Sequence[Mount], state: ContainerState, binds: Sequence[Mount] = ()
+        self,
+        worker: Worker,
+        mounts: Sequence[Mount],
+        state: ContainerState,
+        binds: Sequence[Mount] = (),
+        *,
+        is_viewed: bool = False,
     ) -> None:
+        """``is_viewed`` says that nothing can be mounted (tier T4): each bind is then reached where it lies."""
         self._worker = worker
         self._mounts = tuple(mounts)
-        self._binds = () if state.pid else tuple(binds)
+        self._binds = () if state.pid and not is_viewed else tuple(binds)
         self._state = state
+        self._is_viewed = is_viewed
 
     @contextlib.contextmanager
     def _root(self) -> Iterator[int | None]:
         """A descriptor of the root of the container's first process, None where it does not run."""
-        if not self._state.pid:
+        if not self._state.pid or self._is_viewed:
             yield None
             return
         root = self._opened()
@@ -73,37 +81,43 @@ class Tree:
     def kind(self, path: str, *, follow: bool) -> str:
         """What a path in it is; see ``carrying.kind``."""
         with self._root() as root, _reached(path):
-            return self._seen(path, lambda mounts: self._worker.kind(mounts, path, follow=follow, root=root))
+            mounts, place, _ = self._where(path)
+            return self._worker.kind(mounts, place, follow=follow, root=root)
 
     def real(self, path: str) -> str:
         """The path that one in it leads to by links, which need not lead to anything there; see ``lookups.real``."""
         with self._root() as root, _reached(path):
-            return self._seen(path, lambda mounts: self._worker.real(mounts, path, root=root))
+            mounts, place, bind = self._where(path)
+            found = self._worker.real(mounts, place, root=root)
+            return found if bind is None else bind.destination + found
 
     def out(self, path: str, name: str, descriptor: int, *, follow: bool) -> None:
         """Write a path of it to a descriptor, as an archive whose first entry is ``name``."""
         with self._root() as root, _reached(path):
-            self._seen(
-                path,
-                lambda mounts: self._worker.carry_out(mounts, path, name, descriptor, follow=follow, root=root),
-            )
+            mounts, place, _ = self._where(path)
+            self._worker.carry_out(mounts, place, name, descriptor, follow=follow, root=root)
 
     def into(self, folder: str, descriptor: int, *, owners: bool) -> None:
         """Unpack an archive from a descriptor into a folder of it."""
         with self._root() as root, _reached(folder):
-            self._seen(
-                folder, lambda mounts: self._worker.carry_in(mounts, folder, descriptor, owners=owners, root=root)
-            )
+            mounts, place, bind = self._where(folder)
+            if bind is not None and {"ro", "rro"} & set(bind.options):
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            self._worker.carry_in(mounts, place, descriptor, owners=owners, root=root)
 
-    def _seen(self, path: str, act: Callable[[Sequence[Mount]], _T]) -> _T:
-        """Act on the tree with its binds; where none can be mounted (tier T4), without those that are elsewhere or further down."""
-        try:
-            return act((*self._mounts, *self._binds))
-        except HostError:
-            place = f"{posixpath.normpath(path)}/"
-            if any(place.startswith(f"{bind.destination.rstrip('/')}/") for bind in self._binds):
-                raise
-            return act(self._mounts)
+    def _where(self, path: str) -> tuple[tuple[Mount, ...], str, Mount | None]:
+        """(what is to be mounted, a path in there, the bind that this is if it is one alone) of a path of the container."""
+        if not self._is_viewed:
+            return (*self._mounts, *self._binds), path, None
+        above, _, name = posixpath.normpath(f"/{path}").rpartition("/")
+        inside = f"{self._worker.real(self._mounts, above or '/', root=None).rstrip('/')}/{name}"
+        around = [bind for bind in self._binds if f"{inside}/".startswith(f"{bind.destination.rstrip('/')}/")]
+        bind = max(around, key=lambda one: len(one.destination), default=None)
+        if bind is None:
+            return self._mounts, path, None
+        if not os.path.isdir(bind.source):
+            raise Conflict(f"{bind.destination} is a file that is shown in the container", hint=f"it is {bind.source}")
+        return (kinds.bind(bind.source),), (inside[len(bind.destination) :] or "/") + "/" * path.endswith("/"), bind
 
 
 @contextlib.contextmanager

@@ -33,13 +33,14 @@ class Container(Life):
     def top(self, *options: str) -> ProcessList:
         """Its processes as ``ps`` lists them, with ps's options ``-ef`` or ``-o`` and names of columns: Conflict if it does not run."""
         from ..runtime import pausing
+        from ..runtime.state import load_extra
         from . import ps
 
         state = self.state
         if not state.pid:
             raise Conflict(f"container {state.name} is not running")
         self._happen("top")
-        return ps.table(pausing.members(state.pid), options, folder=str(self._folder))
+        return ps.table(pausing.members(state.pid, load_extra(self._folder)), options, folder=str(self._folder))
 
     def ports(self) -> tuple[Port, ...]:
         """Its published ports: address and port of this host, port of the container, protocol; none if it does not run."""
@@ -157,7 +158,7 @@ class Container(Life):
             with worker as opened:
                 mounts = self._store.snapshots.mounts(self.id, footed=True, volatile=state.auto_remove)
                 binds = tuple(mount for mount in self.spec.mounts if mount.type in ("bind", "overlay"))
-                yield carriage.Tree(opened, mounts, state, binds)
+                yield carriage.Tree(opened, mounts, state, binds, is_viewed=self._runtime.host.is_viewed)
         except HostError as error:  # an overlay of what is not there any more
             if self._is_gone:
                 raise NotFound(f"container {state.name} was removed meanwhile") from error

@@ -32,6 +32,7 @@ from . import (
     security,
     sharing,
     userns,
+    viewed,
     volumes,
 )
 from . import options as words
@@ -76,6 +77,7 @@ def making(
     """
     identifier = runtime.new_id()
     host = runtime.host
+    viewed.check(options, host)
     options = profiles.under(options, host, store.root)
     config = source.config
     requests.check_platform(options, config.platform)
@@ -99,6 +101,7 @@ def making(
     missing = (
         *security.missing(options, host, modes.userns.identity(host)),
         *profiles.missing(options, host, store.root),
+        *viewed.missing(options, host),
     )
     asked = Asked(
         mounts=points,
@@ -126,6 +129,7 @@ def making(
             *launch.not_enforced(spec, host),
             *networking.not_enforced(connection, NetworkFiles(store.root)),
             *networkwords.lacking(options, connection, host),
+            *(host.notes()[:1] if host.is_viewed else ()),  # nobody is strict who does without a boundary
         )
         if found:
             raise launch.refusal(found, host)
@@ -190,10 +194,13 @@ def specification(
     do not take their places.
     """
     config = source.config.config
-    # Like Docker not where process 1 is another container's or the host's: it could not be it, and no orphan would come to it.
-    init = (policies.init(),) if options.get("init", False) and not modes.pid else ()
+    # Like Docker not where process 1 is another container's or the host's: it could not be it, and no orphan would come to it. Without
+    # namespaces the parent of each command adopts its orphans.
+    init = (policies.init(),) if options.get("init", False) and not modes.pid and not host.is_viewed else ()
     identity = modes.userns.identity(host)
-    given = devices.give(options.get("device", ()), options.get("device_cgroup_rule", ()), userns=identity.userns)
+    given = devices.give(
+        options.get("device", ()), options.get("device_cgroup_rule", ()), bound=identity.userns or host.is_viewed
+    )
     resources = limits.resources(options)
     secured = security.read(options.get("security_opt", ()))
     covered = {point.destination for point in points}

@@ -31,8 +31,8 @@ class Given:
     binds: tuple[Mount, ...] = ()
 
 
-def give(words: Sequence[str], rules: Sequence[str], *, userns: bool) -> Given:
-    """Read the words of ``--device`` and ``--device-cgroup-rule``.
+def give(words: Sequence[str], rules: Sequence[str], *, bound: bool) -> Given:
+    """Read the words of ``--device`` and ``--device-cgroup-rule``; where no device can be made, the host's nodes are ``bound``.
 
     A folder of the host stands for every device in it, as in Docker.
     """
@@ -42,7 +42,7 @@ def give(words: Sequence[str], rules: Sequence[str], *, userns: bool) -> Given:
             status = os.stat(source)
             kind = "b" if stat.S_ISBLK(status.st_mode) else "c"
             major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
-            if userns:
+            if bound:
                 if access != "rwm":
                     raise NBContainersError(
                         f"--device {word}: without privilege there are no device rules, so {access!r} cannot be kept",

@@ -115,6 +115,8 @@ def check(place: Place, files: NetworkFiles) -> Place:
 
 def _default(host: Host) -> str:
     """The network of who names none."""
+    if host.is_viewed:
+        return "host"
     return DEFAULT if host.allows("container networks") else "none"
 
 

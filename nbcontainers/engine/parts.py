@@ -55,7 +55,7 @@ class Parts(Telling):
         """Bytes at rest: opened, and made where it is not there yet."""
         from ..store.store import Store
 
-        return Store(self._place.path, identity=self._host.identity, holders=(_held,))
+        return Store(self._place.path, identity=self._host.identity, holders=(_held,), copies=self._host.is_viewed)
 
     @functools.cached_property
     def _runtime(self) -> Runtime:

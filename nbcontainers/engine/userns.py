@@ -191,7 +191,7 @@ def told(report: HostReport, host: Host, root: Path) -> HostReport:
     """A report with what root's containers need of the store's file system."""
     if host.identity.userns:
         return report
-    why = refusal(root) if host.tier == "T0" else "containers cannot run here"
+    why = refusal(root) if host.tier == "T0" else "containers have no namespaces here"
     return replace(report, checks=(*report.checks, Check(name="id-mapped mounts", holds=not why, detail=why)))
 
 

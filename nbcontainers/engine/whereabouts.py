@@ -15,6 +15,7 @@ from ..oci.descriptor import Digest
 from ..oci.image import Image
 from ..results import ContainerState
 from ..runtime import pausing
+from ..runtime.state import load_extra
 from ..store import unpacked
 from ..store.store import Store
 
@@ -32,7 +33,7 @@ def container(store: Store, folder: Path, state: ContainerState, modes: Mapping[
         **files,
         "Driver": store.snapshots.name,
         "GraphDriver": {"Name": store.snapshots.name, "Data": _tree(store, state)},
-        "ExecIDs": entered(state.pid) or None if not modes.get("PidMode") else None,
+        "ExecIDs": entered(folder, state.pid) or None if not modes.get("PidMode") else None,
     }
 
 
@@ -46,12 +47,12 @@ def _tree(store: Store, state: ContainerState) -> dict[str, str]:
     return {key: words[word] for key, word in _FOLDERS.items() if word in words} | merged
 
 
-def entered(pid: int) -> list[str]:
+def entered(folder: Path, pid: int) -> list[str]:
     """The commands that were entered (exec, and checks of health): each the number of its process, for they have no other name.
 
-    They are those in the container's pid namespace that nobody in it has started.
+    They are those in the container that nobody in it has started; ``folder`` is its own.
     """
-    inside = pausing.members(pid) if pid else ()
+    inside = pausing.members(pid, load_extra(folder)) if pid else ()
     return [str(one) for one in inside if one != pid and _parent(one) not in inside]
 
 

@@ -71,6 +71,7 @@ _NOT_IN_SANDBOX = frozenset(
     ).split()
 )
 _X32, _NO_CALL = 0x40000000, 0xFFFFFFFF
+_NO_CALL_OF_PROOT = 0xFFFFFFFE
 
 
 def docker_profile(capabilities: Collection[str], architecture: str = "") -> dict[str, Any]:
@@ -126,10 +127,11 @@ def resolve(profile: Json, capabilities: Collection[str], architecture: str = ""
     return resolved
 
 
-def compile(profile: Json, architecture: str = "", *, foreign: bool = False) -> bytes:  # noqa: A001 - seccomp.compile reads as what it does
+def compile(profile: Json, architecture: str = "", *, foreign: bool = False, traced: bool = False) -> bytes:  # noqa: A001 - seccomp.compile reads as what it does
     """The BPF program (packed ``struct sock_filter``) of a ``linux.seccomp`` object.
 
-    ``foreign`` lets other architectures' calls (and x32's) pass, for a filter that is not there to guard.
+    ``foreign`` lets other architectures' calls (and x32's) pass, for a filter that is not there to guard; ``traced`` is for programs
+    that PRoot traces, which skips a call in a way of its own.
 
     NBContainersError where it is malformed (the message says what was wanted), longer than the kernel takes, or a profile in
     Docker's format that was not resolved: its conditions would be lost.
@@ -161,7 +163,11 @@ def compile(profile: Json, architecture: str = "", *, foreign: bool = False) -> 
     permissive = default & 0xFFFF0000 in {_ALLOW, _LOG, _TRACE} or default == _ERRNO | _ENOSYS
     newer = default if newest < 0 or permissive else _ERRNO | _ENOSYS
     x32 = machine == "x86_64" and not foreign
-    return assemble(audit, list(_ranges(rules, default, newest, newer, x32=x32)), _ALLOW if foreign else _KILL_PROCESS)
+    return assemble(
+        audit,
+        list(_ranges(rules, default, newest, newer, x32=x32, traced=traced)),
+        _ALLOW if foreign else _KILL_PROCESS,
+    )
 
 
 def flags(profile: Json) -> int:
@@ -181,7 +187,9 @@ def flags(profile: Json) -> int:
     return mask | (_NEW_LISTENER if notifies else 0)
 
 
-def _ranges(rules: Mapping[int, list[Rule]], default: int, newest: int, newer: int, *, x32: bool) -> Iterable[Range]:
+def _ranges(
+    rules: Mapping[int, list[Rule]], default: int, newest: int, newer: int, *, x32: bool, traced: bool
+) -> Iterable[Range]:
     after = 0
     for number in sorted(rules):
         if number > after:
@@ -195,9 +203,9 @@ def _ranges(rules: Mapping[int, list[Rule]], default: int, newest: int, newer: i
     if after <= newest:
         yield Range(after, default)
     yield Range(newest + 1, newer)
-    if x32:  # the same AUDIT_ARCH with a bit set in the number; -1 is a call that a tracer has skipped
+    if x32:  # the same AUDIT_ARCH with a bit set in the number; -1 is a call that a tracer has skipped, -2 one that PRoot has
         yield Range(_X32, _KILL_PROCESS)
-        yield Range(_NO_CALL, newer)
+        yield Range(_NO_CALL_OF_PROOT if traced else _NO_CALL, newer)
 
 
 def _alternatives(entry: Json, name: str) -> Iterable[tuple[Condition, ...]]:

@@ -15,12 +15,13 @@ from . import user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
     from .plan import Plan
 
 EXECUTES = b"x"
-_DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NULL = os.makedev(1, 3)
 _MOST_USERS = 1 << 24  # bytes of a passwd or group file: some 200,000 people
 
@@ -29,9 +30,12 @@ class Refused(Exception):
     """The command cannot be run: its text is Docker's, its second argument the exit code."""
 
 
-def identify(plan: Plan) -> tuple[int, int, list[int], str]:
-    """(uid, gid, groups, home): those of the user word, else the plan's ids with the home that passwd has for them."""
-    passwd, group = _content("/etc/passwd"), _content("/etc/group")
+def identify(plan: Plan, find: Callable[[str], str] = lambda path: path) -> tuple[int, int, list[int], str]:
+    """(uid, gid, groups, home): those of the user word, else the plan's ids with the home that passwd has for them.
+
+    ``find`` tells where a file of the container's lies.
+    """
+    passwd, group = _content(find("/etc/passwd")), _content(find("/etc/group"))
     if plan["user"]:
         uid, gid, groups, home = user.look_up(plan["user"], passwd, group)
     else:
@@ -170,23 +174,29 @@ def execute(plan: Plan, home: str, report: int) -> NoReturn:
     args = plan["args"]
     if plan["apparmor"]:
         confine(plan["apparmor"])
-    path = args[0] if b"/" in args[0] else _along_path(args[0], env.get(b"PATH", _DEFAULT_PATH))
+    path = args[0] if b"/" in args[0] else along_path(args[0], env.get(b"PATH", DEFAULT_PATH))
     os.write(report, EXECUTES)
     try:
         os.execve(path, args, env)
     except OSError as error:
-        missing = error.errno in {errno.ENOENT, errno.ENOTDIR}
-        words = f'"{os.fsdecode(args[0])}": {(error.strerror or "").lower()}'
-        raise Refused(words, 127 if missing else 126) from error
+        raise refused(args[0], error.errno) from error
 
 
-def _along_path(name: bytes, path: bytes) -> bytes:
+def refused(name: bytes, number: int | None) -> Refused:
+    """What is to be said of a command that the kernel did not execute, after its errno."""
+    missing = number in {errno.ENOENT, errno.ENOTDIR}
+    return Refused(f'"{os.fsdecode(name)}": {os.strerror(number or 0).lower()}', 127 if missing else 126)
+
+
+def along_path(name: bytes, path: bytes, find: Callable[[bytes], str | bytes] = lambda path: path) -> bytes:
+    """The path of a program that is called by its name alone; ``find`` tells where a file of the container's lies."""
     for folder in path.split(b":"):
         candidate = (folder or b".") + b"/" + name
         try:
-            found = os.stat(candidate)
+            place = find(candidate)
+            found = os.stat(place)
         except OSError:
             continue
-        if stat.S_ISREG(found.st_mode) and os.access(candidate, os.X_OK):
+        if stat.S_ISREG(found.st_mode) and os.access(place, os.X_OK):
             return candidate
     raise Refused(f'"{os.fsdecode(name)}": executable file not found in $PATH', 127)

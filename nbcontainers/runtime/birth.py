@@ -39,7 +39,7 @@ def bear(
     Raises:
         Failed: nothing of it is left but its groups.
     """
-    spare = beforehand.take(pipes, channel)
+    spare = beforehand.take(pipes, channel) if plan["view"] is None else None
     begun()
     try:
         if groups.make(plan, plan["pattern"]["groups"]["directories"] if spare else ()):
@@ -48,6 +48,8 @@ def bear(
         if spare is not None:
             spare.end()
         raise Failed("cgroup", error.errno, str(error), 125) from error
+    if plan["view"] is not None:
+        return *_show(plan, pipes), -1, None
     if spare is not None:
         return spare.pid, spare.pidfd, spare.mounts, spare.lender
     pid, pidfd = _clone(plan, pipes, channel, plug)
@@ -60,6 +62,22 @@ def bear(
             raise Failed("user namespace", error.errno, str(error), 125) from error
         pipes.tell()
     return pid, pidfd, mounts, None
+
+
+def _show(plan: Plan, pipes: Pipes) -> tuple[int, int]:
+    """(pid, pidfd) of the PRoot of a container that has no namespaces."""
+    from . import keeper, view  # on hosts without them only
+
+    assert plan["view"] is not None
+    stage = "tmpfs"
+    try:
+        view.empty(plan["view"])
+        stage = "Landlock"
+        keeper.engage(plan)
+        stage = "fork"
+        return keeper.bear(plan, pipes.ends, is_first=True)
+    except OSError as error:
+        raise Failed(stage, error.errno, str(error.strerror), 125) from error
 
 
 def _clone(plan: Plan, pipes: Pipes, channel: int, plug: Plug) -> tuple[int, int]:

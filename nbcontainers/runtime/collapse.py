@@ -38,6 +38,10 @@ def end(plan: Plan, why: str, *, pid: int, extra: dict[str, Any], keep: int) -> 
 
     Everything is closed but the descriptor ``keep``, so that there is room where descriptors had run out.
     """
+    if plan["view"] is not None:
+        from . import traced
+
+        traced.end_all(plan)
     if pid > 0:
         os.kill(pid, signal.SIGKILL)  # our child: the number is its own until it is waited for
         # The first process of a pid namespace only ends when all others have been waited for, and commands that were entered are ours.

@@ -82,6 +82,8 @@ def docker_spec(
     held = frozenset(capabilities) & (host.capabilities if identity == host.identity else caps.ALL)
     private_network = network != "host" and "network" in host.namespaces
     kinds = [kind for kind in NAMESPACES if kind in host.namespaces and (kind != "network" or private_network)]
+    if host.is_viewed and network == "none":
+        kinds.append("network")  # which is kept by a policy of system calls there
     if identity.userns:
         kinds.append("user")
     given = {*covered, *(mount.destination for mount in mounts)}
@@ -125,6 +127,26 @@ def docker_spec(
 def _mounts(tier: str, has_tty: bool, has_userns: bool, private_network: bool, shm_size: int) -> tuple[Mount, ...]:
     # A group that the user namespace does not map cannot own the terminals.
     terminal = ("gid=5",) if has_tty else ()
+    devices = Mount(
+        destination="/dev",
+        type="tmpfs",
+        source="tmpfs",
+        options=("nosuid", "strictatime", "mode=755", "size=65536k"),
+    )
+    pts = Mount(
+        destination="/dev/pts",
+        type="devpts",
+        source="devpts",
+        options=("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *terminal),
+    )
+    memory = Mount(
+        destination="/dev/shm",
+        type="tmpfs",
+        source="shm",
+        options=(*_GUARDED, "mode=1777", f"size={-(-shm_size // 1024)}k"),
+    )
+    if tier == "T4":
+        return _shown("/proc"), devices, pts, _shown("/sys"), memory
     system = (
         Mount(destination="/sys", type="sysfs", source="sysfs", options=(*_GUARDED, "ro"))
         # sysfs belongs to a network namespace: who shares one that is not his gets the host's, by a bind.
@@ -134,27 +156,12 @@ def _mounts(tier: str, has_tty: bool, has_userns: bool, private_network: bool, s
     return (
         # Where none of its own can be mounted it sees the host's, in which nothing can be set (oom_score_adj …).
         _shown("/proc") if tier == "T3" else Mount(destination="/proc", type="proc", source="proc", options=_GUARDED),
-        Mount(
-            destination="/dev",
-            type="tmpfs",
-            source="tmpfs",
-            options=("nosuid", "strictatime", "mode=755", "size=65536k"),
-        ),
-        Mount(
-            destination="/dev/pts",
-            type="devpts",
-            source="devpts",
-            options=("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *terminal),
-        ),
+        devices,
+        pts,
         system,
         Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=(*_GUARDED, "ro")),
         Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=_GUARDED),
-        Mount(
-            destination="/dev/shm",
-            type="tmpfs",
-            source="shm",
-            options=(*_GUARDED, "mode=1777", f"size={-(-shm_size // 1024)}k"),
-        ),
+        memory,
     )
 
 

@@ -23,10 +23,26 @@ if TYPE_CHECKING:
 
     from .plan import Plan
     from .poller import Poller
+    from .traced import Traced
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
 _MOST_REPORTED = 1 << 16
+
+
+def enter_command(
+    poller: Poller,
+    plan: Plan,
+    container: tuple[int, int, int],
+    stdio: tuple[int, int, int],
+    tell: Callable[[tuple[Any, ...], list[int]], object],
+) -> Entered | Traced:
+    """Begin one, see ``Entered``, whose arguments these are."""
+    if plan["view"] is not None:
+        from .traced import Traced  # on hosts without namespaces only
+
+        return Traced(poller, plan, stdio, tell)
+    return Entered(poller, plan, container, stdio, tell)
 
 
 class Entered:

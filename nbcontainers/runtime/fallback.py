@@ -30,7 +30,8 @@ def limits(
                 for called in rules.beside_memory(asked)
             ]
         elif controller == "pids" and asked.pids and asked.pids > 0:
-            rlimits.append((resource.RLIMIT_NPROC, asked.pids + beside, asked.pids + beside))
+            if not host.is_viewed:  # where all of this user's processes would count
+                rlimits.append((resource.RLIMIT_NPROC, asked.pids + beside, asked.pids + beside))
             # It counts the processes of one id of the host, and not those of root; see getrlimit(2).
             processes = 0 if host.has_single_id else asked.pids
     if spec.cgroups_path and not host.hierarchy.parents:

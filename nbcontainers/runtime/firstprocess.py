@@ -6,6 +6,7 @@ Imports only what keeps the zygote small.
 from __future__ import annotations
 
 import errno
+import marshal
 import os
 import select
 import time
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .plug import Plug
     from .poller import Poller
     from .streams import Streams
+    from .traced import Command
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
@@ -36,15 +38,17 @@ _ENDING_S = 10.0  # how long a process may take from letting go of its namespace
 class FirstProcess:
     """One at a time: a container that is started again has another.
 
-    ``pid`` and ``pidfd`` are below 1 and -1 while there is none; ``started`` is when the last one was, in seconds since the
+    ``pid`` and ``pidfd`` are below 1 and -1 while there is none; ``program`` is who others take for the first process: the same, but
+    where a container is shown its files by PRoot, whose child the command is. ``started`` is when the last one was, in seconds since the
     epoch; ``begun`` says whether it has executed the command.
     """
 
     def __init__(
         self, plan: Plan, poller: Poller, streams: Streams, executes: Callable[[], None], ended: Callable[[], None]
     ) -> None:
-        self.pid = 0
+        self.pid = self.program = 0
         self.pidfd = -1
+        self._command: Command | None = None  # where it is PRoot's child
         self.started = 0.0
         self._born = 0.0
         self.begun = False
@@ -67,12 +71,15 @@ class FirstProcess:
         """
         plan = self._plan
         self.begun = False
+        if plan["view"] is not None:
+            self._command = self._told_of()
         self._report = b""
         pipes = Pipes(plan)
         if plan["identity"] is not None:
             supervisor.open()
         born = birth.bear(plan, pipes, supervisor.channel, plug, begun)
         self.pid, self.pidfd, self._mounts, self._lender = born
+        self.program = self.pid
         if plan["identity"] is not None:
             supervisor.start(self._poller, plan, self.pidfd, pipes.report_end)
         pipes.close_far()
@@ -108,6 +115,8 @@ class FirstProcess:
         """End it, if it is there."""
         if self.pidfd < 0:
             return
+        if self._command is not None:
+            self._end_all()
         try:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         except OSError as error:
@@ -116,10 +125,16 @@ class FirstProcess:
 
     def wait(self) -> int:
         """Wait for its end, and return its exit code: 128 and the signal's number where a signal ended it."""
+        if self._command is not None:
+            self._end_all()
         _, status = os.waitpid(self.pid, 0)
         self._poller.forget(self.pidfd)
         os.close(self.pidfd)
-        self.pid = self.pidfd = -1
+        self.pid = self.pidfd = self.program = -1
+        if self._command is not None:
+            self._command.forget()
+            if self.begun:
+                status = signal.SIGKILL if self._command.status is None else self._command.status
         if not self.begun:
             self.pay_back()  # what it may not have taken yet of its descriptors lies in a socket that the lender has, too
         code = os.waitstatus_to_exitcode(status)
@@ -160,6 +175,10 @@ class FirstProcess:
         if self._mounts >= 0:
             os.close(self._mounts)
             self._mounts = -1
+        if self._plan["view"] is not None:
+            from . import view
+
+            view.clear(self._plan["view"])
 
     def pay_back(self) -> None:
         """Let go of who lent it memory."""
@@ -178,17 +197,43 @@ class FirstProcess:
         else:
             data = os.read(self._report_end, 1 << 16)
         self._report += data
+        if self._command is not None:
+            self._command.hear(self._report)
         if not data:
             self._poller.forget(self._report_end)
             os.close(self._report_end)
             self._report_end = -1
             if self._report == becoming.EXECUTES:
-                self.begun = True
+                self.begun, self.program = True, self.pid
                 if self._lender is not None:  # if this process ends before that, so does the lender
                     self._poller.after(_LENT_S, self.pay_back)
                 if mother.pid():
                     self._poller.after(mother.PATIENCE_S, mother.retire)
                 self._executes()
+
+    def _told_of(self) -> Command:
+        """The command, as its parent tells of it: PRoot has the other end of the report open for as long as it lives."""
+        from .traced import Command  # on hosts without namespaces only
+
+        return Command(
+            self._poller,
+            begun=self._command_begun,
+            refused=self._command_refused,
+            ended=lambda status: self._end_all(),
+        )
+
+    def _end_all(self) -> None:
+        from . import traced
+
+        traced.end_all(self._plan)
+
+    def _command_begun(self, pid: int) -> None:
+        self.begun, self.program = True, pid
+        self._executes()
+
+    def _command_refused(self, number: int) -> None:
+        refused = becoming.refused(self._plan["args"][0], number)
+        self._report = marshal.dumps(("exec", number, *refused.args))
 
     def _open_terminal(self, descriptor: int) -> None:
         self._terminal = descriptor

@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Sequence
+    from typing import Any
 
     from .plan import Plan
 else:
@@ -45,6 +46,17 @@ def take_changes(plan: Plan) -> bytes:
         return b""  # as at nearly every start
     plan.update(marshal.loads(changes))  # noqa: S302 - written by our own engine, in our own folder
     return changes
+
+
+def noted(plan: Plan) -> dict[str, Any]:
+    """What whoever looks later needs to know of them."""
+    return {
+        "cgroup": plan["cgroup"],
+        "cgroup_directories": plan["cgroup_directories"],
+        "cgroup_places": plan["cgroup_places"],
+        "cgroup_shelves": plan["cgroup_shelves"],
+        "limits": plan["limits"],
+    }
 
 
 def make(plan: Plan, made: Sequence[str] = ()) -> bool:

@@ -10,7 +10,7 @@ import select
 import time
 
 from . import record
-from .entered import Entered
+from .entered import enter_command
 from .session import wished
 
 TYPE_CHECKING = False
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from .entered import Entered
     from .plan import Plan
     from .poller import Poller
+    from .traced import Traced
 
 _MOST_OUTPUT = 4096
 _KEPT = 5  # results in the state
@@ -49,7 +51,7 @@ class Health:
         self._health: dict[str, Any] = {"status": "starting", "failing_streak": 0, "log": []}
         self._output = b""
         self._source = -1
-        self._check: Entered | None = None
+        self._check: Entered | Traced | None = None
         self._check_began = 0.0
         self._check_id = ""
         self._timed_out = False
@@ -98,7 +100,9 @@ class Health:
         for action in ("exec_create", "exec_start"):
             self._happen(f"{action}: {line}", execID=self._check_id)
         try:
-            self._check = Entered(self._poller, wished(self._plan, words), self._container, (-1, end, end), self._told)
+            self._check = enter_command(
+                self._poller, wished(self._plan, words), self._container, (-1, end, end), self._told
+            )
         except OSError as error:
             self._close_source()
             self._conclude(-1, str(error).encode())

@@ -6,12 +6,14 @@ import functools
 import json
 import os
 import platform
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import HostError
-from ..linux import capabilities, cgroups, hierarchies, idmap, mapping, syscalls
+from ..linux import capabilities, cgroups, hierarchies, idmap, landlock, mapping, smallfiles, syscalls
 from ..linux.idmap import Identity
 from ..results import Check, HostReport
 from . import spawn
@@ -21,8 +23,9 @@ SUMMARIES: Mapping[str, str] = {
     "T1": "no privilege, but a range of ids: containers live in a user namespace with users of its own",
     "T2": "no privilege: containers live in a user namespace in which only root exists",
     "T3": "no privilege, and no proc file system of their own for containers (a pod that masks /proc)",
-    "T4": "no user namespaces: containers cannot run here",
+    "T4": "no user namespaces: containers run by PRoot and Landlock, which is no security boundary",
 }
+_REFUSED = "no user namespaces, and no PRoot: containers cannot run here"
 _ANSWERED = (
     "other identities are recorded and answered (chown, setuid, mknod …), not enforced: what another user may not do he can, "
     "device nodes that are made are none, /proc/PID/status says that every process is root's, and so does a ps that reads that "
@@ -31,10 +34,40 @@ _ANSWERED = (
 TIER = "NBCONTAINERS_TIER"
 _USERS: Mapping[str, str] = {"T0": "host", "T1": "range", "T2": "single", "T3": "single"}
 _NEEDED = frozenset({"mounts", "proc", "devpts", "mqueue", "seccomp", "mount namespace", "pid namespace"})
-_ADVICE = {
-    "T4": "enable user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns; in a "
-    "container of Docker's --security-opt seccomp=unconfined); images, layers and diffs work here",
-}
+_ADVICE = (
+    "install proot, or enable user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns; in a "
+    "container of Docker's --security-opt seccomp=unconfined); images, layers and diffs work here"
+)
+_VIEWED = (
+    "security boundary: none. Containers are processes of this user, whom PRoot shows other files, and whom Landlock keeps from opening "
+    "this host's: run only what you trust",
+    "processes: containers see this host's /proc and /sys, read-only, with nothing of them hidden; their first process has the number "
+    "that it has here, and is no init: signals that it does not handle end it",
+    "mounts: a tmpfs and /dev/shm are folders on the disk whose size nothing keeps, and of a mount's options only ro and rw hold",
+    "system calls: those that PRoot need not know (statx, openat2 …) are answered as by an older kernel",
+)
+_FAKED = (
+    "users: programs are told that they are root, or whom they are to be; what belongs to others they are told is root's, chown and "
+    "setuid are answered and forgotten, and what this user may do any program may"
+)
+_SAME_USERS = (
+    "users: root of a container is root here; a container that begins as another user is told that it is, and is root all the same, "
+    "and device nodes of images can be opened"
+)
+_UNGUARDED = "files: this kernel lets us have no Landlock, so nothing keeps containers from this user's files but what PRoot shows"
+_UNSCOPED = (
+    "signals: Landlock is too old here (before Linux 6.12) to keep containers from ending other processes of this user"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Viewer:
+    """PRoot, which works: its path, the files that it reads for itself, and its loader; ``landlock`` is the ABI, 0 for none."""
+
+    program: str
+    files: tuple[str, ...]
+    loader: bytes
+    landlock: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +80,18 @@ class Host:
     capabilities: frozenset[str]
     namespaces: frozenset[str]
     checks: tuple[Check, ...]
+    viewer: Viewer | None = None
+    """What shows containers their files at T4, where it works."""
+
+    @property
+    def is_viewed(self) -> bool:
+        """Whether containers are to have no namespaces: see ``view``."""
+        return self.tier == "T4"
+
+    @property
+    def summary(self) -> str:
+        """The tier in a sentence."""
+        return _REFUSED if self.is_viewed and self.viewer is None else SUMMARIES[self.tier]
 
     @property
     def has_single_id(self) -> bool:
@@ -55,18 +100,16 @@ class Host:
 
     def require(self) -> None:
         """HostError, with the reason and what to do, where this host cannot run containers."""
-        if self.tier == "T4":
+        if self.is_viewed and self.viewer is None:
             raise HostError(
-                f"containers cannot run on this host, tier {self.tier}: {self._missing()}",
-                tier=self.tier,
-                hint=_ADVICE.get(self.tier, ""),
+                f"containers cannot run on this host, tier {self.tier}: {self._missing()}", tier=self.tier, hint=_ADVICE
             )
 
     def _missing(self) -> str:
         """What of the least that containers need is not there, in plain words."""
         refused = {check.name: check.detail for check in self.checks if not check.holds}
         needed = ["user namespace"] if "user namespace" in refused else sorted(_NEEDED & refused.keys())
-        why = "; ".join(f"{name}: {refused[name]}" for name in needed)
+        why = "; ".join(f"{name}: {refused[name]}" for name in (*needed, *({"PRoot"} & refused.keys())))
         return f"{_LESS_THAN_ROOT}, and no user namespace of its own ({why})" if _lacks_admin() else why
 
     def allows(self, name: str) -> bool:
@@ -84,7 +127,7 @@ class Host:
 
     def notes(self) -> tuple[str, ...]:
         """What no container of this host can do, have or be protected by, in plain words."""
-        notes = []
+        notes = list(self._of_view()) if self.is_viewed else []
         if self.tier not in ("T0", "T4") and os.geteuid() == 0:
             why = _LESS_THAN_ROOT if _lacks_admin() else _NO_ROOT
             if _lacks_admin() or not self.allows("device nodes"):
@@ -108,15 +151,23 @@ class Host:
         missing = sorted(capabilities.DOCKER - self.capabilities)
         if missing:
             notes.append(f"capabilities that cannot be given here: {', '.join(missing)}")
-        if not self.guards_devices():
+        if not (self.guards_devices() or self.is_viewed):
             notes.append("device rules: none can be set here, so device nodes of images cannot be opened")
         notes += [f"{kind} namespace: shared with the host" for kind in _KINDS if kind not in self.namespaces]
         notes += [self.without(name) for name in _INSTEAD if name not in self.hierarchy.controllers]
-        if not self.shows_groups:
+        if not (self.shows_groups or self.is_viewed):
             # At T3 /sys is the host's, with all that is mounted in it, and so it is in a network that is not a container's own.
             seen = "this host's" if self.tier == "T3" else "an empty folder, or this host's in a network not their own"
             notes.append(f"cgroup file system: none, so /sys/fs/cgroup is {seen} ({self.why_without_groups()})")
         return tuple(notes)
+
+    def _of_view(self) -> tuple[str, ...]:
+        """What is so where namespaces are missing, and a container can run all the same."""
+        if self.viewer is None:
+            return ()
+        abi = self.viewer.landlock
+        guard = (_UNGUARDED,) if not abi else () if landlock.keeps_signals(abi) else (_UNSCOPED,)
+        return (*_VIEWED, _FAKED if os.geteuid() else _SAME_USERS, *guard)
 
     def why_without_groups(self) -> str:
         """Why containers can be shown no groups of their own."""
@@ -124,6 +175,8 @@ class Host:
 
     def without(self, controller: str) -> str:
         """What becomes here of a limit whose cgroup controller cannot be used, and why it cannot."""
+        if controller == "pids" and self.is_viewed:
+            return f"{_ONLY_COUNTED} ({self.why_without(controller)})"
         counted = _COUNTED if controller == "pids" and not self.has_single_id else ""
         return f"{_INSTEAD[controller]}{counted} ({self.why_without(controller)})"
 
@@ -151,7 +204,7 @@ class Host:
         controllers = ", ".join(sorted(self.hierarchy.controllers)) or "no controllers"
         return HostReport(
             tier=self.tier,
-            summary=SUMMARIES[self.tier],
+            summary=self.summary,
             checks=(*self.checks, self.way_out()),
             not_enforced=self.notes(),
             kernel=platform.release(),
@@ -168,6 +221,7 @@ _NO_ROOT = "root is that of a user namespace here, and may make no device"
 _SAME_ROOT = "user ids: root of a container is root here to every file that it is shown, as Docker's is; that of the profile sandbox, too"
 _KINDS = ("network", "ipc", "uts", "cgroup", "time")
 _COUNTED = ", which counts those of each user apart, the host's root's not at all: every 100 ms a container that has more in all is ended"
+_ONLY_COUNTED = "processes are counted, not limited: every 100 ms a container that has more is ended"
 _INSTEAD: Mapping[str, str] = {
     "memory": "memory is watched, not enforced by the kernel: every 100 ms a container that holds more is ended; "
     "memfds, files in memory and System V segments count, but not what only a message on its way or a mapping without pages keeps",
@@ -199,7 +253,19 @@ def _probe(wanted: str, users: str) -> Host:
     ranged = idmap.delegated()
     refused = _try_range(ranged) if "user namespace" in holds else "no user namespace"
     tier = _chosen(wanted, users, _possible(holds, ranged=not refused))
-    userns = tier != "T0"
+    userns = tier not in ("T0", "T4")
+    viewer, why = _try_view() if tier == "T4" else (None, "")
+    if tier == "T4":
+        abi = viewer.landlock if viewer else 0
+        checks = (
+            *checks,
+            Check(name="PRoot", holds=viewer is not None, detail=why),
+            Check(
+                name="Landlock",
+                holds=abi > 0,
+                detail=f"ABI {abi}" if abi else "the kernel has none, or we may not have it",
+            ),
+        )
     hierarchy = hierarchies.detect()
     return Host(
         tier=tier,
@@ -207,8 +273,12 @@ def _probe(wanted: str, users: str) -> Host:
         identity=ranged if tier == "T1" and ranged else idmap.single() if tier in {"T2", "T3"} else idmap.of_host(),
         hierarchy=hierarchy,
         capabilities=_capabilities(userns, "devices" in hierarchy.controllers),
-        namespaces=frozenset(name.removesuffix(" namespace") for name in holds if name.endswith(" namespace")),
+        # Without them no container has one, though there may be some of a kind (as where T4 is asked for).
+        namespaces=frozenset(
+            () if tier == "T4" else (name.removesuffix(" namespace") for name in holds if name.endswith(" namespace"))
+        ),
         checks=(*checks, Check(name="uid range", holds=not refused, detail=refused)),
+        viewer=viewer,
     )
 
 
@@ -240,6 +310,8 @@ def _capabilities(userns: bool, guarded: bool) -> frozenset[str]:
 
     Without device rules root could make a node for a disk and open it.
     """
+    if not userns and os.geteuid() != 0:
+        return frozenset()
     if not userns:
         return capabilities.bounding() - (frozenset() if guarded else {"CAP_MKNOD"})
     with open("/proc/sys/kernel/cap_last_cap") as file:
@@ -259,6 +331,23 @@ def _try() -> tuple[Check, ...]:
         *checks,
         Check(name="sealed interpreter", holds=sealed, detail="" if sealed else "run from its file on disk"),
     )
+
+
+def _try_view() -> tuple[Viewer | None, str]:
+    """PRoot, if it works, and why it does not."""
+    proot = shutil.which("proot")
+    if proot is None:
+        return None, "there is none in PATH"
+    with tempfile.TemporaryDirectory(prefix="nbc-proot-") as folder:
+        process = spawn.start("viewtrial", stdin=subprocess.PIPE, stdout=subprocess.PIPE, sealed=False)
+        output, _ = process.communicate(b"\0".join(map(os.fsencode, (proot, folder))), timeout=spawn.START_S)
+        if process.returncode:
+            return None, f"its trial ended with status {process.returncode}"
+        why, abi, files = json.loads(output)
+        if why:
+            return None, why
+        loader = smallfiles.read(f"{folder}/loader")
+    return Viewer(program=os.path.realpath(proot), files=tuple(files), loader=loader, landlock=abi), ""
 
 
 def _try_range(identity: Identity | None) -> str:

@@ -96,14 +96,20 @@ def compile(  # noqa: A001 - it is what this does
         HostError: it asks for what this host cannot do.
     """
     host.require()
-    kinds = _namespaces(spec, host)
+    shown, seccomp_policy = None, spec.seccomp
+    if host.viewer is not None:
+        from . import viewplan
+
+        shown, seccomp_policy = viewplan.view(spec, rootfs, folder, host.viewer), viewplan.policy(spec)
+        not_enforced = (*viewplan.not_kept(shown), *not_enforced)
+    kinds = [] if shown else _namespaces(spec, host)
     joined_kinds = [entry.type for entry in spec.namespaces if entry.path]
     owner = _owner(spec, host) if "user" in kinds else []
     cgroup = state.id or folder.name
     nested = any(one & syscalls.CLONE_NEWUSER for one in entered)
     plan, into, joined, shelves = _grouping(spec, cgroup, host)
     rlimits = _rlimits(spec)
-    mounts = mountplan.mounts((*rootfs[1:], *spec.mounts), plan)
+    mounts = [] if shown else mountplan.mounts((*rootfs[1:], *spec.mounts), plan)
     answered = _identity(spec, rootfs, mounts, host, rlimits)
     limits, notes, watched_memory, watched_processes = fallback.limits(spec, host, beside=answered is not None)
     late = syscalls.CLONE_NEWCGROUP if "cgroup" in kinds and joined else 0
@@ -111,12 +117,10 @@ def compile(  # noqa: A001 - it is what this does
     private_network = "network" in kinds
     if spec.sysctl and not private_network and any(name.startswith("net.") for name in spec.sysctl):
         raise LaunchError("network parameters (sysctl net.*) need a network of the container's own", stage="sysctl")
-    if spec.sysctl and host.tier == "T3":
-        why = "containers see this host's /proc, read-only"
-        raise LaunchError(
-            f"kernel parameters cannot be set on this host, tier T3: {why}", stage="sysctl", hint="leave --sysctl out"
-        )
-    program, program_flags = _filter(spec.seccomp)
+    if spec.sysctl and host.tier in ("T3", "T4"):
+        why = f"cannot be set on this host, tier {host.tier}: containers see this host's /proc, read-only"
+        raise LaunchError(f"kernel parameters {why}", stage="sysctl", hint="leave --sysctl out")
+    program, program_flags = _filter(seccomp_policy, traced=shown is not None)
     state_json = states.to_json(state)
     unenforced = dict.fromkeys((*state.not_enforced, *notes, *not_enforced))  # some of it was known when it was made
     state_json.update(tier=host.tier, not_enforced=list(unenforced), lacks=[*host.notes(), *lacks], detached=detach)
@@ -125,7 +129,7 @@ def compile(  # noqa: A001 - it is what this does
     if unenforced and spec.annotations.get(STRICT) == "true":
         raise refusal(tuple(unenforced), host)
     process = spec.process
-    if groups and host.has_single_id and answered is None:
+    if groups and (host.has_single_id or shown) and answered is None:
         raise LaunchError(
             "additional groups cannot be had without privilege (setgroups is denied)",
             stage="user",
@@ -216,10 +220,11 @@ def compile(  # noqa: A001 - it is what this does
         # Device nodes may lie in an image: where no rules say which can be opened, none of its can.
         root_attributes=0 if host.guards_devices() else syscalls.MOUNT_ATTR_NODEV,
         mounts=[entry for entry in mounts if entry not in first],
-        devices=_devices(spec, host),
+        devices=[] if shown else _devices(spec, host),
         masked_paths=[path for path in spec.masked_paths if path not in masked],
         readonly_paths=[path for path in spec.readonly_paths if path not in readonly],
         readonly_root=spec.readonly_root,
+        view=shown,
         args=[os.fsencode(word) for word in process.args],
         env={name: value for name, _, value in (os.fsencode(word).partition(b"=") for word in process.env)},
         cwd=mountplan.absolute(process.cwd),
@@ -371,7 +376,7 @@ def _rlimits(spec: RuntimeSpec) -> list[tuple[int, int, int]]:
     return planned
 
 
-def _filter(profile: Json | None) -> tuple[bytes, int]:
+def _filter(profile: Json | None, *, traced: bool = False) -> tuple[bytes, int]:
     """(the compiled filter, its flags). Compiling takes longer than all the rest of a start, so each profile (by identity) is
     compiled once.
     """
@@ -384,7 +389,7 @@ def _filter(profile: Json | None) -> tuple[bytes, int]:
             raise LaunchError("system calls cannot be notified (SCMP_ACT_NOTIFY) yet", stage="seccomp")
         if len(_filters) >= _MOST_FILTERS:
             _filters.clear()
-        known = _filters[id(profile)] = profile, seccomp.compile(profile, platform.machine()), flags
+        known = _filters[id(profile)] = profile, seccomp.compile(profile, platform.machine(), traced=traced), flags
     return known[1], known[2]
 
 

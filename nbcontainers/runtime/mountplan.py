@@ -85,16 +85,16 @@ def _split(value: str) -> list[str]:
 
 def mounts(entries: Sequence[Mount], plan: cgroups.Plan) -> list[PlannedMount]:
     """Each mount, with what of the cgroup tree this container can be shown in place of a ``cgroup``."""
-    planned = []
+    found = []
     for entry in entries:
-        made = _mount(entry)
+        made = planned(entry)
         if made[1] == "cgroup":
             source, options = _cgroup_view(plan)
             if not source:
                 continue
             made = (*made[:2], source, *made[3:5], options, *made[6:])
-        planned.append(made)
-    return planned
+        found.append(made)
+    return found
 
 
 @functools.lru_cache(maxsize=64)
@@ -123,7 +123,8 @@ def _read(words: tuple[str, ...]) -> tuple[int, int, int, int, bool | None, list
 
 
 @functools.lru_cache(maxsize=256)
-def _mount(entry: Mount) -> PlannedMount:
+def planned(entry: Mount) -> PlannedMount:
+    """A mount as its words say it."""
     set_, cleared, everywhere, propagation, bind, options = _read(entry.options)
     destination = absolute(entry.destination)
     if destination == "/":
@@ -143,9 +144,9 @@ def _mount(entry: Mount) -> PlannedMount:
     return destination, entry.type, entry.source, set_ | everywhere, 0, options, False, 0, propagation
 
 
-def check_propagation(planned: Sequence[PlannedMount], *, userns: bool) -> None:
+def check_propagation(entries: Sequence[PlannedMount], *, userns: bool) -> None:
     """LaunchError where a bind asks to share mounts with a source that does not: it would get none, and nobody would know."""
-    for destination, kind, source, *_, propagation in planned:
+    for destination, kind, source, *_, propagation in entries:
         wanted = propagation & _SHARING
         if not wanted or kind != "bind":
             continue

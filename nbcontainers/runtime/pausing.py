@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import Conflict, HostError, NotFound
 from ..linux import groups
-from . import processes, record, state
+from . import processes, record, state, tracees
 
 _ROUNDS = 50
 _STILL_S = 5.0
@@ -26,8 +26,13 @@ WITHOUT_FREEZER = (
 )
 
 
-def members(pid: int) -> tuple[int, ...]:
-    """The processes in the pid namespace of a container's first process; commands that were entered are among them."""
+def members(pid: int, extra: Mapping[str, Any]) -> tuple[int, ...]:
+    """The processes of a container, commands that were entered among them: all in the pid namespace of its first process.
+
+    ``extra`` is what its shim noted, which knows those of a container without namespaces.
+    """
+    if loader := extra.get(tracees.LOADER):
+        return tuple(tracees.members(loader, tracees.tracers(extra["shim"])))
     try:
         wanted = os.stat(f"/proc/{pid}/ns/pid").st_ino
     except OSError:
@@ -77,9 +82,11 @@ def _freeze(pid: int, extra: Mapping[str, Any], *, frozen: bool) -> str:
         if any(os.path.exists(f"{path}/{name}") for path in directories for name in ("cgroup.freeze", "freezer.state")):
             raise
     number = signals.SIGSTOP if frozen else signals.SIGCONT
+    if extra.get(tracees.LOADER):  # who is traced stands still only where his tracer does
+        tracees.signal_all(tracees.tracers(extra["shim"]), number)
     done: set[int] = set()
     for _ in range(_ROUNDS):
-        fresh = [each for each in members(pid) if each not in done]
+        fresh = [each for each in members(pid, extra) if each not in done]
         if not fresh:
             break
         for each in fresh:

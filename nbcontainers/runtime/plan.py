@@ -9,6 +9,21 @@ from .mountplan import PlannedMount
 from .pattern import Groups, Pattern
 
 
+class View(TypedDict):
+    """How a container is shown its files where nothing can be mounted: see ``view``. Paths are the host's, but for those of binds."""
+
+    program: str  # PRoot
+    loader: str  # and its loader, a copy that no other container has: by it their processes are told apart
+    folder: str  # in the container's own, for all of this
+    root: str
+    binds: list[
+        tuple[str, str, bool]
+    ]  # path of the host, of the container, whether it may be written; outer ones first
+    emptied: list[tuple[str, int]]  # folders that each run finds empty, and their modes
+    landlock: int  # the ABI, 0 for none
+    rules: list[tuple[str, bool]]  # what Landlock allows: path, whether it may be written
+
+
 class Plan(TypedDict):
     """All that shim and init are told; it travels by ``marshal``."""
 
@@ -66,6 +81,7 @@ class Plan(TypedDict):
     masked_paths: list[str]
     readonly_paths: list[str]
     readonly_root: bool
+    view: View | None  # in place of namespaces and mounts
     # the process
     args: list[bytes]
     env: dict[bytes, bytes]

@@ -12,7 +12,7 @@ import select
 
 from . import groups, happenings
 from .door import Caller
-from .entered import Entered
+from .entered import enter_command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ class Session:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             descriptors = iter(given)
             stdio = [next(descriptors) if is_given else -1 for is_given in wish["stdio"]]
-            self._entered = Entered(poller, wished(plan, wish), container, (stdio[0], stdio[1], stdio[2]), self._tell)
+            self._entered = enter_command(
+                poller, wished(plan, wish), container, (stdio[0], stdio[1], stdio[2]), self._tell
+            )
         except OSError as error:
             caller.answer(("failed", "fork", error.errno, str(error.strerror), 126))
             return

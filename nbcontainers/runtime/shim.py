@@ -124,12 +124,10 @@ class Shim:
                 "shim_start": beforehand.born(),
                 "socket": plan["socket"],
                 "log_begin": self.streams.begin,
-                "cgroup": plan["cgroup"],
-                "cgroup_directories": plan["cgroup_directories"],
-                "cgroup_places": plan["cgroup_places"],
-                "cgroup_shelves": plan["cgroup_shelves"],
-                "limits": plan["limits"],
+                **groups.noted(plan),
             }
+            if plan["view"] is not None:
+                self.extra["loader"] = plan["view"]["loader"]
             running = {"status": "running", "pid": first.pid, "started": first.started, "restarts": self.restarts.count}
             if not self._has_files():
                 raise Failed("start", 0, "ended with the engine that ran it", 125)
@@ -211,11 +209,14 @@ class Shim:
 
     def _executes(self) -> None:
         """The command runs."""
+        if self.first.program != self.first.pid:
+            self.extra["start"] = processes.start_time(self.first.program)
+            self._record({"pid": self.first.program})
         self._happen("start")  # before anybody hears of it, and does what is told of next
         if self.plan["health"] is not None:
             self.health = Health(self.poller, self.plan, self._inside(), put=self._record, happen=self._happen)
         if not self.restarts.count:
-            self._say(("started", self.first.pid, self.streams.begin))
+            self._say(("started", self.first.program, self.streams.begin))
         if self.plan["time_limit"]:
             why = overruns.of_time(self.plan["time_limit"])
             self.limit = self.poller.after(self.plan["time_limit"], lambda: self._end_for(why))
@@ -311,7 +312,7 @@ class Shim:
         self.extra["written"] = self.streams.written
         # Nothing has changed this process for good. What it does next is nothing to this container, which says so on the disk: who
         # finds another's process named there might wait for it, or end it.
-        is_free = not any(self.plan[word] for word in ("detach", "entered", "pid_namespace"))
+        is_free = not any(self.plan[word] for word in ("detach", "entered", "pid_namespace", "view"))
         if is_free:
             self.extra["shim"] = self.extra["shim_start"] = 0
         end = {

@@ -21,7 +21,7 @@ from typing import Any
 from ..errors import Conflict, IntegrityError, NotFound
 from ..linux import groups, rights, smallfiles
 from ..results import STREAMS, ContainerState, Health, HealthCheck, HealthResult
-from . import processes, record
+from . import processes, record, tracees
 
 _NAMES = tuple(field.name for field in dataclasses.fields(ContainerState))
 _REQUIRED = {
@@ -243,7 +243,11 @@ def _is_believed(state: ContainerState, extra: dict[str, Any]) -> bool:
 
 
 def _end_others(extra: dict[str, Any]) -> None:
-    """Kill who is in a container's cgroups: one that was frozen as it was made has not come to bind itself to its shim's life."""
+    """Kill who is in a container's cgroups, or runs in its loader: one that was frozen as it was made, or that nobody traces any more,
+    is not bound to its shim's life.
+    """
+    if extra.get(tracees.LOADER):
+        tracees.end(extra[tracees.LOADER], ())
     with contextlib.suppress(Conflict):
         groups.kill(extra.get("cgroup_directories") or (), timeout=GONE_S)
 

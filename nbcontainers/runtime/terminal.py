@@ -38,6 +38,11 @@ def open_pair(root: int, rows: int, columns: int) -> tuple[int, int]:
         or syscalls.filesystem_type(master) != DEVPTS_SUPER_MAGIC
     ):
         raise OSError(errno.ENODEV, "/dev/pts of the container is not a file system of terminals")
+    return pair_of(master, rows, columns)
+
+
+def pair_of(master: int, rows: int, columns: int) -> tuple[int, int]:
+    """(the end for who looks on, the end for the program) of the terminal that a descriptor of a multiplexer has just made."""
     fcntl.ioctl(master, _TIOCSPTLCK, bytes(4))
     slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     resize(master, rows, columns)

@@ -325,8 +325,15 @@ class CopySnapshots(_Snapshots):
         return (mounts.bind(f"{snapshot}/upper"),)
 
 
-def choose(root: Path, content: Content, worker: Worker, stock: Stock, rubbish: Rubbish) -> Snapshotter:
-    """The way that this host and the store's disk allow: found by trying once, and remembered until kernel, disk or user change."""
+def choose(
+    root: Path, content: Content, worker: Worker, stock: Stock, rubbish: Rubbish, *, copies: bool = False
+) -> Snapshotter:
+    """The way that this host and the store's disk allow: found by trying once, and remembered until kernel, disk or user change.
+
+    ``copies`` says that nobody can mount anything here.
+    """
+    if copies:
+        return CopySnapshots(root, content, worker, stock, rubbish)
     told = root / "overlay.json"
     status = os.stat(root)
     about = [os.uname().release, os.uname().version, status.st_dev, os.geteuid()]

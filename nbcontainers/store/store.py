@@ -49,7 +49,8 @@ class Store:
     """The store in a folder, opened or made; several processes may hold it open at once.
 
     ``holders`` are asked, with that folder, for what others than tags and leases need: image IDs, digests of blobs and manifests;
-    chain IDs. Nobody but this engine's upper layers knows of containers and of the build cache.
+    chain IDs. Nobody but this engine's upper layers knows of containers and of the build cache. ``copies`` says that nothing can be
+    mounted, so that trees are copied.
 
     Raises:
         HostError: the folder belongs to another user, or cannot be made.
@@ -57,10 +58,11 @@ class Store:
 
     """
 
-    def __init__(self, root: Path, *, identity: Identity, holders: Sequence[Holder] = ()) -> None:
+    def __init__(self, root: Path, *, identity: Identity, holders: Sequence[Holder] = (), copies: bool = False) -> None:
         self.root = root.absolute()
         self.identity = identity
         self._holders = tuple(holders)
+        self._copies = copies
         _prepare(self.root, identity.users)
         self.leases = Leases(self.root)
         self.content = Content(self.root, self.leases)
@@ -77,7 +79,9 @@ class Store:
         """Trees to write in, made in the way that the host and the disk allow, which is found when it is first asked for."""
         with self._mutex:
             if self._snapshots is None:
-                self._snapshots = snapshots.choose(self.root, self.content, self.worker, self.stock, self.rubbish)
+                self._snapshots = snapshots.choose(
+                    self.root, self.content, self.worker, self.stock, self.rubbish, copies=self._copies
+                )
             return self._snapshots
 
     def lease(self, *names: str) -> contextlib.AbstractContextManager[Lease]:

@@ -1,0 +1,409 @@
+"""Containers without namespaces (tier T4): PRoot shows their files, Landlock guards the host's. The tier is asked for, on any host."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nbcontainers.engine import Container, Engine
+from nbcontainers.errors import Conflict, HostError, LaunchError
+from nbcontainers.events import Output
+from nbcontainers.linux import landlock, starter
+from nbcontainers.runtime import processes, tracees
+from nbcontainers.runtime.host import TIER
+from nbcontainers.runtime.state import load_extra
+from tests.waiting import PATIENCE_S, until
+
+Shell = Callable[..., str]
+pytestmark = [
+    pytest.mark.skipif(shutil.which("proot") is None, reason="proot is not installed"),
+    pytest.mark.skipif(not starter.program(), reason="what starts its programs has not been written for this machine"),
+]
+needs_landlock = pytest.mark.skipif(not landlock.version(), reason="this kernel lets us have no Landlock")
+
+
+@pytest.fixture(scope="module")
+def engine(module_path: Path) -> Iterator[Engine]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(TIER, "T4")
+        with Engine(module_path) as made:
+            if not made._runtime.host.viewer:
+                pytest.skip("PRoot does not work here")
+            yield made
+            for container in made.containers(all=True):
+                container.remove(force=True)
+
+
+@pytest.fixture
+def goes_on(engine: Engine) -> Iterator[Container]:
+    """One that counts, and writes down where it is."""
+    script = "echo begun; i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done"
+    made = engine.run("toolbox", "sh", "-c", script, detach=True)
+    next(iter(made.logs(follow=True)))
+    yield made
+    made.remove(force=True)
+
+
+def alive(container: Container) -> list[int]:
+    """The processes that run in its loader, the parents of commands among them."""
+    extra = load_extra(container._folder)
+    return [pid for pid, _ in tracees._found(extra["loader"], tracees.tracers(extra["shim"]))]
+
+
+def said(container: Container) -> list[str]:
+    return b"".join(output.data for output in container.logs()).decode().split()
+
+
+def executed(container: Container, *command: str, **words: object) -> tuple[int, str]:
+    found: list[bytes] = []
+    execution = container.exec(*command, **words)  # type: ignore[arg-type]
+    code = execution.attach(lambda event: found.append(event.data) if isinstance(event, Output) else None)
+    return code, b"".join(found).decode().strip()
+
+
+def test_it_is_told_what_that_means(engine: Engine) -> None:
+    """By the summary of the tier, by what is not enforced, and by what each container lacks."""
+    report = engine.host()
+    assert (report.tier, report.summary) == (
+        "T4",
+        "no user namespaces: containers run by PRoot and Landlock, which is no security boundary",
+    )
+    assert report.not_enforced[0].startswith("security boundary: none.")
+    made = engine.create("toolbox", "true")
+    assert made.state.lacks[0] == report.not_enforced[0]
+    made.remove()
+
+
+def test_its_root_is_the_image(engine: Engine, shell: Shell) -> None:
+    """Its files, its users, its variables and no others; what it writes is its own."""
+    script = "ls -d /etc/passwd /var/tmp; test ! -e " + str(engine.store.root)
+    assert shell(script).split() == ["/etc/passwd", "/var/tmp"]
+    assert shell("id -u; pwd; echo $HOME; env | grep -c PROOT || true").split() == ["0", "/", "/root", "0"]
+    assert shell("id -u; id -g; pwd", user="33:44", workdir="/made/here").split() == ["33", "44", "/made/here"]
+    assert not os.path.exists("/made/here")
+
+
+def test_devices_are_there_and_work(shell: Shell) -> None:
+    """Those that each container has, and a folder for shared memory that is empty at each start."""
+    script = "echo x >/dev/null; head -c 2 /dev/zero | wc -c; head -c 3 /dev/urandom | wc -c; ls -A /dev/shm; echo y >/dev/shm/y; "
+    assert shell(script + "echo z >/dev/stdout; cat /dev/shm/y").split() == ["2", "3", "z", "y"]
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        (("/no/such",), 127, "no such file or directory"),
+        (("no-such",), 127, "executable file not found in \\$PATH"),
+        (("/etc",), 126, "permission denied"),
+        (("/etc/passwd",), 126, "permission denied"),
+    ],
+)
+def test_what_cannot_be_executed_is_told_as_elsewhere(
+    engine: Engine, goes_on: Container, command: tuple[str, ...], code: int, words: str
+) -> None:
+    """Docker's exit codes and the kernel's reason, of a container's own command and of a further one."""
+    made = engine.create("toolbox", *command)
+    with pytest.raises(LaunchError, match=words) as caught:
+        made.start()
+    assert caught.value.exit_code == code
+    made.remove(force=True)
+    with pytest.raises(LaunchError, match=words) as caught:
+        goes_on.exec(*command)
+    assert caught.value.exit_code == code
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 7", 7), ("kill -KILL $$", 137), ("kill -SEGV $$", 139)])
+def test_exit_codes_are_the_commands(engine: Engine, goes_on: Container, script: str, code: int) -> None:
+    """Whatever what it left behind ends with, and also after a signal: PRoot tells neither."""
+    left = f"(setsid sleep 600 &); {script}"
+    made = engine.run("toolbox", "sh", "-c", left)
+    assert made.wait(PATIENCE_S) == code
+    made.remove()
+    assert executed(goes_on, "sh", "-c", script) == (code, "")
+
+
+def test_input_and_terminals_reach_it(engine: Engine, goes_on: Container) -> None:
+    """Standard input of a command, and a terminal that is its session's own."""
+    made = engine.create("toolbox", "cat", interactive=True)
+    made.start()
+    found: list[bytes] = []
+    made.attach(
+        lambda event: found.append(event.data) if isinstance(event, Output) else None, stdin=io.BytesIO(b"in\n")
+    )
+    assert b"".join(found) == b"in\n"
+    made.remove()
+    script = "test -t 0 && echo hello >/dev/tty"
+    terminal = engine.run("toolbox", "sh", "-c", script, tty=True)
+    assert terminal.wait(PATIENCE_S) == 0
+    assert said(terminal) == ["hello"]
+    terminal.remove()
+    assert executed(goes_on, "sh", "-c", script, tty=True) == (0, "hello")
+
+
+def test_commands_are_beside_each_other(goes_on: Container) -> None:
+    """What is entered may signal what runs, is listed with it, and is seen by stats."""
+    pid = str(goes_on.state.pid)
+    assert executed(goes_on, "kill", "-0", pid) == (0, "")
+    goes_on.exec("sleep", "600", detach=True)
+    assert [row[-1] for row in goes_on.top("-o", "pid,args").rows if "sleep 600" in row[-1]] == ["sleep 600"]
+    assert goes_on.usage().processes >= 3
+
+
+def test_nothing_is_left_of_it(engine: Engine) -> None:
+    """After its end: not what left its session, its parent and its terminal, not what another command has started."""
+    made = engine.run("toolbox", "sh", "-c", "(setsid sleep 600 &); echo begun; exec sleep 600", detach=True)
+    next(iter(made.logs(follow=True)))
+    executed(made, "sh", "-c", "(setsid sleep 600 &)")
+    shim = load_extra(made._folder)["shim"]
+    before = alive(made)
+    assert len(before) >= 5
+    made.stop(1)
+    until(lambda: not processes.start_time(shim))
+    assert not any(map(processes.start_time, before))
+    made.remove()
+
+
+def test_nothing_is_left_when_its_shim_is_killed(goes_on: Container) -> None:
+    """Whoever then reads its state ends what nobody traces any more."""
+    executed(goes_on, "sh", "-c", "(setsid sleep 600 &)")
+    before = alive(goes_on)
+    os.kill(load_extra(goes_on._folder)["shim"], signal.SIGKILL)
+    until(lambda: goes_on.state.status == "exited")
+    assert (goes_on.state.exit_code, goes_on.state.pid) == (137, 0)
+    assert not any(map(processes.start_time, before))
+
+
+def test_a_parent_that_is_killed_takes_the_container_along(goes_on: Container) -> None:
+    """It is a process of the container's, who may do that; the end is told all the same."""
+    parent = int(Path(f"/proc/{goes_on.state.pid}/stat").read_text().rpartition(")")[2].split()[1])
+    assert executed(goes_on, "kill", "-KILL", str(parent))[0] in {0, 137}
+    assert goes_on.wait(PATIENCE_S) == 137
+
+
+def test_it_can_be_stopped_where_it_stands(goes_on: Container) -> None:
+    """Paused it does nothing; then it goes on, and while it is paused it can be killed."""
+    goes_on.pause()
+    before = len(said(goes_on))
+    time.sleep(0.3)
+    assert len(said(goes_on)) == before
+    goes_on.unpause()
+    until(lambda: len(said(goes_on)) > before)
+    goes_on.pause()
+    goes_on.kill()
+    assert goes_on.wait(PATIENCE_S) == 137
+
+
+def test_it_is_started_again_and_checked(engine: Engine) -> None:
+    """By its restart policy, with what is in memory gone; and its health is known."""
+    script = "ls -A /dev/shm /t; touch /dev/shm/a /t/a; echo run; exit 3"
+    made = engine.run("toolbox", "sh", "-c", script, detach=True, restart="on-failure:2", tmpfs=["/t"])
+    assert made.wait(PATIENCE_S) == 3
+    assert said(made) == ["/dev/shm:", "/t:", "run"] * 3
+    made.remove()
+    words = {"health_cmd": "test -e /ready", "health_interval": "100ms"}
+    made = engine.run("toolbox", "sh", "-c", "touch /ready; sleep 600", detach=True, **words)  # type: ignore[arg-type]
+    until(lambda: made.state.health is not None and made.state.health.status == "healthy")
+    made.remove(force=True)
+
+
+def test_volumes_and_folders_are_shown(engine: Engine, shell: Shell, tmp_path: Path) -> None:
+    """For writing or for reading only; a volume keeps what was written to it, and has what the image has there."""
+    (tmp_path / "there").write_text("of this host\n")
+    binds = [f"{tmp_path}:/shared", "kept:/etc"]
+    assert shell("cat /shared/there; echo new >/shared/new; test -e /etc/passwd; echo v >/etc/v", volumes=binds) == (
+        "of this host\n"
+    )
+    assert (tmp_path / "new").read_text() == "new\n"
+    assert shell("cat /kept/v", volumes=["kept:/kept"]) == "v\n"
+    engine.remove_volume("kept")
+
+
+@needs_landlock
+def test_what_is_read_only_cannot_be_written(engine: Engine, tmp_path: Path) -> None:
+    """A folder, and the root; where a folder lies in one that may be written that is said instead."""
+    (tmp_path / "inner").mkdir()
+    script = "! touch /shown/x && ! touch /x && ! rm /etc/passwd && touch /t/x"
+    options = {"volumes": [f"{tmp_path}:/shown:ro"], "read_only": True, "tmpfs": ["/t"]}
+    made = engine.run("toolbox", "sh", "-c", script, **options)  # type: ignore[arg-type]
+    assert made.wait(PATIENCE_S) == 0, said(made)
+    made.remove()
+    made = engine.run("toolbox", "true", volumes=[f"{tmp_path}:/all", f"{tmp_path}/inner:/some:ro"])
+    assert any(sentence.startswith("read-only /some:") for sentence in made.state.not_enforced)
+    made.remove(force=True)
+
+
+@needs_landlock
+@pytest.mark.parametrize("tree", ["/proc/{}/root", "/proc/{}/cwd", "/proc/self/root/../../../..", "/../../.."])
+def test_nothing_outside_can_be_opened(engine: Engine, goes_on: Container, tree: str, tmp_path: Path) -> None:
+    """By no way around what PRoot shows: not for reading, not for writing."""
+    (tmp_path / "secret").write_text("of this user\n")
+    place = tree.format(os.getpid()) + str(tmp_path)
+    script = (
+        f"import sys\nfor mode in 'r', 'w':\n try: print(open('{place}/secret', mode).read())\n except OSError: pass"
+    )
+    assert executed(goes_on, "python3", "-c", script) == (0, "")
+    assert executed(goes_on, "sh", "-c", f"echo x >{place}/new")[0] != 0
+    assert sorted(os.listdir(tmp_path)) == ["secret"]
+    assert (tmp_path / "secret").read_text() == "of this user\n"
+
+
+@needs_landlock
+def test_calls_that_proot_does_not_know_are_no_way_out(goes_on: Container, tmp_path: Path) -> None:
+    """They are answered as by a kernel that does not have them: a path of this host's is not even looked for."""
+    (tmp_path / "file").write_text("x")
+    script = (
+        "import ctypes, sys\ncall = ctypes.CDLL(None, use_errno=True).syscall\n"
+        "for number in (332, 437, 439, 322):\n"
+        " call(number, -100, sys.argv[1].encode(), 0, 0xfff, ctypes.create_string_buffer(512))\n print(ctypes.get_errno())"
+    )
+    assert executed(goes_on, "python3", "-c", script, str(tmp_path / "file")) == (0, "\n".join(["38"] * 4))
+
+
+@pytest.mark.skipif(not landlock.keeps_signals(landlock.version()), reason="Landlock keeps no signals here")
+def test_nobody_outside_can_be_signalled(goes_on: Container) -> None:
+    """Not by its number, and not by a signal to all."""
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        assert executed(goes_on, "kill", "-KILL", str(bystander.pid))[0] != 0
+        executed(goes_on, "sh", "-c", "kill -KILL -1")
+        assert goes_on.wait(PATIENCE_S) == 137
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_without_a_network_there_are_no_sockets_but_unix_ones(engine: Engine, shell: Shell) -> None:
+    """None of its programs can reach this host's, also where no policy of system calls is wanted; else it has this host's."""
+    script = "import socket; socket.socket(socket.AF_UNIX)\ntry: socket.socket(); print('yes')\nexcept OSError as error: print(error.errno)"
+    for options in ({}, {"security_opt": ["seccomp=unconfined"]}):
+        assert shell(f'python3 -c "{script}"', network="none", **options) == "97\n"
+        assert shell(f'python3 -c "{script}"', **options) == "yes\n"
+
+
+def test_files_are_copied_in_and_out(engine: Engine, goes_on: Container, tmp_path: Path) -> None:
+    """Of one that runs and of one that does not, of its tree and of a volume, which a link may lead to; read-only ones stay so."""
+    (tmp_path / "file").write_text("brought\n")
+    (tmp_path / "kept").mkdir()
+    made = engine.create("toolbox", "cat", "/a", "/v/a", volumes=["filled:/v", f"{tmp_path}/kept:/kept:ro"])
+    for place in ("/a", "/v/a"):
+        made.bring(tmp_path / "file", place)
+    with pytest.raises(Conflict, match="Read-only"):
+        made.bring(tmp_path / "file", "/kept/a")
+    assert os.listdir(tmp_path / "kept") == []
+    made.start()
+    assert made.wait(PATIENCE_S) == 0
+    assert said(made) == ["brought", "brought"]
+    made.fetch("/v/a", tmp_path / "back")
+    assert (tmp_path / "back").read_text() == "brought\n"
+    made.remove(volumes=True)
+    engine.remove_volume("filled")
+    goes_on.bring(tmp_path / "file", "/tmp/b")
+    assert executed(goes_on, "cat", "/tmp/b") == (0, "brought")
+    executed(goes_on, "sh", "-c", "echo c >/c")
+    goes_on.fetch("/c", tmp_path / "c")
+    assert (tmp_path / "c").read_text() == "c\n"
+
+
+def test_what_it_changed_is_known_and_makes_an_image(engine: Engine, shell: Shell) -> None:
+    """Nothing of what it is made of is among that."""
+    made = engine.run("toolbox", "sh", "-c", "echo x >/new; rm /etc/nsswitch.conf", volumes=["/data"], tmpfs=["/t"])
+    assert made.wait(PATIENCE_S) == 0
+    assert [(change.kind, change.path) for change in made.changes()] == [
+        ("modified", "/etc"),
+        ("deleted", "/etc/nsswitch.conf"),
+        ("added", "/new"),
+    ]
+    made.commit("derived")
+    assert shell("cat /new; ls /etc/nsswitch.conf 2>/dev/null || echo gone", image="derived").split() == ["x", "gone"]
+    whole = io.BytesIO()
+    made.export(whole)
+    whole.seek(0)
+    with tarfile.open(fileobj=whole) as archive:
+        assert "new" in archive.getnames()
+    made.remove(volumes=True)
+    engine.remove_image("derived")
+
+
+def test_limits_are_watched(engine: Engine) -> None:
+    """Where no cgroup holds them, a container that has more memory or processes is ended, and why is said."""
+    hungry = engine.run("toolbox", "python3", "-c", "x = b'x' * (200 << 20); import time; time.sleep(60)", memory="64m")
+    assert hungry.wait(PATIENCE_S) == 137
+    assert hungry.state.out_of_memory
+    hungry.remove()
+    script = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 60 & done; wait"
+    many = engine.run("toolbox", "sh", "-c", script, pids_limit=5)
+    assert many.wait(PATIENCE_S) in {2, 137}  # a cgroup lets it fork no more
+    many.remove()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"privileged": True}, "--privileged"),
+        ({"cap_add": ["NET_ADMIN"]}, "--cap-add"),
+        ({"publish": ["8080:80"]}, "--publish .* the port that a program opens is this host's"),
+        ({"publish_all": True}, "--publish-all"),
+        ({"network": "bridge"}, "--network bridge"),
+        ({"network": "container:x"}, "--network container:x"),
+        ({"pid": "container:x"}, "--pid container:x"),
+        ({"userns": "auto"}, "--userns auto"),
+        ({"sysctl": ["kernel.msgmax=9000"]}, "--sysctl"),
+        ({"device_cgroup_rule": ["c 1:3 rwm"]}, "--device-cgroup-rule"),
+        ({"group_add": ["5"]}, "--group-add"),
+        ({"profile": "sandbox"}, "--profile sandbox .* no boundary"),
+        ({"strict": True}, "security boundary: none"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(engine: Engine, options: dict[str, object], words: str) -> None:
+    """With the reason, before anything of it is there."""
+    before = [container.id for container in engine.containers(all=True)]
+    with pytest.raises(HostError, match=words):
+        engine.create("toolbox", "true", **options)  # type: ignore[arg-type]
+    assert [container.id for container in engine.containers(all=True)] == before
+
+
+def test_a_name_of_its_own_is_told_as_not_kept(engine: Engine) -> None:
+    """Programs ask the kernel, which knows but this host's; the files say it as elsewhere."""
+    made = engine.run("toolbox", "cat", "/etc/hostname", hostname="web")
+    assert made.wait(PATIENCE_S) == 0
+    assert said(made) == ["web"]
+    assert any("--hostname web" in sentence for sentence in made.state.not_enforced)
+    made.remove()
+
+
+def test_a_container_of_another_tier_is_refused(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was made for namespaces is not run without them."""
+    monkeypatch.delenv(TIER)
+    with Engine(tmp_path / "other") as other:
+        if other.host().tier == "T4":
+            pytest.skip("there is no better tier here")
+    if os.geteuid():  # the one whose files are one id's, too
+        monkeypatch.setenv(TIER, "T2")
+    with Engine(tmp_path / "store") as other:
+        identifier = other.create("toolbox", "true").id
+    monkeypatch.setenv(TIER, "T4")
+    with Engine(tmp_path / "store") as again:
+        found = again.container(identifier)
+        with pytest.raises(LaunchError, match="made for namespaces"):
+            found.start()
+        found.remove()
+
+
+def test_an_image_is_built(engine: Engine, shell: Shell) -> None:
+    """With commands that run in it."""
+    engine.build("FROM toolbox\nRUN echo made >/made && mkdir /d\nWORKDIR /d\nRUN pwd >>/made\n", tag="built")
+    assert shell("cat /made", image="built").split() == ["made", "/d"]
+    engine.remove_image("built")
