@@ -16,6 +16,7 @@ from ..oci.image import Image
 from ..results import ContainerState
 from ..runtime import pausing
 from ..runtime.state import load_extra
+from ..runtime.tracees import LOADER
 from ..store import unpacked
 from ..store.store import Store
 
@@ -32,15 +33,16 @@ def container(store: Store, folder: Path, state: ContainerState, modes: Mapping[
     return {
         **files,
         "Driver": store.snapshots.name,
-        "GraphDriver": {"Name": store.snapshots.name, "Data": _tree(store, state)},
+        "GraphDriver": {"Name": store.snapshots.name, "Data": _tree(store, folder, state)},
         "ExecIDs": entered(folder, state.pid) or None if not modes.get("PidMode") else None,
     }
 
 
-def _tree(store: Store, state: ContainerState) -> dict[str, str]:
+def _tree(store: Store, folder: Path, state: ContainerState) -> dict[str, str]:
     """The folders that its root is made of. MergedDir is where it can be seen while it runs."""
     (root,) = store.snapshots.mounts(state.id)
-    merged = {"MergedDir": f"/proc/{state.pid}/root"} if state.pid else {}
+    is_viewed = bool(state.pid) and LOADER in load_extra(folder)  # then its root is this host's to the kernel
+    merged = {"MergedDir": root.source if is_viewed else f"/proc/{state.pid}/root"} if state.pid else {}
     if root.type != "overlay":
         return {"UpperDir": root.source, **merged}
     words = dict(option.partition("=")[::2] for option in root.options)

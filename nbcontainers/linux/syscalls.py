@@ -99,6 +99,7 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 # The numbers of calls newer than 2019 are the same on every architecture; the others differ.
 _X86 = os.uname().machine == "x86_64"
 _SYS_PIVOT_ROOT = 155 if _X86 else 41
+_SYS_CLONE = 56 if _X86 else 220
 _SYS_CAPSET = 126 if _X86 else 91
 _SYS_SECCOMP = 317 if _X86 else 277
 _SYS_STATX = 332 if _X86 else 291
@@ -163,12 +164,15 @@ def clone3(flags: int, *, cgroup: int = -1) -> tuple[int, int]:
     """Fork into new namespaces and return (pid, pidfd) in the parent, (0, -1) in the child; see clone3(2).
 
     Only for a process with one thread: Python's own after-fork work is not done. ``cgroup`` is a descriptor for
-    CLONE_INTO_CGROUP. The pidfd is close-on-exec.
+    CLONE_INTO_CGROUP. The pidfd is close-on-exec. Docker's policy has clone3 not be there, for it cannot look at its flags: then clone.
     """
     pidfd = ctypes.c_int(-1)
     signal = 0 if flags & CLONE_PARENT else _SIGCHLD  # a sibling has the signal of the one who made it
     args = _clone_args.pack(flags | CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, signal, 0, 0, 0, 0, 0, cgroup)
-    return _check(_syscall(_SYS_CLONE3, args, _clone_args.size)), pidfd.value
+    pid: int = _syscall(_SYS_CLONE3, args, _clone_args.size)
+    if pid < 0 and ctypes.get_errno() == errno.ENOSYS and cgroup < 0 and not flags & CLONE_NEWTIME:
+        pid = _syscall(_SYS_CLONE, ctypes.c_ulong(flags | CLONE_PIDFD | signal), None, ctypes.byref(pidfd), None, None)
+    return _check(pid), pidfd.value
 
 
 def borrow(flags: int, *, cgroup: int = -1) -> int:

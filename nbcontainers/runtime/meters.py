@@ -11,7 +11,7 @@ from ..linux import counters, smallfiles
 from ..linux.cgroups import Hierarchy
 from ..linux.processes import ProcessTreeMeter
 from ..results import NetworkUse, Usage
-from . import processes
+from . import processes, tracees
 from .execution import ask
 
 _PATIENCE_S = 1.0
@@ -39,7 +39,7 @@ class _TreeMeter(ProcessTreeMeter):
     """Counts over the container's processes, commands that were entered among them; knows the limits that no kernel holds it to."""
 
     def __init__(self, pid: int, extra: Mapping[str, Any], *, network: int) -> None:
-        super().__init__(pid, others=lambda: _entered(pid, extra.get("shim", 0)), held=self._tell)
+        super().__init__(pid, others=lambda: _entered(pid, extra), held=self._tell)
         self._limits = extra.get("limits") or {}
         self._network = network
         self._socket = extra.get("socket", "")
@@ -74,8 +74,13 @@ class _TreeMeter(ProcessTreeMeter):
             raise NotFound(f"process {self._network} is gone") from error
 
 
-def _entered(pid: int, shim: int) -> list[int]:
-    """The commands that were entered beside a container's first process: those children of its shim that live as deep as it."""
+def _entered(pid: int, extra: Mapping[str, Any]) -> list[int]:
+    """The commands that were entered beside a container's first process: those children of its shim that live as deep as it, or those
+    that PRoot traces.
+    """
+    shim = extra.get("shim", 0)
+    if loader := extra.get(tracees.LOADER):
+        return [root for root in tracees.roots(loader, tracees.tracers(shim)) if root != pid]
     depth = processes.depth(pid)
     return [child for child in processes.children(shim) if child != pid and processes.depth(child) == depth]
 

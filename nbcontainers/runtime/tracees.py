@@ -31,6 +31,12 @@ def members(loader: str, tracers: Collection[int]) -> list[int]:
     return [pid for pid, is_starter in _found(loader, tracers) if not is_starter]
 
 
+def roots(loader: str, tracers: Collection[int]) -> list[int]:
+    """Those of them that none of them has started: of each command the first, and orphans."""
+    found = members(loader, tracers)
+    return [pid for pid in found if _parents(str(pid))[0] not in found]
+
+
 def end(loader: str, tracers: Collection[int]) -> None:
     """Kill them, until there are none, and then their PRoots, which have taken note of that: nobody else would."""
     deadline = time.monotonic() + _PATIENCE_S

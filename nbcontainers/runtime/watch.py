@@ -89,7 +89,11 @@ class Watch:
         return self._held.count(pids, until) if self._held is not None else (0, True)
 
     def _ours(self) -> list[int]:
-        """Our children inside: the first process, and commands that were entered."""
+        """Our children inside: the first process, and commands that were entered; PRoot's where it traces them."""
+        if self._plan["view"] is not None:
+            from . import tracees
+
+            return tracees.roots(self._plan["view"]["loader"], tracees.tracers(os.getpid()))
         return [one for one in processes.children(os.getpid()) if one not in {self._supervisor.pid, mother.pid()}]
 
     def _look(self) -> None:

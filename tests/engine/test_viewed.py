@@ -156,7 +156,10 @@ def test_commands_are_beside_each_other(goes_on: Container) -> None:
     assert executed(goes_on, "kill", "-0", pid) == (0, "")
     goes_on.exec("sleep", "600", detach=True)
     assert [row[-1] for row in goes_on.top("-o", "pid,args").rows if "sleep 600" in row[-1]] == ["sleep 600"]
-    assert goes_on.usage().processes >= 3
+    usage = goes_on.usage()
+    assert usage.processes >= 2
+    if usage.source == "process tree":  # a cgroup counts those of ours that are beside them, too
+        assert usage.processes <= 3  # the shell, its sleep or not, and the other
 
 
 def test_nothing_is_left_of_it(engine: Engine) -> None:
