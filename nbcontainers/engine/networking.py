@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ..errors import Conflict, NBContainersError, NotFound
+from ..errors import Conflict, HostError, NBContainersError, NotFound
 from ..linux import smallfiles, syscalls
 from ..results import ContainerState
 from ..runtime import namefiles
@@ -199,6 +199,12 @@ def connected(
         if networking.mode != "bridge":
             yield Connected(entered=around, not_enforced=not_enforced(networking, files))
             return
+        if networks.host.is_viewed:
+            raise HostError(
+                "the container was made for networks, which cannot be had here",
+                tier=networks.host.tier,
+                hint="make it anew",
+            )
         sockets, missing = held.enter_context(publish.Sockets()), not_enforced(networking, files)
         if networking.publications and not missing:
             sockets.open(networking.publications, running(names))

@@ -217,6 +217,7 @@ class FirstProcess:
 
         return Command(
             self._poller,
+            tracer=lambda: self.pid,
             begun=self._command_begun,
             refused=self._command_refused,
             ended=lambda status: self._end_all(),

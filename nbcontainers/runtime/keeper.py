@@ -128,6 +128,8 @@ def _serve(plan: Plan, parent: int, link: int) -> NoReturn:
             init.set_oom_score(plan)
             groups.join(plan["join"])
             view.guard(plan)
+            # Who is in there already could trace it else, and tell the shim whatever he likes.
+            syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
             answer = 0
         except OSError as error:
             answer = -(error.errno or errno.EINVAL)

@@ -6,6 +6,7 @@ Imports only what keeps the shim small.
 from __future__ import annotations
 
 import _socket
+import errno
 import marshal
 import os
 import select
@@ -29,14 +30,15 @@ _LAST_WORD_S = 1.0  # how long the parent of a command that has ended may take t
 
 
 class Command:
-    """One that is told of. Each of the three is called once at most: ``begun`` with its pid, ``ended`` with its status, as waitpid(2) has
-    it; or only ``refused``, with the errno.
+    """One that is told of; ``tracer`` gives the pid of its PRoot. Each of the others is called once at most: ``begun`` with its pid,
+    ``ended`` with its status, as waitpid(2) has it; or only ``refused``, with the errno.
     """
 
     def __init__(
         self,
         poller: Poller,
         *,
+        tracer: Callable[[], int],
         begun: Callable[[int], object],
         refused: Callable[[int], object],
         ended: Callable[[int], object],
@@ -44,6 +46,7 @@ class Command:
         self.pid = 0
         self.status: int | None = None
         self._poller = poller
+        self._tracer = tracer
         self._begun, self._refused, self._ended = begun, refused, ended
         self._pidfd = -1
         self._timer: object = None
@@ -53,6 +56,8 @@ class Command:
         told = starter.told(report)
         if told and not self.pid:
             number, self.pid = told[0]
+            if not number and not tracees.is_traced_by(self.pid, self._tracer()):
+                number = errno.EPERM  # PRoot has been taken over: nobody else's number is taken for the command's
             if number:
                 self._refused(number)
                 return
@@ -115,7 +120,9 @@ class Traced:
         self._said = b""
         self._terminal: list[int] = []
         self.is_over = False
-        self._command = Command(poller, begun=self._begun, refused=self._refused, ended=self._ended)
+        self._command = Command(
+            poller, tracer=lambda: self._pid, begun=self._begun, refused=self._refused, ended=self._ended
+        )
         near, far = _socket.socketpair()
         self._report, report_end = near.detach(), far.detach()
         go_end = go = -1

@@ -83,6 +83,11 @@ def _found(loader: str, tracers: Collection[int]) -> Iterator[tuple[int, bool]]:
             yield int(name), parent == tracer != 0
 
 
+def is_traced_by(pid: int, tracer: int) -> bool:
+    """Whether a process is traced by a certain one, or not there any more."""
+    return not processes.start_time(pid) or _parents(str(pid))[1] == tracer
+
+
 def _parents(pid: str) -> tuple[int, int]:
     """(who started a process, who traces it); see proc_pid_status(5)."""
     found = [0, 0]

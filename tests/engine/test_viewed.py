@@ -397,12 +397,14 @@ def test_a_container_of_another_tier_is_refused(
         monkeypatch.setenv(TIER, "T2")
     with Engine(tmp_path / "store") as other:
         identifier = other.create("toolbox", "true").id
+        alone = other.create("toolbox", "true", network="none").id
     monkeypatch.setenv(TIER, "T4")
     with Engine(tmp_path / "store") as again:
-        found = again.container(identifier)
-        with pytest.raises(LaunchError, match="made for namespaces"):
-            found.start()
-        found.remove()
+        for made in identifier, alone:
+            found = again.container(made)
+            with pytest.raises((HostError, LaunchError), match="was made for"):
+                found.start()
+            found.remove()
 
 
 def test_an_image_is_built(engine: Engine, shell: Shell) -> None:

@@ -18,11 +18,11 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can have le
 _MISSING = "root has no CAP_SYS_ADMIN here"
 
 
-def without(capabilities: str, store: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the program as a root that can never have these capabilities."""
+def without(capabilities: str, store: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the program as a root that can never have these capabilities, with more variables."""
     command = ["setpriv", f"--bounding-set={capabilities}", sys.executable, "-m", "nbcontainers", *words]
     known = {name: value for name, value in os.environ.items() if name != "NBCONTAINERS_TIER"}
-    environment = {**known, "NBCONTAINERS_ROOT": str(store)}
+    environment = {**known, "NBCONTAINERS_ROOT": str(store), **more}
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -80,7 +80,11 @@ def test_root_that_may_not_set_up_networks(tmp_path: Path) -> None:
 
 def test_without_any_capability_it_is_said(tmp_path: Path) -> None:
     """Then not even a user namespace can be had: the kernel wants CAP_SETFCAP to map root (user_namespaces(7))."""
-    done = without("-all", tmp_path / "store", "run", "--rm", "--network", "none", "toolbox", "true")
+    tools = tmp_path / "tools"  # among which there is no PRoot
+    tools.mkdir()
+    (tools / "setpriv").symlink_to(shutil.which("setpriv") or "")
+    words = ("run", "--rm", "--network", "none", "toolbox", "true")
+    done = without("-all", tmp_path / "store", *words, PATH=str(tools))
     assert done.returncode == 125
     said = " ".join(done.stderr.split())
     assert f"containers cannot run on this host, tier T4: {_MISSING}, and no user namespace of its own" in said
