@@ -305,7 +305,7 @@ def test_those_outside_see_who_processes_are(box: Box) -> None:
 
 def _processes(running: Running) -> list[tuple[int, str]]:
     found = []
-    for pid in pausing.members(running.state.pid):
+    for pid in pausing.members(running.state.pid, {}):
         found.append((pid, Path(f"/proc/{pid}/comm").read_text().strip()))
     return found
 
