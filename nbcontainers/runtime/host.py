@@ -153,7 +153,8 @@ class Host:
             notes.append(f"capabilities that cannot be given here: {', '.join(missing)}")
         if not (self.guards_devices() or self.is_viewed):
             notes.append("device rules: none can be set here, so device nodes of images cannot be opened")
-        notes += [f"{kind} namespace: shared with the host" for kind in _KINDS if kind not in self.namespaces]
+        if shared := [kind for kind in _KINDS if kind not in self.namespaces]:
+            notes.append(f"namespaces shared with the host: {', '.join(shared)}")
         notes += [self.without(name) for name in _INSTEAD if name not in self.hierarchy.controllers]
         if not (self.shows_groups or self.is_viewed):
             # At T3 /sys is the host's, with all that is mounted in it, and so it is in a network that is not a container's own.
