@@ -84,12 +84,12 @@ NOT_IN_A_POD = (
 """What cannot hold in a pod, which has this host's /proc and /sys (tier T3)."""
 
 
-def command(folder: str, *, without: Iterable[str] = ()) -> list[str]:
-    """What runs them, in a folder of its own; it writes nothing beside them."""
+def command(folder: str, *files: str, without: Iterable[str] = ()) -> list[str]:
+    """What runs them, or these files instead, in a folder of its own; it writes nothing beside them."""
     # Both plugins want to write beside the tests, the second removes what an earlier run of browser tests left there.
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:playwright", "--basetemp", folder]
     options += [word for name in without for word in ("--deselect", name)]
-    return [sys.executable, "-m", "pytest", *options, *FILES]
+    return [sys.executable, "-m", "pytest", *options, *(files or FILES)]
 
 
 def run(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:

@@ -109,8 +109,12 @@ class Tree:
         """(what is to be mounted, a path in there, the bind that this is if it is one alone) of a path of the container."""
         if not self._is_viewed:
             return (*self._mounts, *self._binds), path, None
-        above, _, name = posixpath.normpath(f"/{path}").rpartition("/")
-        inside = f"{self._worker.real(self._mounts, above or '/', root=None).rstrip('/')}/{name}"
+        above, _, name = posixpath.normpath("/" + path.lstrip("/")).rpartition("/")
+        try:
+            folder = self._worker.real(self._mounts, above or "/", root=None)
+        except (NBContainersError, OSError):  # it leads nowhere, as whoever goes there says
+            return self._mounts, path, None
+        inside = f"{folder.rstrip('/')}/{name}"
         around = [bind for bind in self._binds if f"{inside}/".startswith(f"{bind.destination.rstrip('/')}/")]
         bind = max(around, key=lambda one: len(one.destination), default=None)
         if bind is None:

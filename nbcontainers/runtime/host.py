@@ -43,7 +43,8 @@ _VIEWED = (
     "this host's: run only what you trust",
     "processes: containers see this host's /proc and /sys, read-only, with nothing of them hidden; their first process has the number "
     "that it has here, and is no init: signals that it does not handle end it",
-    "mounts: a tmpfs and /dev/shm are folders on the disk whose size nothing keeps, and of a mount's options only ro and rw hold",
+    "mounts: a tmpfs and /dev/shm are folders on the disk whose size nothing keeps, and of a mount's options only ro, rw and "
+    "the mode of a tmpfs hold",
     "system calls: those that PRoot need not know (statx, openat2 …) are answered as by an older kernel",
 )
 _FAKED = (
@@ -176,10 +177,9 @@ class Host:
 
     def without(self, controller: str) -> str:
         """What becomes here of a limit whose cgroup controller cannot be used, and why it cannot."""
-        if controller == "pids" and self.is_viewed:
-            return f"{_ONLY_COUNTED} ({self.why_without(controller)})"
-        counted = _COUNTED if controller == "pids" and not self.has_single_id else ""
-        return f"{_INSTEAD[controller]}{counted} ({self.why_without(controller)})"
+        instead = {**_INSTEAD, **_INSTEAD_VIEWED} if self.is_viewed else _INSTEAD
+        counted = _COUNTED if controller == "pids" and not (self.has_single_id or self.is_viewed) else ""
+        return f"{instead[controller]}{counted} ({self.why_without(controller)})"
 
     def why_without(self, controller: str) -> str:
         """Why a cgroup controller cannot be used here."""
@@ -222,7 +222,6 @@ _NO_ROOT = "root is that of a user namespace here, and may make no device"
 _SAME_ROOT = "user ids: root of a container is root here to every file that it is shown, as Docker's is; that of the profile sandbox, too"
 _KINDS = ("network", "ipc", "uts", "cgroup", "time")
 _COUNTED = ", which counts those of each user apart, the host's root's not at all: every 100 ms a container that has more in all is ended"
-_ONLY_COUNTED = "processes are counted, not limited: every 100 ms a container that has more is ended"
 _INSTEAD: Mapping[str, str] = {
     "memory": "memory is watched, not enforced by the kernel: every 100 ms a container that holds more is ended; "
     "memfds, files in memory and System V segments count, but not what only a message on its way or a mapping without pages keeps",
@@ -231,6 +230,11 @@ _INSTEAD: Mapping[str, str] = {
     "cpuset": "processors are chosen by sched_setaffinity, not by a cgroup, so a program can choose others for itself; memory "
     "nodes cannot be chosen",
     "io": "block devices are not limited",
+}
+_INSTEAD_VIEWED: Mapping[str, str] = {
+    "memory": "memory is watched, not enforced by the kernel: every 100 ms a container that holds more is ended; memfds count, "
+    "System V segments and what is on its way do not",
+    "pids": "processes are counted, not limited: every 100 ms a container that has more is ended",
 }
 
 

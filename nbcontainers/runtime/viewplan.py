@@ -14,7 +14,7 @@ from ..errors import LaunchError
 from ..linux import inside, smallfiles, starter, syscalls
 from ..linux.mounts import SUBPATH
 from ..oci.runtime import Mount, RuntimeSpec
-from . import mountplan
+from . import hints, mountplan
 from . import rootfs as files
 from .host import Viewer
 from .plan import View
@@ -86,8 +86,10 @@ def view(spec: RuntimeSpec, rootfs: tuple[Mount, ...], folder: Path, viewer: Vie
         try:
             _add(made, mount)
         except OSError as error:
-            about = f": {error.filename!r}" if error.filename else ""
-            raise LaunchError(f"{error.strerror}{about}", stage=f"mount {mount.destination}") from error
+            stage, about = f"mount {mount.destination}", f": {error.filename!r}" if error.filename else ""
+            words = f"{error.strerror}{about}"
+            hint = hints.of_start(stage, error.errno or 0, words)
+            raise LaunchError(f"{stage}: {words}", stage=stage, hint=hint) from error
     _bind(made, str(start), STARTER, writable=False)
     system = [*viewer.files, str(loader)]
     made["rules"] = [(path, False) for path in system] + [(made["root"], not spec.readonly_root)]

@@ -84,6 +84,10 @@ class Box:
         folder = self.root / name
         for part in ("", "upper", "work"):
             (folder / part).mkdir(exist_ok=True)
+        if self.host.is_viewed:  # nothing can be mounted
+            for path in (self.lower, *reversed(lowers)):
+                shutil.copytree(path, folder / "upper", symlinks=True, dirs_exist_ok=True)
+            return folder, (Mount(destination="/", type="bind", source=f"{folder}/upper", options=("bind",)),)
         layers = ":".join(str(path) for path in (*lowers, self.lower))
         options = (f"lowerdir={layers}", f"upperdir={folder}/upper", f"workdir={folder}/work", "userxattr")
         return folder, (Mount(destination="/", type="overlay", source="overlay", options=options),)

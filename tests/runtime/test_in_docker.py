@@ -1,4 +1,4 @@
-"""Inside real Docker containers: as a pod is (tier T3), with nothing allowed (T4), and as Docker's own root."""
+"""Inside real Docker containers: as a pod is (tier T3), with nothing allowed (T4, by PRoot), and as Docker's own root."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .docked import BARE, POD, Docked, docked
 
 pytestmark = [pytest.mark.peer("docker"), pytest.mark.skipif(bool(Dockerd.missing()), reason=Dockerd.missing() or "-")]
 _NBC = (sys.executable, "-m", "nbcontainers")
+_WITHOUT_PROOT = ("--env", f"PATH={sys.prefix}/bin")
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +76,34 @@ def test_a_sandbox_in_a_pod_sees_no_process_of_it(docker: Docked) -> None:
     assert done.stdout.split() == ["/proc/1", "entered", "boxed"], done.stdout + done.stderr
 
 
-def test_with_dockers_own_policy_images_can_be_looked_at(docker: Docked) -> None:
-    """Tier T4: what images are and hold works; a container is refused, and what would let it run is said."""
+def test_with_dockers_own_policy_containers_run_by_proot(docker: Docked) -> None:
+    """Tier T4: doctor says what that is and is not; a container runs as it does elsewhere, and lacks what is said."""
     report = docker.run(*_NBC, "doctor", options=BARE)
-    assert report.stdout.startswith("tier T4: no user namespaces"), report.stdout + report.stderr
+    said = " ".join(report.stdout.split())
+    assert said.startswith(
+        "tier T4: no user namespaces: containers run by PRoot and Landlock, which is no security boundary"
+    )
+    assert "yes PRoot" in said
+    assert "security boundary: none" in said
+    environment = ("--env", "NBCONTAINERS_ROOT=/pod/viewed")
+    script = "id -u; echo x >/x; cat /x; test ! -e /pod && exit 3"
+    words = ("run", "--name", "one", "toolbox", "sh", "-c", script)
+    done = docker.run(*_NBC, *words, options=(*BARE, *environment))
+    assert (done.returncode, done.stdout.split()) == (3, ["0", "x"]), done.stderr
+    told = docker.run(*_NBC, "inspect", "one", options=(*BARE, *environment)).stdout
+    assert '"Tier": "T4"' in told
+    assert "security boundary: none" in told
+
+
+def test_what_is_promised_without_namespaces_holds_there(docker: Docked) -> None:
+    """All that is promised of containers by PRoot, where there is no other way."""
+    suite.require(docker.run(*suite.command("/tmp/tests", "tests/engine/test_viewed.py"), options=BARE))
+
+
+def test_without_proot_images_can_be_looked_at(docker: Docked) -> None:
+    """Tier T4: what images are and hold works; a container is refused, and what would let it run is said."""
+    report = docker.run(*_NBC, "doctor", options=(*BARE, *_WITHOUT_PROOT))
+    assert report.stdout.startswith("tier T4: no user namespaces, and no PRoot"), report.stdout + report.stderr
     (docker.work / "Dockerfile").write_text("FROM scratch\nCOPY --chown=5:6 Dockerfile /a\n")
     os.chown(docker.work / "Dockerfile", 1000, 1000)
     environment = ("--env", "NBCONTAINERS_ROOT=/pod/bare")
@@ -87,15 +112,17 @@ def test_with_dockers_own_policy_images_can_be_looked_at(docker: Docked) -> None
     )
     assert build.returncode == 0, build.stderr
     assert "/a" in docker.run(*_NBC, "layers", "made", "--format", "json", options=(*BARE, *environment)).stdout
-    refused = docker.run(*_NBC, "run", "--rm", "--network", "none", "made", "/a", options=(*BARE, *environment))
+    options = (*BARE, *environment, *_WITHOUT_PROOT)
+    refused = docker.run(*_NBC, "run", "--rm", "--network", "none", "made", "/a", options=options)
     said = " ".join(refused.stderr.split())
     assert "containers cannot run on this host, tier T4: user namespace: " in said
+    assert "install proot" in said
     assert "--security-opt seccomp=unconfined" in said
 
 
 def test_an_administrator_that_may_not_change_its_root_is_told(docker: Docked) -> None:
     """Docker's policy lets CAP_SYS_ADMIN mount, and never pivot_root(2): without that no container is entered."""
-    options = ("--cap-add", "SYS_ADMIN", "--env", "NBCONTAINERS_ROOT=/tmp/store")
+    options = ("--cap-add", "SYS_ADMIN", "--env", "NBCONTAINERS_ROOT=/tmp/store", *_WITHOUT_PROOT)
     refused = docker.run(*_NBC, "run", "--rm", "--network", "none", "toolbox", "true", options=options)
     said = " ".join(refused.stderr.split())
     assert "containers cannot run on this host, tier T4: mounts: Operation not permitted" in said
@@ -103,12 +130,16 @@ def test_an_administrator_that_may_not_change_its_root_is_told(docker: Docked) -
 
 
 def test_dockers_root_is_no_root(docker: Docked) -> None:
-    """Without CAP_SYS_ADMIN: by Docker's policy nothing can run; without the policy, in a user namespace as in a pod."""
+    """Without CAP_SYS_ADMIN: by Docker's policy nothing can run but by PRoot; without the policy, in a user namespace as in a pod."""
     store = ("--env", "NBCONTAINERS_ROOT=/tmp/store")
     report = docker.run(*_NBC, "doctor", options=store)
     assert report.stdout.startswith("tier T4: "), report.stdout + report.stderr
-    refused = docker.run(*_NBC, "run", "--rm", "--network", "none", "toolbox", "true", options=store)
+    words = ("run", "--rm", "--network", "none", "toolbox")
+    refused = docker.run(*_NBC, *words, "true", options=(*store, *_WITHOUT_PROOT))
     assert "root has no CAP_SYS_ADMIN here, and no user namespace of its own" in " ".join(refused.stderr.split())
+    script = "touch /x; chown 33:34 /x; stat -c %u:%g /x; python3 -c 'import os; os.setuid(5); print(os.getuid())'"
+    done = docker.run(*_NBC, *words, "sh", "-ec", script, options=store)
+    assert done.stdout.split() == ["33:34", "5"], done.stderr
     open_ = (*store, "--security-opt", "seccomp=unconfined")
     done = docker.run(*_NBC, "run", "--rm", "toolbox", "sh", "-c", "id -u; cat /proc/self/uid_map", options=open_)
     assert done.returncode == 0, done.stderr
