@@ -34,6 +34,12 @@ def keep_only(stdio: tuple[int, int, int], *kept: int) -> list[int]:
     return high
 
 
+def let_go(descriptors: list[int]) -> None:
+    """Close them, and leave the list empty."""
+    while descriptors:
+        os.close(descriptors.pop())
+
+
 def close_others(kept: list[int]) -> None:
     """Close every descriptor but the standard streams and these."""
     first = 3

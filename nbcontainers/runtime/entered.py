@@ -13,7 +13,8 @@ import select
 import sys
 
 from ..linux import rights, syscalls
-from . import becoming, enter, remapped, terminal
+from . import becoming, enter, init, remapped, terminal
+from .descriptors import let_go
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ def enter_command(
 
         return Traced(poller, plan, stdio, tell)
     return Entered(poller, plan, container, stdio, tell)
+
+
+def why(report: bytes, code: int) -> tuple[str, int, str, int]:
+    """Why a command never ran, which ended with this exit code: (stage, errno, message, exit code)."""
+    return init.told(report) or ("start", 0, f"the command was ended (status {code}) before it ran", 125)
 
 
 class Entered:
@@ -148,7 +154,7 @@ class Entered:
         self._said = self._said.removeprefix(terminal.TERMINAL) if self._terminal else self._said
         if self._said == becoming.EXECUTES:
             self._tell(("started", self.pid), self._terminal)
-            self._let_go_of_terminal()
+            let_go(self._terminal)
         elif not self.pid:
             self._fail(125)
 
@@ -170,22 +176,14 @@ class Entered:
 
     def _fail(self, code: int) -> None:
         self._close_go()
-        self._let_go_of_terminal()
-        told = self._said.removeprefix(becoming.EXECUTES)
-        words = f"the command was ended (status {code}) before it ran"
-        message = marshal.loads(told) if told else ("start", 0, words, 125)  # noqa: S302 - written by our own child
+        let_go(self._terminal)
         self._is_over = True
-        self._tell(("failed", *message), [])
+        self._tell(("failed", *why(self._said, code)), [])
 
     def _close_go(self) -> None:
         if self._go >= 0:
             os.close(self._go)
             self._go = -1
-
-    def _let_go_of_terminal(self) -> None:
-        for descriptor in self._terminal:
-            os.close(descriptor)
-        self._terminal = []
 
     @property
     def is_over(self) -> bool:

@@ -256,14 +256,19 @@ def tell(report: int, stage: str, error: BaseException) -> None:
     os.write(report, marshal.dumps((stage, number, words, code)))
 
 
+def told(report: bytes) -> tuple[str, int, str, int] | None:
+    """What ``tell`` has said in a report, None where it has said nothing."""
+    words = report.removeprefix(becoming.EXECUTES)
+    found: tuple[str, int, str, int] | None = marshal.loads(words) if words else None  # noqa: S302 - written by our own init
+    return found
+
+
 def cause(report: bytes, ended_by: str, code: int, out_of_memory: bool) -> tuple[str, int, str, int]:
     """Why a report says that there was no exec: (stage, errno, message, exit code). What ended the process is its shim's to know.
 
     The errno is ESRCH where somebody killed it.
     """
-    told = report.removeprefix(becoming.EXECUTES)
-    if told:
-        found: tuple[str, int, str, int] = marshal.loads(told)  # noqa: S302 - written by our own init
+    if found := told(report):
         return found
     if ended_by:
         return "start", 0, ended_by, 125

@@ -14,7 +14,7 @@ import os
 import select
 
 from ..linux import rights, smallfiles, syscalls
-from . import groups, init, view
+from . import groups, init, processes, view
 from .descriptors import keep_only
 from .poller import happens
 
@@ -64,9 +64,9 @@ class Keeper:
         """
         text = os.memfd_create("plan", os.MFD_CLOEXEC)
         try:
-            smallfiles.write_all(text, marshal.dumps((dict(plan), is_first), 2))
+            smallfiles.write_all(text, marshal.dumps(dict(plan), 2))
             words, along = rights.pack(text, *ends)
-            self._near.sendmsg([words], along, _socket.MSG_NOSIGNAL)
+            self._near.sendmsg([bytes([is_first]), words], along, _socket.MSG_NOSIGNAL)
         finally:
             os.close(text)
         answer = self._answer()
@@ -118,9 +118,7 @@ def pid() -> int:
 def _serve(plan: Plan, parent: int, link: int) -> NoReturn:
     """Be it, and each of those that it starts."""
     try:
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
+        processes.end_with(parent)
         syscalls.set_name("nbc-keeper")
         [link] = keep_only((-1, -1, -1), link)
         near = _socket.socket(fileno=link)
@@ -147,14 +145,12 @@ def _serve(plan: Plan, parent: int, link: int) -> NoReturn:
 
 def _bear(data: bytes, received: list[int]) -> int:
     """The pid of a new sibling, or the number of the error with a minus."""
-    text, stdin, out, err, report, go = rights.unpack(data, received)
+    text, stdin, out, err, report, go = rights.unpack(data[1:], received)
     try:
         borne, pidfd = syscalls.clone3(syscalls.CLONE_PARENT)
     except OSError as error:
         return -(error.errno or errno.EINVAL)
     if borne == 0:
-        # From our own shim.
-        plan, is_first = marshal.loads(os.pread(text, os.fstat(text).st_size, 0))  # noqa: S302
-        view.run(plan, (stdin, out, err), report, go, is_first=is_first)
+        view.run(init.read(text), (stdin, out, err), report, go, is_first=bool(data[0]))
     os.close(pidfd)
     return borne

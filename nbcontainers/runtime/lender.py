@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 
 from ..linux import syscalls
+from . import processes
 from .descriptors import keep_only
 
 TYPE_CHECKING = False
@@ -66,9 +67,7 @@ def _lend(
 ) -> NoReturn:
     """Be the lender, and after its only system call the borrower."""
     try:
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
+        processes.end_with(parent)
         syscalls.set_name("nbc-lender")
         far, group, *rest = keep_only((-1, -1, -1), far, group, *kept)
         try:

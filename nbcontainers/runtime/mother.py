@@ -143,9 +143,7 @@ def descriptors() -> tuple[int, ...]:
 def _serve(parent: int, link: int) -> NoReturn:
     """Be her, and each of those whom she bears."""
     try:
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
+        processes.end_with(parent)
         syscalls.set_name("nbc-mother")
         gc.disable()  # it would write to what is to be shared
         [link] = keep_only((-1, -1, -1), link)

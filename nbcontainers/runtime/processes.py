@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import os
 
-from ..linux import smallfiles
+from ..linux import smallfiles, syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Iterable, Iterator
+else:
+    import _signal as signal  # the other one imports enum and collections, which cost memory
+
+
+def end_with(parent: int) -> None:
+    """Have this process end with the one that forked it, which may have been killed before this could be asked for."""
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def start_time(pid: int) -> int:

@@ -39,7 +39,7 @@ def serve(requests: _socket.socket, link: _socket.socket, pattern: bytes, zygote
     syscalls.set_name("nbc-shim")
     os.umask(0)
     os.setsid()
-    _tie_to(zygote)
+    processes.end_with(zygote)
     _make_ready(requests, pattern, zygote)
     for left in reversed(range(_MOST)):
         data, descriptors = rights.receive(requests.fileno(), len(START))
@@ -61,7 +61,7 @@ def serve(requests: _socket.socket, link: _socket.socket, pattern: bytes, zygote
         if word != WORK:
             break
         requests = _socket.socket(fileno=descriptors[0])
-        _tie_to(zygote)
+        processes.end_with(zygote)
         slices.take_short()
         mother.engage()
     mother.dismiss()
@@ -114,7 +114,7 @@ def _make_ready(requests: _socket.socket, pattern: bytes, zygote: int) -> None:
         beforehand.prepare(marshal.loads(pattern))  # noqa: S302 - from our own shim
         pages.fetch(is_wanted)
         beforehand.keep(requests.fileno(), pidfd)
-        _tie_to(zygote)
+        processes.end_with(zygote)
     os.close(pidfd)
 
 
@@ -126,10 +126,3 @@ def _has_children() -> bool:
         return True
     except ChildProcessError:
         return False
-
-
-def _tie_to(zygote: int) -> None:
-    """End with it from here on."""
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != zygote:  # it may have been killed before its end could be heard of
-        os._exit(0)

@@ -125,9 +125,8 @@ class Shim:
                 "socket": plan["socket"],
                 "log_begin": self.streams.begin,
                 **groups.noted(plan),
+                **({} if plan["view"] is None else {"loader": plan["view"]["loader"]}),
             }
-            if plan["view"] is not None:
-                self.extra["loader"] = plan["view"]["loader"]
             running = {"status": "running", "pid": first.pid, "started": first.started, "restarts": self.restarts.count}
             if not self._has_files():
                 raise Failed("start", 0, "ended with the engine that ran it", 125)

@@ -13,6 +13,8 @@ import select
 
 from ..linux import rights, starter
 from . import becoming, keeper, terminal, tracees
+from .descriptors import let_go
+from .entered import why
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -169,7 +171,7 @@ class Traced:
 
     def _begun(self, pid: int) -> None:
         self._tell(("started", pid), self._terminal)
-        self._let_go_of_terminal()
+        let_go(self._terminal)
 
     def _refused(self, number: int) -> None:
         self._said = marshal.dumps(("exec", number, *becoming.refused(self._args[0], number).args))
@@ -188,31 +190,21 @@ class Traced:
         os.close(self._pidfd)
         self._pidfd = -1
         os.close(self._go)
-        self._let_go_of_terminal()
+        let_go(self._terminal)
         if self.is_over:
             return
         code = os.waitstatus_to_exitcode(status)
         if starter.told(self._said):  # it began
             self._command.forget()
             self._ended(signal.SIGKILL)
-        elif self._said:
-            self._fail(marshal.loads(self._said))  # noqa: S302 - our own words, or our own child's
         else:
-            self._fail(("start", 0, f"the command was ended (status {code}) before it ran", 125))
-
-    def _fail(self, why: tuple[Any, ...]) -> None:
-        self.is_over = True
-        self._tell(("failed", *why), [])
+            self.is_over = True
+            self._tell(("failed", *why(self._said, 128 - code if code < 0 else code)), [])
 
     def _close_report(self) -> None:
         self._poller.forget(self._report)
         os.close(self._report)
         self._report = -1
-
-    def _let_go_of_terminal(self) -> None:
-        for descriptor in self._terminal:
-            os.close(descriptor)
-        self._terminal = []
 
 
 def end_all(plan: Plan) -> None:

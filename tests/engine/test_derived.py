@@ -15,6 +15,7 @@ import pytest
 import zstandard
 
 from nbcontainers import DockerfileError, Engine, HostError, IntegrityError, NBContainersError, NotFound
+from nbcontainers.engine.options import RunOptions
 from nbcontainers.events import Event, Warned
 from nbcontainers.oci.descriptor import LAYER_GZIP, LAYER_ZSTD
 from nbcontainers.oci.reference import Reference
@@ -60,8 +61,8 @@ def test_a_container_becomes_an_image(engine: Engine) -> None:
 
 def test_an_image_has_the_words_of_the_container(engine: Engine) -> None:
     """Its ports, its volumes and its stop signal, those of its own image among them, are the next container's too, as in Docker."""
-    words = {"expose": ["99"], "volumes": ["/cache", "named:/data"], "stop_signal": "INT"}
-    container = engine.create("toolbox", "true", **words)  # type: ignore[arg-type]
+    words: RunOptions = {"expose": ["99"], "volumes": ["/cache", "named:/data"], "stop_signal": "INT"}
+    container = engine.create("toolbox", "true", **words)
     config = engine.commit(container, "worded:1", changes=["EXPOSE 80/udp", "VOLUME /more"]).config.config
     assert (config.exposed_ports, config.volumes) == (("80/udp", "99/tcp"), ("/cache", "/more"))
     assert config.stop_signal == "INT"

@@ -21,7 +21,7 @@ _PASSING = ("C", "%CPU", "START", "STIME")
 def processes() -> Iterator[list[int]]:
     """A plain one, one that leads a session and is nice, and one with two threads."""
     if shutil.which("ps") is None:
-        pytest.skip("this host has no ps")
+        pytest.skip("needs ps")
     started = [
         subprocess.Popen(["sleep", "600"]),
         subprocess.Popen(["nice", "-n", "5", "sleep", "600"], start_new_session=True),

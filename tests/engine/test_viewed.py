@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers.engine import Container, Engine
+from nbcontainers.engine.options import RunOptions
 from nbcontainers.errors import Conflict, HostError, LaunchError
 from nbcontainers.events import Output
 from nbcontainers.linux import landlock, starter
@@ -26,10 +27,10 @@ from tests.waiting import PATIENCE_S, until
 
 Shell = Callable[..., str]
 pytestmark = [
-    pytest.mark.skipif(shutil.which("proot") is None, reason="proot is not installed"),
-    pytest.mark.skipif(not starter.program(), reason="what starts its programs has not been written for this machine"),
+    pytest.mark.skipif(shutil.which("proot") is None, reason="needs proot"),
+    pytest.mark.skipif(not starter.program(), reason="needs x86-64: what starts its programs is written for that"),
 ]
-needs_landlock = pytest.mark.skipif(not landlock.version(), reason="this kernel lets us have no Landlock")
+needs_landlock = pytest.mark.skipif(not landlock.version(), reason="needs Landlock")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def engine(module_path: Path) -> Iterator[Engine]:
         patch.setenv(TIER, "T4")
         with Engine(module_path) as made:
             if not made._runtime.host.viewer:
-                pytest.skip("PRoot does not work here")
+                pytest.skip("needs a host on which PRoot may trace: " + made.host().summary)
             yield made
             for container in made.containers(all=True):
                 container.remove(force=True)
@@ -64,9 +65,9 @@ def said(container: Container) -> list[str]:
     return b"".join(output.data for output in container.logs()).decode().split()
 
 
-def executed(container: Container, *command: str, **words: object) -> tuple[int, str]:
+def executed(container: Container, *command: str, tty: bool = False) -> tuple[int, str]:
     found: list[bytes] = []
-    execution = container.exec(*command, **words)  # type: ignore[arg-type]
+    execution = container.exec(*command, tty=tty)
     code = execution.attach(lambda event: found.append(event.data) if isinstance(event, Output) else None)
     return code, b"".join(found).decode().strip()
 
@@ -213,8 +214,8 @@ def test_it_is_started_again_and_checked(engine: Engine) -> None:
     assert made.wait(PATIENCE_S) == 3
     assert said(made) == ["/dev/shm:", "/t:", "run"] * 3
     made.remove()
-    words = {"health_cmd": "test -e /ready", "health_interval": "100ms"}
-    made = engine.run("toolbox", "sh", "-c", "touch /ready; sleep 600", detach=True, **words)  # type: ignore[arg-type]
+    words: RunOptions = {"health_cmd": "test -e /ready", "health_interval": "100ms"}
+    made = engine.run("toolbox", "sh", "-c", "touch /ready; sleep 600", detach=True, **words)
     until(lambda: made.state.health is not None and made.state.health.status == "healthy")
     made.remove(force=True)
 
@@ -236,8 +237,8 @@ def test_what_is_read_only_cannot_be_written(engine: Engine, tmp_path: Path) -> 
     """A folder, and the root; where a folder lies in one that may be written that is said instead."""
     (tmp_path / "inner").mkdir()
     script = "! touch /shown/x && ! touch /x && ! rm /etc/passwd && touch /t/x"
-    options = {"volumes": [f"{tmp_path}:/shown:ro"], "read_only": True, "tmpfs": ["/t"]}
-    made = engine.run("toolbox", "sh", "-c", script, **options)  # type: ignore[arg-type]
+    options: RunOptions = {"volumes": [f"{tmp_path}:/shown:ro"], "read_only": True, "tmpfs": ["/t"]}
+    made = engine.run("toolbox", "sh", "-c", script, **options)
     assert made.wait(PATIENCE_S) == 0, said(made)
     made.remove()
     made = engine.run("toolbox", "true", volumes=[f"{tmp_path}:/all", f"{tmp_path}/inner:/some:ro"])
@@ -272,7 +273,9 @@ def test_calls_that_proot_does_not_know_are_no_way_out(goes_on: Container, tmp_p
     assert executed(goes_on, "python3", "-c", script, str(tmp_path / "file")) == (0, "\n".join(["38"] * 4))
 
 
-@pytest.mark.skipif(not landlock.keeps_signals(landlock.version()), reason="Landlock keeps no signals here")
+@pytest.mark.skipif(
+    not landlock.keeps_signals(landlock.version()), reason="needs Landlock that keeps signals (Linux 6.12)"
+)
 def test_nobody_outside_can_be_signalled(goes_on: Container) -> None:
     """Not by its number, and not by a signal to all."""
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -368,11 +371,11 @@ def test_limits_are_watched(engine: Engine) -> None:
         ({"strict": True}, "security boundary: none"),
     ],
 )
-def test_what_cannot_be_had_is_refused(engine: Engine, options: dict[str, object], words: str) -> None:
+def test_what_cannot_be_had_is_refused(engine: Engine, options: RunOptions, words: str) -> None:
     """With the reason, before anything of it is there."""
     before = [container.id for container in engine.containers(all=True)]
     with pytest.raises(HostError, match=words):
-        engine.create("toolbox", "true", **options)  # type: ignore[arg-type]
+        engine.create("toolbox", "true", **options)
     assert [container.id for container in engine.containers(all=True)] == before
 
 
@@ -392,7 +395,7 @@ def test_a_container_of_another_tier_is_refused(
     monkeypatch.delenv(TIER)
     with Engine(tmp_path / "other") as other:
         if other.host().tier == "T4":
-            pytest.skip("there is no better tier here")
+            pytest.skip("needs a tier better than T4")
     if os.geteuid():  # the one whose files are one id's, too
         monkeypatch.setenv(TIER, "T2")
     with Engine(tmp_path / "store") as other:

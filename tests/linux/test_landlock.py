@@ -11,7 +11,7 @@ import pytest
 
 from nbcontainers.linux import landlock, syscalls
 
-pytestmark = pytest.mark.skipif(not landlock.version(), reason="this kernel lets us have no Landlock")
+pytestmark = pytest.mark.skipif(not landlock.version(), reason="needs Landlock")
 
 
 def restricted(rules: list[tuple[str, bool]], act: Callable[[], object]) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from nbcontainers.linux import starter
 
-pytestmark = pytest.mark.skipif(not starter.program(), reason="it has not been written for this machine")
+pytestmark = pytest.mark.skipif(not starter.program(), reason="needs x86-64")
 
 
 def told(tmp_path: Path, *words: str, stdin: int | None = None) -> tuple[list[tuple[int, int]], float]:

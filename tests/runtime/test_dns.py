@@ -57,6 +57,17 @@ def test_addresses_are_read_backwards(name: str, address: str) -> None:
     assert dns._reversed_address(name) == address
 
 
+def serving() -> tuple[Poller, dns.Resolver, socket.socket, socket.socket]:
+    """A server of names, and sockets for it to listen at."""
+    poller = Poller()
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    for one in (udp, tcp):
+        one.bind(("127.0.0.1", 0))
+    tcp.listen(16)
+    return poller, dns.Resolver(poller), udp, tcp
+
+
 TWICE = QUERY[:5] + b"\2" + QUERY[6:] + QUERY[12:]
 OTHER = [QUERY[:2] + bytes([operation << 3 | 1]) + QUERY[3:] for operation in (1, 2, 4, 5)]
 
@@ -78,13 +89,7 @@ OTHER = [QUERY[:2] + bytes([operation << 3 | 1]) + QUERY[3:] for operation in (1
 )
 def test_who_asks_no_question_hears_so(kind: socket.SocketKind, said: bytes, code: int | None) -> None:
     """FORMERR for none, several or a broken one, NOTIMP for anything but QUERY; an answer, or less than a header, is passed over."""
-    poller = Poller()
-    resolver = dns.Resolver(poller)
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    for one in (udp, tcp):
-        one.bind(("127.0.0.1", 0))
-    tcp.listen(1)
+    poller, resolver, udp, tcp = serving()
     guest = dns.Guest(lambda name, size: [b"\x0a\0\0\1"], lambda address: "", [DEAF])
     resolver.serve(udp, tcp, guest)
     is_stream = kind == socket.SOCK_STREAM
@@ -170,13 +175,7 @@ def test_long_answers_come_by_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_who_floods_keeps_nobody_from_an_answer() -> None:
     """Of a guest's connections the newest stay and the others are closed; its questions that go out are counted."""
-    poller = Poller()
-    resolver = dns.Resolver(poller)
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    for one in (udp, tcp):
-        one.bind(("127.0.0.1", 0))
-    tcp.listen(16)
+    poller, resolver, udp, tcp = serving()
     guest = dns.Guest(lambda name, size: [b"\x0a\0\0\1"] if name == "www.net" else None, lambda address: "", [DEAF])
     resolver.serve(udp, tcp, guest)
     before = len(os.listdir("/proc/self/fd"))

@@ -28,8 +28,11 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docked]:
 
 
 def test_a_pod_is_tier_t3(docker: Docked) -> None:
-    """Doctor says so and what it means; a container runs, and what it sees and lacks is as it is said."""
+    """Doctor says so and what it means, a reason that several limits share once; a container runs, and what it sees and lacks is as it is
+    said.
+    """
     report = docker.run(*_NBC, "doctor", options=POD)
+    assert report.stdout.count("no group can be made") == 1
     assert report.stdout.startswith("tier T3: no privilege"), report.stdout + report.stderr
     assert "containers see the host's /proc, read-only" in " ".join(report.stdout.split())
     script = (
