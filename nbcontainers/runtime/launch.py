@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import marshal
 import os
-import platform
 import posixpath
 import resource
 import stat
@@ -17,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HostError, LaunchError
-from ..linux import capabilities, cgroups, idmap, seccomp, syscalls
-from ..oci.runtime import Json, Mount, RuntimeSpec
+from ..linux import capabilities, cgroups, idmap, syscalls
+from ..oci.runtime import Mount, RuntimeSpec
 from ..results import ContainerState
-from . import fallback, log, mountplan, pattern
+from . import fallback, filters, log, mountplan, pattern
 from . import state as states
 from .host import Host
 from .identity import policy
@@ -96,11 +95,11 @@ def compile(  # noqa: A001 - it is what this does
         HostError: it asks for what this host cannot do.
     """
     host.require()
-    shown, seccomp_policy = None, spec.seccomp
+    shown = None
     if host.viewer is not None:
         from . import viewplan
 
-        shown, seccomp_policy = viewplan.view(spec, rootfs, folder, host.viewer), viewplan.policy(spec)
+        shown = viewplan.view(spec, rootfs, folder, host.viewer)
         not_enforced = (*viewplan.not_kept(shown), *not_enforced)
     kinds = [] if shown else _namespaces(spec, host)
     joined_kinds = [entry.type for entry in spec.namespaces if entry.path]
@@ -120,7 +119,9 @@ def compile(  # noqa: A001 - it is what this does
     if spec.sysctl and host.tier in ("T3", "T4"):
         why = f"cannot be set on this host, tier {host.tier}: containers see this host's /proc, read-only"
         raise LaunchError(f"kernel parameters {why}", stage="sysctl", hint="leave --sysctl out")
-    program, program_flags = _filter(seccomp_policy, traced=shown is not None)
+    program, program_flags = filters.compiled(
+        spec.seccomp, networked=spec.namespace("network") is None if shown else None
+    )
     state_json = states.to_json(state)
     unenforced = dict.fromkeys((*state.not_enforced, *notes, *not_enforced))  # some of it was known when it was made
     state_json.update(tier=host.tier, not_enforced=list(unenforced), lacks=[*host.notes(), *lacks], detached=detach)
@@ -374,25 +375,3 @@ def _rlimits(spec: RuntimeSpec) -> list[tuple[int, int, int]]:
         soft, hard = (resource.RLIM_INFINITY if value >= _UNLIMITED else value for value in (limit.soft, limit.hard))
         planned.append((number, soft, hard))
     return planned
-
-
-def _filter(profile: Json | None, *, traced: bool = False) -> tuple[bytes, int]:
-    """(the compiled filter, its flags). Compiling takes longer than all the rest of a start, so each profile (by identity) is
-    compiled once.
-    """
-    if profile is None:
-        return b"", 0
-    known = _filters.get(id(profile))
-    if known is None or known[0] is not profile:
-        flags = seccomp.flags(profile)
-        if flags & _NEW_LISTENER:
-            raise LaunchError("system calls cannot be notified (SCMP_ACT_NOTIFY) yet", stage="seccomp")
-        if len(_filters) >= _MOST_FILTERS:
-            _filters.clear()
-        known = _filters[id(profile)] = profile, seccomp.compile(profile, platform.machine(), traced=traced), flags
-    return known[1], known[2]
-
-
-_filters: dict[int, tuple[Json, bytes, int]] = {}  # holds the profiles, so that no other gets one's identity
-_MOST_FILTERS = 32
-_NEW_LISTENER = 8  # SECCOMP_FILTER_FLAG_NEW_LISTENER, include/uapi/linux/seccomp.h

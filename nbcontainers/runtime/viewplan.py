@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import LaunchError
 from ..linux import inside, smallfiles, starter, syscalls
 from ..linux.mounts import SUBPATH
-from ..oci.runtime import Mount, RuntimeSpec
+from ..oci.runtime import Json, Mount, RuntimeSpec
 from . import hints, mountplan
 from . import rootfs as files
 from .host import Viewer
@@ -32,14 +32,14 @@ _UNTRANSLATED = (
 _SHOWN_OF_HOST = ("/proc", "/sys")
 
 
-def policy(spec: RuntimeSpec) -> dict[str, Any]:
-    """The policy of system calls: the specification's, without those that PRoot would not translate; and without a network, if it has
-    one of its own, as ``--network none`` has it: no sockets but Unix ones.
+def policy(profile: Json | None, *, networked: bool) -> dict[str, Any]:
+    """The policy of system calls: a specification's, without those that PRoot would not translate; and where it is not ``networked``, as
+    with ``--network none``, without sockets but Unix ones.
     """
-    given = spec.seccomp or {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []}
+    given = profile or {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []}
     unknown = {"names": _UNTRANSLATED, "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS}
     rules = [_without(rule, frozenset(_UNTRANSLATED)) for rule in given["syscalls"]]
-    if spec.namespace("network") is not None:
+    if not networked:
         rules = [_without(rule, frozenset({"socket"})) for rule in rules if rule is not None]
         unix = {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}  # AF_UNIX
         other = {"index": 0, "value": 1, "op": "SCMP_CMP_NE"}
