@@ -144,16 +144,18 @@ def test_a_plan_that_went_with_its_zygote_is_sent_again(box: Box, run_dir: Path)
         until(lambda: len(list(processes.tree(zygote))) >= 2)
         everybody: list[int] = []
 
-        def stand_still() -> bool:
-            """All that are there now: the shim of the container that has ended may be gone the moment after.
-
-            The kernel holds a lender already.
-            """
+        def all_there() -> list[int]:
+            """The shim of the container that has ended may be gone the moment after. The kernel holds a lender already."""
             names = {pid: Path(f"/proc/{pid}/comm").read_text() for pid in processes.tree(zygote)}
-            everybody[:] = [pid for pid, name in names.items() if name != "nbc-lender\n"]
+            return [pid for pid, name in names.items() if name != "nbc-lender\n"]
+
+        def stand_still() -> bool:
+            """Nobody was forked while they were being stopped."""
+            everybody[:] = all_there()
             for pid in everybody:
                 os.kill(pid, signal.SIGSTOP)
-            return all("T (stopped)" in Path(f"/proc/{pid}/status").read_text() for pid in everybody)
+            stopped = all("T (stopped)" in Path(f"/proc/{pid}/status").read_text() for pid in everybody)
+            return stopped and all_there() == everybody
 
         until(stand_still)
         send = runtime._send
