@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import _socket
 import errno
-import marshal
 import os
 import select
 import sys
@@ -15,6 +14,7 @@ import sys
 from ..linux import rights, syscalls
 from . import becoming, enter, init, remapped, terminal
 from .descriptors import let_go
+from .report import failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Entered:
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
                 self.pid = 0
-                self._said = marshal.dumps(("start", error.errno, str(error.strerror), 126))
+                self._said = failure("start", error.errno or 0, str(error.strerror), 126)
                 return
             self._poller.watch(self._pidfd, select.POLLIN, lambda events: self._ended())
             if self._go >= 0:

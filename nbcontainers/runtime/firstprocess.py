@@ -6,7 +6,6 @@ Imports only what keeps the zygote small.
 from __future__ import annotations
 
 import errno
-import marshal
 import os
 import select
 import time
@@ -15,6 +14,7 @@ from ..linux import rights
 from . import becoming, birth, init, mother, terminal
 from .pipes import Pipes
 from .poller import happens
+from .report import failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ class FirstProcess:
 
     def _command_refused(self, number: int) -> None:
         refused = becoming.refused(self._plan["args"][0], number)
-        self._report = marshal.dumps(("exec", number, *refused.args))
+        self._report = failure("exec", number, *refused.args)
 
     def _open_terminal(self, descriptor: int) -> None:
         self._terminal = descriptor

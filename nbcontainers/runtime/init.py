@@ -1,8 +1,8 @@
 """What runs between clone and exec: one straight list, in the order in which the kernel wants it.
 
-Runs as the first process of the new namespaces. Whatever fails is told through the report pipe as a marshalled
-(stage, errno, message, exit code); the byte ``x`` on it says that exec comes next, and its end (it is close-on-exec) that
-exec happened. Imports only what keeps the zygote small, and nothing once the root has changed: the files would be the image's.
+Runs as the first process of the new namespaces. Whatever fails is told through the report pipe (see ``report``); the byte ``x``
+on it says that exec comes next, and its end (it is close-on-exec) that exec happened. Imports only what keeps the zygote small,
+and nothing once the root has changed: the files would be the image's.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ..linux.syscalls import (
     PR_SET_PDEATHSIG,
 )
 from . import becoming, groups, remapped, rootfs, terminal
+from . import report as reports
 from .descriptors import keep_only
 from .identity import supervisor
 
@@ -253,14 +254,12 @@ def tell(report: int, stage: str, error: BaseException) -> None:
         number = error.errno
         about = f": {os.fsdecode(error.filename)!r}" if isinstance(error.filename, str | bytes) else ""
         words = f"{error.strerror}{about}"
-    os.write(report, marshal.dumps((stage, number, words, code)))
+    os.write(report, reports.failure(stage, number, words, code))
 
 
 def told(report: bytes) -> tuple[str, int, str, int] | None:
     """What ``tell`` has said in a report, None where it has said nothing."""
-    words = report.removeprefix(becoming.EXECUTES)
-    found: tuple[str, int, str, int] | None = marshal.loads(words) if words else None  # noqa: S302 - written by our own init
-    return found
+    return reports.read(report.removeprefix(becoming.EXECUTES))
 
 
 def cause(report: bytes, ended_by: str, code: int, out_of_memory: bool) -> tuple[str, int, str, int]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import _socket
 import errno
-import marshal
 import os
 import select
 
@@ -15,6 +14,7 @@ from ..linux import rights, starter
 from . import becoming, keeper, terminal, tracees
 from .descriptors import let_go
 from .entered import why
+from .report import failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class Traced:
         let_go(self._terminal)
 
     def _refused(self, number: int) -> None:
-        self._said = marshal.dumps(("exec", number, *becoming.refused(self._args[0], number).args))
+        self._said = failure("exec", number, *becoming.refused(self._args[0], number).args)
 
     def _ended(self, status: int) -> None:
         code = os.waitstatus_to_exitcode(status)

@@ -86,6 +86,7 @@ def test_it_imports_little() -> None:
         "overruns",
         "processes",
         "record",
+        "report",
         "restarts",
         "service",
         "shim",

@@ -13,6 +13,7 @@ import select
 
 from ...linux import notify, rights, syscalls
 from ...linux.notify import Listener
+from ..report import failure
 from . import files, making, people, world
 from .caller import Caller
 from .credentials import Credentials
@@ -139,7 +140,7 @@ def _run(plan: Plan, pidfd: int, channel: int, report: int) -> NoReturn:
         }
     except BaseException as error:
         number = error.errno or 0 if isinstance(error, OSError) else 0
-        os.write(report, marshal.dumps(("identity", number, f"{type(error).__name__}: {error}", 125)))
+        os.write(report, failure("identity", number, f"{type(error).__name__}: {error}", 125))
         os._exit(1)
     os.close(report)
     _serve(here, end, listener, who, handlers)
