@@ -72,6 +72,8 @@ def _show(plan: Plan, pipes: Pipes) -> tuple[int, int]:
     stage = "tmpfs"
     try:
         view.empty(plan["view"])
+        stage = "working directory"
+        view.make_directory(plan)
         stage = "Landlock"
         keeper.engage(plan)
         stage = "fork"

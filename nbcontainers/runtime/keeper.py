@@ -2,7 +2,8 @@
 
 Landlock holds a process and all that it starts, and those who are held by one and the same rules may signal each other and look into each
 other: so all of them are started by one. What it starts is a child of the shim (CLONE_PARENT). It lives for one run of the container, in
-its cgroups. Imports only what keeps the zygote's children small, and all of it at once: later it could not read its modules.
+its cgroups; where the shim is killed it ends what is left. Imports only what keeps the zygote's children small, and all of it at once:
+later it could not read its modules.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import select
 
 from ..linux import rights, smallfiles, syscalls
-from . import groups, init, processes, view
+from . import groups, init, tracees, view
 from .descriptors import keep_only
 from .poller import happens
 
@@ -37,7 +38,7 @@ class Keeper:
 
     def __init__(self, plan: Plan) -> None:
         """Make it. OSError where there can be no process or descriptor more."""
-        group, parent = -1, os.getpid()
+        group = -1
         self._near, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         try:
             if plan["into_cgroup"]:
@@ -48,7 +49,7 @@ class Keeper:
             raise
         else:
             if self.pid == 0:
-                _serve(plan, parent, far.fileno())
+                _serve(plan, far.fileno())
         finally:
             far.close()
             if group >= 0:
@@ -115,11 +116,12 @@ def pid() -> int:
     return 0 if _keeper is None else _keeper.pid
 
 
-def _serve(plan: Plan, parent: int, link: int) -> NoReturn:
+def _serve(plan: Plan, link: int) -> NoReturn:
     """Be it, and each of those that it starts."""
     try:
-        processes.end_with(parent)
         syscalls.set_name("nbc-keeper")
+        container = plan["view"]
+        assert container is not None
         [link] = keep_only((-1, -1, -1), link)
         near = _socket.socket(fileno=link)
         try:
@@ -132,9 +134,13 @@ def _serve(plan: Plan, parent: int, link: int) -> NoReturn:
         except OSError as error:
             answer = -(error.errno or errno.EINVAL)
         while True:
-            near.send(answer.to_bytes(_INT, "little", signed=True), _socket.MSG_NOSIGNAL)
-            data, received = rights.receive(link)
-            if not data:
+            try:
+                near.send(answer.to_bytes(_INT, "little", signed=True), _socket.MSG_NOSIGNAL)
+                data, received = rights.receive(link)
+            except OSError:
+                data, received = b"", []
+            if not data:  # the shim is gone and PRoot with it, and those whom that traced would stay
+                tracees.end(container["loader"], ())
                 os._exit(0)
             answer = _bear(data, received)
             for descriptor in received:

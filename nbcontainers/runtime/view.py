@@ -64,8 +64,7 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, *, is_fir
         os.umask(0o022)
         folder = locate(view, plan["cwd"])
         if is_first:
-            whose = (uid, gid) if plan["cwd_is_users"] else (0, 0)
-            becoming.make_directory(folder, *whose, is_recorded=os.geteuid() != 0)
+            _make(plan, folder, (uid, gid))
         os.chdir(folder)
         os.umask(plan["umask"])
         stage = "limits"
@@ -82,6 +81,24 @@ def run(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, *, is_fir
         init.tell(report, stage, error)
     finally:
         os._exit(125)
+
+
+def make_directory(plan: Plan) -> None:
+    """Make the working directory in a root that the container may not write to; nobody runs there yet, so links stay where they are."""
+    view = _view(plan)
+    folder = locate(view, plan["cwd"])
+    if (view["root"], True) in view["rules"] or not folder.startswith(f"{view['root']}/"):
+        return  # the first process makes it, as what it may
+    try:
+        uid, gid, _, _ = becoming.identify(plan, lambda path: locate(view, path))
+    except becoming.Refused:
+        return  # the first process tells
+    _make(plan, folder, (uid, gid))
+
+
+def _make(plan: Plan, folder: str, user: tuple[int, int]) -> None:
+    whose = user if plan["cwd_is_users"] else (0, 0)
+    becoming.make_directory(folder, *whose, is_recorded=os.geteuid() != 0)
 
 
 def _view(plan: Plan) -> View:

@@ -178,13 +178,33 @@ def test_nothing_is_left_of_it(engine: Engine) -> None:
 
 
 def test_nothing_is_left_when_its_shim_is_killed(goes_on: Container) -> None:
-    """Whoever then reads its state ends what nobody traces any more."""
+    """Who starts its commands ends what nobody traces any more."""
     executed(goes_on, "sh", "-c", "(setsid sleep 600 &)")
     before = alive(goes_on)
     os.kill(load_extra(goes_on._folder)["shim"], signal.SIGKILL)
+    until(lambda: not any(map(processes.start_time, before)))
+    assert (goes_on.state.status, goes_on.state.exit_code, goes_on.state.pid) == ("exited", 137, 0)
+
+
+def test_nothing_is_left_when_who_starts_its_commands_is_killed_too(goes_on: Container) -> None:
+    """Whoever then reads its state ends what nobody traces any more."""
+    executed(goes_on, "sh", "-c", "(setsid sleep 600 &)")
+    before, shim = alive(goes_on), load_extra(goes_on._folder)["shim"]
+    family = [pid for pid in processes.tree(shim) if Path(f"/proc/{pid}/comm").read_text() == "nbc-keeper\n"]
+    assert len(family) == 1
+    for pid in (*family, shim):
+        os.kill(pid, signal.SIGKILL)
     until(lambda: goes_on.state.status == "exited")
     assert (goes_on.state.exit_code, goes_on.state.pid) == (137, 0)
     assert not any(map(processes.start_time, before))
+
+
+def test_a_missing_working_directory_is_made(engine: Engine, shell: Shell) -> None:
+    """In a root that may not be written to, too."""
+    assert shell("pwd; touch x", workdir="/made/here") == "/made/here\n"
+    assert shell("pwd; touch x 2>/dev/null || true", workdir="/made/here", read_only=True) == "/made/here\n"
+    with pytest.raises(LaunchError, match="working directory: Not a directory"):
+        engine.run("toolbox", "true", workdir="/etc/passwd/x", read_only=True)
 
 
 def test_a_parent_that_is_killed_takes_the_container_along(goes_on: Container) -> None:
