@@ -16,6 +16,7 @@ PROC_SUPER_MAGIC = 0x9FA0  # include/uapi/linux/magic.h
 FOLDER = os.O_PATH | os.O_DIRECTORY
 INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 STRICT = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
+NO_PROC = "/proc of the container is not a proc file system"
 _MOST_LINKS = 40  # as many as the kernel follows
 # Of /proc only these may be covered (by lxcfs, say); source: runc, libcontainer/rootfs_linux.go, checkProcMount.
 _PROC_FILES = (
@@ -44,9 +45,21 @@ def mount_point(root: int, path: str, is_directory: bool) -> int:
                 if is_it:
                     break
         else:
-            raise OSError(errno.EPERM, f"of /proc only {', '.join(_PROC_FILES)} can be mounted on")
+            raise _untouchable()
         os.close(proc)
     return target
+
+
+def refuse_proc(path: str, source: str) -> None:
+    """The same of a path without links, where nothing is mounted in truth: a name is all that there is of it."""
+    if path == "/proc" and source != path:
+        raise OSError(errno.EINVAL, NO_PROC)
+    if path.startswith("/proc/") and path.removeprefix("/proc/") not in _PROC_FILES:
+        raise _untouchable()
+
+
+def _untouchable() -> OSError:
+    return OSError(errno.EPERM, f"of /proc only {', '.join(_PROC_FILES)} can be mounted on")
 
 
 def make_target(root: int, path: str, is_directory: bool, links: int = 0) -> int:
@@ -94,7 +107,7 @@ def open_proc(root: int) -> int:
     descriptor = syscalls.openat2(root, "proc", FOLDER, resolve=INSIDE)
     if syscalls.filesystem_type(descriptor) != PROC_SUPER_MAGIC or os.fstat(descriptor).st_ino != 1:
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "/proc of the container is not a proc file system")
+        raise OSError(errno.EINVAL, NO_PROC)
     return descriptor
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
+from ..linux import inside
 from . import plug
 
 AGAIN = "start it again: it was not the container's own doing"
@@ -21,6 +22,10 @@ def of_start(stage: str, number: int, words: str) -> str:
     """A hint for what a shim said of a start that failed: at which stage, with which errno, in which words; empty if there is none."""
     if words == plug.GONE or (stage == "start" and number == errno.ESRCH):  # see ``init.cause``
         return AGAIN
+    if stage == "start" and number == errno.ENOSYS:
+        return "its policy of system calls kills for one that the start needs: allow it (where PRoot shows the files, what that needs too)"
+    if words.endswith(inside.NO_PROC):
+        return "mount nothing else there"
     if stage in {"namespaces", "fork"} and number in {errno.ENOSPC, errno.EAGAIN, errno.ENOMEM, errno.EUSERS}:
         return "too many processes or namespaces: see ulimit -u and /proc/sys/user"
     if stage.startswith("mount ") and number == errno.ENOENT:

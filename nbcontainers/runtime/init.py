@@ -41,7 +41,7 @@ else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
 READY = b"r"
-_KILLED = 128 + 9  # by SIGKILL
+_KILLED, _FORBIDDEN = 128 + 9, 128 + 31  # by SIGKILL and SIGSYS
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # include/uapi/linux/sockios.h, if.h
 
 
@@ -265,14 +265,14 @@ def told(report: bytes) -> tuple[str, int, str, int] | None:
 def cause(report: bytes, ended_by: str, code: int, out_of_memory: bool) -> tuple[str, int, str, int]:
     """Why a report says that there was no exec: (stage, errno, message, exit code). What ended the process is its shim's to know.
 
-    The errno is ESRCH where somebody killed it.
+    The errno is ESRCH where somebody killed it, ENOSYS where a policy of system calls did.
     """
     if found := told(report):
         return found
     if ended_by:
         return "start", 0, ended_by, 125
     why = ": its memory limit leaves no room to start in" if out_of_memory else ""
-    number = errno.ESRCH if code == _KILLED and not out_of_memory else 0
+    number = errno.ESRCH if code == _KILLED and not out_of_memory else errno.ENOSYS if code == _FORBIDDEN else 0
     return "start", number, f"the first process was ended (status {code}) before its command ran{why}", 125
 
 

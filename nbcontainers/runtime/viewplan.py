@@ -121,6 +121,7 @@ def _add(made: View, mount: Mount) -> None:
         raise LaunchError("no mount goes from a container to this host or back", stage=f"mount {destination}")
     read_only = bool((attributes | everywhere) & syscalls.MOUNT_ATTR_RDONLY)
     if kind == "bind":
+        inside.refuse_proc(resolve(made, destination)[1], source)
         words = dict(options)
         if words.keys() & {mountplan.PROCESS, mountplan.IDMAP}:
             raise LaunchError("it cannot be shown as another sees it without namespaces", stage=f"mount {destination}")

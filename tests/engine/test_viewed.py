@@ -85,6 +85,19 @@ def test_it_is_told_what_that_means(engine: Engine) -> None:
     made.remove()
 
 
+def test_a_volume_over_proc_is_refused(engine: Engine, shell: Shell, tmp_path: Path) -> None:
+    """As elsewhere, but for the few files that may be replaced."""
+    (tmp_path / "uptime").write_text("7 7\n")
+    assert shell("cat /proc/uptime", volumes=[f"{tmp_path}/uptime:/proc/uptime"]) == "7 7\n"
+    for place, words in (
+        ("/proc", "is not a proc file system"),
+        ("/proc/self/attr", "of /proc only"),
+        ("/proc/sys", "of /proc only"),
+    ):
+        with pytest.raises(LaunchError, match=words):
+            engine.run("toolbox", "true", volumes=[f"{tmp_path}:{place}"])
+
+
 def test_its_root_is_the_image(engine: Engine, shell: Shell) -> None:
     """Its files, its users, its variables and no others; what it writes is its own."""
     script = "ls -d /etc/passwd /var/tmp; test ! -e " + str(engine.store.root)

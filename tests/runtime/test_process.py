@@ -503,3 +503,14 @@ def test_a_policy_that_knows_little_lets_a_command_begin(box: Box) -> None:
     }
     started = box.start("true", spec=replace(box.spec("true"), seccomp=policy))
     assert started.wait(PATIENCE_S) == 0
+
+
+def test_a_policy_that_kills_for_what_the_start_needs_is_told(box: Box) -> None:
+    """Else nobody would know by what a command was ended that has never run."""
+    policy = {
+        "defaultAction": "SCMP_ACT_KILL_PROCESS",
+        "syscalls": [{"names": ["exit_group"], "action": "SCMP_ACT_ALLOW"}],
+    }
+    with pytest.raises(LaunchError, match="status 159") as caught:
+        box.start("true", spec=replace(box.spec("true"), seccomp=policy))
+    assert caught.value.hint.startswith("its policy of system calls kills for one that the start needs")
