@@ -43,7 +43,7 @@ def end(loader: str, tracers: Collection[int]) -> None:
     while time.monotonic() < deadline:
         # Nobody who forks goes on before his tracer has seen it; nor does who dies, so that each round is a short one.
         signal_all(tracers, signal.SIGSTOP)
-        found = members(loader, tracers)
+        found = members(loader, tracers) or _stranded(loader, tracers)
         signal_all(found, signal.SIGKILL)
         signal_all(tracers, signal.SIGCONT)
         if not found:
@@ -58,6 +58,22 @@ def end(loader: str, tracers: Collection[int]) -> None:
     while any(map(processes.children, tracers)) and time.monotonic() < deadline:
         time.sleep(_LOOK_AGAIN_S)
     signal_all(tracers, signal.SIGKILL)
+
+
+def _stranded(loader: str, tracers: Collection[int]) -> list[int]:
+    """Whom a PRoot has only forked so far: that one stands still until he is traced, though his PRoot be gone; and PRoots that are not
+    known any more. They do not run in the loader, but their words name what lies beside it.
+    """
+    mark, found = b"\0-b\0" + os.fsencode(os.path.realpath(os.path.dirname(loader))) + b"/", []
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) in tracers:
+            continue
+        try:
+            if mark in smallfiles.read(f"/proc/{name}/cmdline"):
+                found.append(int(name))
+        except OSError:  # it is gone
+            continue
+    return found
 
 
 def _found(loader: str, tracers: Collection[int]) -> Iterator[tuple[int, bool]]:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -295,14 +294,14 @@ def test_folders_of_an_image_that_lead_elsewhere_are_not_followed(engine: Engine
 
 def test_a_signal_to_all_ends_the_container_only(engine: Engine, profile: str) -> None:
     """``kill -9 -1`` inside reaches no process of the host, though the host's root may be who sends it."""
-    with subprocess.Popen(["sleep", "600"]) as victim:
+    with subprocess.Popen(["sleep", "600"]) as victim, contextlib.ExitStack() as last:
+        last.callback(victim.kill)
         code = "import os; os.kill(-1, 9)"
         container = engine.run(
             "toolbox", "sh", "-c", f"sleep 99 & python3 -c '{code}'; echo end", rm=True, profile=profile
         )
         said(container)
         assert victim.poll() is None
-        victim.send_signal(signal.SIGKILL)
 
 
 def test_folders_in_each_other_stop_nobody(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -210,6 +211,21 @@ def test_nothing_is_left_when_who_starts_its_commands_is_killed_too(goes_on: Con
     until(lambda: goes_on.state.status == "exited")
     assert (goes_on.state.exit_code, goes_on.state.pid) == (137, 0)
     assert not any(map(processes.start_time, before))
+
+
+def test_whom_a_killed_proot_had_only_forked_is_ended(goes_on: Container, tmp_path: Path) -> None:
+    """It stands still until it is traced, has PRoot's words, and runs in nothing of the container's yet."""
+    extra = load_extra(goes_on._folder)
+    by_words = tracees._stranded(extra["loader"], ())
+    assert [Path(f"/proc/{pid}/comm").read_text() for pid in by_words] == ["proot\n"]
+    assert set(by_words) < set(tracees.tracers(extra["shim"]))
+    assert tracees._stranded(extra["loader"], by_words) == []
+    words = ["proot", "-c", "kill -STOP $$", "-b", f"{tmp_path}/start:/start!"]
+    with subprocess.Popen(words, executable="/bin/sh") as left, contextlib.ExitStack() as last:
+        last.callback(left.kill)
+        until(lambda: "T (stopped)" in Path(f"/proc/{left.pid}/status").read_text())
+        tracees.end(f"{tmp_path}/loader", ())
+        assert left.wait(PATIENCE_S) == -signal.SIGKILL
 
 
 def test_a_missing_working_directory_is_made(engine: Engine, shell: Shell) -> None:
