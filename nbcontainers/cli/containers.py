@@ -89,8 +89,11 @@ def ps_rows(containers: Sequence[Container], values: Namespace) -> tuple[list[di
     is_sized = values.size or ".Size" in (values.format or "") or _WHOLE_ROW.search(values.format or "") is not None
     unknown = {**_UNKNOWN, "Size": "" if is_sized else "0B"}  # which is what Docker has where it did not look
     for container in containers:
-        row = ps_row(container.state, truncate=not values.no_trunc) | unknown
+        state = container.state
+        row = ps_row(state, truncate=not values.no_trunc) | unknown
         try:
+            if state.pid:
+                row["Ports"] = form.ports(state.ports, container.exposed())
             if values.format not in (None, "", "table"):
                 row |= _attached(container, truncate=not values.no_trunc)
             if is_sized:

@@ -102,9 +102,31 @@ def table(titles: Sequence[str], body: Sequence[Sequence[str]], *, right: Sequen
     )
 
 
-def ports(published: Iterable[tuple[str, int, int, str]]) -> str:
-    """Published ports as ``docker ps`` writes them: 0.0.0.0:8080->80/tcp."""
-    return ", ".join(f"{address(host)}:{number}->{inside}/{protocol}" for host, number, inside, protocol in published)
+def ports(published: Iterable[tuple[str, int, int, str]], exposed: Iterable[str] = ()) -> str:
+    """Published ports as ``docker ps`` writes them: 0.0.0.0:8080->80/tcp; before them, in ranges, those that have the same number on
+    this host, and the ``exposed`` ones (443/tcp) that are not published.
+    """
+    rows = [(inside, host, number, protocol) for host, number, inside, protocol in published]
+    known = {f"{inside}/{protocol}" for inside, _, _, protocol in rows}
+    alone = (port.partition("/") for port in exposed if port not in known)
+    rows += [(int(number), "", int(number), protocol) for number, _, protocol in alone]
+    spans, ranges, others = dict[tuple[str, str], tuple[int, int]](), list[str](), list[str]()
+    for inside, host, number, protocol in sorted(rows):
+        if number != inside:
+            others.append(f"{address(host)}:{number}->{inside}/{protocol}")
+            continue
+        first, last = spans.get((host, protocol), (inside, inside - 1))
+        if last != inside - 1:
+            ranges.append(_range(host, protocol, first, last))
+            first = inside
+        spans[host, protocol] = first, inside
+    ranges += [_range(*key, *span) for key, span in spans.items()]
+    return ", ".join(ranges + others)
+
+
+def _range(host: str, protocol: str, first: int, last: int) -> str:
+    numbers = f"{first}-{last}" if first != last else f"{first}"
+    return f"{address(host)}:{numbers}->{numbers}/{protocol}" if host else f"{numbers}/{protocol}"
 
 
 def address(text: str) -> str:

@@ -107,8 +107,7 @@ class Census:
         """True if it runs with a port that is asked for: either of the keys widens the choice of the other, as in Docker."""
         if any(f"{number}/{protocol}" in self.published for _, number, _, protocol in container.ports()):
             return True
-        is_apart = bool(state.pid) and container.networks not in ((), ("none",), ("host",))
-        return is_apart and not self.exposed.isdisjoint(container.asked.config.get("ExposedPorts") or ())
+        return bool(state.pid and self.exposed) and not self.exposed.isdisjoint(container.exposed())
 
 
 def _ports(key: str, word: str) -> Iterator[str]:

@@ -47,6 +47,12 @@ class Container(Life):
         state = self.state
         return state.ports if state.pid else ()
 
+    def exposed(self) -> tuple[str, ...]:
+        """Its ports that could be published, as its image or ``--expose`` names them (80/tcp); none if it does not run."""
+        if not self.state.pid or self.networks in ((), ("none",), ("host",)):
+            return ()
+        return tuple(self.asked.config.get("ExposedPorts") or ())
+
     @property
     def networks(self) -> tuple[str, ...]:
         """The networks that it is to be on, by name: ``none`` or ``host`` alone, none at all where it has another container's."""

@@ -170,3 +170,26 @@ def test_names_are_sorted_as_docker_does() -> None:
     """By the numbers in them, upper case first, and of the same number the one with fewer zeros."""
     names = "A2 B-vol a1 a01 a001 aa v1x v2x v10x".split()
     assert sorted({*names}, key=form.natural) == names
+
+
+@pytest.mark.parametrize(
+    ("published", "exposed", "text"),
+    [
+        ([("0.0.0.0", 8080, 80, "tcp"), ("::", 8080, 80, "tcp")], [], "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp"),
+        ([("127.0.0.1", 82, 82, "tcp"), ("127.0.0.1", 81, 81, "tcp")], [], "127.0.0.1:81-82->81-82/tcp"),
+        (
+            [("127.0.0.1", 81, 81, "tcp"), ("127.0.0.1", 81, 81, "udp")],
+            [],
+            "127.0.0.1:81->81/tcp, 127.0.0.1:81->81/udp",
+        ),
+        ([("1.2.3.4", 81, 81, "tcp"), ("1.2.3.4", 83, 83, "tcp")], [], "1.2.3.4:81->81/tcp, 1.2.3.4:83->83/tcp"),
+        ([("1.2.3.4", 9, 80, "tcp"), ("1.2.3.4", 10, 81, "tcp")], [], "1.2.3.4:9->80/tcp, 1.2.3.4:10->81/tcp"),
+        ([("1.2.3.4", 9, 80, "tcp")], ["82/tcp", "80/tcp", "81/tcp", "53/udp"], "53/udp, 81-82/tcp, 1.2.3.4:9->80/tcp"),
+        ([], [], ""),
+    ],
+)
+def test_ports_are_written_as_docker_writes_them(
+    published: list[tuple[str, int, int, str]], exposed: list[str], text: str
+) -> None:
+    """In ranges where they have the same numbers on this host, then the others; those that are only exposed stand alone."""
+    assert form.ports(published, exposed) == text

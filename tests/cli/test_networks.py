@@ -123,3 +123,13 @@ def test_networks_go_by_filters_and_when_it_is_meant(engine: Engine) -> None:
     said(engine, "network rm kept young")
     assert "no such network" in said(engine, "network rm kept", code=1)
     said(engine, "network rm --force kept")
+
+
+def test_ports_that_are_exposed_only_are_listed(engine: Engine) -> None:
+    """While a container runs, and where they could be published."""
+    said(engine, "toolbox")
+    for network, name in (("bridge", "reached"), ("none", "alone")):
+        said(engine, f"run -d --name {name} --network {network} --expose 53/udp --expose 90-91 toolbox sleep 600")
+    assert said(engine, "ps -f name=reached --format {{.Ports}}").strip() == "53/udp, 90-91/tcp"
+    assert said(engine, "ps -f name=alone --format {{.Ports}}").strip() == ""
+    said(engine, "rm -f reached alone")
