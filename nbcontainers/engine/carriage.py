@@ -15,6 +15,7 @@ from ..errors import Conflict, HostError, NBContainersError, NotFound
 from ..linux import mounts as kinds
 from ..oci.runtime import Mount
 from ..results import ContainerState
+from ..runtime import viewplan
 from ..store import carrying
 from ..store.worker import Worker
 from . import ends
@@ -89,7 +90,7 @@ class Tree:
         with self._root() as root, _reached(path):
             mounts, place, bind = self._where(path)
             found = self._worker.real(mounts, place, root=root)
-            return found if bind is None else bind.destination + found
+            return found if bind is None or not os.path.isdir(bind.source) else bind.destination + found
 
     def out(self, path: str, name: str, descriptor: int, *, follow: bool) -> None:
         """Write a path of it to a descriptor, as an archive whose first entry is ``name``."""
@@ -101,9 +102,20 @@ class Tree:
         """Unpack an archive from a descriptor into a folder of it."""
         with self._root() as root, _reached(folder):
             mounts, place, bind = self._where(folder)
+            if bind is not None and bind.source in viewplan.OF_HOST:
+                raise carrying.kernels_own(folder)
             if bind is not None and {"ro", "rro"} & set(bind.options):
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
             self._worker.carry_in(mounts, place, descriptor, owners=owners, root=root)
+
+    def require_own(self, path: str) -> None:
+        """Conflict for a file that is only shown at a path: one in the tree that were written instead would be seen by nobody."""
+        _, _, bind = self._where(path)
+        if bind is not None and not os.path.isdir(bind.source):
+            raise Conflict(
+                f"a file cannot take the place of what is mounted: {path}",
+                hint="write into it with exec, or where it is from",
+            )
 
     def _where(self, path: str) -> tuple[tuple[Mount, ...], str, Mount | None]:
         """(what is to be mounted, a path in there, the bind that this is if it is one alone) of a path of the container."""
@@ -119,9 +131,10 @@ class Tree:
         bind = max(around, key=lambda one: len(one.destination), default=None)
         if bind is None:
             return self._mounts, path, None
-        if not os.path.isdir(bind.source):
-            raise Conflict(f"{bind.destination} is a file that is shown in the container", hint=f"it is {bind.source}")
-        return (kinds.bind(bind.source),), (inside[len(bind.destination) :] or "/") + "/" * path.endswith("/"), bind
+        source, place = bind.source, inside[len(bind.destination) :]
+        if not os.path.isdir(source):
+            source, place = os.path.dirname(source), f"/{os.path.basename(source)}{place}"
+        return (kinds.bind(source),), (place or "/") + "/" * path.endswith("/"), bind
 
 
 @contextlib.contextmanager
@@ -214,6 +227,8 @@ def bring(tree: Tree, source: str | os.PathLike[str] | IO[bytes], path: str, *, 
         with ends.readable(plain(source)) as archive:
             tree.into(path, archive, owners=owners)
         return
+    if there == "file":
+        tree.require_own(path)
     source = os.fspath(source)
     # A slash at the end follows a link to a folder, in the kernel as in docker, and what is no folder cannot have one.
     whole = os.path.abspath(source) + "/" * source.endswith(("/", "/."))

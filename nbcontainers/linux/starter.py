@@ -4,8 +4,8 @@ PRoot tells neither: its exit code is that of whichever of its processes ended l
 that could tell it. So a program of 383 bytes is shown in the container, which executes the command, in a session of its own with the
 terminal that is its standard input, if it is one. It tells twice, through descriptor 3: first an errno (0 where the command was executed)
 and the pid of the command; then the command's status, as waitpid(2) has it, and the pid again. It adopts who loses his parent, and ends
-when there is nobody left. Its words are the path to execute, and then those of the command from the zeroth on; its first two variables,
-which are PRoot's, it keeps to itself.
+when there is nobody left. Its words are the path to execute, and then those of the command from the zeroth on; its first three
+variables, which are PRoot's, it keeps to itself.
 
 The zygote's children import this module: it imports only what is small.
 
@@ -40,8 +40,8 @@ _X86_64 = """
     bf01000000 be09000000
     b89d000000 0f05                 ; prctl(PR_SET_PDEATHSIG, SIGKILL)
     488b7b10 488d7318
-    488b03 488d54c320
-    b83b000000 0f05                 ; execve(word 1, words from 2 on, variables from 2 on)
+    488b03 488d54c328
+    b83b000000 0f05                 ; execve(word 1, words from 2 on, variables from 3 on)
     f7d8 89442404                   ; it did not: that is the errno
     bf7f000000 b83c000000 0f05      ; exit(127)
     89c5 85c0 7906 f7d8 89442404    ; parent: ebp is the pid; where it is negative, there is an errno

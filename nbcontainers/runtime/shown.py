@@ -97,6 +97,12 @@ def attach(mount: int, target: int) -> None:
     os.close(target)
 
 
+def unlike(is_directory: bool, destination: str) -> OSError:
+    """The error of a folder that is to be mounted on a file, or a file on a folder."""
+    what = "a folder" if is_directory else "a file"
+    return NotADirectoryError(errno.ENOTDIR, f"{what} can only be mounted on {what}", destination)
+
+
 def cover(tree: int, target: int, destination: str, is_directory: bool) -> None:
     """Hang what a bind shows on the descriptor of its place and close both; the error says so where that is no folder, or no file."""
     try:
@@ -104,5 +110,4 @@ def cover(tree: int, target: int, destination: str, is_directory: bool) -> None:
     except OSError as error:
         if error.errno != errno.EINVAL or stat.S_ISDIR(os.fstat(target).st_mode) == is_directory:
             raise
-        what = "a folder" if is_directory else "a file"  # the kernel's word for it is that an argument is invalid
-        raise NotADirectoryError(errno.ENOTDIR, f"{what} can only be mounted on {what}", destination) from error
+        raise unlike(is_directory, destination) from error  # the kernel's word for it is that an argument is invalid

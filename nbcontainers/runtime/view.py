@@ -118,6 +118,8 @@ def _execute(plan: Plan, view: View, ids: tuple[int, int], home: str, report: in
     os.dup2(report, starter.DESCRIPTOR, inheritable=True)
     # With its loader there, and all places of binds, it makes no files of its own.
     own = {b"PROOT_LOADER": os.fsencode(view["loader"]), b"PROOT_TMP_DIR": os.fsencode(view["folder"])}
+    # It sets PWD, where that stands already or as the last one: this one goes with what is its own, unless the command is to have it.
+    own |= {b"PROOT_VERBOSE": b"-1"} if b"PWD" in env else {b"PWD": os.fsencode(plan["cwd"])}
     theirs = {name: value for name, value in env.items() if name not in own}
     os.execve(
         view["program"], [*map(os.fsencode, words), path, *args], {**own, **theirs}

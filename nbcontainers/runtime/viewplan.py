@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from . import hints, mountplan
 from . import rootfs as files
 from .host import Viewer
 from .plan import View
+from .shown import unlike
 from .view import STARTER, locate, resolve
 
 FOLDER = "view"
@@ -29,7 +30,8 @@ _UNTRANSLATED = (
     "io_uring_setup io_uring_enter io_uring_register"
 ).split()
 """Calls that name files and that not every PRoot knows: it would let them pass as they are, and they would name the host's."""
-_SHOWN_OF_HOST = ("/proc", "/sys")
+OF_HOST = ("/proc", "/sys")
+"""File systems of the kernel's own that are shown as this host has them."""
 
 
 def policy(profile: Json | None, *, networked: bool) -> dict[str, Any]:
@@ -58,6 +60,10 @@ def _without(rule: Mapping[str, Any] | None, names: frozenset[str]) -> dict[str,
     return {**rule, "names": left} if left else None
 
 
+class _Refused(Exception):
+    """What cannot be mounted, and what can be done."""
+
+
 def view(spec: RuntimeSpec, rootfs: tuple[Mount, ...], folder: Path, viewer: Viewer) -> View:
     """The view of a container whose root is a plain folder; the files that it wants are made.
 
@@ -83,10 +89,13 @@ def view(spec: RuntimeSpec, rootfs: tuple[Mount, ...], folder: Path, viewer: Vie
         rules=[],
     )
     for mount in spec.mounts:
+        stage = f"mount {mount.destination}"
         try:
             _add(made, mount)
+        except _Refused as error:
+            raise LaunchError(f"{stage}: {error.args[0]}", stage=stage, hint=error.args[1]) from error
         except OSError as error:
-            stage, about = f"mount {mount.destination}", f": {error.filename!r}" if error.filename else ""
+            about = f": {error.filename!r}" if error.filename else ""
             words = f"{error.strerror}{about}"
             hint = hints.of_start(stage, error.errno or 0, words)
             raise LaunchError(f"{stage}: {words}", stage=stage, hint=hint) from error
@@ -118,13 +127,13 @@ def _add(made: View, mount: Mount) -> None:
     """Show what stands for a mount."""
     destination, kind, source, attributes, _, options, _, everywhere, propagation = mountplan.planned(mount)
     if propagation & (syscalls.MS_SHARED | syscalls.MS_SLAVE):
-        raise LaunchError("no mount goes from a container to this host or back", stage=f"mount {destination}")
+        raise _Refused("no mount goes from a container to this host or back", "leave the propagation out")
     read_only = bool((attributes | everywhere) & syscalls.MOUNT_ATTR_RDONLY)
     if kind == "bind":
         inside.refuse_proc(resolve(made, destination)[1], source)
         words = dict(options)
         if words.keys() & {mountplan.PROCESS, mountplan.IDMAP}:
-            raise LaunchError("it cannot be shown as another sees it without namespaces", stage=f"mount {destination}")
+            raise _Refused("it cannot be shown as another sees it without namespaces", "mount it as this user sees it")
         if subpath := words.get(SUBPATH):
             source = _below(source, subpath)
         # Read-only are the mode and the owner of a device, not what is behind it.
@@ -145,10 +154,10 @@ def _add(made: View, mount: Mount) -> None:
         folder = _folder(made, destination, mode)
         made["emptied"].append((folder, mode))
         _bind(made, folder, destination, writable=not read_only)
-    elif source in _SHOWN_OF_HOST:
+    elif source in OF_HOST:
         _bind(made, source, destination, writable=False)
     else:
-        raise LaunchError(f"{kind} cannot be mounted without namespaces", stage=f"mount {destination}")
+        raise _Refused(f"{kind} cannot be mounted without namespaces", "there are binds, volumes and tmpfs")
 
 
 def _bind(made: View, source: str, destination: str, *, writable: bool) -> None:
@@ -156,27 +165,46 @@ def _bind(made: View, source: str, destination: str, *, writable: bool) -> None:
     status = os.stat(source)
     place, guest = resolve(made, destination)
     if guest == "/":
-        raise LaunchError("nothing can be mounted on /", stage=f"mount {destination}")
+        raise _Refused("nothing can be mounted on /", "name another place")
     for path in (source, guest):
         if ":" in path:
-            raise LaunchError(
-                f"PRoot takes no path with a colon: {path}", stage=f"mount {destination}", hint="rename it"
-            )
+            raise _Refused(f"PRoot takes no path with a colon: {path}", "rename it")
     if not os.path.lexists(place):
         os.makedirs(place if stat.S_ISDIR(status.st_mode) else os.path.dirname(place), exist_ok=True)
         if not stat.S_ISDIR(status.st_mode):
             os.close(os.open(place, os.O_CREAT | os.O_CLOEXEC, 0o644))
     elif os.path.isdir(place) != stat.S_ISDIR(status.st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), destination)
+        raise unlike(stat.S_ISDIR(status.st_mode), destination)
     made["binds"].append((os.path.realpath(source), guest, writable))
 
 
 def _folder(made: View, destination: str, mode: int) -> str:
     """A new folder in the container's own, for what lies in memory elsewhere."""
-    path = f"{made['folder']}/{destination.strip('/').replace('/', '-')}"
+    path = _in_memory(made["folder"], destination)
     os.mkdir(path)
     os.chmod(path, mode)
     return path
+
+
+def _in_memory(own: str, destination: str) -> str:
+    return f"{own}/{destination.strip('/').replace('/', '-')}"
+
+
+def shown(mounts: Iterable[Mount], folder: Path) -> tuple[Mount, ...]:
+    """What a running container is shown beside its tree, as binds of where that lies."""
+    found = list[Mount]()
+    for mount in mounts:
+        destination, kind, source, *_ = mountplan.planned(mount)
+        if mount.type in {"bind", "overlay"}:
+            found.append(mount)
+            continue
+        if kind != "bind":
+            source = "/dev/pts" if kind == "devpts" else _in_memory(str(folder / FOLDER), destination)
+        places = {destination: source}
+        if destination == "/dev":
+            places |= {path: path for name, *_ in files.DEVICES for path in (f"/dev/{name}",)}
+        found += [Mount(destination=place, type="bind", source=lies) for place, lies in places.items()]
+    return tuple(found)
 
 
 def _mode_of(place: str) -> int:

@@ -104,9 +104,7 @@ def place(root: int, folder: str, stream: BinaryIO, *, owners: bool, keeper: Own
     late: list[tuple[bytes, Header]] = []
     try:
         if syscalls.filesystem_type(into) in _OF_THE_KERNEL:
-            raise Conflict(
-                f"{folder} is the kernel's own: nothing can be copied there", hint="write to its files with exec"
-            )
+            raise kernels_own(folder)
         for header, body in tar.read(stream):
             parts = [part for part in header.name.split(b"/") if part not in (b"", b".")]
             if b".." in parts:
@@ -274,6 +272,11 @@ def _make(into: int, here: int, base: bytes, header: Header, body: tar.Body) -> 
             os.mknod(base, 0o600 | kind_, os.makedev(header.major, header.minor), dir_fd=here)
         case _:
             raise NBContainersError(f"an entry of a type that is not known here: {shown}")
+
+
+def kernels_own(folder: str) -> Conflict:
+    """The error of a copy into a folder that is no folder of a container's files."""
+    return Conflict(f"{folder} is the kernel's own: nothing can be copied there", hint="write to its files with exec")
 
 
 def _make_way(here: int, base: bytes, shown: str) -> None:

@@ -103,7 +103,13 @@ def test_its_root_is_the_image(engine: Engine, shell: Shell) -> None:
     """Its files, its users, its variables and no others; what it writes is its own."""
     script = "ls -d /etc/passwd /var/tmp; test ! -e " + str(engine.store.root)
     assert shell(script).split() == ["/etc/passwd", "/var/tmp"]
-    assert shell("id -u; pwd; echo $HOME; env | grep -c PROOT || true").split() == ["0", "/", "/root", "0"]
+    assert shell("id -u; pwd; echo $HOME").split() == ["0", "/", "/root"]
+    for given in ({}, {"PWD": "/usr"}):
+        made = engine.run("toolbox", "env", env=given, workdir="/usr")
+        assert made.wait(PATIENCE_S) == 0
+        names = {line.partition("=")[0] for line in said(made)}
+        assert names == {"PATH", "HOSTNAME", "HOME", "LANG", *given}
+        made.remove()
     assert shell("id -u; id -g; pwd", user="33:44", workdir="/made/here").split() == ["33", "44", "/made/here"]
     assert not os.path.exists("/made/here")
 
@@ -368,6 +374,29 @@ def test_files_are_copied_in_and_out(engine: Engine, goes_on: Container, tmp_pat
     executed(goes_on, "sh", "-c", "echo c >/c")
     goes_on.fetch("/c", tmp_path / "c")
     assert (tmp_path / "c").read_text() == "c\n"
+
+
+def test_what_is_only_shown_is_copied_too(engine: Engine, tmp_path: Path) -> None:
+    """Of folders in memory and files of /etc; what nobody in the container would see is written nowhere."""
+    made = engine.run("toolbox", "sleep", "600", detach=True, tmpfs=["/t"])
+    (tmp_path / "file").write_text("brought\n")
+    for place in ("/t/a", "/dev/shm/a"):
+        made.bring(tmp_path / "file", place)
+        assert executed(made, "cat", place) == (0, "brought")
+        made.fetch(place, tmp_path / "back")
+        assert (tmp_path / "back").read_text() == "brought\n"
+    for path in ("/etc/hosts", "/proc/version"):
+        made.fetch(path, tmp_path / "fetched")
+        assert (tmp_path / "fetched").read_text().strip() == executed(made, "cat", path)[1]
+    for path, words in (
+        ("/dev/null", "a device cannot be replaced"),
+        ("/etc/hosts", "a file cannot take the place of what is mounted: /etc/hosts"),
+        ("/proc/x", "/proc is the kernel's own"),
+        ("/sys/kernel", "/sys/kernel is the kernel's own"),
+    ):
+        with pytest.raises(Conflict, match=words):
+            made.bring(tmp_path / "file", path)
+    made.remove(force=True)
 
 
 def test_what_it_changed_is_known_and_makes_an_image(engine: Engine, shell: Shell) -> None:

@@ -26,7 +26,7 @@ def told(tmp_path: Path, *words: str, stdin: int | None = None) -> tuple[list[tu
     if pid == 0:
         os.setsid()
         os.dup2(writer, starter.DESCRIPTOR, inheritable=True)
-        os.execve(path, [str(path), *words], {"FIRST": "", "SECOND": "", "THIRD": "3"})
+        os.execve(path, [str(path), *words], {"FIRST": "", "SECOND": "", "THIRD": "", "FOURTH": "4"})
     os.close(writer)
     with os.fdopen(reader, "rb") as file:
         said = file.read()
@@ -52,9 +52,9 @@ def test_it_tells_why_there_is_no_command(tmp_path: Path) -> None:
 
 
 def test_the_command_has_its_own_words_only(tmp_path: Path) -> None:
-    """Not the descriptor by which it is told of, not the first two variables; it leads a session of its own."""
+    """Not the descriptor by which it is told of, not the first three variables; it leads a session of its own."""
     script = (
-        f'test ! -e /proc/self/fd/{starter.DESCRIPTOR} && test -z "${{FIRST+x}}${{SECOND+x}}" && test "$THIRD" = 3 && '
+        f'test ! -e /proc/self/fd/{starter.DESCRIPTOR} && test -z "${{FIRST+x}}${{SECOND+x}}${{THIRD+x}}" && test "$FOURTH" = 4 && '
         'test "$0 $1" = "zeroth first" && test "$(ps -o sid= -p $$ | tr -d " ")" = $$'
     )
     (_, (status, _)), _ = told(tmp_path, "/bin/sh", "sh", "-c", script, "zeroth", "first")
