@@ -11,6 +11,7 @@ from ..errors import IntegrityError, NotFound
 from ..linux import smallfiles
 from ..oci.runtime import RuntimeSpec
 from ..results import ContainerState
+from ..store import unpacked
 from . import sharing
 from .asked import Asked, torn
 from .exhaustion import Telling
@@ -47,7 +48,7 @@ class Kept(Telling):
 
     @property
     def _is_gone(self) -> bool:
-        return not (self._folder.exists() and (self._store.root / "snapshots" / self.id / "upper").exists())
+        return not (self._folder.exists() and (unpacked.snapshot(self._store.root, self.id) / "upper").exists())
 
     def __repr__(self) -> str:
         return f"<Container {self.name} ({self.id[:12]})>"

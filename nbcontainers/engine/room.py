@@ -28,7 +28,11 @@ LIMIT = "NBCONTAINERS_DISK_LIMIT"
 
 def written(store: Store, containers: Sequence[str]) -> tuple[int, ...]:
     """The bytes that containers, by their IDs, have written on top of their images."""
-    return store.worker.measure([f"snapshots/{key}/upper" for key in containers]) if containers else ()
+    return (
+        store.worker.measure([str(unpacked.snapshot(Path(), key) / "upper") for key in containers])
+        if containers
+        else ()
+    )
 
 
 def disk_use(store: Store, containers: Sequence[Container], volumes: Sequence[VolumeState]) -> tuple[DiskUse, ...]:

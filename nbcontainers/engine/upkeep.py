@@ -61,7 +61,7 @@ def _folders(root: Path) -> list[Path]:
 def parents(root: Path, key: str) -> tuple[str, ...]:
     """The layers that a snapshot was made on."""
     try:
-        return tuple(json.loads((root / "snapshots" / key / "about").read_bytes())["parents"])
+        return tuple(json.loads((unpacked.snapshot(root, key) / "about").read_bytes())["parents"])
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return ()
 
@@ -169,7 +169,11 @@ def _containers(store: Store, containers: Sequence[Container], chosen: Selection
             if state.status not in LIVE and chosen.is_before(state.created) and chosen.has_labels(dict(state.labels)):
                 doomed.append(container)
     gone, size = [], 0
-    taken = store.worker.measure([f"snapshots/{container.id}/upper" for container in doomed]) if doomed else ()
+    taken = (
+        store.worker.measure([str(unpacked.snapshot(Path(), container.id) / "upper") for container in doomed])
+        if doomed
+        else ()
+    )
     for container, bytes_ in zip(doomed, taken, strict=True):
         with contextlib.suppress(NBContainersError):  # it was started or removed meanwhile
             container.remove()

@@ -189,10 +189,10 @@ def sweep_scratch(root: Path, *, busy: bool) -> None:
         return
     sweep_ingest(root)
     parts.sweep(root)
-    for path in (root / "snapshots").iterdir():
-        # A container's folder is made before its snapshot and removed after it.
-        if not (root / "containers" / path.name).exists():
-            _throw_away(root, path)
+    found = list((root / "snapshots").iterdir())
+    # A container's folder is made before its snapshot and removed after it.
+    for path in {*found} - {trees.snapshot(root, name) for name in os.listdir(root / "containers")}:
+        _throw_away(root, path)
     for path in (root / "stock").iterdir():
         _throw_away(root, path)
 

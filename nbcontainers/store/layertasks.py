@@ -77,7 +77,7 @@ def commit(
 ) -> Answer:
     """See ``Worker.commit``."""
     work.close()  # what is committed is mounted nowhere
-    snapshot = f"{work.root}/snapshots/{key}"
+    snapshot = str(unpacked.snapshot(work.root, key))
     with contextlib.ExitStack() as stack:
         below = stack.enter_context(work.opened(parents if copied else parents[-1:]))
         folder = stack.enter_context(work.scratch()) if keep and copied else Path(f"{snapshot}/{unpacked.BEGUN}")

@@ -243,7 +243,7 @@ class _Snapshots(ABC):
     def _folder(self, key: str) -> str:
         if not key or key.startswith(".") or "/" in key:
             raise ValueError(f"not a snapshot's key: {key!r}")
-        return f"{self._root}/snapshots/{key}"
+        return str(unpacked.snapshot(self._root, key))
 
     def _parents(self, key: str) -> tuple[Digest, ...]:
         try:

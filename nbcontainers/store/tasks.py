@@ -17,7 +17,7 @@ from .work import Answer, Work
 
 def fill(work: Work, key: str, parents: list[str]) -> None:
     """See ``Worker.fill``."""
-    snapshot = work.root / "snapshots" / key
+    snapshot = unpacked.snapshot(work.root, key)
     with work.opened(parents) as below:
         target = os.open(snapshot / "upper", FOLDER)
         try:
@@ -32,7 +32,7 @@ def fill(work: Work, key: str, parents: list[str]) -> None:
 
 def differences(work: Work, key: str, parents: list[str], copied: bool) -> list[tuple[str, str, int]]:
     """See ``Worker.changes``."""
-    snapshot = work.root / "snapshots" / key
+    snapshot = unpacked.snapshot(work.root, key)
     attributes.learn(snapshot)
     with work.opened(parents) as below:
         upper = os.open(snapshot / "upper", FOLDER)

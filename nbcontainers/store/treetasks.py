@@ -115,7 +115,7 @@ def make_folder(work: Work, path: str, mode: int, uid: int, gid: int) -> None:
 def clear_stubs(work: Work, key: str, parents: list[str], copied: bool, destinations: list[str]) -> None:
     """See ``filling.clear_stubs``."""
     with work.opened(parents) as below:
-        upper = os.open(work.root / "snapshots" / key / "upper", FOLDER)
+        upper = os.open(unpacked.snapshot(work.root, key) / "upper", FOLDER)
         try:
             stubs.clear(upper, Merged(below), [os.fsencode(path) for path in destinations], copied=copied)
         finally:

@@ -18,7 +18,16 @@ from .merged import FOLDER
 BESIDE = ("index", "meta", recorded.PLAIN)  # the files beside a layer's tree
 BEGUN = "layer"  # the folder in a snapshot's that becomes a layer's when that is committed
 SETTLED = "settled"  # beside a layer's tree once all of it was brought to the disk
+_ID, _SHORT = 64, 12  # digits of a container's ID, and of those by which it is called
 _FILLED = "filled"  # beside a copied snapshot's tree once it was complete
+
+
+def snapshot(root: Path, key: str) -> Path:
+    """The folder of a snapshot. That of a container has the first digits of its ID only: where PRoot shows a tree (tier T4), a Unix
+    socket in it has a path of this host's, which may have 107 bytes.
+    """
+    name, slash, beside = key.partition("/")  # with a name, another tree in that folder
+    return root / "snapshots" / ((name[:_SHORT] if len(name) == _ID else name) + slash + beside)
 
 
 @functools.cache

@@ -67,7 +67,7 @@ def test_holes_stay_holes(engine: Engine, container: Container, tmp_path: Path) 
     container.bring(str(tmp_path / "file"), "/tmp/file")
     container.fetch("/tmp/file", str(tmp_path / "back"))
     assert filecmp.cmp(tmp_path / "file", tmp_path / "back", shallow=False)
-    inside = engine.store.root / "snapshots" / container.id / "upper/tmp/file"
+    inside = engine.store.root / "snapshots" / container.id[:12] / "upper/tmp/file"
     assert all(path.stat().st_blocks * 512 < 4 << 20 for path in (inside, tmp_path / "back"))
 
 

@@ -50,7 +50,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
         made.build("FROM scratch\nCOPY bin /bin\nCMD sh", context=folder, tag="base")
         made.tag("base", "kept")
         container = made.create("base", "true", name="held")
-        (made.store.root / "snapshots" / container.id / "upper" / "file").write_bytes(bytes(500_000))
+        (made.store.root / "snapshots" / container.id[:12] / "upper" / "file").write_bytes(bytes(500_000))
         made.commit(container, "archived")
         with (tmp_path / "archive.tar").open("wb") as stream:
             made.save(["archived"], stream)
@@ -133,7 +133,7 @@ def test_a_kill_at_any_instant_leaves_the_store_whole(engine: Engine, tmp_path: 
             assert process.stdout
             process.stdout.readline()
             time.sleep(chance.uniform(0, 0.5))
-            made = {path.name for path in (root / "snapshots").iterdir()} - {kept.id}
+            made = {path.name for path in (root / "snapshots").iterdir()} - {kept.id[:12]}
             process.send_signal(signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL  # it has worked until then
         until_gone(made)
@@ -150,7 +150,10 @@ def test_a_kill_at_any_instant_leaves_the_store_whole(engine: Engine, tmp_path: 
             engine.prune(["images", "cache"], all=False)
             left = [path for name in ("ingest", "trash", "leases") for path in (root / name).iterdir()]
             left += [
-                path for name in ("snapshots", "containers") for path in (root / name).iterdir() if path.name != kept.id
+                path
+                for name in ("snapshots", "containers")
+                for path in (root / name).iterdir()
+                if path.name not in (kept.id, kept.id[:12])
             ]
             if not left:
                 break
@@ -174,7 +177,7 @@ with Engine(folder / "store") as engine:
     (folder / "context" / "data").write_bytes(os.urandom(200_000))
     first = engine.build("FROM scratch\\nCOPY data /first", context=folder / "context", tag="first").image
     container = engine.create("first", "true")
-    (engine.store.root / "snapshots" / container.id / "upper" / "file").write_bytes(os.urandom(230_000))
+    (engine.store.root / "snapshots" / container.id[:12] / "upper" / "file").write_bytes(os.urandom(230_000))
     with open(folder / "archive.tar", "wb") as stream:
         engine.save(["first"], stream)
     (folder / "context" / "data").write_bytes(os.urandom(230_000))
@@ -362,7 +365,7 @@ def test_eight_processes_at_once(engine: Engine, tmp_path: Path) -> None:
     assert engine.check().faults == ()
     engine.prune(["images", "cache"])
     validate_store(engine.store)
-    assert [path.name for path in (engine.store.root / "snapshots").iterdir()] == [engine.container("held").id]
+    assert [path.name for path in (engine.store.root / "snapshots").iterdir()] == [engine.container("held").id[:12]]
 
 
 def test_two_builds_and_a_prune_at_once(engine: Engine, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_what_it_wrote_has_the_ids_that_it_saw(engine: Engine, tmp_path: Path) -
     script = "touch /mine; echo a >/theirs; chown 33:34 /theirs; chmod 4755 /theirs; rm /etc/passwd; mkdir /box; chown 5:6 /box"
     container = engine.run("toolbox", "sh", "-ec", script, userns="auto")
     assert container.wait(PATIENCE_S) == 0
-    upper = engine.store.root / "snapshots" / container.id / "upper"
+    upper = engine.store.root / "snapshots" / container.id[:12] / "upper"
     assert (upper / "theirs").stat().st_uid == 33
     changed = {(change.kind, change.path) for change in container.changes()}
     assert {("added", "/theirs"), ("added", "/box"), ("deleted", "/etc/passwd")} <= changed

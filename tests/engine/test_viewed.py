@@ -376,6 +376,19 @@ def test_files_are_copied_in_and_out(engine: Engine, goes_on: Container, tmp_pat
     assert (tmp_path / "c").read_text() == "c\n"
 
 
+def test_sockets_have_room_for_their_paths(engine: Engine) -> None:
+    """A server's is found by another command: on this host its path is that of the store and the container's together."""
+    assert len(str(engine.store.root)) >= len("/home/jovyan/.local/share/nbcontainers") - 8
+    place = "/var/run/postgresql/.s.PGSQL.5432"
+    code = f"import os, socket; os.makedirs('/var/run/postgresql'); s = socket.socket(socket.AF_UNIX); s.bind('{place}'); s.listen()"
+    served = "; print('listens', flush=True); s.accept()[0].sendall(b'served')"
+    made = engine.run("toolbox", "python3", "-c", code + served, detach=True)
+    next(iter(made.logs(follow=True)))
+    asks = f"import socket; s = socket.socket(socket.AF_UNIX); s.connect('{place}'); print(s.recv(9).decode())"
+    assert executed(made, "python3", "-c", asks) == (0, "served")
+    made.remove(force=True)
+
+
 def test_what_is_only_shown_is_copied_too(engine: Engine, tmp_path: Path) -> None:
     """Of folders in memory and files of /etc; what nobody in the container would see is written nowhere."""
     made = engine.run("toolbox", "sleep", "600", detach=True, tmpfs=["/t"])
