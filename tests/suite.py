@@ -37,6 +37,8 @@ FILES = (
             "test_engine",
             "test_faults",
             "test_isolation",
+            "test_killed_builds",
+            "test_killed_runs",
             "test_limits",
             "test_mounts",
             "test_networking",

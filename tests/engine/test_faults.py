@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers import Conflict, Engine
-from nbcontainers.runtime import host
+from tests.hosts import needs_containers
 from tests.store.registry.servers import Parts, Server, serving
 from tests.store.trees import paths
 from tests.store.validate import validate_store
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 pytestmark = [
     pytest.mark.skipif(not BUSYBOX, reason="busybox is not installed"),
-    pytest.mark.skipif(host.probe().tier not in ("T0", "T1", "T2"), reason="no containers on this host"),
+    needs_containers,
 ]
 
 

@@ -14,14 +14,15 @@ from pathlib import Path
 import pytest
 
 from nbcontainers import Engine
-from nbcontainers.runtime import host, processes
+from nbcontainers.runtime import processes
 from tests.build.test_interrupts import left_running
+from tests.hosts import needs_containers
 from tests.waiting import PATIENCE_S, until
 
 PREFIX = "nbcontainers-"
 FOLDERS = ("ingest", "trash", "leases", "snapshots", "containers")
 
-pytestmark = pytest.mark.skipif(host.probe().tier not in ("T0", "T1", "T2"), reason="no containers on this host")
+pytestmark = needs_containers
 
 
 def said(pid: int) -> tuple[str, str]:

@@ -22,6 +22,7 @@ import pytest
 
 from nbcontainers import Engine, NotFound
 from nbcontainers.runtime import host, processes
+from tests.hosts import needs_containers
 from tests.waiting import PATIENCE_S, until
 
 KILLS = int(os.environ.get("NBCONTAINERS_KILLS", "3"))
@@ -53,7 +54,7 @@ while True:
         print(error, file=sys.stderr, flush=True)
 """
 
-pytestmark = pytest.mark.skipif(host.probe().tier not in ("T0", "T1", "T2"), reason="no containers on this host")
+pytestmark = needs_containers
 
 
 @pytest.fixture(scope="module")
