@@ -114,7 +114,7 @@ class _Unpacking:
         self._places = Places(root, parents, self.owners)
         self._index = index
         self._waiting: dict[bytes, bytes] = {}  # hard links whose targets have not come yet
-        self._own = os.geteuid(), os.getegid()
+        self._own = attributes.own()
         self._exact: bool | None = None  # whether a new file is at once what open(2) is told; found with the first one
 
     def close(self) -> None:
@@ -194,6 +194,7 @@ class _Unpacking:
         plain = (
             (header.uid, header.gid) == self._own
             and mode <= 0o777
+            and mode == attributes.on_disk(stat.S_IFREG | mode)
             and not header.xattrs
             and self._exact is not False
             and self._places.is_plain(above)
@@ -354,7 +355,7 @@ def _wanted(header: tar.Header) -> Attributes:
 def _is_as_told(file: int, header: tar.Header) -> bool:
     """Whether a new file has the mode and the owner that it was made with: a umask, and some file systems, have it otherwise."""
     status = os.fstat(file)
-    return (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (header.mode, header.uid, header.gid)
+    return (stat.S_IMODE(status.st_mode), *attributes.ids(status)) == (header.mode, header.uid, header.gid)
 
 
 def _is_hole(piece: memoryview) -> bool:

@@ -39,6 +39,59 @@ class Attributes:
     xattrs: dict[bytes, bytes] = field(default_factory=dict)
 
 
+_root: tuple[int, int] | None = None  # the ids that stand for root's
+
+
+def stand_for_root() -> None:
+    """Take this process's user for the root of images and containers, where no user namespace has it so: what is his is root's."""
+    global _root
+    if os.geteuid() != 0:
+        _root = os.geteuid(), os.getegid()
+
+
+def own() -> tuple[int, int]:
+    """Whose the files are that this process makes, as ``ids`` has it."""
+    return (os.geteuid(), os.getegid()) if _root is None else (0, 0)
+
+
+def ids(status: os.stat_result) -> tuple[int, int]:
+    """Whose a file is, of those who are not recorded."""
+    if _root is None:
+        return status.st_uid, status.st_gid
+    return 0 if status.st_uid == _root[0] else status.st_uid, 0 if status.st_gid == _root[1] else status.st_gid
+
+
+def on_disk(mode: int) -> int:
+    """The permissions that a file or folder gets: who stands for root is kept out by them, as root is not."""
+    own = 0 if _root is None else 0o700 if stat.S_ISDIR(mode) else 0o600
+    return stat.S_IMODE(mode) | own
+
+
+def reach(tree: int) -> None:
+    """Have an opened tree be one that this process may look into, where it stands for root; the modes that a program gave are recorded."""
+    if _root is None:
+        return
+    _open_up(tree, b".")
+    for _, folders, files, here in os.fwalk(b".", dir_fd=tree):
+        for name in (*folders, *files):
+            with contextlib.suppress(OSError):  # a program has removed it meanwhile, or it is another user's
+                _open_up(here, name)
+
+
+def _open_up(directory: int, name: bytes) -> None:
+    found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        status = os.fstat(found)
+        is_plain = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+        if not is_plain or on_disk(status.st_mode) == stat.S_IMODE(status.st_mode):
+            return
+        os.chmod(proc(found), on_disk(status.st_mode))
+        known = recorded.read(proc(found), follow=True) or (*ids(status), status.st_mode, 0, 0)
+        os.setxattr(proc(found), STAT, recorded.text((*known[:2], status.st_mode, *known[3:])))
+    finally:
+        os.close(found)
+
+
 def proc(directory: int, name: bytes = b"") -> bytes:
     """A path to something below a descriptor, for the calls that take no descriptor or refuse one of O_PATH."""
     return b"/proc/self/fd/%d/%b" % (directory, name) if name else b"/proc/self/fd/%d" % directory
@@ -69,7 +122,7 @@ def read(descriptor: int, status: os.stat_result | None = None) -> Attributes:
     """The truth about an open file or folder, whose ``status`` may be known."""
     status = status or os.fstat(descriptor)
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    found = Attributes(status.st_mode, status.st_uid, status.st_gid, size, status.st_mtime_ns)
+    found = Attributes(status.st_mode, *ids(status), size, status.st_mtime_ns)
     for name in os.listxattr(descriptor):
         if name == STAT:
             _correct(found, os.getxattr(descriptor, name))
@@ -80,7 +133,7 @@ def read(descriptor: int, status: os.stat_result | None = None) -> Attributes:
 
 def of(status: os.stat_result, directory: int, name: bytes) -> Attributes:
     """What is known of a link, a pipe or a device: its status and, if there is one, its line in the ledger of an opened tree."""
-    found = Attributes(status.st_mode, status.st_uid, status.st_gid, 0, status.st_mtime_ns)
+    found = Attributes(status.st_mode, *ids(status), 0, status.st_mtime_ns)
     if recorded.is_device(status.st_mode):
         found.major, found.minor = os.major(status.st_rdev), os.minor(status.st_rdev)
     elif _ledger:
@@ -113,7 +166,10 @@ def _correct(found: Attributes, text: bytes) -> None:
     if record is None:
         return
     found.uid, found.gid = record[:2]
-    mode = recorded.mode(record, found.mode, found.size)
+    real = found.mode
+    if _root is not None and real & 0o777 == on_disk(stat.S_IFMT(real) | record[2]) & 0o777:
+        real = real & ~0o777 | record[2] & 0o777
+    mode = recorded.mode(record, real, found.size)
     if recorded.is_device(mode):
         found.major, found.minor = record[3:]
     found.mode = mode
@@ -135,13 +191,14 @@ class Owners:
     def give(self, descriptor: int, wanted: Attributes) -> None:
         """Set owner, mode and extended attributes of an open file or folder, in the order in which none undoes another."""
         mode = stat.S_IMODE(wanted.mode)
-        if recorded.is_device(wanted.mode) or not self._chown(descriptor, wanted.uid, wanted.gid):
+        is_kept = not recorded.is_device(wanted.mode) and self._chown(descriptor, wanted.uid, wanted.gid)
+        if not is_kept or on_disk(wanted.mode) != mode:
             self.has_recorded = True
             try:
                 os.setxattr(descriptor, STAT, recorded.text(_record(wanted)))
             except OSError as error:
                 self._lose(error, "owners of files")
-            mode = recorded.on_inode(wanted.mode)
+            mode = on_disk(stat.S_IFMT(wanted.mode) | recorded.on_inode(wanted.mode))
         elif stat.S_ISDIR(wanted.mode):  # a folder may have been there before, and another's
             with contextlib.suppress(OSError):
                 os.removexattr(descriptor, STAT)
@@ -169,6 +226,10 @@ class Owners:
             os.chmod(name, stat.S_IMODE(wanted.mode), dir_fd=directory)
 
     def _chown(self, file: int | bytes, uid: int, gid: int, directory: int | None = None) -> bool:
+        if _root is not None:
+            if (uid, gid) != (0, 0):
+                return False
+            uid, gid = _root
         if (uid, gid) in self._foreign:
             return False
         try:

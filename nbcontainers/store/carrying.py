@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from ..errors import Conflict, NBContainersError, NotFound
 from ..linux import syscalls
-from . import tar
+from . import attributes, tar
 from .attributes import Attributes, Owners
 from .tarheader import Header
 
@@ -150,11 +150,12 @@ def _add(
     look: Callable[[int], Attributes] | None,
 ) -> None:
     status = os.fstat(found)
+    uid, gid = attributes.ids(status)
     known = Header(
         name,
         mode=stat.S_IMODE(status.st_mode),
-        uid=status.st_uid,
-        gid=status.st_gid,
+        uid=uid,
+        gid=gid,
         mtime_ns=status.st_mtime_ns,
     )
     match stat.S_IFMT(status.st_mode):

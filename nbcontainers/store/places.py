@@ -43,7 +43,7 @@ class Places:
         self._owners = owners
         self._open: dict[bytes, int] = {}
         self._folders: dict[bytes, _Last] = {}
-        self._own = os.geteuid(), os.getegid()
+        self._own = attributes.own()
         self._root_is_opaque = False
 
     def close(self) -> None:
@@ -163,7 +163,7 @@ class Places:
             wanted = replace(wanted, xattrs=rest)
         self._owners.give(folder, wanted)
         mode = 0
-        if wanted.mode & (0o700 | stat.S_ISGID) != 0o700:
+        if attributes.on_disk(wanted.mode) & (0o700 | stat.S_ISGID) != 0o700:
             os.fchmod(folder, 0o700)
             mode = wanted.mode
         is_plain = (wanted.uid, wanted.gid) == self._own
@@ -208,7 +208,7 @@ class Places:
             if last.inherited:
                 self._owners.attribute(self.opened(path), _INHERITED, last.inherited)
             if last.mode:
-                os.fchmod(self.opened(path), stat.S_IMODE(last.mode))
+                os.fchmod(self.opened(path), attributes.on_disk(last.mode))
             here, base = self.place(path)
             os.utime(base or b".", ns=(last.mtime_ns, last.mtime_ns), dir_fd=here, follow_symlinks=False)
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from .. import errors
 from ..linux import syscalls
-from . import wire
+from . import attributes, wire
 from .durable import saying_when_full
 
 _IDLE = 2.0  # seconds after which what was unpacked is brought to the disk
@@ -61,6 +61,7 @@ def _enter(end: socket.socket, identity: dict[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     os.umask(0)
     if not identity["userns"]:
+        attributes.stand_for_root()
         # Root without CAP_SYS_ADMIN has no mounts of its own, and needs none for copies.
         with contextlib.suppress(PermissionError):
             syscalls.unshare(syscalls.CLONE_NEWNS)

@@ -37,6 +37,7 @@ def differences(work: Work, key: str, parents: list[str], copied: bool) -> list[
     with work.opened(parents) as below:
         upper = os.open(snapshot / "upper", FOLDER)
         try:
+            attributes.reach(upper)
             lower = Merged(below)
             found = (
                 changes.of_copy(upper, lower, unpacked.filled(snapshot)) if copied else changes.of_overlay(upper, lower)

@@ -50,7 +50,7 @@ def victims(builder: int, kind: str, mark: str) -> list[int]:
 
 def let_end(builder: int, mark: str) -> bool:
     """Ask the command to end, which it hears once it has got to its loop; whether there is none any more."""
-    running = [pid for pid in processes.tree(builder) if mark in said(pid)[1]]
+    running = [pid for pid in processes.tree(builder) if said(pid)[0] == "sh" and mark in said(pid)[1]]
     for pid in running:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGUSR1)
@@ -64,13 +64,17 @@ def test_a_build_outlives_its_worker_and_tells_of_its_shim(tmp_path: Path, kind:
         engine.toolbox()  # whose layers the build's own worker unpacks, so that there is one when the command runs
     mark = f"killed{os.getpid()}{kind}"
     text = f"FROM toolbox\nRUN echo runs; touch /made; trap 'exit 0' USR1; while :; do sleep 0.05; done # {mark}\n"
-    with subprocess.Popen(
-        [sys.executable, "-m", "nbcontainers", "build", "--tag", "made", "-"],
-        env={**os.environ, "NBCONTAINERS_ROOT": str(tmp_path / "store")},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    ) as builder:
+    with (
+        subprocess.Popen(
+            [sys.executable, "-m", "nbcontainers", "build", "--tag", "made", "-"],
+            env={**os.environ, "NBCONTAINERS_ROOT": str(tmp_path / "store")},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as builder,
+        contextlib.ExitStack() as last,
+    ):
+        last.callback(builder.kill)
         assert builder.stdin is not None
         assert builder.stdout is not None
         builder.stdin.write(text.encode())
@@ -127,18 +131,22 @@ def test_one_prune_removes_all_that_a_killed_build_left(tmp_path: Path, sockets:
         other.run("toolbox", "true", network="none", rm=True).wait()  # so that a process waits for the next one
         bystander = other.run("toolbox", "sleep", "600", network="none", detach=True)
         engine.toolbox()
-        with subprocess.Popen(
-            [sys.executable, "-m", "nbcontainers", "build", "-"],
-            env={**os.environ, "NBCONTAINERS_ROOT": str(root)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as builder:
+        with (
+            subprocess.Popen(
+                [sys.executable, "-m", "nbcontainers", "build", "-"],
+                env={**os.environ, "NBCONTAINERS_ROOT": str(root)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            ) as builder,
+            contextlib.ExitStack() as last,
+        ):
+            last.callback(builder.kill)
             assert builder.stdin is not None
             builder.stdin.write(b"FROM toolbox\nRUN exec sleep 600\n")
             builder.stdin.close()
             (shim,) = until(lambda: sleepers(builder.pid))
-            command = next(child for child in processes.children(shim) if said(child)[0] == "sleep")
+            command = next(child for child in processes.tree(shim) if said(child)[0] == "sleep")
             groups = cgroups_of(command)
             assert len(list(sockets.rglob("build-*.sock"))) == 1
             family = [*processes.tree(builder.pid)]
@@ -166,5 +174,5 @@ def sleepers(builder: int) -> list[int]:
     return [
         pid
         for pid in processes.tree(builder)
-        if said(pid)[0] == "nbc-shim" and any(said(child)[0] == "sleep" for child in processes.children(pid))
+        if said(pid)[0] == "nbc-shim" and any(said(child)[0] == "sleep" for child in processes.tree(pid))
     ]

@@ -377,10 +377,9 @@ def test_files_are_copied_in_and_out(engine: Engine, goes_on: Container, tmp_pat
 
 
 def test_sockets_have_room_for_their_paths(engine: Engine) -> None:
-    """A server's is found by another command: on this host its path is that of the store and the container's together."""
-    assert len(str(engine.store.root)) >= len("/home/jovyan/.local/share/nbcontainers") - 8
-    place = "/var/run/postgresql/.s.PGSQL.5432"
-    code = f"import os, socket; os.makedirs('/var/run/postgresql'); s = socket.socket(socket.AF_UNIX); s.bind('{place}'); s.listen()"
+    """On this host it is that of the store and the container's together, of 107 bytes at most; another command finds the server."""
+    place = "/" + "s" * (107 - len(f"{engine.store.root}/snapshots/012345678901/upper/"))
+    code = f"import socket; s = socket.socket(socket.AF_UNIX); s.bind('{place}'); s.listen()"
     served = "; print('listens', flush=True); s.accept()[0].sendall(b'served')"
     made = engine.run("toolbox", "python3", "-c", code + served, detach=True)
     next(iter(made.logs(follow=True)))
@@ -410,6 +409,53 @@ def test_what_is_only_shown_is_copied_too(engine: Engine, tmp_path: Path) -> Non
         with pytest.raises(Conflict, match=words):
             made.bring(tmp_path / "file", path)
     made.remove(force=True)
+
+
+def test_owners_and_modes_are_those_that_docker_has(engine: Engine, tmp_path: Path) -> None:
+    """What a program makes is root's, also where this user is none; what nobody may read or enter is what only root may."""
+    rows = [
+        ("ro", 0o555, 0),
+        ("ro/shadow", 0, 0),
+        ("none", 0, 0),
+        ("none/file", 0o400, 0),
+        ("theirs", 0o644, os.geteuid() or 7),
+    ]
+    with tarfile.open(tmp_path / "rows.tar", "w") as archive:
+        for name, mode, uid in rows:
+            row = tarfile.TarInfo(name)
+            row.mode, row.uid, row.size = mode, uid, 0 if name in {"ro", "none"} else 1
+            row.type = tarfile.REGTYPE if row.size else tarfile.DIRTYPE
+            archive.addfile(row, io.BytesIO(b"x") if row.size else None)
+    (tmp_path / "file").write_text("copied")
+    script = "cat /ro/shadow /none/file; echo y >/ro/made; touch /none/made; chmod 0 /hidden; chmod 500 /srv"
+    lines = f"FROM toolbox\nADD rows.tar /\nRUN touch /hidden && {script}\nCOPY file /ro/\nCOPY file /srv/\n"
+    engine.build(lines, context=tmp_path, tag="strict")
+    made = engine.run("strict", "sh", "-c", f"{script}; cat /ro/file /hidden; rm -r /none; chmod 0 /etc/group")
+    assert made.wait(PATIENCE_S) == 0
+    assert said(made) == ["xxcopied"]
+    assert {change.path for change in made.changes()} == {"/etc", "/etc/group", "/none", "/ro", "/ro/made"}
+    made.bring(tmp_path / "file", "/ro/brought")
+    engine.commit(made, "stricter")
+    made.remove()
+    again = engine.create("stricter", "true")
+    found = io.BytesIO()
+    again.export(found)
+    found.seek(0)
+    with tarfile.open(fileobj=found) as archive:
+        told = {row.name: (row.mode, row.uid) for row in archive}
+    wanted = {
+        "ro": (0o555, 0),
+        "ro/shadow": (0, 0),
+        "theirs": (0o644, os.geteuid() or 7),
+        "hidden": (0, 0),
+        "srv": (0o500, 0),
+    }
+    wanted |= {"ro/made": (0o644, 0), "ro/file": (0o644, 0), "ro/brought": (0o644, 0), "etc/group": (0, 0)}
+    assert {name: told[name] for name in wanted} == wanted
+    assert not told.keys() & {"none", "none/file"}
+    again.remove()
+    for name in ("stricter", "strict"):
+        engine.remove_image(name)
 
 
 def test_what_it_changed_is_known_and_makes_an_image(engine: Engine, shell: Shell) -> None:
