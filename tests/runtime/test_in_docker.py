@@ -103,6 +103,11 @@ def test_what_is_promised_without_namespaces_holds_there(docker: Docked) -> None
     suite.require(docker.run(*suite.command("/tmp/tests", "tests/engine/test_viewed.py"), options=BARE))
 
 
+def test_the_suite_holds_there(docker: Docked) -> None:
+    """What holds elsewhere holds there, but for what only a namespace, a mount or a capability can give."""
+    suite.require(docker.run(*suite.command("/tmp/tests", without=suite.NOT_WITHOUT_NAMESPACES), options=BARE))
+
+
 def test_without_proot_images_can_be_looked_at(docker: Docked) -> None:
     """Tier T4: what images are and hold works; a container is refused, and what would let it run is said."""
     report = docker.run(*_NBC, "doctor", options=(*BARE, *_WITHOUT_PROOT))
