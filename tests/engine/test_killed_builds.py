@@ -63,7 +63,7 @@ def test_a_build_outlives_its_worker_and_tells_of_its_shim(tmp_path: Path, kind:
     with Engine(tmp_path / "store") as engine:
         engine.toolbox()  # whose layers the build's own worker unpacks, so that there is one when the command runs
     mark = f"killed{os.getpid()}{kind}"
-    text = f"FROM toolbox\nRUN echo runs; touch /made; trap 'exit 0' USR1; while :; do sleep 0.05; done # {mark}\n"
+    text = f"FROM toolbox\nRUN trap 'exit 0' USR1; touch /made; echo runs; while :; do sleep 0.05; done # {mark}\n"
     with (
         subprocess.Popen(
             [sys.executable, "-m", "nbcontainers", "build", "--tag", "made", "-"],
