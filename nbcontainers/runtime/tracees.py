@@ -101,9 +101,8 @@ def _found(loader: str, tracers: Collection[int]) -> Iterator[tuple[int, bool]]:
 
 def is_traced_by(pid: int, tracer: int) -> bool:
     """Whether a process is traced by a certain one, or not there any more."""
-    return _parents(str(pid))[1] == tracer or not processes.start_time(
-        pid
-    )  # in this order: it may end between the looks
+    # In this order: it may end between the looks.
+    return _parents(str(pid))[1] == tracer or not processes.start_time(pid)
 
 
 def _parents(pid: str) -> tuple[int, int]:
