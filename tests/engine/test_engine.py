@@ -432,7 +432,7 @@ def test_a_run_says_nothing_of_how_the_last_one_ended(engine: Engine) -> None:
 
 def test_what_goes_with_its_end_is_not_brought_to_the_disk(engine: Engine, tmp_path: Path) -> None:
     """Under rm its root is volatile, so that its end waits for nobody's data; it can be written to and started again all the same."""
-    script = "grep ' / ' /proc/self/mounts; ls /; touch /made; exec sleep 600"
+    script = "grep ' / ' /proc/self/mounts; touch /made; ls /; exec sleep 600"
 
     def said(container: Container) -> bytes:
         return b"".join(output.data for output in container.logs())
