@@ -9,11 +9,12 @@ import posixpath
 import stat
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import IO
 
 from ..errors import Conflict, HostError, NBContainersError, NotFound
 from ..linux import mounts as kinds
-from ..oci.runtime import Mount
+from ..oci.runtime import Mount, RuntimeSpec
 from ..results import ContainerState
 from ..runtime import viewplan
 from ..store import carrying
@@ -42,13 +43,17 @@ class Tree:
         binds: Sequence[Mount] = (),
         *,
         is_viewed: bool = False,
+        is_read_only: bool = False,
     ) -> None:
-        """``is_viewed`` says that nothing can be mounted (tier T4): each bind is then reached where it lies."""
+        """``is_viewed`` says that nothing can be mounted (tier T4): each bind is then reached where it lies, and a root that
+        ``is_read_only`` not written to.
+        """
         self._worker = worker
         self._mounts = tuple(mounts)
         self._binds = () if state.pid and not is_viewed else tuple(binds)
         self._state = state
         self._is_viewed = is_viewed
+        self._is_read_only = is_read_only
 
     @contextlib.contextmanager
     def _root(self) -> Iterator[int | None]:
@@ -90,7 +95,9 @@ class Tree:
         with self._root() as root, _reached(path):
             mounts, place, bind = self._where(path)
             found = self._worker.real(mounts, place, root=root)
-            return found if bind is None or not os.path.isdir(bind.source) else bind.destination + found
+            if bind is not None:
+                found = bind.destination + (found if os.path.isdir(bind.source) else "")
+            return found
 
     def out(self, path: str, name: str, descriptor: int, *, follow: bool) -> None:
         """Write a path of it to a descriptor, as an archive whose first entry is ``name``."""
@@ -104,7 +111,7 @@ class Tree:
             mounts, place, bind = self._where(folder)
             if bind is not None and bind.source in viewplan.OF_HOST:
                 raise carrying.kernels_own(folder)
-            if bind is not None and {"ro", "rro"} & set(bind.options):
+            if self._is_read_only if bind is None else {"ro", "rro"} & set(bind.options):
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
             self._worker.carry_in(mounts, place, descriptor, owners=owners, root=root)
 
@@ -112,10 +119,7 @@ class Tree:
         """Conflict for a file that is only shown at a path: one in the tree that were written instead would be seen by nobody."""
         _, _, bind = self._where(path)
         if bind is not None and not os.path.isdir(bind.source):
-            raise Conflict(
-                f"a file cannot take the place of what is mounted: {path}",
-                hint="write into it with exec, or where it is from",
-            )
+            raise carrying.mounted(path)
 
     def _where(self, path: str) -> tuple[tuple[Mount, ...], str, Mount | None]:
         """(what is to be mounted, a path in there, the bind that this is if it is one alone) of a path of the container."""
@@ -135,6 +139,13 @@ class Tree:
         if not os.path.isdir(source):
             source, place = os.path.dirname(source), f"/{os.path.basename(source)}{place}"
         return (kinds.bind(source),), (place or "/") + "/" * path.endswith("/"), bind
+
+
+def viewed(worker: Worker, root: Mount, state: ContainerState, spec: RuntimeSpec, folder: Path) -> Tree:
+    """The tree of a container whose folder that is, and which lies in a plain ``root``, on a host on which nothing can be mounted."""
+    runs = bool(state.pid)
+    binds = viewplan.shown(spec.mounts, root.source, folder, runs=runs)
+    return Tree(worker, (root,), state, binds, is_viewed=True, is_read_only=runs and spec.readonly_root)
 
 
 @contextlib.contextmanager
@@ -227,8 +238,6 @@ def bring(tree: Tree, source: str | os.PathLike[str] | IO[bytes], path: str, *, 
         with ends.readable(plain(source)) as archive:
             tree.into(path, archive, owners=owners)
         return
-    if there == "file":
-        tree.require_own(path)
     source = os.fspath(source)
     # A slash at the end follows a link to a folder, in the kernel as in docker, and what is no folder cannot have one.
     whole = os.path.abspath(source) + "/" * source.endswith(("/", "/."))
@@ -242,6 +251,8 @@ def bring(tree: Tree, source: str | os.PathLike[str] | IO[bytes], path: str, *, 
         folder, name = arranged(
             source, found, path, there, posixpath.dirname(posixpath.normpath("/" + path.lstrip("/")))
         )
+        if found != "folder":
+            tree.require_own(posixpath.join(folder, name))
 
         def pack(out: int) -> None:
             def emit(block: memoryview) -> None:

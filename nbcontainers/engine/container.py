@@ -163,13 +163,12 @@ class Container(Life):
         try:
             with worker as opened:
                 mounts = self._store.snapshots.mounts(self.id, footed=True, volatile=state.auto_remove)
-                binds = tuple(mount for mount in self.spec.mounts if mount.type in ("bind", "overlay"))
-                is_viewed = self._runtime.host.is_viewed
-                if is_viewed and state.pid:
-                    from ..runtime import viewplan
-
-                    binds = viewplan.shown(self.spec.mounts, self._folder)
-                yield carriage.Tree(opened, mounts, state, binds, is_viewed=is_viewed)
+                spec = self.spec
+                if self._runtime.host.is_viewed:
+                    yield carriage.viewed(opened, mounts[0], state, spec, self._folder)
+                    return
+                binds = tuple(mount for mount in spec.mounts if mount.type in ("bind", "overlay"))
+                yield carriage.Tree(opened, mounts, state, binds)
         except HostError as error:  # an overlay of what is not there any more
             if self._is_gone:
                 raise NotFound(f"container {state.name} was removed meanwhile") from error

@@ -103,6 +103,9 @@ class Life(Asides):
         rootfs = self._store.snapshots.mounts(self.id, footed=True, parents=parents, volatile=state.auto_remove)
         if userns.is_mapped(self.spec, self._runtime.host):
             rootfs = userns.mapped(rootfs)
+        if self._runtime.host.is_viewed and parents is None:
+            # The last run may have closed folders that are looked into next, and the worker opens what it looks at.
+            self._store.worker.kind(rootfs, "/", follow=True, root=None)
         with (
             durable.saying_when_full(self._folder),
             networking.connected(

@@ -11,7 +11,7 @@ import select
 import time
 
 from ..linux import rights
-from . import becoming, birth, init, mother, terminal
+from . import becoming, birth, init, mother, processes, terminal
 from .pipes import Pipes
 from .poller import happens
 from .report import failure
@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
+    from typing import Any
 
     from .identity.supervisor import Supervisor
     from .lender import Lender
@@ -94,6 +95,14 @@ class FirstProcess:
         self.go_on()
         self.started = time.time()
         self._born = time.monotonic()
+
+    def shown(self) -> dict[str, Any]:
+        """What a state notes of a container whose files PRoot shows: see ``tracees`` and ``keeper``."""
+        from . import keeper  # on hosts without namespaces only
+
+        assert self._plan["view"] is not None
+        pid = keeper.pid()
+        return {"loader": self._plan["view"]["loader"], "keeper": [pid, processes.start_time(pid)]}
 
     @property
     def age(self) -> float:

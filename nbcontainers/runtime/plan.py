@@ -9,16 +9,21 @@ from .mountplan import PlannedMount
 from .pattern import Groups, Pattern
 
 
-class View(TypedDict):
-    """How a container is shown its files where nothing can be mounted: see ``view``. Paths are the host's, but for those of binds."""
+class Shown(TypedDict):
+    """The tree of a container where nothing can be mounted, and what is shown in it. Paths are the host's, but for those of binds."""
 
-    program: str  # PRoot
-    loader: str  # and its loader, a copy that no other container has: by it their processes are told apart
-    folder: str  # in the container's own, for all of this
     root: str
     binds: list[
         tuple[str, str, bool]
     ]  # path of the host, of the container, whether it may be written; outer ones first
+
+
+class View(Shown):
+    """How a container is shown its files there: see ``view``."""
+
+    program: str  # PRoot
+    loader: str  # and its loader, a copy that no other container has: by it their processes are told apart
+    folder: str  # in the container's own, for all of this
     emptied: list[tuple[str, int]]  # folders that each run finds empty, and their modes
     landlock: int  # the ABI, 0 for none
     rules: list[tuple[str, bool]]  # what Landlock allows: path, whether it may be written

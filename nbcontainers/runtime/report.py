@@ -6,20 +6,24 @@ It is read with care: where PRoot traces, whoever takes that over could write he
 from __future__ import annotations
 
 _BEGINS = b"\0"  # with which nothing else in a report begins
+_LENGTH = 4
 _DISORDER = "start", 0, "what was to start it has ended, and its report is in disorder", 125
 
 
 def failure(stage: str, number: int, words: str, code: int) -> bytes:
     """The report of one."""
-    return _BEGINS + f"{stage}\0{number}\0{code}\0{words}".encode("utf-8", "surrogateescape")
+    told = f"{stage}\0{number}\0{code}\0{words}".encode("utf-8", "surrogateescape")
+    return _BEGINS + len(told).to_bytes(_LENGTH, "little") + told
 
 
 def read(report: bytes) -> tuple[str, int, str, int] | None:
-    """(stage, errno, words, exit code) of what ``failure`` has made; None of nothing."""
+    """(stage, errno, words, exit code) of the first that was told with ``failure``; None of nothing."""
     if not report:
         return None
+    begin = len(_BEGINS) + _LENGTH
+    told = report[begin : begin + int.from_bytes(report[len(_BEGINS) : begin], "little")]
     try:
-        stage, number, code, words = report.removeprefix(_BEGINS).decode("utf-8", "surrogateescape").split("\0", 3)
+        stage, number, code, words = told.decode("utf-8", "surrogateescape").split("\0", 3)
         return stage, int(number), words, int(code)
     except ValueError:
         return _DISORDER

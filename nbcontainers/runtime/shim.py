@@ -125,7 +125,7 @@ class Shim:
                 "socket": plan["socket"],
                 "log_begin": self.streams.begin,
                 **groups.noted(plan),
-                **({} if plan["view"] is None else {"loader": plan["view"]["loader"]}),
+                **({} if plan["view"] is None else first.shown()),
             }
             running = {"status": "running", "pid": first.pid, "started": first.started, "restarts": self.restarts.count}
             if not self._has_files():

@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from .plan import Plan, View
+    from .plan import Plan, Shown, View
 
 STARTER = "/dev/.nbcontainers"
 """Where the parent of each command is shown: see ``starter``."""
@@ -126,12 +126,12 @@ def _execute(plan: Plan, view: View, ids: tuple[int, int], home: str, report: in
     )  # in this order: see ``starter``
 
 
-def locate(view: View, path: str) -> str:
+def locate(view: Shown, path: str) -> str:
     """The path of the host that one of the container leads to, see ``resolve``."""
     return resolve(view, path)[0]
 
 
-def resolve(view: View, path: str) -> tuple[str, str]:
+def resolve(view: Shown, path: str) -> tuple[str, str]:
     """The paths, of the host and of the container, that one of the container leads to: links are followed as inside. Its last parts need
     not be there.
     """
@@ -158,7 +158,7 @@ def resolve(view: View, path: str) -> tuple[str, str]:
     return host, found
 
 
-def _shown(view: View, path: str) -> str:
+def _shown(view: Shown, path: str) -> str:
     """What is shown at a path of the container without links: of a bind that it lies in, else of the root."""
     around = [bind for bind in view["binds"] if f"{path}/".startswith(f"{bind[1]}/")]
     host, guest, _ = max(around, key=lambda bind: len(bind[1]), default=(view["root"], "", True))

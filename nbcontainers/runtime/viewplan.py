@@ -49,7 +49,30 @@ def policy(profile: Json | None, *, networked: bool) -> dict[str, Any]:
             {"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [unix]},
             {"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EAFNOSUPPORT, "args": [other]},
         ]
-    return {**given, "syscalls": [unknown, *(rule for rule in rules if rule is not None)]}
+    seen = _dumpable([rule for rule in rules if rule is not None], given.get("defaultAction", ""))
+    return {**given, "syscalls": [unknown, *seen]}
+
+
+def _dumpable(rules: list[dict[str, Any]], default: str) -> list[dict[str, Any]]:
+    """The rules, with nobody able to hide from who shows him his files (as ssh-agent does): PR_SET_DUMPABLE 0 does nothing.
+
+    By what it executes a process is known for the container's. A policy that has its own mind of prctl(2) keeps it.
+    """
+    about = [rule for rule in rules if "prctl" in rule["names"]]
+    if any(rule["action"] != "SCMP_ACT_ALLOW" or rule.get("args") for rule in about) or (
+        not about and default != "SCMP_ACT_ALLOW"
+    ):
+        return rules
+    is_it = {"index": 0, "value": syscalls.PR_SET_DUMPABLE, "op": "SCMP_CMP_EQ"}
+    off = {"index": 1, "value": 0, "op": "SCMP_CMP_EQ"}
+    allow = {"names": ["prctl"], "action": "SCMP_ACT_ALLOW"}
+    left = [rule for rule in (_without(rule, frozenset({"prctl"})) for rule in rules) if rule is not None]
+    return [
+        *left,
+        {"names": ["prctl"], "action": "SCMP_ACT_ERRNO", "errnoRet": 0, "args": [is_it, off]},
+        {**allow, "args": [{**is_it, "op": "SCMP_CMP_NE"}]},
+        {**allow, "args": [is_it, {**off, "op": "SCMP_CMP_NE"}]},
+    ]
 
 
 def _without(rule: Mapping[str, Any] | None, names: frozenset[str]) -> dict[str, Any] | None:
@@ -129,8 +152,8 @@ def _add(made: View, mount: Mount) -> None:
     if propagation & (syscalls.MS_SHARED | syscalls.MS_SLAVE):
         raise _Refused("no mount goes from a container to this host or back", "leave the propagation out")
     read_only = bool((attributes | everywhere) & syscalls.MOUNT_ATTR_RDONLY)
+    inside.refuse_proc(resolve(made, destination)[1], source)
     if kind == "bind":
-        inside.refuse_proc(resolve(made, destination)[1], source)
         words = dict(options)
         if words.keys() & {mountplan.PROCESS, mountplan.IDMAP}:
             raise _Refused("it cannot be shown as another sees it without namespaces", "mount it as this user sees it")
@@ -154,8 +177,6 @@ def _add(made: View, mount: Mount) -> None:
         folder = _folder(made, destination, mode)
         made["emptied"].append((folder, mode))
         _bind(made, folder, destination, writable=not read_only)
-    elif source in OF_HOST:
-        _bind(made, source, destination, writable=False)
     else:
         raise _Refused(f"{kind} cannot be mounted without namespaces", "there are binds, volumes and tmpfs")
 
@@ -190,20 +211,30 @@ def _in_memory(own: str, destination: str) -> str:
     return f"{own}/{destination.strip('/').replace('/', '-')}"
 
 
-def shown(mounts: Iterable[Mount], folder: Path) -> tuple[Mount, ...]:
-    """What a running container is shown beside its tree, as binds of where that lies."""
+def shown(mounts: Iterable[Mount], root: str, folder: Path, *, runs: bool) -> tuple[Mount, ...]:
+    """What a container is shown beside its tree, as binds of where that lies on places without links; of one that does not run only what
+    stays.
+    """
+    binds = list[tuple[str, str, bool]]()
     found = list[Mount]()
     for mount in mounts:
-        destination, kind, source, *_ = mountplan.planned(mount)
-        if mount.type in {"bind", "overlay"}:
-            found.append(mount)
-            continue
-        if kind != "bind":
-            source = "/dev/pts" if kind == "devpts" else _in_memory(str(folder / FOLDER), destination)
+        destination, kind, source, _, _, options, *_ = mountplan.planned(mount)
         places = {destination: source}
-        if destination == "/dev":
-            places |= {path: path for name, *_ in files.DEVICES for path in (f"/dev/{name}",)}
-        found += [Mount(destination=place, type="bind", source=lies) for place, lies in places.items()]
+        if kind == "bind":
+            if subpath := dict(options).get(SUBPATH):
+                places = {destination: _below(source, subpath)}
+        elif not runs:
+            continue
+        elif kind == "devpts":
+            places = {destination: "/dev/pts", "/dev/ptmx": "/dev/ptmx"}
+        else:
+            places = {destination: _in_memory(str(folder / FOLDER), destination)}
+            if destination == "/dev":
+                places |= {f"/dev/{name}": f"/dev/{name}" for name, *_ in files.DEVICES}
+        for place, lies in places.items():
+            _, guest = resolve({"root": root, "binds": binds}, place)
+            binds.append((os.path.realpath(lies), guest, True))
+            found.append(Mount(destination=guest, type="bind", source=binds[-1][0], options=mount.options))
     return tuple(found)
 
 

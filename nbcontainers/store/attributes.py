@@ -62,34 +62,57 @@ def ids(status: os.stat_result) -> tuple[int, int]:
 
 
 def on_disk(mode: int) -> int:
-    """The permissions that a file or folder gets: who stands for root is kept out by them, as root is not."""
-    own = 0 if _root is None else 0o700 if stat.S_ISDIR(mode) else 0o600
+    """The permissions that a file or folder gets: who stands for root would be kept out by some that do not keep root out."""
+    own = 0 if _root is None else 0o500 if stat.S_ISDIR(mode) else 0o400
     return stat.S_IMODE(mode) | own
 
 
-def reach(tree: int) -> None:
-    """Have an opened tree be one that this process may look into, where it stands for root; the modes that a program gave are recorded."""
+_lent: dict[
+    tuple[int, int], int
+] = {}  # the true modes of folders that may be written to for a while, by device and inode
+
+
+def reach(tree: int, writing: contextlib.ExitStack | None = None) -> None:
+    """Have an opened tree be one that this process may look into, where it stands for root; the modes that a program gave are recorded.
+
+    With ``writing`` it may write into all folders, too, until that is closed.
+    """
     if _root is None:
         return
-    _open_up(tree, b".")
+    _open_up(tree, b".", writing)
     for _, folders, files, here in os.fwalk(b".", dir_fd=tree):
         for name in (*folders, *files):
             with contextlib.suppress(OSError):  # a program has removed it meanwhile, or it is another user's
-                _open_up(here, name)
+                _open_up(here, name, writing)
 
 
-def _open_up(directory: int, name: bytes) -> None:
-    found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-    try:
+def _open_up(directory: int, name: bytes, writing: contextlib.ExitStack | None) -> None:
+    with contextlib.ExitStack() as held:
+        found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        held.callback(os.close, found)
         status = os.fstat(found)
-        is_plain = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
-        if not is_plain or on_disk(status.st_mode) == stat.S_IMODE(status.st_mode):
+        mode = status.st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             return
-        os.chmod(proc(found), on_disk(status.st_mode))
-        known = recorded.read(proc(found), follow=True) or (*ids(status), status.st_mode, 0, 0)
-        os.setxattr(proc(found), STAT, recorded.text((*known[:2], status.st_mode, *known[3:])))
-    finally:
-        os.close(found)
+        if on_disk(mode) != stat.S_IMODE(mode):
+            known = recorded.read(proc(found), follow=True) or (*ids(status), mode, 0, 0)
+            truth = stat.S_IFMT(known[2]) | stat.S_IMODE(mode)
+            os.chmod(proc(found), 0o700)
+            os.setxattr(proc(found), STAT, recorded.text((*known[:2], truth, *known[3:])))
+            mode = stat.S_IFMT(mode) | on_disk(mode)
+            os.chmod(proc(found), stat.S_IMODE(mode))
+        if writing is not None and stat.S_ISDIR(mode) and not mode & 0o200:
+            os.chmod(proc(found), stat.S_IMODE(mode) | 0o200)
+            _lent[status.st_dev, status.st_ino] = mode
+            held.callback(_take_back, found, mode)
+            writing.push(held.pop_all())
+
+
+def _take_back(found: int, mode: int) -> None:
+    status = os.fstat(found)
+    _lent.pop((status.st_dev, status.st_ino), None)
+    if status.st_mode == mode | 0o200:  # nobody has given it another one meanwhile
+        os.chmod(proc(found), stat.S_IMODE(mode))
 
 
 def proc(directory: int, name: bytes = b"") -> bytes:
@@ -122,7 +145,8 @@ def read(descriptor: int, status: os.stat_result | None = None) -> Attributes:
     """The truth about an open file or folder, whose ``status`` may be known."""
     status = status or os.fstat(descriptor)
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    found = Attributes(status.st_mode, *ids(status), size, status.st_mtime_ns)
+    mode = _lent.get((status.st_dev, status.st_ino), status.st_mode) if _lent else status.st_mode
+    found = Attributes(mode, *ids(status), size, status.st_mtime_ns)
     for name in os.listxattr(descriptor):
         if name == STAT:
             _correct(found, os.getxattr(descriptor, name))
@@ -194,6 +218,8 @@ class Owners:
         is_kept = not recorded.is_device(wanted.mode) and self._chown(descriptor, wanted.uid, wanted.gid)
         if not is_kept or on_disk(wanted.mode) != mode:
             self.has_recorded = True
+            if _root is not None:
+                os.fchmod(descriptor, 0o700)  # who may not write to a file cannot record anything
             try:
                 os.setxattr(descriptor, STAT, recorded.text(_record(wanted)))
             except OSError as error:

@@ -275,6 +275,13 @@ def _make(into: int, here: int, base: bytes, header: Header, body: tar.Body) -> 
             raise NBContainersError(f"an entry of a type that is not known here: {shown}")
 
 
+def mounted(path: str) -> Conflict:
+    """The error of a file that is to take the place of one that is mounted there."""
+    return Conflict(
+        f"a file cannot take the place of what is mounted: {path}", hint="write into it with exec, or where it is from"
+    )
+
+
 def kernels_own(folder: str) -> Conflict:
     """The error of a copy into a folder that is no folder of a container's files."""
     return Conflict(f"{folder} is the kernel's own: nothing can be copied there", hint="write to its files with exec")
@@ -284,10 +291,7 @@ def _make_way(here: int, base: bytes, shown: str) -> None:
     """Remove what is no folder. From another mount namespace the kernel would take away what is mounted there without a word."""
     told = syscalls.statx(here, base, syscalls.AT_SYMLINK_NOFOLLOW, 0)
     if int.from_bytes(told[8:16], "little") & _MOUNT_ROOT:
-        raise Conflict(
-            f"a file cannot take the place of what is mounted: {shown}",
-            hint="write into it with exec, or where it is from",
-        )
+        raise mounted(shown)
     os.unlink(base, dir_fd=here)
 
 

@@ -88,7 +88,7 @@ def commit(
             os.mkdir(tree, 0o755)
             source, upper = os.open(f"{snapshot}/upper", FOLDER), os.open(tree, FOLDER)
             try:
-                attributes.reach(source)
+                attributes.reach(source, stack)
                 found = changes.of_copy(source, Merged(below), unpacked.filled(Path(snapshot)))
                 changes.into_overlay(source, found, upper, keep=keep)
             finally:

@@ -59,6 +59,11 @@ def _taken(tree: Path) -> int:
     """
     seen, size = set[tuple[int, int]](), 0
     with contextlib.suppress(FileNotFoundError, RecursionError):  # the tree itself
+        top = os.open(tree, FOLDER)
+        try:
+            attributes.reach(top)
+        finally:
+            os.close(top)
         for _, _, names, folder in os.fwalk(tree):
             for name in names:
                 with contextlib.suppress(FileNotFoundError):

@@ -117,7 +117,9 @@ def clear_stubs(work: Work, key: str, parents: list[str], copied: bool, destinat
     with work.opened(parents) as below:
         upper = os.open(unpacked.snapshot(work.root, key) / "upper", FOLDER)
         try:
-            stubs.clear(upper, Merged(below), [os.fsencode(path) for path in destinations], copied=copied)
+            with contextlib.ExitStack() as writing:
+                attributes.reach(upper, writing)
+                stubs.clear(upper, Merged(below), [os.fsencode(path) for path in destinations], copied=copied)
         finally:
             os.close(upper)
 

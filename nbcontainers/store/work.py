@@ -76,8 +76,8 @@ class Work:
             if not binds:
                 root = os.open(mount.source, FOLDER)
                 self._held.callback(os.close, root)
-                if mount.source.startswith(f"{self.root}/snapshots/"):
-                    attributes.reach(root)
+                if mount.source.startswith((f"{self.root}/snapshots/", f"{self.root}/volumes/")):
+                    attributes.reach(root, self._held if write else None)
                 return root
             root = self._held.enter_context(self._hung(mount, self._held.enter_context(self.scratch())))
         else:

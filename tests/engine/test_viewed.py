@@ -90,6 +90,9 @@ def test_a_volume_over_proc_is_refused(engine: Engine, shell: Shell, tmp_path: P
     """As elsewhere, but for the few files that may be replaced."""
     (tmp_path / "uptime").write_text("7 7\n")
     assert shell("cat /proc/uptime", volumes=[f"{tmp_path}/uptime:/proc/uptime"]) == "7 7\n"
+    for place in ("/proc", "/proc/acpi"):
+        with pytest.raises(LaunchError, match=f"mount {place}: "):
+            engine.run("toolbox", "true", tmpfs=[place])
     for place, words in (
         ("/proc", "is not a proc file system"),
         ("/proc/self/attr", "of /proc only"),
@@ -104,7 +107,7 @@ def test_its_root_is_the_image(engine: Engine, shell: Shell) -> None:
     script = "ls -d /etc/passwd /var/tmp; test ! -e " + str(engine.store.root)
     assert shell(script).split() == ["/etc/passwd", "/var/tmp"]
     assert shell("id -u; pwd; echo $HOME").split() == ["0", "/", "/root"]
-    for given in ({}, {"PWD": "/usr"}):
+    for given in ({}, {"PWD": "/elsewhere"}):  # which PRoot sets to what it is
         made = engine.run("toolbox", "env", env=given, workdir="/usr")
         assert made.wait(PATIENCE_S) == 0
         names = {line.partition("=")[0] for line in said(made)}
@@ -208,15 +211,18 @@ def test_nothing_is_left_when_its_shim_is_killed(goes_on: Container) -> None:
 
 def test_nothing_is_left_when_who_starts_its_commands_is_killed_too(goes_on: Container) -> None:
     """Whoever then reads its state ends what nobody traces any more."""
-    executed(goes_on, "sh", "-c", "(setsid sleep 600 &)")
-    before, shim = alive(goes_on), load_extra(goes_on._folder)["shim"]
-    family = [pid for pid in processes.tree(shim) if Path(f"/proc/{pid}/comm").read_text() == "nbc-keeper\n"]
-    assert len(family) == 1
-    for pid in (*family, shim):
-        os.kill(pid, signal.SIGKILL)
-    until(lambda: goes_on.state.status == "exited")
-    assert (goes_on.state.exit_code, goes_on.state.pid) == (137, 0)
-    assert not any(map(processes.start_time, before))
+    for killed in (signal.SIGKILL, signal.SIGSTOP):  # a program inside could do either
+        executed(goes_on, "sh", "-c", "(setsid sleep 600 &)")
+        before, shim = alive(goes_on), load_extra(goes_on._folder)["shim"]
+        family = [pid for pid in processes.tree(shim) if Path(f"/proc/{pid}/comm").read_text() == "nbc-keeper\n"]
+        assert len(family) == 1
+        os.kill(family[0], killed)
+        os.kill(shim, signal.SIGKILL)
+        until(lambda: goes_on.state.status == "exited")
+        assert (goes_on.state.exit_code, goes_on.state.pid) == (137, 0)
+        assert not any(map(processes.start_time, (*before, *family)))
+        goes_on.start(detach=True)
+        until(lambda: alive(goes_on))
 
 
 def test_whom_a_killed_proot_had_only_forked_is_ended(goes_on: Container, tmp_path: Path) -> None:
@@ -391,7 +397,8 @@ def test_sockets_have_room_for_their_paths(engine: Engine) -> None:
 def test_what_is_only_shown_is_copied_too(engine: Engine, tmp_path: Path) -> None:
     """Of folders in memory and files of /etc; what nobody in the container would see is written nowhere."""
     made = engine.run("toolbox", "sleep", "600", detach=True, tmpfs=["/t"])
-    (tmp_path / "file").write_text("brought\n")
+    for name in ("file", "hosts"):
+        (tmp_path / name).write_text("brought\n")
     for place in ("/t/a", "/dev/shm/a"):
         made.bring(tmp_path / "file", place)
         assert executed(made, "cat", place) == (0, "brought")
@@ -401,13 +408,61 @@ def test_what_is_only_shown_is_copied_too(engine: Engine, tmp_path: Path) -> Non
         made.fetch(path, tmp_path / "fetched")
         assert (tmp_path / "fetched").read_text().strip() == executed(made, "cat", path)[1]
     for path, words in (
+        ("/etc/", "a file cannot take the place of what is mounted: /etc/hosts"),
         ("/dev/null", "a device cannot be replaced"),
         ("/etc/hosts", "a file cannot take the place of what is mounted: /etc/hosts"),
         ("/proc/x", "/proc is the kernel's own"),
         ("/sys/kernel", "/sys/kernel is the kernel's own"),
     ):
         with pytest.raises(Conflict, match=words):
-            made.bring(tmp_path / "file", path)
+            made.bring(tmp_path / ("hosts" if path == "/etc/" else "file"), path)
+    made.remove(force=True)
+
+
+def test_what_it_closed_is_no_end_of_it(engine: Engine) -> None:
+    """A container whose last run took all rights from a folder starts again, and its files are counted."""
+    script = "dd if=/dev/zero of=/srv/big bs=1M count=20 2>/dev/null; chmod 0 /srv /etc"
+    made = engine.run("toolbox", "sh", "-c", script, volumes=["inner:/srv/inner"])
+    assert made.wait(PATIENCE_S) == 0
+    assert {state.id: size for state, size in engine.sizes()}[made.id] > 20 << 20
+    made.start()
+    assert made.wait(PATIENCE_S) == 0
+    made.remove(volumes=True)
+    engine.remove_volume("inner")
+
+
+def test_places_that_links_lead_to_are_found(engine: Engine, tmp_path: Path) -> None:
+    """A volume, a part of one, and a file that is a link on this host; a root that may not be written to is left alone."""
+    (tmp_path / "real").write_text("real\n")
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "whole/part").mkdir(parents=True)
+    volumes = [f"{tmp_path}/whole:/var/run/whole", f"{tmp_path}/link:/etc/linked"]
+    part = "type=volume,source=parted,target=/part,volume-subpath=sub"
+    engine.run("toolbox", "mkdir", "/v/sub", volumes=["parted:/v"], rm=True).wait()
+    made = engine.run(
+        "toolbox", "sleep", "600", volumes=volumes, mount=[part], tmpfs=["/var/run/t"], read_only=True, detach=True
+    )
+    for place in ("/run/whole/a", "/var/run/whole/part/a", "/run/t/a", "/part/a"):
+        made.bring(tmp_path / "real", place)
+        assert executed(made, "cat", place) == (0, "real")
+    made.fetch("/etc/linked", tmp_path / "back")
+    assert (tmp_path / "back").read_text() == "real\n"
+    with pytest.raises(Conflict, match="what is mounted: /etc/linked"):
+        made.bring(tmp_path / "real", "/etc/linked")
+    with pytest.raises(Conflict, match="Read-only"):
+        made.bring(tmp_path / "real", "/srv/a")
+    made.remove(force=True)
+    engine.remove_volume("parted")
+
+
+def test_nobody_hides_from_who_shows_him_his_files(engine: Engine) -> None:
+    """What would have made a process invisible to others of its user, as agents for keys do, is answered and does nothing."""
+    code = "import ctypes, time; prctl = ctypes.CDLL(None).prctl; print(prctl(4, 0), prctl(3), prctl(4, 1), flush=True)"
+    made = engine.run("toolbox", "python3", "-c", code + "; time.sleep(600)", detach=True)
+    until(lambda: said(made) == ["0", "1", "0"])
+    before = alive(made)
+    os.kill(load_extra(made._folder)["shim"], signal.SIGKILL)
+    until(lambda: not any(map(processes.start_time, before)))
     made.remove(force=True)
 
 
@@ -427,8 +482,9 @@ def test_owners_and_modes_are_those_that_docker_has(engine: Engine, tmp_path: Pa
             row.type = tarfile.REGTYPE if row.size else tarfile.DIRTYPE
             archive.addfile(row, io.BytesIO(b"x") if row.size else None)
     (tmp_path / "file").write_text("copied")
-    script = "cat /ro/shadow /none/file; echo y >/ro/made; touch /none/made; chmod 0 /hidden; chmod 500 /srv"
-    lines = f"FROM toolbox\nADD rows.tar /\nRUN touch /hidden && {script}\nCOPY file /ro/\nCOPY file /srv/\n"
+    script = "cat /ro/shadow /none/file; echo y >/ro/made; touch /none/made; chmod 0 /hidden; chmod 500 /srv; "
+    script += "test $(stat -c %a /ro) = 555; chmod 444 /opened /kept; test $(stat -c %a /kept) = 444; chmod 644 /opened"
+    lines = f"FROM toolbox\nADD rows.tar /\nRUN set -e; touch /hidden /opened /kept; {script}\nCOPY file /ro/\nCOPY file /srv/\n"
     engine.build(lines, context=tmp_path, tag="strict")
     made = engine.run("strict", "sh", "-c", f"{script}; cat /ro/file /hidden; rm -r /none; chmod 0 /etc/group")
     assert made.wait(PATIENCE_S) == 0
@@ -450,6 +506,7 @@ def test_owners_and_modes_are_those_that_docker_has(engine: Engine, tmp_path: Pa
         "hidden": (0, 0),
         "srv": (0o500, 0),
     }
+    wanted |= {"opened": (0o644, 0), "kept": (0o444, 0)}
     wanted |= {"ro/made": (0o644, 0), "ro/file": (0o644, 0), "ro/brought": (0o644, 0), "etc/group": (0, 0)}
     assert {name: told[name] for name in wanted} == wanted
     assert not told.keys() & {"none", "none/file"}

@@ -18,9 +18,15 @@ def test_no_report_is_no_failure() -> None:
     assert report.read(b"") is None
 
 
-@pytest.mark.parametrize(
-    "data", [b"x", b"\0", b"\0exec\0two\0127\0words", b"\0exec\0" + b"2", b"\0a\0" + b"9" * 9999 + b"\0001\0b"]
-)
-def test_disorder_is_told_as_such(data: bytes) -> None:
+def test_the_first_of_two_reports_counts() -> None:
+    """The supervisor and the first process write to the same end."""
+    first = report.failure("identity", 1, "why", 125)
+    assert report.read(first + report.failure("exec", 2, "no", 127)) == ("identity", 1, "why", 125)
+    assert report.read(first + b"x") == ("identity", 1, "why", 125)
+
+
+@pytest.mark.parametrize("told", [b"", b"exec\0two\000127\0words", b"exec\0002", b"a\0" + b"9" * 9999 + b"\0001\0b"])
+def test_disorder_is_told_as_such(told: bytes) -> None:
     """It may come from a program that has taken over what was to start it."""
-    assert report.read(data) == DISORDER
+    assert report.read(b"x") == DISORDER
+    assert report.read(b"\0" + len(told).to_bytes(4, "little") + told) == DISORDER
