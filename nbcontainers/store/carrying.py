@@ -121,9 +121,11 @@ def place(root: int, folder: str, stream: BinaryIO, *, owners: bool, keeper: Own
                 ) from error
             try:
                 _make(into, here, base, header, body)
-                _dress(here, base, header, owners=owners, keeper=keeper)
+                at_first = header
                 if header.type == tar.DIRECTORY:
                     late.append((b"/".join(parts), header))
+                    at_first = replace(header, mode=header.mode | 0o700)  # for what comes into it
+                _dress(here, base, at_first, owners=owners, keeper=keeper)
             except (FileExistsError, FileNotFoundError) as error:  # it was seen to be otherwise a moment before
                 raise Conflict(
                     f"{os.fsdecode(header.name)!r} was changed by somebody else while it was copied",
@@ -133,7 +135,15 @@ def place(root: int, folder: str, stream: BinaryIO, *, owners: bool, keeper: Own
                 os.close(here)
         for path, header in reversed(late):  # what was put into a folder changed its time
             with contextlib.suppress(OSError):
-                os.utime(path, ns=(header.mtime_ns, header.mtime_ns), dir_fd=into, follow_symlinks=False)
+                if header.mode & 0o700 == 0o700:
+                    os.utime(path, ns=(header.mtime_ns, header.mtime_ns), dir_fd=into, follow_symlinks=False)
+                    continue
+                around, _, base = path.rpartition(b"/")
+                here = syscalls.openat2(into, around or b".", _FOLDER, resolve=_STRICT)
+                try:
+                    _dress(here, base, header, owners=owners, keeper=keeper)
+                finally:
+                    os.close(here)
     finally:
         os.close(into)
 

@@ -43,6 +43,7 @@ class Work:
         self._unsettled = True
         self._views: dict[tuple[tuple[Mount, ...], bool], int] = {}
         self._held = contextlib.ExitStack()
+        self._reached = set[str]()
 
     def layer(self, chain: str) -> str:
         """The folder of an unpacked layer."""
@@ -58,6 +59,9 @@ class Work:
                 attributes.learn(layer)
                 found.append(os.open(f"{layer}/fs", FOLDER))
                 held.callback(os.close, found[-1])
+                if layer not in self._reached:  # it may have been unpacked by somebody who is root
+                    attributes.reach(found[-1])
+                    self._reached.add(layer)
             yield tuple(found)
 
     def view(self, rootfs: Sequence[dict[str, Any]], *, write: bool = False) -> int:

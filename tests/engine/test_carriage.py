@@ -71,6 +71,24 @@ def test_holes_stay_holes(engine: Engine, container: Container, tmp_path: Path) 
     assert all(path.stat().st_blocks * 512 < 4 << 20 for path in (inside, tmp_path / "back"))
 
 
+@pytest.mark.parametrize("owners", [False, True])
+def test_folders_that_may_not_be_written_to_are_copied(container: Container, tmp_path: Path, owners: bool) -> None:
+    """In and out, with what is in them, by who is no root; their modes and times are as they were."""
+    (tmp_path / "closed/inner").mkdir(parents=True)
+    (tmp_path / "closed/inner/file").write_text("x")
+    for name, mode in (("closed/inner", 0o500), ("closed", 0o555)):
+        (tmp_path / name).chmod(mode)
+        os.utime(tmp_path / name, (7, 7))
+    container.bring(tmp_path / "closed", "/tmp/", owners=owners)
+    container.fetch("/tmp/closed", tmp_path / "back")
+    for name, mode in (("back", 0o555), ("back/inner", 0o500)):
+        status = (tmp_path / name).stat()
+        assert (stat.S_IMODE(status.st_mode), status.st_mtime) == (mode, 7)
+    assert (tmp_path / "back/inner/file").read_text() == "x"
+    for name in ("closed", "closed/inner", "back", "back/inner"):  # for who tidies up
+        (tmp_path / name).chmod(0o755)
+
+
 def test_a_link_leads_nowhere_but_inside(container: Container, tmp_path: Path) -> None:
     """Links out of the container, followed or not, are links inside it (CVE-2018-15664)."""
     container.fetch("/data/out", str(tmp_path / "passwd"), follow=True)

@@ -431,6 +431,25 @@ def test_what_it_closed_is_no_end_of_it(engine: Engine) -> None:
     engine.remove_volume("inner")
 
 
+def test_layers_of_another_tier_are_read(tmp_path: Path) -> None:
+    """One store for two tiers: what was unpacked where this user is root can be looked into where he is not."""
+    lines = "FROM toolbox\nRUN mkdir /none && echo x >/none/file && chmod 0 /none/file /none\n"
+    with pytest.MonkeyPatch.context() as patch:
+        for tier in ("T2", "T4"):
+            patch.setenv(TIER, tier)
+            with Engine(tmp_path / "store") as made:
+                if tier == "T2":
+                    if made.host().tier != tier:
+                        pytest.skip("needs an ordinary user who may make user namespaces")
+                    made.build(lines, tag="closed")
+                    continue
+                told = made.run("closed", "cat", "/none/file")
+                assert told.wait(PATIENCE_S) == 0
+                assert said(told) == ["x"]
+                assert told.changes() == ()
+                told.remove()
+
+
 def test_places_that_links_lead_to_are_found(engine: Engine, tmp_path: Path) -> None:
     """A volume, a part of one, and a file that is a link on this host; a root that may not be written to is left alone."""
     (tmp_path / "real").write_text("real\n")
