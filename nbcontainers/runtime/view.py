@@ -209,6 +209,17 @@ def empty(view: View) -> None:
     for path, mode in view["emptied"]:
         os.mkdir(path)
         os.chmod(path, mode)
+    for number, (host, guest, _) in enumerate(view["binds"]):
+        place = _shown({"root": view["root"], "binds": view["binds"][:number]}, guest)
+        if any(place.startswith(f"{path}/") for path, _ in view["emptied"]) and not os.path.lexists(place):
+            make_place(place, is_directory=os.path.isdir(host))
+
+
+def make_place(place: str, *, is_directory: bool) -> None:
+    """Make what something is to be shown at, with the folders around it."""
+    os.makedirs(place if is_directory else os.path.dirname(place), exist_ok=True)
+    if not is_directory:
+        os.close(os.open(place, os.O_CREAT | os.O_CLOEXEC, 0o644))
 
 
 def clear(view: View) -> None:

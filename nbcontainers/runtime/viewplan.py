@@ -19,7 +19,7 @@ from . import rootfs as files
 from .host import Viewer
 from .plan import View
 from .shown import unlike
-from .view import STARTER, locate, resolve
+from .view import STARTER, locate, make_place, resolve
 
 FOLDER = "view"
 """The folder in a container's own."""
@@ -191,9 +191,7 @@ def _bind(made: View, source: str, destination: str, *, writable: bool) -> None:
         if ":" in path:
             raise _Refused(f"PRoot takes no path with a colon: {path}", "rename it")
     if not os.path.lexists(place):
-        os.makedirs(place if stat.S_ISDIR(status.st_mode) else os.path.dirname(place), exist_ok=True)
-        if not stat.S_ISDIR(status.st_mode):
-            os.close(os.open(place, os.O_CREAT | os.O_CLOEXEC, 0o644))
+        make_place(place, is_directory=stat.S_ISDIR(status.st_mode))
     elif os.path.isdir(place) != stat.S_ISDIR(status.st_mode):
         raise unlike(stat.S_ISDIR(status.st_mode), destination)
     made["binds"].append((os.path.realpath(source), guest, writable))

@@ -281,6 +281,14 @@ def test_it_is_started_again_and_checked(engine: Engine) -> None:
     made.remove(force=True)
 
 
+def test_a_folder_in_memory_has_what_is_mounted_in_it(shell: Shell, tmp_path: Path) -> None:
+    """A folder and a file, at each run; nobody complains."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/file").write_text("inside\n")
+    volumes = [f"{tmp_path}/in:/t/deep/in", f"{tmp_path}/in/file:/t/file"]
+    assert shell("cat /t/deep/in/file /t/file; ls /t", tmpfs=["/t"], volumes=volumes) == "inside\ninside\ndeep\nfile\n"
+
+
 def test_volumes_and_folders_are_shown(engine: Engine, shell: Shell, tmp_path: Path) -> None:
     """For writing or for reading only; a volume keeps what was written to it, and has what the image has there."""
     (tmp_path / "there").write_text("of this host\n")
