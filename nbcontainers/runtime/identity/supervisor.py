@@ -138,6 +138,9 @@ def _run(plan: Plan, pidfd: int, channel: int, report: int) -> NoReturn:
             number: (_CALLS[name], name in _ASKING, name in files.ASKING)
             for number, name in plan["identity"]["calls"].items()
         }
+    except ProcessLookupError:  # who was to be answered has ended, which the shim tells; then it ends this one
+        end.recv(1)
+        os._exit(0)
     except BaseException as error:
         number = error.errno or 0 if isinstance(error, OSError) else 0
         os.write(report, failure("identity", number, f"{type(error).__name__}: {error}", 125))
