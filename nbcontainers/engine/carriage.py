@@ -115,22 +115,39 @@ class Tree:
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
             self._worker.carry_in(mounts, place, descriptor, owners=owners, root=root)
 
-    def require_own(self, path: str) -> None:
-        """Conflict for a file that is only shown at a path: one in the tree that were written instead would be seen by nobody."""
+    def require_own(self, path: str, source: str) -> None:
+        """Conflict where a file or folder of this host is to come to a path at which, or below which, something else is shown at one of
+        its own: what were written in the tree instead would be seen by nobody.
+        """
+        if not self._is_viewed:
+            return
         _, _, bind = self._where(path)
         if bind is not None and not os.path.isdir(bind.source):
             raise carrying.mounted(path)
+        try:
+            place = self._inside(path).rstrip("/")
+        except (NBContainersError, OSError):  # it leads nowhere, as whoever goes there says
+            return
+        for below in self._binds:
+            rest = below.destination.removeprefix(f"{place}/")
+            if rest != below.destination and os.path.lexists(os.path.join(source, rest)):
+                raise Conflict(
+                    f"something else is shown at {below.destination}", hint="copy that part by itself, to that path"
+                )
+
+    def _inside(self, path: str) -> str:
+        """A path of the container whose folder is named without links; OSError or NBContainersError where that leads nowhere."""
+        above, _, name = posixpath.normpath("/" + path.lstrip("/")).rpartition("/")
+        return f"{self._worker.real(self._mounts, above or '/', root=None).rstrip('/')}/{name}"
 
     def _where(self, path: str) -> tuple[tuple[Mount, ...], str, Mount | None]:
         """(what is to be mounted, a path in there, the bind that this is if it is one alone) of a path of the container."""
         if not self._is_viewed:
             return (*self._mounts, *self._binds), path, None
-        above, _, name = posixpath.normpath("/" + path.lstrip("/")).rpartition("/")
         try:
-            folder = self._worker.real(self._mounts, above or "/", root=None)
+            inside = self._inside(path)
         except (NBContainersError, OSError):  # it leads nowhere, as whoever goes there says
             return self._mounts, path, None
-        inside = f"{folder.rstrip('/')}/{name}"
         around = [bind for bind in self._binds if f"{inside}/".startswith(f"{bind.destination.rstrip('/')}/")]
         bind = max(around, key=lambda one: len(one.destination), default=None)
         if bind is None:
@@ -251,8 +268,7 @@ def bring(tree: Tree, source: str | os.PathLike[str] | IO[bytes], path: str, *, 
         folder, name = arranged(
             source, found, path, there, posixpath.dirname(posixpath.normpath("/" + path.lstrip("/")))
         )
-        if found != "folder":
-            tree.require_own(posixpath.join(folder, name))
+        tree.require_own(posixpath.join(folder, name), source)
 
         def pack(out: int) -> None:
             def emit(block: memoryview) -> None:

@@ -476,6 +476,11 @@ def test_places_that_links_lead_to_are_found(engine: Engine, tmp_path: Path) -> 
     assert (tmp_path / "back").read_text() == "real\n"
     with pytest.raises(Conflict, match="what is mounted: /etc/linked"):
         made.bring(tmp_path / "real", "/etc/linked")
+    (tmp_path / "tree/run/whole/b").mkdir(parents=True)
+    with pytest.raises(Conflict, match="something else is shown at /run/whole"):
+        made.bring(f"{tmp_path}/tree/.", "/")
+    made.bring(f"{tmp_path}/tree/run/whole/.", "/run/whole")
+    assert executed(made, "ls", "/run/whole") == (0, "a\nb\npart")
     with pytest.raises(Conflict, match="Read-only"):
         made.bring(tmp_path / "real", "/srv/a")
     made.remove(force=True)
