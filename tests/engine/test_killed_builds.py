@@ -57,6 +57,21 @@ def let_end(builder: int, mark: str) -> bool:
     return not running
 
 
+@contextlib.contextmanager
+def building(store: Path, text: str, *flags: str, out: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A build of a Dockerfile by a process of its own, which is gone at the end."""
+    words = [sys.executable, "-m", "nbcontainers", "build", *flags, "-"]
+    env = {**os.environ, "NBCONTAINERS_ROOT": str(store)}
+    with subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT) as builder:
+        try:
+            assert builder.stdin is not None
+            builder.stdin.write(text.encode())
+            builder.stdin.close()
+            yield builder
+        finally:
+            builder.kill()
+
+
 @pytest.mark.parametrize("kind", ["shim", "worker"])
 def test_a_build_outlives_its_worker_and_tells_of_its_shim(tmp_path: Path, kind: str) -> None:
     """Another worker makes the layer; without its shim the command cannot go on, and the build says that. Nothing is left of either."""
@@ -64,21 +79,8 @@ def test_a_build_outlives_its_worker_and_tells_of_its_shim(tmp_path: Path, kind:
         engine.toolbox()  # whose layers the build's own worker unpacks, so that there is one when the command runs
     mark = f"killed{os.getpid()}{kind}"
     text = f"FROM toolbox\nRUN trap 'exit 0' USR1; touch /made; echo runs; while :; do sleep 0.05; done # {mark}\n"
-    with (
-        subprocess.Popen(
-            [sys.executable, "-m", "nbcontainers", "build", "--tag", "made", "-"],
-            env={**os.environ, "NBCONTAINERS_ROOT": str(tmp_path / "store")},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        ) as builder,
-        contextlib.ExitStack() as last,
-    ):
-        last.callback(builder.kill)
-        assert builder.stdin is not None
+    with building(tmp_path / "store", text, "--tag", "made", out=subprocess.PIPE) as builder:
         assert builder.stdout is not None
-        builder.stdin.write(text.encode())
-        builder.stdin.close()
         # Its shim has said that it runs by then: one that is killed before that is another story, and told as another.
         said_before = b""
         while not said_before.endswith(b"\nruns\n"):
@@ -131,20 +133,7 @@ def test_one_prune_removes_all_that_a_killed_build_left(tmp_path: Path, sockets:
         other.run("toolbox", "true", network="none", rm=True).wait()  # so that a process waits for the next one
         bystander = other.run("toolbox", "sleep", "600", network="none", detach=True)
         engine.toolbox()
-        with (
-            subprocess.Popen(
-                [sys.executable, "-m", "nbcontainers", "build", "-"],
-                env={**os.environ, "NBCONTAINERS_ROOT": str(root)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            ) as builder,
-            contextlib.ExitStack() as last,
-        ):
-            last.callback(builder.kill)
-            assert builder.stdin is not None
-            builder.stdin.write(b"FROM toolbox\nRUN exec sleep 600\n")
-            builder.stdin.close()
+        with building(root, "FROM toolbox\nRUN exec sleep 600\n", out=subprocess.DEVNULL) as builder:
             (shim,) = until(lambda: sleepers(builder.pid))
             command = next(child for child in processes.tree(shim) if said(child)[0] == "sleep")
             groups = cgroups_of(command)
