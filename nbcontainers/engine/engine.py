@@ -130,10 +130,10 @@ class Engine(Builds, Containers):
 
     def sizes(self) -> tuple[tuple[ContainerState, int], ...]:
         """Every container's state with the bytes that it has written, newest first."""
-        from . import room
+        from . import upkeep
 
         states = [container.state for container in self.containers(all=True)]
-        return tuple(zip(states, room.written(self.store, [state.id for state in states]), strict=True))
+        return tuple(zip(states, upkeep.written(self.store, [state.id for state in states]), strict=True))
 
     def check(self, *, repair: bool = False, on_event: Observer = ignore) -> StoreCheck:
         """Read everything in the store and tell what is not as it should be; with ``repair`` make again what can be.

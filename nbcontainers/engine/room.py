@@ -18,21 +18,12 @@ from ..results import DiskUse, Pruned, VolumeState
 from ..store import parts, unpacked
 from ..store.store import Store
 from . import options
-from .upkeep import LIVE, drop_parts, held, parents
+from .upkeep import LIVE, drop_parts, held, parents, written
 
 if TYPE_CHECKING:
     from .container import Container
 
 LIMIT = "NBCONTAINERS_DISK_LIMIT"
-
-
-def written(store: Store, containers: Sequence[str]) -> tuple[int, ...]:
-    """The bytes that containers, by their IDs, have written on top of their images."""
-    return (
-        store.worker.measure([str(unpacked.snapshot(Path(), key) / "upper") for key in containers])
-        if containers
-        else ()
-    )
 
 
 def disk_use(store: Store, containers: Sequence[Container], volumes: Sequence[VolumeState]) -> tuple[DiskUse, ...]:

@@ -58,6 +58,15 @@ def _folders(root: Path) -> list[Path]:
     return sorted(path for path in (root / "containers").iterdir() if not path.name.startswith("."))
 
 
+def written(store: Store, containers: Sequence[str]) -> tuple[int, ...]:
+    """The bytes that containers, by their IDs, have written on top of their images."""
+    return (
+        store.worker.measure([str(unpacked.snapshot(Path(), key) / "upper") for key in containers])
+        if containers
+        else ()
+    )
+
+
 def parents(root: Path, key: str) -> tuple[str, ...]:
     """The layers that a snapshot was made on."""
     try:
@@ -169,11 +178,7 @@ def _containers(store: Store, containers: Sequence[Container], chosen: Selection
             if state.status not in LIVE and chosen.is_before(state.created) and chosen.has_labels(dict(state.labels)):
                 doomed.append(container)
     gone, size = [], 0
-    taken = (
-        store.worker.measure([str(unpacked.snapshot(Path(), container.id) / "upper") for container in doomed])
-        if doomed
-        else ()
-    )
+    taken = written(store, [container.id for container in doomed])
     for container, bytes_ in zip(doomed, taken, strict=True):
         with contextlib.suppress(NBContainersError):  # it was started or removed meanwhile
             container.remove()
