@@ -121,19 +121,25 @@ class Tree:
         """
         if not self._is_viewed:
             return
-        _, _, bind = self._where(path)
-        if bind is not None and not os.path.isdir(bind.source):
-            raise carrying.mounted(path)
         try:
-            place = self._inside(path).rstrip("/")
+            inside = self._inside(path)
         except (NBContainersError, OSError):  # it leads nowhere, as whoever goes there says
             return
+        bind = self._around(inside)
+        if bind is not None and not os.path.isdir(bind.source):
+            raise carrying.mounted(path)
+        place = inside.rstrip("/")
         for below in self._binds:
             rest = below.destination.removeprefix(f"{place}/")
             if rest != below.destination and os.path.lexists(os.path.join(source, rest)):
                 raise Conflict(
                     f"something else is shown at {below.destination}", hint="copy that part by itself, to that path"
                 )
+
+    def _around(self, inside: str) -> Mount | None:
+        """The innermost bind in which a path lies that is named without links."""
+        around = [bind for bind in self._binds if f"{inside}/".startswith(f"{bind.destination.rstrip('/')}/")]
+        return max(around, key=lambda one: len(one.destination), default=None)
 
     def _inside(self, path: str) -> str:
         """A path of the container whose folder is named without links; OSError or NBContainersError where that leads nowhere."""
@@ -148,8 +154,7 @@ class Tree:
             inside = self._inside(path)
         except (NBContainersError, OSError):  # it leads nowhere, as whoever goes there says
             return self._mounts, path, None
-        around = [bind for bind in self._binds if f"{inside}/".startswith(f"{bind.destination.rstrip('/')}/")]
-        bind = max(around, key=lambda one: len(one.destination), default=None)
+        bind = self._around(inside)
         if bind is None:
             return self._mounts, path, None
         source, place = bind.source, inside[len(bind.destination) :]
