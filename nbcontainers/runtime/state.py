@@ -248,9 +248,7 @@ def _end_others(extra: dict[str, Any]) -> None:
     """
     if extra.get(tracees.LOADER):
         tracees.end(extra[tracees.LOADER], ())
-        pid, start = extra.get("keeper") or (0, 0)  # one that a program inside has stopped
-        if is_alive(pid, start):
-            tracees.signal_all([pid], signal.SIGKILL)
+        end(*(extra.get("keeper") or (0, 0)))  # one that a program inside has stopped
     with contextlib.suppress(Conflict):
         groups.kill(extra.get("cgroup_directories") or (), timeout=GONE_S)
 

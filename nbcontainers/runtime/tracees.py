@@ -40,24 +40,34 @@ def roots(loader: str, tracers: Collection[int]) -> list[int]:
 def end(loader: str, tracers: Collection[int]) -> None:
     """Kill them, until there are none, and then their PRoots, which have taken note of that: nobody else would."""
     deadline = time.monotonic() + _PATIENCE_S
+    killed: dict[int, int] = {}  # by pid, when they began
     while time.monotonic() < deadline:
         # Nobody who forks goes on before his tracer has seen it; nor does who dies, so that each round is a short one.
         signal_all(tracers, signal.SIGSTOP)
         found = members(loader, tracers) or _stranded(loader, tracers)
-        signal_all(found, signal.SIGKILL)
+        _kill(found, killed)
         signal_all(tracers, signal.SIGCONT)
         if not found:
             break
         time.sleep(_LOOK_AGAIN_S)
     while (left := [pid for pid, _ in _found(loader, tracers)]) and time.monotonic() < deadline:
         if not tracers:  # their parents wait for nobody any more
-            signal_all(left, signal.SIGKILL)
+            _kill(left, killed)
         time.sleep(_LOOK_AGAIN_S)
-    signal_all(left, signal.SIGKILL)
+    _kill(left, killed)
+    # Who gives back much memory runs in no loader any more, and is there all the same.
+    while time.monotonic() < deadline and any(0 < start == processes.start_time(pid) for pid, start in killed.items()):
+        time.sleep(_LOOK_AGAIN_S)
     # PRoot takes note of all ends, and ends itself.
     while any(map(processes.children, tracers)) and time.monotonic() < deadline:
         time.sleep(_LOOK_AGAIN_S)
     signal_all(tracers, signal.SIGKILL)
+
+
+def _kill(found: Collection[int], killed: dict[int, int]) -> None:
+    for pid in found:
+        killed[pid] = processes.start_time(pid)
+    signal_all(found, signal.SIGKILL)
 
 
 def _stranded(loader: str, tracers: Collection[int]) -> list[int]:

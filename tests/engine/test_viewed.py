@@ -225,6 +225,23 @@ def test_nothing_is_left_when_who_starts_its_commands_is_killed_too(goes_on: Con
         until(lambda: alive(goes_on))
 
 
+@pytest.mark.parametrize("is_killed", [False, True], ids=["stopped", "shim killed"])
+def test_who_gives_back_much_memory_is_waited_for(engine: Engine, is_killed: bool) -> None:
+    """That takes the kernel a while, in which it does not tell any more what the process executes."""
+    script = "x = b'x' * (1 << 30); print('begun', flush=True); import time; time.sleep(600)"
+    made = engine.run("toolbox", "sh", "-c", f'python3 -c "{script}" & exec sleep 600', detach=True)
+    next(iter(made.logs(follow=True)))
+    extra, before = load_extra(made._folder), alive(made)
+    if is_killed:
+        os.kill(extra["keeper"][0], signal.SIGKILL)
+        os.kill(extra["shim"], signal.SIGKILL)
+        until(lambda: made.state.status == "exited")
+    else:
+        made.stop(0)
+    assert not any(map(processes.start_time, before))
+    made.remove()
+
+
 def test_whom_a_killed_proot_had_only_forked_is_ended(goes_on: Container, tmp_path: Path) -> None:
     """It stands still until it is traced, has PRoot's words, and runs in nothing of the container's yet."""
     extra = load_extra(goes_on._folder)
