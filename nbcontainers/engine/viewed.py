@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import HostError
-from ..runtime.host import Host
+from ..runtime.host import ENABLE_NAMESPACES, Host
 
 _CONTAINER = "container:"
 _HOSTS = "containers have this host's network: the port that a program opens is this host's"
@@ -31,7 +31,7 @@ def check(options: Mapping[str, Any], host: Host) -> None:
             raise _refused(f"--{key.replace('_', '-')}", why, hint, host)
     if options.get("profile") == "sandbox":
         why = "PRoot and Landlock are no boundary for code that is not trusted"
-        raise _refused("--profile sandbox", why, "enable user namespaces; 'nbcontainers doctor' tells how", host)
+        raise _refused("--profile sandbox", why, ENABLE_NAMESPACES, host)
     for key in ("pid", "ipc", "network"):
         words = options.get(key) or ()
         for word in [words] if isinstance(words, str) else words:

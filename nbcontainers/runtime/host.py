@@ -34,10 +34,11 @@ _ANSWERED = (
 TIER = "NBCONTAINERS_TIER"
 _USERS: Mapping[str, str] = {"T0": "host", "T1": "range", "T2": "single", "T3": "single"}
 _NEEDED = frozenset({"mounts", "proc", "devpts", "mqueue", "seccomp", "mount namespace", "pid namespace"})
-_ADVICE = (
-    "install proot, or enable user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns; in a "
-    "container of Docker's --security-opt seccomp=unconfined); images, layers and diffs work here"
+ENABLE_NAMESPACES = (
+    "enable user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns; in a container of Docker's "
+    "--security-opt seccomp=unconfined)"
 )
+"""What who has no user namespaces can do about it."""
 _VIEWED = (
     "security boundary: none. Containers are processes of this user, whom PRoot shows other files, and whom Landlock keeps from opening "
     "this host's: run only what you trust",
@@ -103,7 +104,9 @@ class Host:
         """HostError, with the reason and what to do, where this host cannot run containers."""
         if self.is_viewed and self.viewer is None:
             raise HostError(
-                f"containers cannot run on this host, tier {self.tier}: {self._missing()}", tier=self.tier, hint=_ADVICE
+                f"containers cannot run on this host, tier {self.tier}: {self._missing()}",
+                tier=self.tier,
+                hint=f"install proot, or {ENABLE_NAMESPACES}; images, layers and diffs work here",
             )
 
     def _missing(self) -> str:
@@ -139,7 +142,8 @@ class Host:
         if self.tier == "T3":
             notes.append(
                 "processes: containers see the host's /proc, read-only (a proc file system of their own cannot be mounted), with "
-                "its processes and their command lines; those of the profile sandbox see none"
+                "its processes and their command lines, and their own under other numbers, so that ps of procps fails; those of the "
+                "profile sandbox see none"
             )
             notes.append(
                 "kernel parameters and network interfaces: /proc and /sys are this host's, so no parameter can be set, and "

@@ -616,8 +616,9 @@ def test_limits_are_watched(engine: Engine) -> None:
 def test_what_cannot_be_had_is_refused(engine: Engine, options: RunOptions, words: str) -> None:
     """With the reason, before anything of it is there."""
     before = [container.id for container in engine.containers(all=True)]
-    with pytest.raises(HostError, match=words):
+    with pytest.raises(HostError, match=words) as caught:
         engine.create("toolbox", "true", **options)
+    assert caught.value.hint
     assert [container.id for container in engine.containers(all=True)] == before
 
 
