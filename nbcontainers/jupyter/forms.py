@@ -251,8 +251,7 @@ def usage(items: Iterable[tuple[ContainerState, Usage | None, float | None, Sequ
         ("Processes", "k"),
         ("Counted by", "k"),
     ]
-    summary = h("summary", f"Not enforced here: {len(sentences)}", class_="w")
-    told = h("details", summary, not_enforced(sentences)) if sentences else None
+    told = not_enforced(sentences, is_folded=True) if sentences else None
     return page(table(titles, rows), told, label="What containers use")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html as escaping
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..cli import format as form
@@ -120,14 +120,16 @@ def note(text: str, *, mood: str = "d") -> str:
     return page(h("p", h("span", text, class_=mood or None)), kind="nbcf line")
 
 
-def not_enforced(sentences: Iterable[str]) -> Html:
-    """What is not enforced, a reason that several sentences share before them."""
+def not_enforced(sentences: Collection[str], *, is_folded: bool = False) -> Html:
+    """What is not enforced, a reason that several sentences share before them; folded, behind a line that tells how much it is."""
     shown: list[Html] = []
     for reason, whats in by_reason(sentences):
         shown.append(h("p", f"{reason}, so" if reason else whats[0], class_="w"))
         if reason:
             shown.append(h("ul", *(h("li", h("span", "–"), what, class_="w") for what in whats)))
-    return join(shown)
+    if not is_folded:
+        return join(shown)
+    return h("details", h("summary", f"Not enforced here: {len(sentences)}", class_="w"), *shown)
 
 
 def output(lines: Sequence[Sequence[Run]]) -> Html:

@@ -18,6 +18,8 @@ from .progress import Record
 
 Bundle = Any
 SLOW = 0.4  # seconds between two pictures of a build without widgets
+_LINE = 120  # characters that fit a cell
+_seen: set[str] = set()  # of what is not enforced, what this kernel's reader has been shown
 
 
 def shell() -> Any:
@@ -135,10 +137,12 @@ def note(words: str, *, mood: str = "d") -> None:
 
 
 def not_enforced(sentences: Sequence[str]) -> None:
-    """What was asked for a container and is not enforced here; nothing where all is."""
+    """What was asked for a container and is not enforced here; nothing where all is. More than a line that was told before is folded."""
     if sentences:
+        told = html.not_enforced(sentences, is_folded=len("".join(sentences)) > _LINE and _seen.issuperset(sentences))
+        _seen.update(sentences)
         words = text.not_enforced(map(text.printable, sentences))
-        display(Forms(lambda: html.page(html.not_enforced(sentences), kind="nbcf line"), lambda: "\n".join(words)))
+        display(Forms(lambda: html.page(told, kind="nbcf line"), lambda: "\n".join(words)))
 
 
 class Build(Protocol):

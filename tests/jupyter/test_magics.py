@@ -615,6 +615,21 @@ def test_a_cell_that_is_not_trusted_runs_in_a_sandbox(kernel) -> None:
     assert "sandbox" not in kernel.run("%containers -a").text
 
 
+def test_what_is_not_enforced_is_open_once(kernel) -> None:
+    """Who runs cell after cell has read it; it is there all the same, and what is new is told in full."""
+    kernel.run("from nbcontainers.jupyter import show")
+    memory, reason = "memory is watched" + 9 * ", and some more of that", "no group"
+    shown = f"show.not_enforced(['{memory} ({reason})', 'cpu is not limited ({reason})'])"
+    first, again = kernel.run(shown), kernel.run(shown)
+    assert first.text == again.text == f"{reason}, so\n  - {memory}\n  - cpu is not limited"
+    assert "<details" not in first.html
+    assert '<details><summary class="w">Not enforced here: 2</summary>' in again.html
+    assert memory in again.html
+    for shorter in (f"cpu is not limited ({reason})", "another " + memory):
+        assert "<details" not in kernel.run(f"show.not_enforced(['{shorter}'])").html
+    assert "<details" in kernel.run(f"show.not_enforced(['another {memory}'])").html
+
+
 def test_what_a_verb_tells_has_no_red_ground(kernel, tmp_path: Path) -> None:
     """Below a cell standard error looks like a fault: only warnings and errors go there."""
     (tmp_path / "Dockerfile").write_text("FROM toolbox\nRUN echo told\nCMD echo hello\n")
