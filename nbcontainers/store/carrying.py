@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import BinaryIO
@@ -113,7 +114,7 @@ def place(root: int, folder: str, stream: BinaryIO, *, owners: bool, keeper: Own
                 continue
             *above, base = parts
             try:
-                here = syscalls.openat2(into, b"/".join(above) or b".", _FOLDER, resolve=_STRICT)
+                here = _reach(into, above, owners=owners, keeper=keeper)
             except OSError as error:
                 raise NBContainersError(
                     f"cannot write {os.fsdecode(header.name)!r}: {error.strerror}",
@@ -146,6 +147,24 @@ def place(root: int, folder: str, stream: BinaryIO, *, owners: bool, keeper: Own
                     os.close(here)
     finally:
         os.close(into)
+
+
+def _reach(into: int, above: list[bytes], *, owners: bool, keeper: Owners | None) -> int:
+    """Open the folder of an entry; what of it is not there and the archive does not tell of is made, root's, as in Docker."""
+    with contextlib.suppress(FileNotFoundError):
+        return syscalls.openat2(into, b"/".join(above) or b".", _FOLDER, resolve=_STRICT)
+    here = os.dup(into)
+    for part in above:
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, 0o700, dir_fd=here)
+                made = Header(part, type=tar.DIRECTORY, mode=0o755, mtime_ns=time.time_ns())
+                _dress(here, part, made, owners=owners, keeper=keeper)
+            below = syscalls.openat2(here, part, _FOLDER, resolve=_STRICT)
+        finally:
+            os.close(here)
+        here = below
+    return here
 
 
 def _open(root: int, path: str, *, follow: bool) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nbcontainers import Container, Engine
-from nbcontainers.errors import Conflict, NotFound
+from nbcontainers.errors import Conflict, NBContainersError, NotFound
 
 SCRIPT = (
     "mkdir -p /data/sub; echo one > /data/one; echo two > /data/sub/two; ln -s one /data/link; ln /data/one /data/hard; "
@@ -133,6 +133,30 @@ def test_an_archive_begins_with_the_folder_itself(
     assert names[: len(first)] == first
     assert found[0].mode == (0o777 if first == ["to"] else 0o755)
     container.bring(io.BytesIO(memory.getvalue()), "/tmp")  # hard links too lead to what is below
+
+
+@pytest.mark.parametrize("owners", [False, True])
+def test_what_lies_above_an_entry_is_made(container: Container, owners: bool) -> None:
+    """An archive need not tell of the folders of its files: as in docker they are root's, and everybody may enter them."""
+    memory = io.BytesIO()
+    with tarfile.open(fileobj=memory, mode="w") as archive:
+        entry = tarfile.TarInfo("deep/er/file")
+        entry.uid = entry.gid = 33
+        archive.addfile(entry)
+    container.bring(io.BytesIO(memory.getvalue()), "/srv", owners=owners)
+    container.fetch("/srv/deep", memory := io.BytesIO(), owners=True)
+    with tarfile.open(fileobj=io.BytesIO(memory.getvalue())) as archive:
+        found = {entry.name: (entry.mode, entry.uid, entry.gid) for entry in archive.getmembers()}
+    assert (found["deep"], found["deep/er"]) == ((0o755, 0, 0), (0o755, 0, 0))
+    assert found["deep/er/file"][1:] == ((33, 33) if owners else (0, 0))
+    for above, word in (("deep/er/file", "Not a directory"), ("link", "symbolic links")):
+        with tarfile.open(fileobj=(memory := io.BytesIO()), mode="w") as archive:
+            (link := tarfile.TarInfo("link")).type = tarfile.SYMTYPE
+            link.linkname = "/etc"
+            archive.addfile(link)
+            archive.addfile(tarfile.TarInfo(f"{above}/below/it"))
+        with pytest.raises(NBContainersError, match=word):
+            container.bring(io.BytesIO(memory.getvalue()), "/srv")
 
 
 def test_the_archive_of_a_whole_container(engine: Engine, tmp_path: Path) -> None:
