@@ -59,7 +59,11 @@ FLAGS = (
 
 def restart(engine: Engine, values: Namespace, console: Console) -> int:
     """Stop containers and start them again."""
-    return each(values.container, console, lambda word: engine.container(word).restart(values.time))
+    return each(
+        values.container,
+        console,
+        lambda word: engine.container(word).restart(values.timeout, signal=values.signal or ""),
+    )
 
 
 def pause(engine: Engine, values: Namespace, console: Console) -> int:
@@ -91,11 +95,14 @@ def top(engine: Engine, values: Namespace, console: Console) -> int:
     return 0
 
 
-_TIME = Flag(
-    names=("-t", "--time"),
-    metavar="SECONDS",
-    convert=patience,
-    help="how long to wait before it is killed (10; -1 for ever)",
+ENDING = (
+    Flag(
+        names=("-t", "--timeout", "--time"),
+        metavar="SECONDS",
+        convert=patience,
+        help="how long to wait before it is killed (10, or the container's own; -1 for ever)",
+    ),
+    Flag(names=("-s", "--signal"), metavar="SIGNAL", help="what to ask it with (TERM, or the container's own)"),
 )
 
 VERBS = (
@@ -103,7 +110,7 @@ VERBS = (
         name="restart",
         act=restart,
         summary="stop containers and start them again",
-        flags=(_TIME,),
+        flags=ENDING,
         operands=(CONTAINERS,),
     ),
     Command(name="pause", act=pause, summary="stop containers where they stand", operands=(CONTAINERS,)),

@@ -16,12 +16,13 @@ from ..events import Observer, ignore
 from . import attached, lifecycle
 from .console import Console, each, warn
 from .creating import CREATE, LIMITS, REFUSED, complete, run_options
-from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, patience
+from .flags import CONTAINERS, IMAGE, Command, Flag, Operand, refused
 
 _STARTS_S, _LOOK_AGAIN_S = 5.0, 0.02
 DETACH = Flag(names=("-d", "--detach"), help="print the ID and leave the container running")
 CIDFILE = Flag(names=("--cidfile",), metavar="FILE", help="write the ID into a file that is not there yet")
 QUIET = Flag(names=("-q", "--quiet"), help="say nothing of an image that is pulled for it")
+_NO_CHECKPOINT = "no checkpoints of processes can be made, with which it could go on"
 COMMAND = Operand(name="COMMAND", help="what to run in place of the image's command", count="rest")
 
 
@@ -134,7 +135,7 @@ def stop(engine: Engine, values: Namespace, console: Console) -> int:
     return each(
         values.container,
         console,
-        lambda word: engine.container(word).stop(values.time, signal=values.signal or ""),
+        lambda word: engine.container(word).stop(values.timeout, signal=values.signal or ""),
         at_once=True,
     )
 
@@ -203,6 +204,7 @@ VERBS = (
             Flag(names=("-a", "--attach"), help="show the output and wait for the end"),
             Flag(names=("-i", "--interactive"), help="send it what is typed, and show the output as -a does"),
             attached.KEYS,
+            *(refused((name,), _NO_CHECKPOINT) for name in ("--checkpoint", "--checkpoint-dir")),
         ),
         operands=(CONTAINERS,),
     ),
@@ -210,15 +212,7 @@ VERBS = (
         name="stop",
         act=stop,
         summary="ask containers to end, and kill those that do not",
-        flags=(
-            Flag(
-                names=("-t", "--time"),
-                metavar="SECONDS",
-                convert=patience,
-                help="how long to wait (10, or the container's own; -1 for ever)",
-            ),
-            Flag(names=("-s", "--signal"), metavar="SIGNAL", help="what to ask it with (TERM, or the container's own)"),
-        ),
+        flags=lifecycle.ENDING,
         operands=(CONTAINERS,),
     ),
     Command(

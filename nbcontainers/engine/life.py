@@ -292,15 +292,15 @@ class Life(Asides):
                 pausing.unpause(self._folder)
         self._happen("kill", signal=str(number))
 
-    def restart(self, timeout: float | None = None) -> None:
+    def restart(self, timeout: float | None = None, *, signal: str | int = "") -> None:
         """Stop it if it runs (see ``stop``), and start it again, detached: it goes on without this process.
 
         Where somebody else has started it again since it was stopped here, that is the start: several restarts at once are one.
         """
-        before = self._started
+        before, number = self._started, signal_number(signal or self.stop_signal)
         with inturn.beside(self._folder):
             if self.state.status in LIVE:
-                self._stop(timeout)
+                self._stop(timeout, number)
         with inturn.alone(self._folder):
             if self._started is before:  # else it is of a start since
                 self._let_go()

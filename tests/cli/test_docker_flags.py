@@ -1,4 +1,4 @@
-"""Every flag of ``docker run`` and its like, and of the verbs of images: it works and is tested, or is refused by name.
+"""Every flag of docker's verbs of containers, images, networks and volumes: it works and is tested, or is refused by name.
 
 ``docker_flags.json`` has the flags of Docker's command line by its version, and for each that works the test that shows it: by
 its name, or where verbs mean different things by it, by the verb and the name.

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from nbcontainers.runtime import host as hosts
+from tests.waiting import PATIENCE_S, until
 
 from .test_attached import nbc
 
@@ -136,6 +140,76 @@ def test_a_link_is_no_container(store: Path) -> None:
     nbc(store, "create", "--name", "stays", "toolbox", "true", code=0)
     assert "--link cannot be had" in re.sub(r"\s+", " ", nbc(store, "rm", "-l", "stays", code=125).stderr)
     nbc(store, "rm", "stays", code=0)
+
+
+def test_who_is_asked_to_end_gets_the_signal_that_was_named(store: Path) -> None:
+    """By kill, stop and restart, in place of its own; how long they wait has two names, as in docker's newer and older clients."""
+    script = "trap 'echo one; exit 4' USR1; trap 'echo two' USR2; echo begun; while :; do sleep 0.05; done"
+    nbc(store, "run", "-d", "--name", "asked", "toolbox", "sh", "-c", script, code=0)
+
+    def said(*words: str) -> None:
+        until(lambda: nbc(store, "logs", "asked", code=0).stdout.split() == [*words])
+
+    said("begun")
+    nbc(store, "kill", "--signal", "USR2", "asked", code=0)
+    said("begun", "two")
+    nbc(store, "restart", "-s", "USR1", "--timeout", str(PATIENCE_S), "asked", code=0)
+    said("begun", "two", "one", "begun")
+    assert "'NONE'" in nbc(store, "restart", "-s", "NONE", "asked", code=1).stderr
+    nbc(store, "stop", "--signal", "SIGUSR1", "--time", str(PATIENCE_S), "asked", code=0)
+    assert nbc(store, "inspect", "-f", "{{.State.ExitCode}}", "asked", code=0).stdout == "4\n"
+    for flag in ("--checkpoint", "--checkpoint-dir"):
+        assert f"{flag} cannot be had" in nbc(store, "start", flag, "x", "asked", code=125).stderr
+    nbc(store, "rm", "asked", code=0)
+
+
+def test_a_part_of_a_log(store: Path) -> None:
+    """From and until an instant, or what was so long ago; ``attach --no-stdin`` shows what comes, and ends with the container."""
+    nbc(store, "run", "--name", "parts", "toolbox", "sh", "-c", "echo one; sleep 0.1; echo two", code=0)
+    first, second = (line.split()[0] for line in nbc(store, "logs", "-t", "parts", code=0).stdout.splitlines())
+    assert first < second
+    assert nbc(store, "logs", "--since", second, "parts", code=0).stdout == "two\n"
+    assert nbc(store, "logs", "--until", first, "parts", code=0).stdout == "one\n"
+    assert nbc(store, "logs", "--since", "1h", "--until", "0s", "parts", code=0).stdout == "one\ntwo\n"
+    nbc(store, "rm", "parts", code=0)
+    waits = "until test -e /go; do sleep 0.05; done; echo came"
+    nbc(store, "run", "-d", "-i", "--name", "shown", "toolbox", "sh", "-c", waits, code=0)
+    words = [sys.executable, "-m", "nbcontainers", "attach", "--no-stdin", "shown"]
+    environment = {**os.environ, "NBCONTAINERS_ROOT": str(store)}
+    with subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as seen:
+        time.sleep(0.5)
+        assert seen.poll() is None
+        nbc(store, "exec", "shown", "touch", "/go", code=0)
+        assert seen.communicate(timeout=PATIENCE_S)[0] == b"came\n"
+    assert seen.returncode == 0
+    nbc(store, "rm", "shown", code=0)
+
+
+def test_a_copy_of_what_a_link_leads_to(store: Path, tmp_path: Path) -> None:
+    """``cp -L``; without it the link itself comes. It says nothing, with -q or without."""
+    nbc(store, "create", "--name", "linked", "toolbox", "true", code=0)
+    (tmp_path / "file").write_text("content")
+    (tmp_path / "link").symlink_to("file")
+    assert nbc(store, "cp", "-L", str(tmp_path / "link"), "linked:/tmp/followed", code=0).stdout == ""
+    assert nbc(store, "cp", "-q", str(tmp_path / "link"), "linked:/tmp/link", code=0).stdout == ""
+    nbc(store, "cp", "linked:/tmp/followed", str(tmp_path / "back"), code=0)
+    assert (tmp_path / "back").read_text() == "content"
+    nbc(store, "cp", "linked:/tmp/link", str(tmp_path / "same"), code=0)
+    assert os.readlink(tmp_path / "same") == "file"
+    nbc(store, "rm", "linked", code=0)
+
+
+def test_rm_takes_what_has_no_name_along(store: Path) -> None:
+    """``rm -v`` removes a container's anonymous volumes; stats tells of all that there are, with their whole number."""
+    before = {*nbc(store, "volume", "ls", "-q", code=0).stdout.split(), "stays"}
+    nbc(store, "create", "--name", "bare", "-v", "/v", "-v", "stays:/w", "toolbox", "true", code=0)
+    number = nbc(store, "ps", "-aq", "--no-trunc", "-f", "name=^/bare$", code=0).stdout.strip()
+    assert number not in nbc(store, "stats", "--no-stream", "--no-trunc", code=0).stdout
+    assert number in nbc(store, "stats", "-a", "--no-stream", "--no-trunc", code=0).stdout
+    assert len(nbc(store, "volume", "ls", "-q", code=0).stdout.split()) == len(before) + 1
+    nbc(store, "rm", "-v", "bare", code=0)
+    assert {*nbc(store, "volume", "ls", "-q", code=0).stdout.split()} == before
+    nbc(store, "volume", "rm", "stays", code=0)
 
 
 def test_a_privileged_command_in_an_ordinary_container(store: Path) -> None:

@@ -35,6 +35,17 @@ def test_image_prune_takes_named_images_where_what_dangles_is_not_all(engine: En
     assert "no filter 'dangling'" in said(engine, "container prune -f --filter dangling=true", code=1)
 
 
+def test_container_prune_takes_those_that_the_filters_choose(engine: Engine) -> None:
+    """The others stay, and so do images."""
+    tag(engine, 1, "app")
+    kept = engine.create("app", "true").id
+    gone = said(engine, "create -l of=mine app true").strip()
+    told = said(engine, "container prune --force --filter label=of=mine")
+    assert told.startswith(f"Deleted Containers:\n{gone}\n\nTotal reclaimed space: ")
+    assert said(engine, "ps -aq --no-trunc") == f"{kept}\n"
+    assert "app" in said(engine, "images")
+
+
 def test_prune_takes_networks_that_nobody_is_on(engine: Engine) -> None:
     """Those that the filters choose, and no room is told of where they alone were meant; the built-in ones stay."""
     for name, label in (("kept", "keep"), ("idle", "idle")):
