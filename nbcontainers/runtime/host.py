@@ -142,7 +142,7 @@ class Host:
         if self.tier == "T3":
             notes.append(
                 "processes: containers see the host's /proc, read-only (a proc file system of their own cannot be mounted), with "
-                "its processes and their command lines, and their own under other numbers, so that ps of procps fails; those of the "
+                "its processes and their command lines, and their own under other numbers, so that ps of procps may fail; those of the "
                 "profile sandbox see none"
             )
             notes.append(
