@@ -83,7 +83,12 @@ def reach(tree: int, writing: contextlib.ExitStack | None = None) -> None:
     for _, folders, files, here in os.fwalk(b".", dir_fd=tree):
         for name in (*folders, *files):
             with contextlib.suppress(OSError):  # a program has removed it meanwhile, or it is another user's
-                _open_up(here, name, writing)
+                if _is_shut(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode, writing):
+                    _open_up(here, name, writing)
+
+
+def _is_shut(mode: int, writing: object) -> bool:
+    return on_disk(mode) != stat.S_IMODE(mode) or (writing is not None and stat.S_ISDIR(mode) and not mode & 0o200)
 
 
 def _open_up(directory: int, name: bytes, writing: contextlib.ExitStack | None) -> None:
