@@ -411,7 +411,7 @@ def test_sockets_have_room_for_their_paths(engine: Engine) -> None:
     """On this host it is that of the store and the container's together, of 107 bytes at most; another command finds the server."""
     place = "/" + "s" * (107 - len(f"{engine.store.root}/snapshots/012345678901/upper/"))
     code = f"import socket; s = socket.socket(socket.AF_UNIX); s.bind('{place}'); s.listen()"
-    served = "; print('listens', flush=True); s.accept()[0].sendall(b'served')"
+    served = "; print('listens', flush=True); s.accept()[0].sendall(b'served'); s.accept()"
     made = engine.run("toolbox", "python3", "-c", code + served, detach=True)
     next(iter(made.logs(follow=True)))
     asks = f"import socket; s = socket.socket(socket.AF_UNIX); s.connect('{place}'); print(s.recv(9).decode())"
