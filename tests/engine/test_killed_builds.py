@@ -87,8 +87,10 @@ def test_a_build_outlives_its_worker_and_tells_of_its_shim(tmp_path: Path, kind:
             line = builder.stdout.readline()
             assert line, said_before
             said_before += line
-        for pid in until(lambda: victims(builder.pid, kind, mark)):
+        killed = until(lambda: victims(builder.pid, kind, mark))
+        for pid in killed:
             os.kill(pid, signal.SIGKILL)
+        until(lambda: not any(map(processes.start_time, killed)))  # one that is about to end would take what comes next
         until(lambda: builder.poll() is not None or (kind == "worker" and let_end(builder.pid, mark)))
         told = (said_before + builder.stdout.read()).decode()
         code = builder.wait(PATIENCE_S)
