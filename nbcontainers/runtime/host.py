@@ -100,6 +100,16 @@ class Host:
         """Whether containers have one user only, so that others must be answered for (see ``identity``)."""
         return self.identity.is_single
 
+    @property
+    def counts_processes(self) -> bool:
+        """Whether the kernel counts all processes of a container for RLIMIT_NPROC: they have one id, and not that of the host's root."""
+        return self.has_single_id and not _is_hosts_root(self.identity.uid_mappings[0].host)
+
+    @property
+    def limits_processes(self) -> bool:
+        """Whether the kernel keeps a program without capabilities from having as many processes as it likes."""
+        return "pids" in self.hierarchy.controllers or self.counts_processes or not self.has_single_id
+
     def require(self) -> None:
         """HostError, with the reason and what to do, where this host cannot run containers."""
         if self.is_viewed and self.viewer is None:
@@ -182,7 +192,7 @@ class Host:
     def without(self, controller: str) -> str:
         """What becomes here of a limit whose cgroup controller cannot be used, and why it cannot."""
         instead = {**_INSTEAD, **_INSTEAD_VIEWED} if self.is_viewed else _INSTEAD
-        counted = _COUNTED if controller == "pids" and not (self.has_single_id or self.is_viewed) else ""
+        counted = _COUNTED if controller == "pids" and not (self.counts_processes or self.is_viewed) else ""
         return f"{instead[controller]}{counted} ({self.why_without(controller)})"
 
     def why_without(self, controller: str) -> str:
@@ -219,6 +229,11 @@ class Host:
 
 def _lacks_admin() -> bool:
     return os.geteuid() == 0 and "CAP_SYS_ADMIN" not in capabilities.bounding()
+
+
+def _is_hosts_root(uid: int) -> bool:
+    """Whether somebody is root to the kernel, which exempts that one from RLIMIT_NPROC. Source: getrlimit(2), user_namespaces(7)."""
+    return uid == 0 and smallfiles.read("/proc/self/uid_map").split()[:2] == [b"0", b"0"]
 
 
 _LESS_THAN_ROOT = "root has no CAP_SYS_ADMIN here"

@@ -155,3 +155,18 @@ def test_dockers_root_is_no_root(docker: Docked) -> None:
     report = docker.run(*_NBC, "doctor", options=open_)
     assert report.stdout.startswith("tier T3: "), report.stdout + report.stderr
     assert "root has no CAP_SYS_ADMIN here: containers live in a user namespace" in " ".join(report.stdout.split())
+
+
+def test_dockers_root_may_have_any_number_of_processes(docker: Docked) -> None:
+    """The kernel exempts it from RLIMIT_NPROC: what has more than was asked for is ended, and what is not trusted does not run."""
+    options = ("--env", "NBCONTAINERS_ROOT=/tmp/store", "--security-opt", "seccomp=unconfined")
+    sleeping = "import threading, time; [threading.Thread(target=time.sleep, args=(60,)).start() for _ in range(60)]"
+    words = ("run", "--pids-limit", "50", "toolbox", "python3", "-c", sleeping)
+    done = docker.run(*_NBC, *words, options=options)
+    said = " ".join(done.stderr.split())
+    assert "the host's root's not at all" in said
+    assert "it had more processes and threads than its limit of 50" in said
+    assert done.returncode == 137
+    refused = docker.run(*_NBC, "run", "--rm", "--profile", "sandbox", "toolbox", "true", options=options)
+    assert refused.returncode == 125
+    assert "nothing limits how many processes root's programs have" in " ".join(refused.stderr.split())

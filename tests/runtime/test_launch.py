@@ -135,6 +135,16 @@ def test_without_groups_others_watch() -> None:
     assert "other identities" in " ".join(made["state"]["lacks"])
 
 
+def test_processes_of_the_hosts_root_are_watched() -> None:
+    """The kernel exempts it from the rlimit, in a user namespace of its own, too."""
+    root = (IdMapping(container=0, host=0, size=1),)
+    on = host("T3", identity=Identity(userns=True, uid_mappings=root, gid_mappings=root))
+    made = plan(docker_spec(args=["true"], host=on, resources=Resources(pids=7)), on)
+    assert made["watched_processes"] == 7
+    assert "the host's root's not at all" in " ".join(made["state"]["not_enforced"])
+    assert (on.limits_processes, host("T2").limits_processes) == (False, True)
+
+
 def test_processes_of_several_ids_are_watched() -> None:
     """An rlimit counts those of each id apart, which is named; without a limit nobody watches."""
     several = (IdMapping(container=0, host=1000, size=1), IdMapping(container=1, host=100000, size=65535))
