@@ -456,7 +456,9 @@ def test_what_it_closed_is_no_end_of_it(engine: Engine) -> None:
     engine.remove_volume("inner")
 
 
-@pytest.mark.skipif(host.probe().tier not in {"T1", "T2"}, reason="needs an ordinary user who may make user namespaces")
+@pytest.mark.skipif(
+    host.probe().tier not in {"T1", "T2"}, reason="needs an ordinary user who may make user namespaces: root has no T2"
+)
 def test_layers_of_another_tier_are_read(tmp_path: Path) -> None:
     """One store for two tiers: what was unpacked where this user is root can be looked into where he is not."""
     lines = "FROM toolbox\nRUN mkdir /none && echo x >/none/file && chmod 0 /none/file /none\n"
