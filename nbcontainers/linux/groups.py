@@ -126,21 +126,29 @@ def sweep(directories: Iterable[str], *, older_than: float, waits: bool) -> tupl
     """Remove the groups in which nobody is and which are old enough (seconds), and return those; with ``waits`` also those that get
     so old without anybody in them, for which is waited.
     """
-    swept, young = [], list(directories)
-    deadline = time.monotonic() + older_than  # by then they are, unless somebody has set the clock that dates them
-    while young:
-        looked, young = young, []
-        for directory in looked:
-            with contextlib.suppress(OSError):
-                if time.time() - os.stat(directory).st_ctime < older_than:
-                    young += [] if processes([directory]) else [directory]
-                elif not processes([directory]) and remove(directory):
-                    swept.append(directory)
-        if not waits or time.monotonic() > deadline:
-            break
-        if young:
-            time.sleep(_LOOK_AGAIN_S)
+    swept, young = _swept(directories, older_than)
+    # The kernel dates a group by the first look at it, which was before this: then all are old, unless somebody has set the clock.
+    deadline, is_last = time.monotonic() + older_than, not waits
+    while young and not is_last:
+        time.sleep(_LOOK_AGAIN_S)
+        is_last = time.monotonic() > deadline
+        more, young = _swept(young, older_than)
+        swept += more
     return tuple(swept)
+
+
+def _swept(directories: Iterable[str], older_than: float) -> tuple[list[str], list[str]]:
+    """(those that were removed, those that are too young and without anybody in them)."""
+    swept, young = [], []
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            if processes([directory]):
+                continue
+            if time.time() - os.stat(directory).st_ctime < older_than:
+                young.append(directory)
+            elif remove(directory):
+                swept.append(directory)
+    return swept, young
 
 
 def fill_cpuset(directory: str) -> None:

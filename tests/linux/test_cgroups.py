@@ -11,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -343,6 +343,24 @@ def test_a_sweep_takes_only_old_empty_groups_of_ours() -> None:
     finally:
         for directory in reversed(directories):
             until(lambda path=directory: groups.remove(path))
+
+
+@needs_groups
+def test_a_sweep_waits_for_groups_that_it_was_slow_to_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel takes a group for as old as the first look at it, which a busy host may have long after the sweep began."""
+    below = f"{next(iter(HOST.parents.values()))}/slow-{NAME}"
+    known = groups.processes
+
+    def slow(directories: Sequence[str]) -> tuple[int, ...]:
+        time.sleep(0.1)
+        return known(directories)
+
+    os.mkdir(below)
+    try:
+        monkeypatch.setattr(groups, "processes", slow)
+        assert groups.sweep([below], older_than=0.5, waits=True) == (below,)
+    finally:
+        groups.remove(below)
 
 
 @needs_groups
