@@ -33,7 +33,8 @@ def limits(
             if not host.is_viewed:  # where all of this user's processes would count
                 rlimits.append((resource.RLIMIT_NPROC, asked.pids + beside, asked.pids + beside))
             # It counts the processes of one id of the host, and not those of root; see getrlimit(2).
-            processes = 0 if host.counts_processes else asked.pids
+            # Its supervisor counts those of root that has one id, if it has one.
+            processes = 0 if host.counts_processes or (host.has_single_id and beside) else asked.pids
     if spec.cgroups_path and not host.hierarchy.parents:
         notes.append("cgroup parent: no cgroup can be made here")
     return rlimits, tuple(notes), max(0, memory), processes

@@ -82,7 +82,7 @@ class FirstProcess:
         self.pid, self.pidfd, self._mounts, self._lender = born
         self.program = self.pid
         if plan["identity"] is not None:
-            supervisor.start(self._poller, plan, self.pidfd, pipes.report_end)
+            supervisor.start(self._poller, plan, self.pidfd, pipes.report_end, mother.pid())
         pipes.close_far()
         self._poller.watch(self.pidfd, select.POLLIN, lambda events: self._ended())
         self._report_end = pipes.report

@@ -105,11 +105,6 @@ class Host:
         """Whether the kernel counts all processes of a container for RLIMIT_NPROC: they have one id, and not that of the host's root."""
         return self.has_single_id and not _is_hosts_root(self.identity.uid_mappings[0].host)
 
-    @property
-    def limits_processes(self) -> bool:
-        """Whether the kernel keeps a program without capabilities from having as many processes as it likes."""
-        return "pids" in self.hierarchy.controllers or self.counts_processes or not self.has_single_id
-
     def require(self) -> None:
         """HostError, with the reason and what to do, where this host cannot run containers."""
         if self.is_viewed and self.viewer is None:
@@ -192,8 +187,10 @@ class Host:
     def without(self, controller: str) -> str:
         """What becomes here of a limit whose cgroup controller cannot be used, and why it cannot."""
         instead = {**_INSTEAD, **_INSTEAD_VIEWED} if self.is_viewed else _INSTEAD
-        counted = _COUNTED if controller == "pids" and not (self.counts_processes or self.is_viewed) else ""
-        return f"{instead[controller]}{counted} ({self.why_without(controller)})"
+        told = instead[controller]
+        if controller == "pids" and not (self.counts_processes or self.is_viewed):
+            told = _SUPERVISED if self.has_single_id else told + _COUNTED
+        return f"{told} ({self.why_without(controller)})"
 
     def why_without(self, controller: str) -> str:
         """Why a cgroup controller cannot be used here."""
@@ -241,6 +238,7 @@ _NO_ROOT = "root is that of a user namespace here, and may make no device"
 _SAME_ROOT = "user ids: root of a container is root here to every file that it is shown, as Docker's is; that of the profile sandbox, too"
 _KINDS = ("network", "ipc", "uts", "cgroup", "time")
 _COUNTED = ", which counts those of each user apart, the host's root's not at all: every 100 ms a container that has more in all is ended"
+_SUPERVISED = "processes are limited by the supervisor that answers for identities, not by a cgroup"
 _INSTEAD: Mapping[str, str] = {
     "memory": "memory is watched, not enforced by the kernel: every 100 ms a container that holds more is ended; "
     "memfds, files in memory and System V segments count, but not what only a message on its way or a mapping without pages keeps",

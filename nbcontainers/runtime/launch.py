@@ -301,6 +301,7 @@ def _identity(
         capabilities=_mask(spec.process.capabilities),
         no_new_privs=spec.process.no_new_privileges,
         locks=next(((soft, hard) for number, soft, hard in rlimits if number == RLIMIT_LOCKS), None),
+        most=0 if "pids" in host.hierarchy.controllers or host.counts_processes else max(0, spec.resources.pids or 0),
     )
 
 

@@ -45,13 +45,13 @@ def is_stopped(pid: int) -> bool:
     return bool(fields) and fields[0] in b"Tt"
 
 
-def children(pid: int) -> list[int]:
+def children(pid: int, *, proc: str = "/proc") -> list[int]:
     """The processes that a process started and that are still there."""
     try:
-        threads = os.listdir(f"/proc/{pid}/task")
+        threads = os.listdir(f"{proc}/{pid}/task")
     except OSError:
         return []
-    return [int(child) for thread in threads for child in _read(f"/proc/{pid}/task/{thread}/children").split()]
+    return [int(child) for thread in threads for child in _read(f"{proc}/{pid}/task/{thread}/children").split()]
 
 
 def tree(pid: int) -> Iterator[int]:
@@ -61,7 +61,7 @@ def tree(pid: int) -> Iterator[int]:
         yield from tree(child)
 
 
-def family(roots: Iterable[int]) -> tuple[set[int], set[int]]:
+def family(roots: Iterable[int], *, proc: str = "/proc") -> tuple[set[int], set[int]]:
     """(processes, threads) of trees of processes; the second are what the kernel counts for limits on processes."""
     pids, threads, waiting = set[int](), set[int](), [*roots]
     while waiting:  # no recursion: they may lie one below another as deep as they like
@@ -69,13 +69,13 @@ def family(roots: Iterable[int]) -> tuple[set[int], set[int]]:
         if pid in pids:
             continue
         try:
-            found = os.listdir(f"/proc/{pid}/task")
+            found = os.listdir(f"{proc}/{pid}/task")
         except OSError:
             continue
         pids.add(pid)
         for thread in found:
             threads.add(int(thread))
-            waiting += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
+            waiting += map(int, _read(f"{proc}/{pid}/task/{thread}/children").split())
     return pids, threads
 
 

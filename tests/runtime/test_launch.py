@@ -139,10 +139,12 @@ def test_processes_of_the_hosts_root_are_watched() -> None:
     """The kernel exempts it from the rlimit, in a user namespace of its own, too."""
     root = (IdMapping(container=0, host=0, size=1),)
     on = host("T3", identity=Identity(userns=True, uid_mappings=root, gid_mappings=root))
-    made = plan(docker_spec(args=["true"], host=on, resources=Resources(pids=7)), on)
-    assert made["watched_processes"] == 7
-    assert "the host's root's not at all" in " ".join(made["state"]["not_enforced"])
-    assert (on.limits_processes, host("T2").limits_processes) == (False, True)
+    wanted = docker_spec(args=["true"], host=on, resources=Resources(pids=7))
+    made = plan(wanted, on)
+    assert (made["watched_processes"], made["identity"] and made["identity"]["most"]) == (0, 7)
+    assert "limited by the supervisor" in " ".join(made["state"]["not_enforced"])
+    alone = plan(replace(wanted, annotations={policy.IDENTITY: "off"}), on)
+    assert (alone["watched_processes"], alone["identity"]) == (7, None)
 
 
 def test_processes_of_several_ids_are_watched() -> None:

@@ -109,7 +109,7 @@ def test_it_imports_little() -> None:
         "smallfiles",
         "syscalls",
     }
-    identity = {"caller", "credentials", "files", "making", "people", "supervisor", "world"}
+    identity = {"caller", "credentials", "files", "forks", "making", "people", "supervisor", "world"}
     assert ours == {
         *("linux", "runtime", "runtime.identity"),
         *(f"linux.{name}" for name in kernel),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from ...linux import recorded, seccomp
-from . import files, making, people
+from . import files, forks, making, people
 from .credentials import RLIMIT_LOCKS
 
 
@@ -26,6 +26,7 @@ class IdentityPlan(TypedDict):
     no_new_privs: bool
     locks: tuple[int, int]
     has_records: bool
+    most: int  # processes and threads, where it is this one that counts them; else 0
 
 
 IDENTITY = "dev.nbcontainers.identity"
@@ -55,6 +56,7 @@ def plan(
     capabilities: int,
     no_new_privs: bool,
     locks: tuple[int, int] | None,
+    most: int = 0,
 ) -> IdentityPlan:
     """The supervisor's part of a container's plan.
 
@@ -64,8 +66,9 @@ def plan(
         capabilities: what root may in the container, as a mask.
         no_new_privs: whether set-id bits are passed over.
         locks: what the container is told when it asks for its RLIMIT_LOCKS.
+        most: processes and threads, where nobody else limits them; 0 for any number.
     """
-    program, calls = _compiled()
+    program, calls = _compiled(counts=most > 0)
     own, *lower = (str(Path(tree).parent / recorded.LEDGER) for tree in trees)
     return IdentityPlan(
         filter=program,
@@ -77,14 +80,16 @@ def plan(
         no_new_privs=no_new_privs,
         locks=locks or (_UNLIMITED, _UNLIMITED),
         has_records=not (is_alone and recorded.has_none([*trees])),
+        most=most,
     )
 
 
 @functools.cache
-def _compiled() -> tuple[bytes, dict[int, str]]:
+def _compiled(*, counts: bool) -> tuple[bytes, dict[int, str]]:
     machine = platform.machine()
     numbers = seccomp.numbers(machine)
-    names = [name for name in (*files.CALLS, *people.CALLS, *making.CALLS) if name in numbers]
+    answered = (*files.CALLS, *people.CALLS, *making.CALLS, *(forks.CALLS if counts else ()))
+    names = [name for name in answered if name in numbers]
     rules: list[dict[str, Any]] = [{"names": [name for name in names if name not in _ONLY], "action": _NOTIFY}]
     for name in names:
         for argument, mask, wanted in _ONLY.get(name, ()):

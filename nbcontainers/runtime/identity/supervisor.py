@@ -14,7 +14,7 @@ import select
 from ...linux import notify, rights, syscalls
 from ...linux.notify import Listener
 from ..report import failure
-from . import files, making, people, world
+from . import files, forks, making, people, world
 from .caller import Caller
 from .credentials import Credentials
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the other one imports enum and collections, which cost memory
 
-_CALLS = {**files.CALLS, **people.CALLS, **making.CALLS}
+_CALLS = {**files.CALLS, **people.CALLS, **making.CALLS, **forks.CALLS}
 # Calls of which the kernel's own answer is right, or gives the right error, where ours cannot be found.
 _ASKING = {
     *files.ASKING,
@@ -78,15 +78,16 @@ class Supervisor:
         near, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         self.channel, self._far = near.detach(), far.detach()
 
-    def start(self, poller: Poller, plan: Plan, pidfd: int, report: int) -> None:
+    def start(self, poller: Poller, plan: Plan, pidfd: int, report: int, beside: int) -> None:
         """Fork it for the container whose first process has this pidfd.
 
-        What goes wrong before the first call is said on ``report``, the report pipe of the container's start.
+        What goes wrong before the first call is said on ``report``, the report pipe of the container's start. ``beside`` is a process
+        that the shim started for itself, 0 for none.
         """
         pid = os.fork()
         if pid == 0:
             try:
-                _run(plan, pidfd, self._far, report)
+                _run(plan, pidfd, self._far, report, beside)
             finally:
                 os._exit(1)
         os.close(self._far)
@@ -113,7 +114,7 @@ class Supervisor:
         self.channel = self._far = self._pid = self._pidfd = -1
 
 
-def _run(plan: Plan, pidfd: int, channel: int, report: int) -> NoReturn:
+def _run(plan: Plan, pidfd: int, channel: int, report: int, beside: int) -> NoReturn:
     try:
         syscalls.set_name("nbc-identity")
         _keep_only(pidfd, channel, report)
@@ -125,7 +126,8 @@ def _run(plan: Plan, pidfd: int, channel: int, report: int) -> NoReturn:
             os._exit(0)
         listener, who = came
         assert plan["identity"] is not None
-        here = world.World(plan["identity"], who, plan["folder"])
+        crowd = forks.Crowd(plan["identity"]["most"], {os.getpid(), beside})
+        here = world.World(plan["identity"], who, plan["folder"], crowd)
         # A container that shares another's user namespace was made from inside of that.
         syscalls.setns(pidfd, plan["flags"] & syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
         os.close(pidfd)

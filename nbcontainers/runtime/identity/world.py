@@ -10,6 +10,7 @@ from .credentials import KEPT, PEOPLE, Credentials, People
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .forks import Crowd
     from .policy import IdentityPlan
 
 CAP_CHOWN, CAP_SETGID, CAP_SETUID, _CAP_SYS_ADMIN, CAP_MKNOD = 0, 6, 7, 21, 27
@@ -20,7 +21,7 @@ _REAL = frozenset({(0, 0)})  # the owners that a single-id user namespace holds
 class World:
     """One container's; made where the host's files are still seen."""
 
-    def __init__(self, plan: IdentityPlan, first: Credentials, folder: str) -> None:
+    def __init__(self, plan: IdentityPlan, first: Credentials, folder: str, crowd: Crowd) -> None:
         try:
             listed = os.open(f"{folder}/{PEOPLE}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         except OSError:  # on a full disk it runs all the same
@@ -37,6 +38,7 @@ class World:
         self.held = plan["capabilities"]
         self.no_new_privs = plan["no_new_privs"]
         self.locks = plan["locks"]
+        self.crowd = crowd
         # Until something is recorded the kernel's answers are the truth. Another than root may have been given a working directory.
         self._has_records = plan["has_records"] or bool(first[0][0] or first[1][0])
         # Who may mount can have another root than the container's; else chroot(2) is seen.
