@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from ..errors import Conflict, HostError, NBContainersError
 from ..oci.runtime import Mount, Namespace, NamespaceType, RuntimeSpec
 from ..results import ContainerState
+from ..runtime import hints
 from ..runtime.host import Host
 from ..runtime.mountplan import PROCESS
 from . import userns
@@ -49,7 +50,7 @@ def read(options: RunOptions, find: Callable[[str], str], host: Host) -> Modes:
                 f"{flag} {options.get(flag[2:])}: the container lives in a user namespace of its own, from which no other's "
                 "namespace can be entered",
                 tier=host.tier,
-                hint=f"leave out --userns {space.word}" if space.is_own else "run as root for this",
+                hint=f"leave out --userns {space.word}" if space.is_own else hints.of_privilege(),
             )
     _refuse_apart(options, host, ipc, pid)
     uts = _word(options.get("uts") or "", "--uts", ("", "host"), None)

@@ -20,6 +20,7 @@ from ..errors import Conflict, HostError, NBContainersError
 from ..linux.idmap import Identity
 from ..oci.runtime import IdMapping, Mount, RuntimeSpec
 from ..results import Check, HostReport
+from ..runtime import hints
 from ..runtime.mountplan import IDMAP
 from .mounts import MountPoint
 
@@ -71,7 +72,7 @@ def read(word: str, host: Host) -> Userns:
             raise HostError(
                 "--userns host: without privilege a container cannot be without a user namespace",
                 tier=host.tier,
-                hint="leave it out, or run as root",
+                hint=f"leave it out, or {hints.of_privilege()}",
             )
         return Userns(word=word)
     if kind == "keep-id":

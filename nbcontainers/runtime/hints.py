@@ -1,4 +1,4 @@
-"""What can be done about a container that could not be started."""
+"""What can be done about a container that could not be started, or that cannot be had here."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ _OF_EXEC = {
     "permission denied": "name a file that the user of the container may execute",
     "exec format error": "it is for another processor, or a script whose first line is not like #!/bin/sh",
 }
+
+
+def of_privilege() -> str:
+    """What this user, who may be root of less than a host, can do about privilege that is wanting."""
+    return "run as root" if os.geteuid() else "run as root of the host itself, with CAP_SYS_ADMIN"
 
 
 def of_start(stage: str, number: int, words: str) -> str:

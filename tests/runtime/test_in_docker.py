@@ -155,6 +155,8 @@ def test_dockers_root_is_no_root(docker: Docked) -> None:
     report = docker.run(*_NBC, "doctor", options=open_)
     assert report.stdout.startswith("tier T3: "), report.stdout + report.stderr
     assert "root has no CAP_SYS_ADMIN here: containers live in a user namespace" in " ".join(report.stdout.split())
+    refused = docker.run(*_NBC, "run", "--rm", "--userns", "host", "toolbox", "true", options=open_)
+    assert "run as root of the host itself, with CAP_SYS_ADMIN" in " ".join(refused.stderr.split())
 
 
 def test_a_fork_bomb_of_dockers_root_is_held(docker: Docked) -> None:
