@@ -237,7 +237,10 @@ _LESS_THAN_ROOT = "root has no CAP_SYS_ADMIN here"
 _NO_ROOT = "root is that of a user namespace here, and may make no device"
 _SAME_ROOT = "user ids: root of a container is root here to every file that it is shown, as Docker's is; that of the profile sandbox, too"
 _KINDS = ("network", "ipc", "uts", "cgroup", "time")
-_COUNTED = ", which counts those of each user apart, the host's root's not at all: every 100 ms a container that has more in all is ended"
+_COUNTED = (
+    ", which counts those of each user apart, the host's root's not at all: every 100 ms a container that has more in all is ended, "
+    "later where a bomb of root's leaves no processor to look with"
+)
 _SUPERVISED = "processes are limited by the supervisor that answers for identities, not by a cgroup"
 _INSTEAD: Mapping[str, str] = {
     "memory": "memory is watched, not enforced by the kernel: every 100 ms a container that holds more is ended; "
