@@ -149,7 +149,7 @@ def check(points: Iterable[MountPoint], wanted: Userns, host: Host) -> None:
     for point in points:
         if point.idmap and not wanted.is_own:
             raise HostError(
-                f"idmap of {point.source}: only root can map the ids of files, for a container with a range of its own",
+                f"idmap of {point.source}: the ids of files are mapped by the host's root, for a container with a range of its own",
                 tier=host.tier,
                 hint="leave idmap out" if host.identity.userns else "add --userns auto",
             )

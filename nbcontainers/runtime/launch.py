@@ -146,7 +146,7 @@ def compile(  # noqa: A001 - it is what this does
     root, maps_root = mountplan.root(rootfs), mountplan.IDMAP in rootfs[0].options
     if not owner and (maps_root or any((mountplan.IDMAP, "") in entry[5] for entry in mounts)):
         raise LaunchError(
-            "an id-mapped mount needs root, and a user namespace of the container's own",
+            "an id-mapped mount needs the host's root, and a user namespace of the container's own",
             stage="specification",
             hint="leave idmap out, or run as root with --userns auto",
         )
