@@ -20,7 +20,7 @@ from ..errors import Conflict, HostError, NBContainersError
 from ..linux.idmap import Identity
 from ..oci.runtime import IdMapping, Mount, RuntimeSpec
 from ..results import Check, HostReport
-from ..runtime import hints
+from ..runtime import hints, idtrial
 from ..runtime.mountplan import IDMAP
 from .mounts import MountPoint
 
@@ -179,29 +179,32 @@ def mapped(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
 
 
 def require(root: Path, word: str, host: Host) -> None:
-    """HostError, with the reason, where the store's files cannot be shown with other ids."""
+    """HostError, with the reason, where root's containers can have no user namespace of their own."""
     if why := refusal(root):
+        is_masked = idtrial.MASKED in why
         raise HostError(
-            f"--userns {word}: the files of {root} cannot be shown with other ids ({why})",
+            f"--userns {word}: " + (why if is_masked else f"the files of {root} cannot be shown with other ids ({why})"),
             tier=host.tier,
-            hint="put the store on ext4, xfs or btrfs (NBCONTAINERS_ROOT), or leave --userns out",
+            hint="leave it out"
+            if is_masked
+            else "put the store on ext4, xfs or btrfs (NBCONTAINERS_ROOT), or leave --userns out",
         )
 
 
 def told(report: HostReport, host: Host, root: Path) -> HostReport:
-    """A report with what root's containers need of the store's file system."""
+    """A report with whether root's containers can have user namespaces, with the store where it is."""
     if host.identity.userns or host.is_viewed:
         return report
     why = refusal(root)
-    return replace(report, checks=(*report.checks, Check(name="id-mapped mounts", holds=not why, detail=why)))
+    return replace(report, checks=(*report.checks, Check(name="user namespaces of root's", holds=not why, detail=why)))
 
 
 def refusal(root: Path) -> str:
-    """Why a store's folder can have no id-mapped overlay; empty if it can. Found by trying once, and remembered until kernel,
-    disk or user change.
+    """Why root's containers, with their files in a store, can have no user namespaces; empty if they can. Found by trying once,
+    and remembered until kernel, disk, mounts around us or user change.
     """
     status, known = os.stat(root), root / _KNOWN
-    about = [os.uname().release, os.uname().version, status.st_dev, os.geteuid()]
+    about = [os.uname().release, os.uname().version, status.st_dev, os.readlink("/proc/self/ns/mnt"), os.geteuid()]
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         told = json.loads(known.read_text())
         if told["about"] == about:

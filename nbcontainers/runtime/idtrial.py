@@ -1,4 +1,5 @@
-"""Whether a folder can have an id-mapped overlay: run by the engine in a process of its own, as root, which makes one there.
+"""Whether root's containers can have user namespaces: an id-mapped overlay in a folder, and a proc and a sysfs of their own, which the
+kernel gives to nobody who sees only parts of the host's. Run by the engine in a process of its own, as root, which makes them there.
 
 Reads the folder from standard input and prints why not; nothing if it can.
 """
@@ -11,7 +12,9 @@ import shutil
 from ..linux import idmapped, mapping, syscalls
 from . import remapped
 
+MASKED = "of its own: the kernel gives a user namespace none where parts of this host's are covered"
 _MAP = f"0 {1 << 30} 65536\n"
+_FLAGS = syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET
 
 
 def main() -> None:
@@ -41,7 +44,7 @@ def _try(trial: str) -> str:
     words = [f"upperdir={trial}/snapshot/upper", f"workdir={trial}/snapshot/work", "userxattr"]
     told, tell = os.pipe()
     go, mapped = os.pipe()
-    pid, pidfd = syscalls.clone3(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
+    pid, pidfd = syscalls.clone3(_FLAGS)
     if pid == 0:
         try:
             os.close(told)
@@ -75,3 +78,8 @@ def _use(root: tuple[str, str, list[str], list[str]], trees: list[int]) -> None:
     os.chown(f"{folder}/a", 0, 0)
     os.mknod(f"{folder}/b", 0o600)
     os.chown(f"{folder}/b", 33, 33)
+    for kind, place in (("proc", "/proc"), ("sysfs", "/sys")):
+        try:
+            os.close(syscalls.fsmount(kind, []))
+        except PermissionError as error:
+            raise PermissionError(f"no {place} {MASKED}") from error

@@ -159,6 +159,23 @@ def test_dockers_root_is_no_root(docker: Docked) -> None:
     assert "run as root of the host itself, with CAP_SYS_ADMIN" in " ".join(refused.stderr.split())
 
 
+def test_dockers_root_that_may_mount_has_no_user_namespaces(docker: Docked) -> None:
+    """It is root (T0), whose sandboxes are nobody's: parts of /proc are covered, so the kernel gives a user namespace none of its own."""
+    policies = ("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined")
+    options = (*policies, "--cap-add", "SYS_ADMIN", "--env", "NBCONTAINERS_ROOT=/tmp/store", "--pids-limit", "3000")
+    script = f"{' '.join(_NBC)} run --rm --userns auto toolbox true; {' '.join(_NBC)} doctor"
+    done = docker.run("sh", "-c", script, options=options)
+    assert done.stdout.startswith("tier T0: "), done.stdout + done.stderr
+    for said in (done.stdout, done.stderr):
+        assert "no /proc of its own: the kernel gives a user namespace none where" in " ".join(said.split())
+    bomb = "import os\ntry:\n    while True: os.fork()\nexcept OSError as error: print(os.getuid(), error.strerror)"
+    words = ("run", "--rm", "--profile", "sandbox", "--pids-limit", "60", "toolbox", "python3", "-c", bomb)
+    done = docker.run(*_NBC, *words, options=options)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split("\n")) == {"65534 Resource temporarily unavailable", ""}
+    assert "user namespace: none, so its ids are the host's" in " ".join(done.stderr.split())
+
+
 def test_a_fork_bomb_of_dockers_root_is_held(docker: Docked) -> None:
     """The kernel exempts it from RLIMIT_NPROC: the supervisor of identities counts, for code that is not trusted, too. The pod goes on."""
     options = ("--env", "NBCONTAINERS_ROOT=/tmp/store", "--security-opt", "seccomp=unconfined", "--pids-limit", "3000")
