@@ -183,7 +183,8 @@ def require(root: Path, word: str, host: Host) -> None:
     if why := refusal(root):
         is_masked = idtrial.MASKED in why
         raise HostError(
-            f"--userns {word}: " + (why if is_masked else f"the files of {root} cannot be shown with other ids ({why})"),
+            f"--userns {word}: "
+            + (why if is_masked else f"the files of {root} cannot be shown with other ids ({why})"),
             tier=host.tier,
             hint="leave it out"
             if is_masked

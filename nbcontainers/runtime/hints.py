@@ -20,7 +20,7 @@ _OF_EXEC = {
 
 def of_privilege() -> str:
     """What this user, who may be root of less than a host, can do about privilege that is wanting."""
-    return "run as root" if os.geteuid() else "run as root of the host itself, with CAP_SYS_ADMIN"
+    return "run as root" if os.geteuid() else "run as root of the host itself, with all that root may"
 
 
 def of_start(stage: str, number: int, words: str) -> str:

@@ -119,7 +119,8 @@ class Host:
         refused = {check.name: check.detail for check in self.checks if not check.holds}
         needed = ["user namespace"] if "user namespace" in refused else sorted(_NEEDED & refused.keys())
         why = "; ".join(f"{name}: {refused[name]}" for name in (*needed, *({"PRoot"} & refused.keys())))
-        return f"{_LESS_THAN_ROOT}, and no user namespace of its own ({why})" if _lacks_admin() else why
+        lacks = _lacks() if "user namespace" in refused else ""
+        return f"{lacks}, and no user namespace of its own ({why})" if lacks else why
 
     def allows(self, name: str) -> bool:
         """Whether what was tried under this name holds."""
@@ -138,9 +139,8 @@ class Host:
         """What no container of this host can do, have or be protected by, in plain words."""
         notes = list(self._of_view()) if self.is_viewed else []
         if self.tier not in ("T0", "T4") and os.geteuid() == 0:
-            why = _LESS_THAN_ROOT if _lacks_admin() else _NO_ROOT
-            if _lacks_admin() or not self.allows("device nodes"):
-                notes.append(f"{why}: containers live in a user namespace, as an ordinary user's do")
+            why = _lacks() or ("" if self.allows("device nodes") else _NO_ROOT)
+            notes += [f"{why}: containers live in a user namespace, as an ordinary user's do"] if why else []
             notes.append(_SAME_ROOT)
         if self.has_single_id:
             notes.append(_ANSWERED)
@@ -224,8 +224,11 @@ class Host:
         )
 
 
-def _lacks_admin() -> bool:
-    return os.geteuid() == 0 and "CAP_SYS_ADMIN" not in capabilities.bounding()
+def _lacks() -> str:
+    """What root lacks that it needs for containers without a user namespace: to mount, to enter those of other users, to have others."""
+    held = capabilities.bounding() if os.geteuid() == 0 else capabilities.ALL
+    needed = ("CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_SETUID")
+    return next((f"root has no {name} here" for name in needed if name not in held), "")
 
 
 def _is_hosts_root(uid: int) -> bool:
@@ -233,7 +236,6 @@ def _is_hosts_root(uid: int) -> bool:
     return uid == 0 and smallfiles.read("/proc/self/uid_map").split()[:2] == [b"0", b"0"]
 
 
-_LESS_THAN_ROOT = "root has no CAP_SYS_ADMIN here"
 _NO_ROOT = "root is that of a user namespace here, and may make no device"
 _SAME_ROOT = "user ids: root of a container is root here to every file that it is shown, as Docker's is; that of the profile sandbox, too"
 _KINDS = ("network", "ipc", "uts", "cgroup", "time")
@@ -310,7 +312,7 @@ def _probe(wanted: str, users: str) -> Host:
 def _possible(holds: set[str], *, ranged: bool) -> tuple[str, ...]:
     """The tiers that this host gives, the best one first."""
     # Root of a user namespace that is around us (`unshare -r`, a rootless container) may mount, but is not everybody's root.
-    found = ["T0"] if holds.issuperset({"root", "device nodes"}) else []
+    found = ["T0"] if holds.issuperset({"root", "device nodes", "processes of other users"}) else []
     if "user namespace" in holds and holds.issuperset(_NEEDED):
         found += ["T1", "T2"] if ranged else ["T2"]
     elif "user namespace" in holds and holds.issuperset(_NEEDED - {"proc"}) and not found:

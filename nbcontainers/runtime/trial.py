@@ -25,6 +25,7 @@ NAMESPACES = (
     ("cgroup", syscalls.CLONE_NEWCGROUP),
     ("time", syscalls.CLONE_NEWTIME),
 )
+_NOBODY = 65534
 _ALLOW = (0x06).to_bytes(2, "little") + b"\0\0" + (0x7FFF0000).to_bytes(4, "little")  # BPF_RET, SECCOMP_RET_ALLOW
 
 
@@ -32,8 +33,11 @@ def main() -> None:
     """Try everything and print what came of it."""
     root = _try(syscalls.CLONE_NEWNS, False, _change_root)
     user = _try(syscalls.CLONE_NEWUSER, True, lambda: None)
-    userns = bool(root) and not user
+    others = root or _try(0, False, _look_into_another)
+    userns = bool(others) and not user
     results = [("root", not root, root), ("user namespace", not user, user)]
+    if not root:
+        results.append(("processes of other users", not others, others))
     everything = 0
     for name, flag in NAMESPACES:
         refused = _try(flag, userns, lambda: None)
@@ -117,6 +121,24 @@ def _map(pid: int) -> None:
     for name, text in words:
         with open(f"/proc/{pid}/{name}", "w") as file:
             file.write(text)
+
+
+def _look_into_another() -> None:
+    """Root that may not trace sees no namespaces of a process of another user's, and so cannot enter its container."""
+    went, goes = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(goes)  # so that its end is seen
+            os.read(went, 1)
+            os.readlink(f"/proc/{os.getppid()}/ns/mnt")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    os.write(goes, b"x")
+    if os.waitpid(pid, 0)[1]:
+        raise PermissionError("root may not look into them")
 
 
 def _mount_tmpfs() -> None:
