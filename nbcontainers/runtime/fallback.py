@@ -37,6 +37,11 @@ def limits(
             processes = 0 if host.counts_processes or (host.has_single_id and beside) else asked.pids
     if spec.cgroups_path and not host.hierarchy.parents:
         notes.append("cgroup parent: no cgroup can be made here")
+    seen = spec.namespace("pid")
+    if not (host.hierarchy.parents or host.is_viewed) and (seen is None or seen.path):
+        notes.append(
+            "processes: what the first one leaves behind goes on when it ends, for neither a pid namespace nor a cgroup ends it"
+        )
     return rlimits, tuple(notes), max(0, memory), processes
 
 

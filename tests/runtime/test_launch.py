@@ -147,6 +147,15 @@ def test_processes_of_the_hosts_root_are_watched() -> None:
     assert (alone["watched_processes"], alone["identity"]) == (7, None)
 
 
+def test_processes_that_nothing_would_end_are_named() -> None:
+    """Who shares the host's pid namespace, where no cgroup can be made."""
+    on = host()
+    own = docker_spec(args=["true"], host=on)
+    shared = replace(own, namespaces=tuple(entry for entry in own.namespaces if entry.type != "pid"))
+    told = [" ".join(plan(spec, on)["state"]["not_enforced"]) for spec in (own, shared)]
+    assert ["leaves behind goes on" in words for words in told] == [False, True]
+
+
 def test_processes_of_several_ids_are_watched() -> None:
     """An rlimit counts those of each id apart, which is named; without a limit nobody watches."""
     several = (IdMapping(container=0, host=1000, size=1), IdMapping(container=1, host=100000, size=65535))
