@@ -119,8 +119,8 @@ class Host:
         refused = {check.name: check.detail for check in self.checks if not check.holds}
         needed = ["user namespace"] if "user namespace" in refused else sorted(_NEEDED & refused.keys())
         why = "; ".join(f"{name}: {refused[name]}" for name in (*needed, *({"PRoot"} & refused.keys())))
-        lacks = _lacks() if "user namespace" in refused else ""
-        return f"{lacks}, and no user namespace of its own ({why})" if lacks else why
+        is_root = "user namespace" in refused and _OF_ROOT in refused
+        return f"root has {refused[_OF_ROOT]} here, and no user namespace of its own ({why})" if is_root else why
 
     def allows(self, name: str) -> bool:
         """Whether what was tried under this name holds."""
@@ -139,8 +139,10 @@ class Host:
         """What no container of this host can do, have or be protected by, in plain words."""
         notes = list(self._of_view()) if self.is_viewed else []
         if self.tier not in ("T0", "T4") and os.geteuid() == 0:
-            why = _lacks() or ("" if self.allows("device nodes") else _NO_ROOT)
-            notes += [f"{why}: containers live in a user namespace, as an ordinary user's do"] if why else []
+            lacks = next((check.detail for check in self.checks if check.name == _OF_ROOT), "")
+            if lacks or not self.allows("device nodes"):
+                why = f"root has {lacks} here" if lacks else _NO_ROOT
+                notes.append(f"{why}: containers live in a user namespace, as an ordinary user's do")
             notes.append(_SAME_ROOT)
         if self.has_single_id:
             notes.append(_ANSWERED)
@@ -224,18 +226,12 @@ class Host:
         )
 
 
-def _lacks() -> str:
-    """What root lacks that it needs for containers without a user namespace: to mount, to enter those of other users, to have others."""
-    held = capabilities.bounding() if os.geteuid() == 0 else capabilities.ALL
-    needed = ("CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_SETUID")
-    return next((f"root has no {name} here" for name in needed if name not in held), "")
-
-
 def _is_hosts_root(uid: int) -> bool:
     """Whether somebody is root to the kernel, which exempts that one from RLIMIT_NPROC. Source: getrlimit(2), user_namespaces(7)."""
     return uid == 0 and smallfiles.read("/proc/self/uid_map").split()[:2] == [b"0", b"0"]
 
 
+_OF_ROOT = "capabilities of root"
 _NO_ROOT = "root is that of a user namespace here, and may make no device"
 _SAME_ROOT = "user ids: root of a container is root here to every file that it is shown, as Docker's is; that of the profile sandbox, too"
 _KINDS = ("network", "ipc", "uts", "cgroup", "time")
@@ -312,7 +308,7 @@ def _probe(wanted: str, users: str) -> Host:
 def _possible(holds: set[str], *, ranged: bool) -> tuple[str, ...]:
     """The tiers that this host gives, the best one first."""
     # Root of a user namespace that is around us (`unshare -r`, a rootless container) may mount, but is not everybody's root.
-    found = ["T0"] if holds.issuperset({"root", "device nodes", "processes of other users"}) else []
+    found = ["T0"] if holds.issuperset({"root", _OF_ROOT, "device nodes"}) else []
     if "user namespace" in holds and holds.issuperset(_NEEDED):
         found += ["T1", "T2"] if ranged else ["T2"]
     elif "user namespace" in holds and holds.issuperset(_NEEDED - {"proc"}) and not found:

@@ -16,6 +16,7 @@ from .docked import BARE, POD, Docked, docked
 
 pytestmark = [pytest.mark.peer("docker"), pytest.mark.skipif(bool(Dockerd.missing()), reason=Dockerd.missing() or "-")]
 _NBC = (sys.executable, "-m", "nbcontainers")
+_DOCKERS_ROOT = "root has no CAP_SYS_ADMIN or CAP_SYS_PTRACE here"
 _WITHOUT_PROOT = ("--env", f"PATH={sys.prefix}/bin")
 
 
@@ -144,7 +145,7 @@ def test_dockers_root_is_no_root(docker: Docked) -> None:
     assert report.stdout.startswith("tier T4: "), report.stdout + report.stderr
     words = ("run", "--rm", "--network", "none", "toolbox")
     refused = docker.run(*_NBC, *words, "true", options=(*store, *_WITHOUT_PROOT))
-    assert "root has no CAP_SYS_ADMIN here, and no user namespace of its own" in " ".join(refused.stderr.split())
+    assert f"{_DOCKERS_ROOT}, and no user namespace of its own" in " ".join(refused.stderr.split())
     script = "touch /x; chown 33:34 /x; stat -c %u:%g /x; python3 -c 'import os; os.setuid(5); print(os.getuid())'"
     done = docker.run(*_NBC, *words, "sh", "-ec", script, options=store)
     assert done.stdout.split() == ["33:34", "5"], done.stderr
@@ -154,7 +155,7 @@ def test_dockers_root_is_no_root(docker: Docked) -> None:
     assert done.stdout.split()[:2] == ["0", "0"]
     report = docker.run(*_NBC, "doctor", options=open_)
     assert report.stdout.startswith("tier T3: "), report.stdout + report.stderr
-    assert "root has no CAP_SYS_ADMIN here: containers live in a user namespace" in " ".join(report.stdout.split())
+    assert f"{_DOCKERS_ROOT}: containers live in a user namespace" in " ".join(report.stdout.split())
     refused = docker.run(*_NBC, "run", "--rm", "--userns", "host", "toolbox", "true", options=open_)
     assert "run as root of the host itself, with all that root may" in " ".join(refused.stderr.split())
 

@@ -29,12 +29,15 @@ def without(capabilities: str, store: Path, *words: str, **more: str) -> subproc
     ("capabilities", "tier", "lacks"),
     [
         ("-sys_admin", "T1", "CAP_SYS_ADMIN"),
-        ("-sys_admin,-setuid,-setgid", "T2", "CAP_SYS_ADMIN"),
+        ("-sys_admin,-setuid,-setgid", "T2", "CAP_SYS_ADMIN or CAP_SETUID or CAP_SETGID"),
         ("-sys_ptrace", "T1", "CAP_SYS_PTRACE"),
+        ("-kill,-chown,-sys_chroot", "T1", "CAP_CHOWN or CAP_KILL or CAP_SYS_CHROOT"),
     ],
 )
 def test_a_user_namespace_takes_its_place(capabilities: str, tier: str, lacks: str, tmp_path: Path) -> None:
-    """With a range of ids where root may map one, else with one id; networks and limits are there as far as they can be."""
+    """With a range of ids where root may map one, else with one id; networks and limits are there as far as they can be. Containers
+    of other users are entered, and ended.
+    """
     report = without(capabilities, tmp_path / "store", "doctor")
     assert report.stdout.startswith(f"tier {tier}: "), report.stdout + report.stderr
     assert f"root has no {lacks} here" in " ".join(report.stdout.split())
@@ -43,6 +46,10 @@ def test_a_user_namespace_takes_its_place(capabilities: str, tier: str, lacks: s
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[:2] == ["33", "0"]
     assert without(capabilities, tmp_path / "store", "run", "--rm", "--strict", "toolbox", "true").returncode == 0
+    words = ("run", "-d", "--name", "other", "-u", "33", "toolbox", "sleep", "600")
+    assert without(capabilities, tmp_path / "store", *words).returncode == 0
+    assert without(capabilities, tmp_path / "store", "exec", "other", "id", "-u").stdout == "33\n"
+    assert without(capabilities, tmp_path / "store", "rm", "-f", "other").returncode == 0
 
 
 def test_the_suite_holds_in_that_user_namespace(tmp_path: Path) -> None:
@@ -91,8 +98,6 @@ def test_without_any_capability_it_is_said(tmp_path: Path) -> None:
     done = without("-all", tmp_path / "store", *words, PATH=str(tools))
     assert done.returncode == 125
     said = " ".join(done.stderr.split())
-    assert (
-        "containers cannot run on this host, tier T4: root has no CAP_SYS_ADMIN here, and no user namespace of its own"
-        in said
-    )
+    assert "containers cannot run on this host, tier T4: root has no CAP_SYS_ADMIN or CAP_SYS_PTRACE or" in said
+    assert "CAP_SYS_CHROOT here, and no user namespace of its own" in said
     assert "images, layers and diffs work here" in said
