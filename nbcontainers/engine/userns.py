@@ -180,15 +180,14 @@ def mapped(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
 
 def require(root: Path, word: str, host: Host) -> None:
     """HostError, with the reason, where root's containers can have no user namespace of their own."""
-    if why := refusal(root):
-        is_masked = idtrial.MASKED in why
+    why = refusal(root)
+    if idtrial.MASKED in why:
+        raise HostError(f"--userns {word}: {why}", tier=host.tier, hint="leave it out")
+    if why:
         raise HostError(
-            f"--userns {word}: "
-            + (why if is_masked else f"the files of {root} cannot be shown with other ids ({why})"),
+            f"--userns {word}: the files of {root} cannot be shown with other ids ({why})",
             tier=host.tier,
-            hint="leave it out"
-            if is_masked
-            else "put the store on ext4, xfs or btrfs (NBCONTAINERS_ROOT), or leave --userns out",
+            hint="put the store on ext4, xfs or btrfs (NBCONTAINERS_ROOT), or leave --userns out",
         )
 
 

@@ -14,7 +14,7 @@ def limits(
 ) -> tuple[list[tuple[int, int, int]], tuple[str, ...], int, int]:
     """What stands in for limits that no cgroup holds: (rlimits, what to tell the user, bytes of memory to watch, processes to watch).
 
-    ``beside`` processes of our own live in the container's user namespace, where RLIMIT_NPROC counts them.
+    ``beside`` processes of our own, the supervisor of identities, live in the container's user namespace, where RLIMIT_NPROC counts them.
     """
     rlimits: list[tuple[int, int, int]] = []
     memory = processes = 0
@@ -22,7 +22,7 @@ def limits(
     notes = [*host.hierarchy.unsupported(asked)]
     for controller in sorted(rules.asked(asked) - host.hierarchy.controllers - {"devices"}):
         if controller != "memory" or (asked.memory or 0) > 0:
-            notes.append(host.without(controller))
+            notes.append(host.without(controller, is_answered=beside > 0))
         if controller == "memory":
             memory = asked.memory or 0
             notes += [

@@ -186,12 +186,15 @@ class Host:
         """Why containers can be shown no groups of their own."""
         return next(iter(self.hierarchy.refusals.values()), "no group can be made here")
 
-    def without(self, controller: str) -> str:
-        """What becomes here of a limit whose cgroup controller cannot be used, and why it cannot."""
+    def without(self, controller: str, *, is_answered: bool = True) -> str:
+        """What becomes here of a limit whose cgroup controller cannot be used, and why it cannot.
+
+        ``is_answered`` says whether a supervisor answers for identities, where there is a single one.
+        """
         instead = {**_INSTEAD, **_INSTEAD_VIEWED} if self.is_viewed else _INSTEAD
         told = instead[controller]
         if controller == "pids" and not (self.counts_processes or self.is_viewed):
-            told = _SUPERVISED if self.has_single_id else told + _COUNTED
+            told = _SUPERVISED if self.has_single_id and is_answered else told + _COUNTED
         return f"{told} ({self.why_without(controller)})"
 
     def why_without(self, controller: str) -> str:

@@ -145,6 +145,7 @@ def test_processes_of_the_hosts_root_are_watched() -> None:
     assert "limited by the supervisor" in " ".join(made["state"]["not_enforced"])
     alone = plan(replace(wanted, annotations={policy.IDENTITY: "off"}), on)
     assert (alone["watched_processes"], alone["identity"]) == (7, None)
+    assert "the host's root's not at all" in " ".join(alone["state"]["not_enforced"])
 
 
 def test_processes_that_nothing_would_end_are_named() -> None:
