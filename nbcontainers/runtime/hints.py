@@ -45,6 +45,8 @@ def of_start(stage: str, number: int, words: str) -> str:
         return "this process is scheduled in real time, for which no group has a share: start it with 'chrt --other 0'"
     if stage == "sysctl" and number == errno.ENOENT:
         return "'ls -R /proc/sys/net' in a container shows those that there are"
+    if stage == "sysctl" and number == errno.EPERM:
+        return "leave it out: it takes a capability that this host does not give, such as CAP_NET_ADMIN"
     if stage == "sysctl":
         return "see which values the kernel takes for it"
     return of_exec(stage, words)

@@ -19,7 +19,7 @@ from ..results import Check, HostReport
 from . import spawn
 
 SUMMARIES: Mapping[str, str] = {
-    "T0": "root: everything holds",
+    "T0": "root: containers need no user namespace",
     "T1": "no privilege, but a range of ids: containers live in a user namespace with users of its own",
     "T2": "no privilege: containers live in a user namespace in which only root exists",
     "T3": "no privilege, and no proc file system of their own for containers (a pod that masks /proc)",

@@ -87,6 +87,8 @@ def test_root_that_may_not_set_up_networks(tmp_path: Path) -> None:
     words = ("run", "--rm", "--network", "none", "toolbox", "cat", "/sys/class/net/lo/operstate")
     done = without("-net_admin", tmp_path / "store", *words)
     assert (done.returncode, done.stdout) == (0, "down\n"), done.stderr
+    words = ("run", "--rm", "--network", "none", "--sysctl", "net.ipv4.ip_forward=1", "toolbox", "true")
+    assert "such as CAP_NET_ADMIN" in without("-net_admin", tmp_path / "store", *words).stderr
 
 
 def test_without_any_capability_it_is_said(tmp_path: Path) -> None:
