@@ -242,7 +242,7 @@ _COUNTED = (
     ", which counts those of each user apart, the host's root's not at all: every 100 ms a container that has more in all is ended, "
     "later where a bomb of root's leaves no processor to look with"
 )
-_SUPERVISED = "processes are limited by the supervisor that answers for identities, not by a cgroup"
+_SUPERVISED = "processes are limited by the supervisor that answers for identities, not by a cgroup: exec begins one more all the same"
 _INSTEAD: Mapping[str, str] = {
     "memory": "memory is watched, not enforced by the kernel: every 100 ms a container that holds more is ended; "
     "memfds, files in memory and System V segments count, but not what only a message on its way or a mapping without pages keeps",
