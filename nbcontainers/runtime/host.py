@@ -119,8 +119,13 @@ class Host:
         refused = {check.name: check.detail for check in self.checks if not check.holds}
         needed = ["user namespace"] if "user namespace" in refused else sorted(_NEEDED & refused.keys())
         why = "; ".join(f"{name}: {refused[name]}" for name in (*needed, *({"PRoot"} & refused.keys())))
-        is_root = "user namespace" in refused and _OF_ROOT in refused
-        return f"root has {refused[_OF_ROOT]} here, and no user namespace of its own ({why})" if is_root else why
+        lacks = self._lacks if "user namespace" in refused else ""
+        return f"{lacks}, and no user namespace of its own ({why})" if lacks else why
+
+    @property
+    def _lacks(self) -> str:
+        lacking = (check.detail for check in self.checks if check.name == _OF_ROOT and not check.holds)
+        return next((f"root has {detail} here" for detail in lacking), "")
 
     def allows(self, name: str) -> bool:
         """Whether what was tried under this name holds."""
@@ -139,10 +144,8 @@ class Host:
         """What no container of this host can do, have or be protected by, in plain words."""
         notes = list(self._of_view()) if self.is_viewed else []
         if self.tier not in ("T0", "T4") and os.geteuid() == 0:
-            lacks = next((check.detail for check in self.checks if check.name == _OF_ROOT), "")
-            if lacks or not self.allows("device nodes"):
-                why = f"root has {lacks} here" if lacks else _NO_ROOT
-                notes.append(f"{why}: containers live in a user namespace, as an ordinary user's do")
+            why = self._lacks or ("" if self.allows("device nodes") else _NO_ROOT)
+            notes += [f"{why}: containers live in a user namespace, as an ordinary user's do"] if why else []
             notes.append(_SAME_ROOT)
         if self.has_single_id:
             notes.append(_ANSWERED)
@@ -167,7 +170,8 @@ class Host:
             notes.append("device rules: none can be set here, so device nodes of images cannot be opened")
         if shared := [kind for kind in _KINDS if kind not in self.namespaces]:
             notes.append(f"namespaces shared with the host: {', '.join(shared)}")
-        notes += [self.without(name) for name in _INSTEAD if name not in self.hierarchy.controllers]
+        unkept = [name for name in _INSTEAD if name not in self.hierarchy.controllers]
+        notes += [self.without(name, is_answered=self.has_single_id) for name in unkept]
         if not (self.shows_groups or self.is_viewed):
             # At T3 /sys is the host's, with all that is mounted in it, and so it is in a network that is not a container's own.
             seen = "this host's" if self.tier == "T3" else "an empty folder, or this host's in a network not their own"
@@ -186,15 +190,12 @@ class Host:
         """Why containers can be shown no groups of their own."""
         return next(iter(self.hierarchy.refusals.values()), "no group can be made here")
 
-    def without(self, controller: str, *, is_answered: bool = True) -> str:
-        """What becomes here of a limit whose cgroup controller cannot be used, and why it cannot.
-
-        ``is_answered`` says whether a supervisor answers for identities, where there is a single one.
-        """
+    def without(self, controller: str, *, is_answered: bool) -> str:
+        """What becomes here of a limit whose cgroup controller cannot be used, and why it cannot. A supervisor may answer for ids."""
         instead = {**_INSTEAD, **_INSTEAD_VIEWED} if self.is_viewed else _INSTEAD
         told = instead[controller]
         if controller == "pids" and not (self.counts_processes or self.is_viewed):
-            told = _SUPERVISED if self.has_single_id and is_answered else told + _COUNTED
+            told = _SUPERVISED if is_answered else told + _COUNTED
         return f"{told} ({self.why_without(controller)})"
 
     def why_without(self, controller: str) -> str:

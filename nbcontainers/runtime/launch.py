@@ -110,7 +110,7 @@ def compile(  # noqa: A001 - it is what this does
     rlimits = _rlimits(spec)
     mounts = [] if shown else mountplan.mounts((*rootfs[1:], *spec.mounts), plan)
     answered = _identity(spec, rootfs, mounts, host, rlimits)
-    limits, notes, watched_memory, watched_processes = fallback.limits(spec, host, beside=answered is not None)
+    limits, notes, watched_memory, watched_processes = fallback.limits(spec, host)
     late = syscalls.CLONE_NEWCGROUP if "cgroup" in kinds and joined else 0
     flags = functools.reduce(lambda mask, kind: mask | _FLAGS[kind], kinds, 0) & ~late
     private_network = "network" in kinds
@@ -288,8 +288,8 @@ def _identity(
     host: Host,
     rlimits: Sequence[tuple[int, int, int]],
 ) -> IdentityPlan | None:
-    """The supervisor's part, where there is but one id; the annotation ``policy.IDENTITY`` can say that none is wanted."""
-    if not host.has_single_id or spec.annotations.get(policy.IDENTITY) == "off":
+    """The supervisor's part, where there is one."""
+    if not fallback.is_answered(spec, host):
         return None
     kind, source, lowers, options = mountplan.root(rootfs)
     upper = next((word.partition("=")[2] for word in options if word.startswith("upperdir=")), "")
@@ -301,7 +301,7 @@ def _identity(
         capabilities=_mask(spec.process.capabilities),
         no_new_privs=spec.process.no_new_privileges,
         locks=next(((soft, hard) for number, soft, hard in rlimits if number == RLIMIT_LOCKS), None),
-        most=0 if "pids" in host.hierarchy.controllers or host.counts_processes else max(0, spec.resources.pids or 0),
+        most=fallback.uncounted(spec, host),
     )
 
 

@@ -143,6 +143,7 @@ def test_processes_of_the_hosts_root_are_watched() -> None:
     made = plan(wanted, on)
     assert (made["watched_processes"], made["identity"] and made["identity"]["most"]) == (0, 7)
     assert "limited by the supervisor" in " ".join(made["state"]["not_enforced"])
+    assert launch.not_enforced(wanted, on) == tuple(made["state"]["not_enforced"])  # as it is told where one is created
     alone = plan(replace(wanted, annotations={policy.IDENTITY: "off"}), on)
     assert (alone["watched_processes"], alone["identity"]) == (7, None)
     assert "the host's root's not at all" in " ".join(alone["state"]["not_enforced"])
