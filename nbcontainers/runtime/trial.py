@@ -25,7 +25,7 @@ NAMESPACES = (
     ("cgroup", syscalls.CLONE_NEWCGROUP),
     ("time", syscalls.CLONE_NEWTIME),
 )
-_OF_ROOT = {
+OF_ROOT = {
     "CAP_SYS_ADMIN": 21,
     "CAP_SYS_PTRACE": 19,
     "CAP_SETUID": 7,
@@ -36,7 +36,9 @@ _OF_ROOT = {
     "CAP_KILL": 5,
     "CAP_SYS_CHROOT": 18,
 }
-"""What root needs for containers without a user namespace, by its number: to make them, and to enter, watch and end other users'."""
+"""What root needs for containers without a user namespace, by its number: to make them, and to enter, watch and end other users'.
+Numbers, for ``linux.capabilities`` imports more than all that is here.
+"""
 _ALLOW = (0x06).to_bytes(2, "little") + b"\0\0" + (0x7FFF0000).to_bytes(4, "little")  # BPF_RET, SECCOMP_RET_ALLOW
 
 
@@ -44,7 +46,7 @@ def main() -> None:
     """Try everything and print what came of it."""
     root = _try(syscalls.CLONE_NEWNS, False, _change_root)
     user = _try(syscalls.CLONE_NEWUSER, True, lambda: None)
-    lacks = " or ".join(name for name, number in _OF_ROOT.items() if not syscalls.prctl(PR_CAPBSET_READ, number))
+    lacks = " or ".join(name for name, number in OF_ROOT.items() if not syscalls.prctl(PR_CAPBSET_READ, number))
     userns = bool(root or lacks) and not user
     results = [("root", not root, root), ("user namespace", not user, user)]
     if os.geteuid() == 0:

@@ -17,12 +17,17 @@ import pytest
 from nbcontainers.errors import HostError
 from nbcontainers.linux import capabilities
 from nbcontainers.runtime import host as hosts
-from nbcontainers.runtime import rundir
+from nbcontainers.runtime import rundir, trial
 from nbcontainers.runtime.door import Door
 from nbcontainers.runtime.host import Host
 from nbcontainers.runtime.poller import Poller
 from tests.machine import mounts
 from tests.waiting import until
+
+
+def test_the_probe_asks_for_what_it_names() -> None:
+    """It has the numbers of capabilities for itself, to import little: they are the kernel's."""
+    assert all(capabilities.NAMES[number] == name for name, number in trial.OF_ROOT.items())
 
 
 def test_the_probe_says_what_was_tried(host: Host) -> None:
