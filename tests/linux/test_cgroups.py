@@ -349,7 +349,9 @@ def test_a_sweep_takes_only_old_empty_groups_of_ours() -> None:
 def test_a_sweep_waits_for_groups_that_it_was_slow_to_see(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel takes a group for as old as the first look at it, which a busy host may have long after the sweep began."""
     below = f"{next(iter(HOST.parents.values()))}/slow-{NAME}"
-    known = groups.processes
+    known = (
+        groups.processes
+    )  # the groups, what is in them and when they are dated are the kernel's; only the look is slow
 
     def slow(directories: Sequence[str]) -> tuple[int, ...]:
         time.sleep(0.1)
